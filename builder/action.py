@@ -1,0 +1,93 @@
+"""Action: one step with all its inputs pinned to digests. Its key names its result, on any machine.
+
+    key = sha256(canonical JSON of recipe, inputs, tools, platform)
+
+Equal keys promise an interchangeable result, not equal bytes: engine builders time tactics and may differ, so a
+result records the digests it really has. Where an action ran is not part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Optional, Tuple
+
+from builder import digest
+from builder.recipes import Facts, Recipe
+from builder.record import KEYED, to_json
+
+
+@dataclass(frozen=True)
+class Platform:
+    """All that an artifact depends on outside its inputs."""
+
+    runtime: str
+    version: str
+    os: str
+    arch: str
+    sm: Optional[str] = None
+    jetpack: Optional[str] = None
+    features: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """`name` is the path of the file in the step's input folder; a name without a file is a fact (code, ...)."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Tool:
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Action:
+    recipe: Recipe
+    inputs: Tuple[Pinned, ...] = field(metadata=KEYED)
+    tools: Tuple[Tool, ...] = field(metadata=KEYED)
+    platform: Optional[Platform] = None
+
+    @property
+    def key(self) -> str:
+        return digest.of_json(to_json(self))
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file made by a step, by content."""
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an action gave: its files, its facts, how long it took (seconds) and its peak memory (MiB)."""
+
+    key: str
+    outputs: Tuple[Blob, ...]
+    facts: Facts
+    seconds: float
+    peak_mib: int
+
+    def output(self, name: str) -> Blob:
+        return next(blob for blob in self.outputs if blob.name == name)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What another machine has to do for a cell: build it, then measure it. The measuring actions lack the
+    artifact's files among their inputs, since these are not known before it is built."""
+
+    cell: str
+    engine: Action
+    measure: Tuple[Action, ...]
+
+    def measuring(self, built: Result) -> Tuple[Action, ...]:
+        """The measuring actions, complete, once the engine action gave `built`."""
+        artifact = tuple(Pinned(f"artifact/{blob.name}", blob.digest) for blob in built.outputs)
+        return tuple(replace(action, inputs=(*artifact, *action.inputs)) for action in self.measure)

@@ -1,0 +1,123 @@
+"""A plan and what became of its jobs, as the entries of a manifest. Pure but for the OCI objects of artifacts."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+from builder.errors import DeployError
+from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
+from builder.action import Tool
+from builder.facts import Machine
+from builder.load import Loaded
+from builder.matrix import Matrix, OnnxSource, SeededWeights
+from builder.measurements import Latency, Parity
+from builder.plan import Plan, PlannedCell
+from builder.recipes import Made
+from builder.run import Outcome
+from builder.stores import versions
+from builder.stores.layout import Layout
+from validation import verdict
+
+
+def manifest(
+    loaded: Loaded, plan: Plan, outcome: Outcome, store: Layout, machine: Machine, *, version: int, created: str, release: str
+) -> Manifest:
+    return Manifest(
+        schema=1,
+        version=version,
+        created=created,
+        matrix=loaded.digest,
+        model=_identity(loaded.matrix),
+        builder=Builder(release, machine.kind, machine.python, tuple(Tool(p.name, p.version) for p in machine.packages)),
+        entries=tuple(_entry(loaded.matrix, cell, outcome, store) for cell in plan.cells),
+    )
+
+
+def _identity(matrix: Matrix) -> ModelIdentity:
+    model, source = matrix.model, matrix.model.source
+    if isinstance(source, OnnxSource):
+        named, weights = source.onnx, f"sha256:{source.sha256}"
+    elif isinstance(source.weights, SeededWeights):
+        named, weights = source.factory, f"seed {source.weights.seed}"
+    else:
+        named, weights = source.factory, f"sha256:{source.weights.sha256}"
+    heads = tuple(HeadContract(h.name, h.outputs, h.postprocess) for h in model.heads)
+    return ModelIdentity(model.name, named, weights, model.inputs, heads, model.preprocess)
+
+
+def _entry(matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout) -> Entry:
+    cell, target = planned.cell, matrix.target(planned.cell.target)
+    engine = outcome.results.get(planned.engine)
+    parity = outcome.results.get(planned.parity)
+    latency = outcome.results.get(planned.latency)
+    measured = parity.facts.outputs if parity and isinstance(parity.facts, Parity) else ()
+    return Entry(
+        cell=cell.id,
+        head=cell.head,
+        precision=cell.precision,
+        target=cell.target,
+        machine=target.machine,
+        verdict=_verdict(matrix, planned, outcome),
+        platform=planned.platform,
+        profiles=tuple(matrix.profile(name) for name in planned.settings.profiles) if planned.platform else (),
+        artifact=_artifact(planned, outcome, store) if engine else None,
+        parity=measured,
+        latency=latency.facts if latency and isinstance(latency.facts, Latency) else None,
+        reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" else "",
+    )
+
+
+def _artifact(planned: PlannedCell, outcome: Outcome, store: Layout) -> Artifact:
+    engine = outcome.results[planned.engine]
+    onnx = outcome.results[planned.onnx].output("model.onnx")
+    made = (outcome.results[job].facts for job in (planned.onnx, planned.engine))
+    remarks = tuple(remark for facts in made if isinstance(facts, Made) for remark in facts.remarks)
+    return Artifact(
+        digest=versions.put_artifact(store, planned.cell.id, engine.outputs).digest,
+        size=sum(blob.size for blob in engine.outputs),
+        files=engine.outputs,
+        onnx=onnx.digest,
+        action=engine.key,
+        compute=planned.settings.compute,
+        static=planned.settings.static,
+        seconds=engine.seconds,
+        remarks=remarks,
+    )
+
+
+def _verdict(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
+    if planned.fate == "skipped":
+        return Verdict("skipped", planned.reason, planned.remedies)
+    failure = _failure(planned, outcome)
+    if failure is not None:
+        return Verdict("failed", f"{failure.where or 'a step'}: {failure.what}", (failure.hint,) if failure.hint else ())
+    if planned.engine not in outcome.results:
+        return Verdict("waiting", planned.reason, planned.remedies)
+    parity = outcome.results.get(planned.parity)
+    if parity is None or not isinstance(parity.facts, Parity):
+        return Verdict("unverified", planned.unverified or planned.reason)
+    return _judged(matrix, planned, parity.facts)
+
+
+def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity) -> Verdict:
+    broken = verdict.problems(parity.outputs)
+    if broken:
+        return Verdict("failed", broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""))
+    outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
+    limits = verdict.limits(matrix.gates, planned.cell, outputs)
+    if not limits:
+        return Verdict("unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",))
+    missed = verdict.misses(parity.outputs, limits)
+    if missed:
+        return Verdict("failed", "; ".join(map(verdict.describe, missed)), (), missed)
+    return Verdict("passed")
+
+
+def _failure(planned: PlannedCell, outcome: Outcome) -> Optional[DeployError]:
+    """The error of the first of this cell's jobs, or of what they need, that failed."""
+    jobs: Tuple[str, ...] = (planned.onnx, planned.engine, planned.parity, planned.latency)
+    for job in jobs:
+        failed = outcome.failures.get(outcome.blocked.get(job, job))
+        if failed is not None:
+            return failed
+    return None

@@ -1,0 +1,64 @@
+"""OpenVINO on the CPU. Its artifact is the intermediate representation: model.xml and model.bin.
+
+The arithmetic is always said (INFERENCE_PRECISION_HINT): left alone, OpenVINO computes an fp32 model in bfloat16
+on processors that can, which is a silent loss of accuracy. `static` compiles the model once per input shape.
+"""
+
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+import numpy as np
+import openvino
+
+from builder.action import Platform
+from builder.errors import StepFailed
+from builder.recipes import Engine, Made
+from builder.seams import OpenOptions, Tensors
+
+_MOST_COMPILED = 4
+
+
+class OpenVino:
+    def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
+        try:
+            model = openvino.convert_model(str(onnx))
+        except Exception as problem:  # openvino raises bare RuntimeError and its own frontend errors
+            raise StepFailed(f"OpenVINO cannot convert the model: {problem}") from problem
+        openvino.save_model(model, str(out / "model.xml"), compress_to_fp16=recipe.precision == "fp16")
+        return Made(nodes=len(model.get_ops()), remarks=())
+
+    def open(self, folder: Path, options: OpenOptions) -> "Compiled":
+        return Compiled(folder / "model.xml", options)
+
+
+class Compiled:
+    def __init__(self, xml: Path, options: OpenOptions) -> None:
+        self._core, self._xml, self._static = openvino.Core(), str(xml), options.static
+        self._config: Dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": options.compute,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+        }
+        if options.threads:
+            self._config["INFERENCE_NUM_THREADS"] = options.threads
+        self._requests: "collections.OrderedDict[Tuple[int, ...], openvino.InferRequest]" = collections.OrderedDict()
+
+    def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]:
+        request = self._request(tuple(next(iter(inputs.values())).shape) if self._static else ())
+        result = request.infer(dict(inputs), share_inputs=True)
+        return {output.get_any_name(): np.array(value) for output, value in result.items()}
+
+    def _request(self, shape: Tuple[int, ...]) -> "openvino.InferRequest":
+        """The compiled model for `shape`, the most recently used few kept; () is the dynamic one."""
+        if shape not in self._requests:
+            model = self._core.read_model(self._xml)
+            if shape:
+                model.reshape({model.input(0).get_any_name(): list(shape)})
+            self._requests[shape] = self._core.compile_model(model, "CPU", self._config).create_infer_request()
+            if len(self._requests) > _MOST_COMPILED:
+                self._requests.popitem(last=False)
+        self._requests.move_to_end(shape)
+        return self._requests[shape]

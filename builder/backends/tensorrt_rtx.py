@@ -1,0 +1,34 @@
+"""TensorRT-RTX: engines built ahead of time for a named compute capability. Building needs no GPU, running does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from builder.action import Platform
+from builder.recipes import Engine, Made
+from builder.seams import OpenOptions, Runner
+
+
+class TensorRtRtx:
+    def __init__(self) -> None:
+        os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # before Polygraphy's first import of TensorRT
+
+    def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
+        from builder.backends import tensorrt_build
+
+        def for_the_gpu(config: Any) -> None:
+            import tensorrt_rtx
+
+            named = f"SM{(platform.sm or '').replace('.', '')}"
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(getattr(tensorrt_rtx.ComputeCapability, named), 0)
+
+        layers = tensorrt_build.build(recipe, onnx, out, strongly_typed=True, flags={}, configure=for_the_gpu)
+        return Made(layers, ())
+
+    def open(self, folder: Path, options: OpenOptions) -> Runner:
+        from builder.backends import tensorrt_build
+
+        return tensorrt_build.EngineRunner(folder)

@@ -1,0 +1,104 @@
+"""Cells: one artifact wanted by the matrix, its id, and the selectors that pick cells by id.
+
+An id reads `superpoint-dense-int8-cpu_openvino`: model, head, precision, target. Selectors are shell patterns
+with `*`, `?` and `{a,b}`, several of them separated by spaces, as in cibuildwheel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import re
+from dataclasses import dataclass
+from typing import Iterable, List, Tuple
+
+from builder.matrix import CellSettings, Compute, Matrix, Target
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    model: str
+    head: str
+    precision: str
+    target: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.model}-{self.head}-{self.precision}-{self.target}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`CellSettings` with nothing left open."""
+
+    profiles: Tuple[str, ...]
+    simplify: bool
+    activations: str
+    compute: Compute
+    static: bool
+    workspace: str
+
+
+def all_cells(matrix: Matrix) -> Tuple[Cell, ...]:
+    """Every combination, in the order the file names them, before any selection."""
+    return tuple(
+        Cell(matrix.model.name, head.name, precision, target.name)
+        for head in matrix.model.heads
+        for target in matrix.targets
+        for precision in matrix.precisions
+    )
+
+
+def expand(selector: str) -> Tuple[str, ...]:
+    """`a-{b,c}-* d` -> (`a-b-*`, `a-c-*`, `d`)."""
+    patterns: List[str] = []
+    for word in selector.split():
+        match = _BRACES.search(word)
+        if not match:
+            patterns.append(word)
+            continue
+        for choice in match.group(1).split(","):
+            patterns.extend(expand(word[: match.start()] + choice.strip() + word[match.end() :]))
+    return tuple(patterns)
+
+
+def selects(selector: str, cell: Cell) -> bool:
+    return any(fnmatch.fnmatchcase(cell.id, pattern) for pattern in expand(selector))
+
+
+def any_selects(selectors: Iterable[str], cell: Cell) -> bool:
+    return any(selects(selector, cell) for selector in selectors)
+
+
+def settings_of(matrix: Matrix, cell: Cell) -> CellSettings:
+    """The defaults with every matching override laid over them, the later winning."""
+    merged = matrix.defaults
+    for override in matrix.overrides:
+        if selects(override.select, cell):
+            given = {f.name: getattr(override.set, f.name) for f in dataclasses.fields(override.set)}
+            merged = dataclasses.replace(merged, **{k: v for k, v in given.items() if v is not None})
+    return merged
+
+
+def resolve(matrix: Matrix, cell: Cell) -> Settings:
+    chosen = settings_of(matrix, cell)
+    target = matrix.target(cell.target)
+    return Settings(
+        profiles=chosen.profiles or tuple(p.name for p in matrix.model.profiles[:1]),
+        simplify=True if chosen.simplify is None else chosen.simplify,
+        activations=chosen.activations or "symmetric",
+        compute=chosen.compute or usual_compute(cell, target),
+        static=bool(chosen.static),
+        workspace=chosen.workspace or "1GiB",
+    )
+
+
+def usual_compute(cell: Cell, target: Target) -> Compute:
+    """The arithmetic a precision stands for. fp16 on a CPU is how weights are stored, not how they multiply."""
+    if cell.precision == "bf16":
+        return "bf16"
+    if cell.precision == "fp16" and target.runtime.startswith("tensorrt"):
+        return "f16"
+    return "f32"

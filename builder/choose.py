@@ -1,0 +1,119 @@
+"""Choosing artifacts for a machine: which it can run, ranked, and why each of the others was rejected. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional, Sequence, Tuple
+
+from builder.compat import tables
+from builder.facts import Machine
+from builder.manifest import Entry, Manifest
+from builder.places import PACKAGE
+
+# Without any measurement, what usually is faster comes first: GPU engines, then fewer bits.
+_PRIOR = {"tensorrt": 0.0, "tensorrt-rtx": 0.0, "openvino": 1.0, "onnxruntime": 2.0}
+_BITS = {"int8": 0.1, "bf16": 0.2, "fp16": 0.3, "fp32": 0.4}
+# Runtimes whose artifact any version reads (plain ONNX). Others are only proven for the version that was measured.
+_ANY_VERSION = ("onnxruntime",)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    cell: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`ranked` best first. `rejected` in the manifest's order."""
+
+    ranked: Tuple[Entry, ...]
+    rejected: Tuple[Rejected, ...]
+
+
+def choose(manifest: Manifest, machine: Machine, head: str, *, unverified: bool = False) -> Choice:
+    """Entries of `head` that `machine` can run: those that passed, and with `unverified` those never measured."""
+    ranked: List[Entry] = []
+    rejected: List[Rejected] = []
+    for entry in manifest.entries:
+        if entry.head != head:
+            continue
+        reason = _not_offered(entry, unverified) or cannot_run(entry, machine)
+        if reason is None:
+            ranked.append(entry)
+        else:
+            rejected.append(Rejected(entry.cell, reason))
+    return Choice(tuple(sorted(ranked, key=lambda e: _rank(e, machine))), tuple(rejected))
+
+
+def covering(ranked: Sequence[Entry]) -> Tuple[Entry, ...]:
+    """The best entry, and after it each one that accepts sizes which none before it accepts: the fallback chain."""
+    chain: List[Entry] = []
+    for entry in ranked:
+        if not chain or not any(_within(entry, kept) for kept in chain):
+            chain.append(entry)
+    return tuple(chain)
+
+
+def accepts(entry: Entry, name: str, shape: Tuple[int, ...]) -> bool:
+    """Is `shape` of input `name` inside one of the entry's profiles?"""
+    return any(
+        all(low <= size <= high for low, size, high in zip(r.min, shape, r.max))
+        for profile in entry.profiles
+        for r in profile.inputs
+        if r.name == name
+    )
+
+
+def _not_offered(entry: Entry, unverified: bool) -> Optional[str]:
+    status = entry.verdict.status
+    if status == "passed" or (status == "unverified" and unverified and entry.artifact is not None):
+        return None
+    if status == "unverified":
+        return f"unverified: {entry.verdict.reason}"
+    return f"{status}: {entry.verdict.reason}"
+
+
+def cannot_run(entry: Entry, machine: Machine) -> Optional[str]:
+    """The first fact of `machine` that keeps it from running the entry; None when it can."""
+    platform = entry.platform
+    if platform is None or entry.artifact is None:
+        return "it has no artifact"
+    if (platform.os, platform.arch) != (machine.os, machine.arch):
+        return f"it is for {platform.os} on {platform.arch}, this host is {machine.os} on {machine.arch}"
+    if platform.sm is not None and not any(gpu.sm == platform.sm for gpu in machine.gpus):
+        has = ", ".join(f"{g.name} ({g.sm})" for g in machine.gpus) or "no NVIDIA GPU"
+        return f"it needs compute capability {platform.sm}, this host has {has}"
+    if entry.artifact.compute == "bf16" and not set(tables.CPU_BF16) & set(machine.features):
+        return f"it computes in bf16, which {machine.cpu} lacks"
+    installed = machine.version(PACKAGE[platform.runtime])
+    if installed is None:
+        return f"{PACKAGE[platform.runtime]} is not installed on this host"
+    if platform.runtime not in _ANY_VERSION and not _same_series(installed, platform.version):
+        return f"it was proven with {platform.runtime} {platform.version}, this host has {installed}"
+    return None
+
+
+def _same_series(installed: str, proven: str) -> bool:
+    return installed.split(".")[:2] == proven.split(".")[:2]
+
+
+def _rank(entry: Entry, machine: Machine) -> Tuple[int, int, float]:
+    """Passed before unverified; measured on this kind of machine before others; then by time relative to the naive
+    export (both were timed side by side, so a noisy day cancels out), else by the prior."""
+    unproven = 0 if entry.verdict.status == "passed" else 1
+    latency, platform = entry.latency, entry.platform
+    assert platform is not None
+    if latency is None:
+        return unproven, 2, _PRIOR[platform.runtime] + _BITS[entry.precision]
+    speedup = latency.speedup
+    cost = 1 / speedup if speedup else latency.artifact.p50
+    return unproven, 0 if latency.machine == machine.kind else 1, cost
+
+
+def _within(entry: Entry, other: Entry) -> bool:
+    """Does `other` accept every shape that `entry` accepts, profile by profile?"""
+    return all(
+        any(accepts(other, r.name, r.min) and accepts(other, r.name, r.max) for r in profile.inputs)
+        for profile in entry.profiles
+    )

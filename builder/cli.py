@@ -1,0 +1,97 @@
+"""The command line: `build VERB ...` (`deploymatrix` is the same program).
+
+Only the verb that was typed is imported, so that `--help` and the fast verbs stay fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import signal
+import sys
+from importlib import import_module
+from typing import List, NoReturn, Optional, Protocol, cast
+
+from builder.errors import DeployError, UsageError
+from builder.release import VERSION
+
+VERBS = {
+    "plan": "show what every cell of the matrix would become, and why",
+    "matrix": "build, check and publish every artifact of the matrix",
+    "perform": "on a target's own machine: build and measure the cells that wait for it",
+    "pull": "on a host: place the fastest artifact proven for this machine",
+    "run": "on a host: run the pulled artifact on a photograph",
+    "schema": "print the JSON Schema of matrix.yaml",
+}
+INTERRUPTED = 130
+
+
+class Verb(Protocol):
+    def arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse's own message, in our form and with our exit code."""
+        raise UsageError(message, hint=f"see: {self.prog} --help")
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        return _dispatch(words)
+    except DeployError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the store is whole, and the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `build plan | head`
+        sys.stderr.close()
+        return 0
+
+
+def _dispatch(words: List[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"deploymatrix {VERSION}")
+        return 0
+    name = words[0]
+    if name not in VERBS:
+        near = difflib.get_close_matches(name, VERBS, n=1)
+        raise UsageError(
+            f"there is no command {name!r}", hint=f"did you mean: build {near[0]}?" if near else "see: build --help"
+        )
+    verb = cast(Verb, import_module(f"builder.verbs.{name}"))
+    parser = Parser(prog=f"build {name}", description=VERBS[name].capitalize() + ".")
+    verb.arguments(parser)
+    return verb.run(parser.parse_args(words[1:]))
+
+
+def _overview() -> str:
+    lines = [f"  {name:<9} {line}" for name, line in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: build VERB [options]",
+            "",
+            "One matrix.yaml, the right inference artifact for every machine.",
+            "",
+            *lines,
+            "",
+            "`build VERB --help` has the options of each. Exit codes: 0 done, 2 wrong input, 3 a gate was missed,",
+            "5 a step failed, 6 nothing fits this machine, 7 the store is damaged, 8 the store is in use.",
+        ]
+    )
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,73 @@
+"""The digest of the Python code behind a `module:attr`: its module and every project module that it imports.
+
+Modules are found as files below the matrix's folder and parsed, never imported, so this costs milliseconds and
+runs nothing. The digest is over syntax trees: comments and layout do not count. Installed packages are not
+followed; their versions enter a key as tools.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional
+
+from builder import digest
+from builder.errors import UsageError
+
+
+def of_factory(factory: str, root: Path) -> str:
+    """Raises UsageError when the module is not a file below `root` or does not parse."""
+    module = factory.partition(":")[0]
+    if find(module, root) is None:
+        raise UsageError(
+            f"no module {module!r} below {root}",
+            where=f"factory {factory!r}",
+            hint=f"expected {module.replace('.', '/')}.py beside matrix.yaml",
+        )
+    trees: Dict[str, digest.Json] = {}
+    waiting: List[str] = [module]
+    while waiting:
+        name = waiting.pop()
+        path = find(name, root)
+        if path is None or name in trees:
+            continue
+        tree = _parse(path)
+        trees[name] = digest.of_bytes(ast.dump(tree).encode())
+        waiting.extend(_imports(tree, name, is_package=path.name == "__init__.py"))
+    return digest.of_json(trees)
+
+
+def find(module: str, root: Path) -> Optional[Path]:
+    base = root.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _parse(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except SyntaxError as problem:
+        raise UsageError(f"does not parse: {problem.msg}", where=f"{path}:{problem.lineno}:{problem.offset}") from None
+
+
+def _imports(tree: ast.Module, module: str, *, is_package: bool) -> Iterator[str]:
+    """Every name that an import in `tree` could mean as a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            start = _absolute(node, module, is_package=is_package)
+            yield start
+            for alias in node.names:
+                yield f"{start}.{alias.name}" if start else alias.name
+
+
+def _absolute(node: ast.ImportFrom, module: str, *, is_package: bool) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = module.split(".") if is_package else module.split(".")[:-1]
+    parts = parts[: len(parts) - (node.level - 1)]
+    return ".".join([*parts, node.module] if node.module else parts)

@@ -1,0 +1,153 @@
+"""The rules: may this cell exist on this target? Each rule is a pure function that returns a `Skip` or None.
+
+A skip names the rule, the fact that broke it, where that fact is documented, and what would work instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional, Tuple
+
+from builder.cells import Cell
+from builder.compat import tables
+from builder.facts import Machine
+from builder.matrix import Target
+
+
+@dataclass(frozen=True)
+class Skip:
+    rule: str
+    fact: str
+    source: str
+    remedies: Tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        return self.fact
+
+
+Rule = Callable[[Cell, Target, Machine], Optional[Skip]]
+
+
+def judge(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+    """The first rule that `cell` breaks on `target`. `machine` matters only for targets that are this machine."""
+    for rule in RULES:
+        skip = rule(cell, target, machine)
+        if skip is not None:
+            return skip
+    return None
+
+
+def tensorrt_knows_the_gpu(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+    if target.runtime != "tensorrt" or target.version is None or target.sm is None:
+        return None
+    row = tables.tensorrt_row(target.version)
+    if row is None:
+        known = ", ".join(".".join(map(str, r.last)) for r in tables.TENSORRT)
+        return Skip("tensorrt-version", f"TensorRT {target.version} is in no table here", "builder/compat/tables.py", (f"one of the series ending {known}",))
+    if tables.version(target.sm) >= tables.version(row.sm_from):
+        return None
+    return Skip(
+        "tensorrt-sm",
+        f"TensorRT {target.version} supports compute capability {row.sm_from} and newer; {target.machine} is {target.sm}",
+        row.source,
+        _runs_on(target.sm),
+    )
+
+
+def _runs_on(sm: str) -> Tuple[str, ...]:
+    fitting = [r for r in tables.TENSORRT if tables.version(sm) >= tables.version(r.sm_from)]
+    native = tuple(f"TensorRT {'.'.join(map(str, r.last))} (CUDA {r.cuda}; Python {r.python})" for r in fitting[-1:])
+    return (*native, "a CPU target on the same machine: runtime: openvino or onnxruntime")
+
+
+def jetpack_brings_its_tensorrt(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+    if target.jetpack is None or target.version is None:
+        return None
+    series = ".".join(target.jetpack.split(".")[:2])
+    row = tables.JETPACK_TENSORRT.get(series)
+    asked = tables.version(target.version)
+    if row is not None and asked[:2] == tables.version(row[0])[:2]:
+        return None
+    brings = f"brings TensorRT {row[0]}" if row else "is in no table here"
+    remedy = f'version: "{row[0]}"' if row else "jetpack: one of " + ", ".join(tables.JETPACK_TENSORRT)
+    return Skip("jetpack-tensorrt", f"JetPack {target.jetpack} {brings}, not {target.version}", "JetPack release notes", (remedy,))
+
+
+def rtx_knows_the_gpu(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+    if target.runtime != "tensorrt-rtx" or target.sm in tables.RTX_SM:
+        return None
+    return Skip(
+        "rtx-sm",
+        f"TensorRT-RTX builds for compute capability {', '.join(tables.RTX_SM)}; {target.machine} is {target.sm}",
+        tables.RTX_SOURCE,
+        _runs_on(target.sm or "0.0"),
+    )
+
+
+def rtx_has_no_int8_convolution(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+    if target.runtime != "tensorrt-rtx" or cell.precision != "int8":
+        return None
+    return Skip(
+        "rtx-int8",
+        "TensorRT-RTX uses int8 for the weights of matrix products only; convolutions would run in fp32",
+        tables.RTX_SOURCE,
+        ("precision fp16 on this target", "runtime: tensorrt on the same GPU for int8"),
+    )
+
+
+def bf16_is_the_runtimes_own(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+    if cell.precision != "bf16" or target.runtime == "openvino":
+        return None
+    why = {
+        "onnxruntime": "onnxruntime's CPU provider has no bf16 convolution",
+        "tensorrt": "bf16 graphs are not written yet; TensorRT takes the fp16 graph",
+        "tensorrt-rtx": "bf16 graphs are not written yet; TensorRT-RTX takes the fp16 graph",
+    }[target.runtime]
+    remedy = ("precision fp16 on this target",) if target.runtime != "onnxruntime" else ("runtime: openvino",)
+    return Skip("bf16-lowering", why, "onnxruntime CPU operator list; docs/explanation/precisions.md", remedy)
+
+
+def cpu_has_bf16(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+    if cell.precision != "bf16" or target.runtime != "openvino" or target.arch != machine.arch:
+        return None
+    if set(tables.CPU_BF16) & set(machine.features):
+        return None
+    return Skip(
+        "cpu-bf16",
+        f"{machine.cpu} has none of {', '.join(tables.CPU_BF16)}; bf16 would be emulated",
+        tables.CPU_BF16_SOURCE,
+        ("precision int8 on this target",),
+    )
+
+
+def gpu_has_the_arithmetic(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+    if target.sm is None:
+        return None
+    sm = tables.version(target.sm)
+    if cell.precision == "fp16" and target.sm in tables.SM_SLOW_FP16:
+        return Skip(
+            "fp16-rate",
+            f"compute capability {target.sm} runs fp16 at 1/64 of its fp32 rate",
+            tables.SLOW_FP16_SOURCE,
+            ("precision int8 on this target", "precision fp32 on this target"),
+        )
+    lowest = {"int8": tables.SM_INT8, "fp16": tables.SM_FP16}.get(cell.precision)
+    # Volta (7.0) and Xavier (7.2) have int8 too; 6.0 and 6.2 do not, though they are newer than nothing.
+    missing = lowest is not None and (sm < tables.version(lowest) or (cell.precision == "int8" and target.sm in ("6.2",)))
+    if not missing:
+        return None
+    return Skip(
+        f"{cell.precision}-sm", f"compute capability {target.sm} has no {cell.precision} arithmetic", tables.SM_SOURCE, ("precision fp32",)
+    )
+
+
+RULES: Tuple[Rule, ...] = (
+    tensorrt_knows_the_gpu,
+    jetpack_brings_its_tensorrt,
+    rtx_knows_the_gpu,
+    rtx_has_no_int8_convolution,
+    bf16_is_the_runtimes_own,
+    cpu_has_bf16,
+    gpu_has_the_arithmetic,
+)

@@ -1,0 +1,221 @@
+"""What must hold between the parts of matrix.yaml: names that exist, shapes that fit, units that parse.
+
+Every check raises RecordError at the path of the offending value, so that `load` can give line and column.
+Whether a machine can run a precision is not decided here but in `builder/compat/`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Optional, Sequence, Tuple
+
+from builder import shapes
+from builder.cells import all_cells, selects
+from builder.matrix import Head, Matrix, Profile, ShapeRange, Target, TorchSource, WeightsFile
+from builder.record import Path, RecordError
+
+_NAME = re.compile(r"[A-Za-z0-9_.]+")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}")
+_SM = re.compile(r"[0-9]{1,2}\.[0-9]")
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_SIZE = re.compile(r"([0-9]+)\s*(KiB|MiB|GiB)")
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def check(matrix: Matrix) -> None:
+    _check_model(matrix)
+    _check_precisions(matrix)
+    for target in matrix.targets:
+        _check_target(target)
+    _check_samples(matrix)
+    _check_settings(matrix)
+    _check_selectors(matrix)
+    _check_gates(matrix)
+
+
+def bytes_of(text: str) -> int:
+    """'4GiB' -> 4294967296. ValueError when it has no unit or an unknown one."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not a size; write a whole number with KiB, MiB or GiB, such as '4GiB'")
+    return int(match.group(1)) * _UNITS[match.group(2)]
+
+
+def _expect(ok: bool, path: Path, problem: str) -> None:
+    if not ok:
+        raise RecordError(path, problem)
+
+
+def _known(name: str, known: Iterable[str], path: Path, what: str) -> None:
+    names = tuple(known)
+    if name not in names:
+        raise RecordError(path, f"{what} {name!r} is not declared", wrong=name, known=names)
+
+
+def _check_model(matrix: Matrix) -> None:
+    model, at = matrix.model, ("model",)
+    _name(model.name, (*at, "name"))
+    _check_source(matrix)
+    _expect(len(model.inputs) == 1, (*at, "inputs"), "exactly one input tensor (an image) is supported")
+    _expect(bool(model.heads), (*at, "heads"), "at least one head is needed")
+    _expect(bool(model.profiles), (*at, "profiles"), "at least one optimization profile is needed")
+    _expect(model.preprocess.multiple >= 1, (*at, "preprocess", "multiple"), "must be at least 1")
+    _expect(9 <= model.opset <= 25, (*at, "opset"), f"{model.opset} is not an opset between 9 and 25")
+    for tensor in model.inputs:
+        _check_shape(tensor.shape, (*at, "inputs", tensor.name, "shape"))
+        _expect(len(tensor.shape) == 4, (*at, "inputs", tensor.name, "shape"), "an image input is NCHW: four dimensions")
+    for head in model.heads:
+        _check_head(head, (*at, "heads", head.name))
+    for profile in model.profiles:
+        _check_profile(matrix, profile, (*at, "profiles", profile.name))
+
+
+def _check_source(matrix: Matrix) -> None:
+    source, at = matrix.model.source, ("model", "source")
+    if isinstance(source, TorchSource):
+        _expect(
+            bool(_FACTORY.fullmatch(source.factory)), (*at, "factory"), f"{source.factory!r} is not of the form module:attr"
+        )
+        if isinstance(source.weights, WeightsFile):
+            _check_sha256(source.weights.sha256, (*at, "weights", "sha256"))
+    else:
+        _check_sha256(source.sha256, (*at, "sha256"))
+
+
+def _check_sha256(text: str, path: Path) -> None:
+    _expect(bool(_HEX64.fullmatch(text)), path, f"{text!r} is not a SHA-256 (64 lower-case hex digits; see `sha256sum FILE`)")
+
+
+def _check_shape(shape: Sequence[shapes.Dim], path: Path) -> None:
+    for i, dim in enumerate(shape):
+        try:
+            shapes.parse(dim)
+        except ValueError as problem:
+            raise RecordError((*path, i), str(problem)) from None
+
+
+def _check_head(head: Head, path: Path) -> None:
+    _name(head.name, path)
+    _expect(bool(head.outputs), (*path, "outputs"), "at least one output is needed")
+    for output in head.outputs:
+        _check_shape(output.shape, (*path, "outputs", output.name))
+    if head.align is not None:
+        for key in ("points", "scores"):
+            _known(getattr(head.align, key), (o.name for o in head.outputs), (*path, "align", key), "output")
+    if head.postprocess is not None:
+        for key in ("scores", "descriptors", "points"):
+            named: Optional[str] = getattr(head.postprocess, key)
+            if named is not None:
+                _known(named, (o.name for o in head.outputs), (*path, "postprocess"), "output")
+
+
+def _check_profile(matrix: Matrix, profile: Profile, path: Path) -> None:
+    _name(profile.name, path)
+    inputs = {tensor.name: tensor for tensor in matrix.model.inputs}
+    for missing in sorted(set(inputs) - {r.name for r in profile.inputs}):
+        raise RecordError(path, f"input {missing!r} has no min, opt and max here")
+    for shape in profile.inputs:
+        _known(shape.name, inputs, (*path, shape.name), "input")
+        _check_range(shape, inputs[shape.name].shape, (*path, shape.name))
+
+
+def _check_range(shape: ShapeRange, symbolic: shapes.Shape, path: Path) -> None:
+    for which in ("min", "opt", "max"):
+        try:
+            shapes.bind(symbolic, getattr(shape, which))
+        except ValueError as problem:
+            raise RecordError((*path, which), str(problem)) from None
+    for i, (low, usual, high) in enumerate(zip(shape.min, shape.opt, shape.max)):
+        _expect(low <= usual <= high, (*path, "opt", i), f"dimension {i} is not min <= opt <= max ({low}, {usual}, {high})")
+
+
+def _check_precisions(matrix: Matrix) -> None:
+    _expect(bool(matrix.precisions), ("precisions",), "at least one precision is needed")
+    for i, precision in enumerate(matrix.precisions):
+        _expect(precision not in matrix.precisions[:i], ("precisions", i), f"{precision} is listed twice")
+    if "int8" in matrix.precisions:
+        _expect(matrix.calibration is not None, ("precisions",), "int8 needs a `calibration:` section with photographs")
+
+
+def _check_target(target: Target) -> None:
+    path: Path = ("targets", target.name)
+    _name(target.name, path)
+    gpu = target.runtime in ("tensorrt", "tensorrt-rtx")
+    if gpu:
+        _expect(target.sm is not None, path, f"{target.runtime} needs `sm`, the GPU's compute capability")
+        _expect(target.version is not None, path, f"{target.runtime} needs `version`, in quotes")
+    else:
+        _expect(target.sm is None, (*path, "sm"), f"{target.runtime} here runs on the CPU; `sm` has no meaning for it")
+    for key, form in (("version", _VERSION), ("cuda", _VERSION), ("jetpack", _VERSION), ("python", _VERSION), ("sm", _SM)):
+        text: Optional[str] = getattr(target, key)
+        _expect(text is None or bool(form.fullmatch(text)), (*path, key), f"{text!r} is not a version number")
+
+
+def _check_samples(matrix: Matrix) -> None:
+    _expect(bool(matrix.parity.photographs.files), ("parity", "photographs", "files"), "at least one photograph is needed")
+    image = matrix.model.inputs[0]
+    for i, size in enumerate(matrix.parity.sizes):
+        try:
+            shapes.with_size(image.shape, size)
+        except ValueError as problem:
+            raise RecordError(("parity", "sizes", i), str(problem)) from None
+    for profile in matrix.model.profiles:
+        inside = [s for s in matrix.parity.sizes if accepts(profile, image.name, shapes.with_size(image.shape, s))]
+        _expect(bool(inside), ("parity", "sizes"), f"no size lies inside the profile {profile.name!r}, so it could not be checked")
+    if matrix.calibration is not None:
+        _expect(bool(matrix.calibration.photographs.files), ("calibration", "photographs", "files"), "at least one is needed")
+        try:
+            shapes.with_size(image.shape, matrix.calibration.size)
+        except ValueError as problem:
+            raise RecordError(("calibration", "size"), str(problem)) from None
+    _expect(matrix.latency.seconds > 0, ("latency", "seconds"), "must be positive")
+    _expect(matrix.latency.threads >= 0, ("latency", "threads"), "must not be negative")
+
+
+def accepts(profile: Profile, name: str, shape: Tuple[int, ...]) -> bool:
+    """Is `shape` of input `name` inside the profile?"""
+    return any(
+        r.name == name and all(low <= size <= high for low, size, high in zip(r.min, shape, r.max)) for r in profile.inputs
+    )
+
+
+def _check_settings(matrix: Matrix) -> None:
+    known = [p.name for p in matrix.model.profiles]
+    places: list[Tuple[Path, object]] = [(("defaults",), matrix.defaults)]
+    places += [(("overrides", i, "set"), o.set) for i, o in enumerate(matrix.overrides)]
+    for path, chosen in places:
+        for i, name in enumerate(getattr(chosen, "profiles") or ()):
+            _known(name, known, (*path, "profiles", i), "profile")
+        workspace = getattr(chosen, "workspace")
+        if workspace is not None:
+            try:
+                bytes_of(workspace)
+            except ValueError as problem:
+                raise RecordError((*path, "workspace"), str(problem)) from None
+
+
+def _check_selectors(matrix: Matrix) -> None:
+    cells = all_cells(matrix)
+    places: list[Tuple[Path, str]] = [(("build", i), s) for i, s in enumerate(matrix.build)]
+    places += [(("skip", i), s) for i, s in enumerate(matrix.skip)]
+    places += [(("overrides", i, "select"), o.select) for i, o in enumerate(matrix.overrides)]
+    places += [(("gates", i, "select"), g.select) for i, g in enumerate(matrix.gates)]
+    for path, selector in places:
+        if not any(selects(selector, cell) for cell in cells):
+            raise RecordError(path, f"{selector!r} selects no cell", wrong=selector, known=tuple(c.id for c in cells))
+
+
+def _check_gates(matrix: Matrix) -> None:
+    known = sorted({o.name for head in matrix.model.heads for o in head.outputs} | {"*"})
+    for i, gate in enumerate(matrix.gates):
+        for limits in gate.outputs:
+            _known(limits.output, known, ("gates", i, "outputs", limits.output), "output")
+
+
+def _name(text: str, path: Path) -> None:
+    _expect(
+        bool(_NAME.fullmatch(text)),
+        path,
+        f"{text!r} is not a name: letters, digits, _ and . (cell ids join names with -)",
+    )

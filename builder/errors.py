@@ -1,0 +1,58 @@
+"""Every error this program raises on purpose, and the exit code of each.
+
+    DeployError
+    ├── UsageError      2   what the person wrote is wrong: matrix.yaml, a flag, a photograph
+    ├── GateFailed      3   the run is whole, but an artifact missed its gate
+    ├── StepFailed      5   a step (export, quantize, engine, ...) did not finish
+    ├── NothingFits     6   no artifact may be used on this machine, or at this size
+    ├── StoreDamaged    7   a stored file is missing, truncated or has another digest
+    └── StoreBusy       8   another process holds the store
+
+An error says what is wrong, where, and what to type next. Exit code 1 is left to Python
+itself (a bug of ours); 130 is an interrupt.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+
+class DeployError(Exception):
+    """Base of the tree. `what` is one sentence; `where` a place; `hint` the next thing to do."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: Optional[str] = None, hint: Optional[str] = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        hint = f"\n  {self.hint}" if self.hint else ""
+        return f"{place}{self.what}{hint}"
+
+
+class UsageError(DeployError):
+    exit_code = 2
+
+
+class GateFailed(DeployError):
+    exit_code = 3
+
+
+class StepFailed(DeployError):
+    exit_code = 5
+
+
+class NothingFits(DeployError):
+    exit_code = 6
+
+
+class StoreDamaged(DeployError):
+    exit_code = 7
+
+
+class StoreBusy(DeployError):
+    exit_code = 8

@@ -1,0 +1,1 @@
+"""Where an action is performed."""

@@ -1,0 +1,106 @@
+"""The local executor: each action in a worker process of its own on this machine.
+
+A process of its own gives memory back, cannot take the run down with it, and can be ended whole: it leads its
+own process group, and it ends by itself when its standard input closes.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, Deque, Mapping, Set
+
+from builder.action import Action, Result
+from builder.errors import StepFailed
+from builder.record import from_json, to_json
+from builder.seams import Store
+from builder.worker import Order, Outcome
+
+_KEPT_LINES = 12
+
+
+class Local:
+    def __init__(self) -> None:
+        self._workers: Set["subprocess.Popen[str]"] = set()
+        self._stopped = False
+
+    def perform(
+        self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
+    ) -> Result:
+        with store.workspace() as work:
+            outcome = self._run(_lay_out(action, files, root, work), root, say)
+            if outcome.facts is None:
+                raise StepFailed(outcome.problem or "no reason given", where=action.recipe.step, hint=outcome.hint)
+            blobs = tuple(store.put(file) for file in sorted((work / "out").iterdir()))
+            return Result(action.key, blobs, outcome.facts, outcome.seconds, outcome.peak_mib)
+
+    def stop(self) -> None:
+        self._stopped = True
+        for worker in list(self._workers):
+            _kill(worker)
+
+    def _run(self, order: Path, root: Path, say: Callable[[str], None]) -> Outcome:
+        if self._stopped:
+            raise StepFailed("the run was stopped")
+        last: Deque[str] = collections.deque(maxlen=_KEPT_LINES)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "builder.worker", str(order.absolute())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=str(root),
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+        self._workers.add(worker)
+        try:
+            assert worker.stdout is not None
+            for line in worker.stdout:
+                last.append(line.rstrip())
+                say(line.rstrip())
+            worker.wait()
+        finally:
+            self._workers.discard(worker)
+            _kill(worker)
+        try:
+            return from_json(Outcome, json.loads(order.with_name("outcome.json").read_bytes()))
+        except FileNotFoundError:
+            return Outcome(0.0, 0, problem=_last_words(worker.returncode, last))
+
+
+def _lay_out(action: Action, files: Mapping[str, Path], root: Path, work: Path) -> Path:
+    inputs, out = work / "in", work / "out"
+    out.mkdir()
+    for name, path in files.items():
+        place = inputs / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path.absolute())
+    order = Order(action, str(inputs.absolute()), str(out.absolute()), str(root.absolute()))
+    (work / "order.json").write_text(json.dumps(to_json(order), indent=1), encoding="utf-8")
+    return work / "order.json"
+
+
+def _kill(worker: "subprocess.Popen[str]") -> None:
+    """End the worker and whatever it started."""
+    if worker.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+    if worker.stdin is not None:
+        worker.stdin.close()
+
+
+def _last_words(code: int, last: Deque[str]) -> str:
+    """What a worker that wrote no outcome left behind: a signal's name, else its last lines."""
+    if code < 0:
+        why = f"the worker was ended by {signal.Signals(-code).name}"
+        return why + (": out of memory?" if -code == signal.SIGKILL else "")
+    lines = "\n    ".join(last)
+    return f"the worker ended with code {code}:\n    {lines}"

@@ -1,0 +1,129 @@
+"""The manifest: what one version of the store offers, cell by cell. Data only; it is read on every host.
+
+A manifest is numbered, immutable, and says of every cell of the plan what became of it:
+
+    passed      measured here and within every gate; `pull` chooses among these
+    failed      measured and beyond a gate, or a step failed
+    unverified  built, but it cannot run on the machine that built it
+    waiting     not built: it needs another machine (`remedies` has the command)
+    skipped     a compatibility rule or the person said no
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal, Optional, Tuple
+
+from builder.action import Blob, Platform, Tool
+from builder.matrix import Compute, Input, Keypoints, Output, Preprocess, Profile
+from builder.measurements import Latency, OutputParity
+from builder.record import KEYED
+
+Status = Literal["passed", "failed", "unverified", "waiting", "skipped"]
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A gate that was missed, at its worst sample."""
+
+    output: str
+    metric: str
+    found: Optional[float]
+    limit: float
+    sample: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    status: Status
+    reason: str = ""
+    remedies: Tuple[str, ...] = ()
+    misses: Tuple[Miss, ...] = ()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The files of a built cell. `digest` is its OCI manifest in the store, `onnx` the graph it was built from,
+    `action` the key of the action that built it, `compute` and `static` how a host must open it."""
+
+    digest: str
+    size: int
+    files: Tuple[Blob, ...]
+    onnx: str
+    action: str
+    compute: Compute
+    static: bool
+    seconds: float
+    remarks: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    cell: str
+    head: str
+    precision: str
+    target: str
+    machine: str
+    verdict: Verdict
+    platform: Optional[Platform] = None
+    profiles: Tuple[Profile, ...] = field(default=(), metadata=KEYED)
+    artifact: Optional[Artifact] = None
+    parity: Tuple[OutputParity, ...] = ()
+    latency: Optional[Latency] = None
+    reproduce: str = ""
+
+
+@dataclass(frozen=True)
+class HeadContract:
+    """What a host needs to know of a head to use its tensors."""
+
+    name: str
+    outputs: Tuple[Output, ...] = field(metadata=KEYED)
+    postprocess: Optional[Keypoints] = None
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """`weights` is the digest of the weights file, or `seed N`: then the model is untrained."""
+
+    name: str
+    source: str
+    weights: str
+    inputs: Tuple[Input, ...] = field(metadata=KEYED)
+    heads: Tuple[HeadContract, ...] = field(metadata=KEYED)
+    preprocess: Preprocess = Preprocess()
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What made this version."""
+
+    deploymatrix: str
+    machine: str
+    python: str
+    tools: Tuple[Tool, ...] = field(default=(), metadata=KEYED)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    schema: Literal[1]
+    version: int
+    created: str
+    matrix: str
+    model: ModelIdentity
+    builder: Builder
+    entries: Tuple[Entry, ...]
+
+    def entry(self, cell: str) -> Optional[Entry]:
+        return next((e for e in self.entries if e.cell == cell), None)
+
+    def head(self, name: str) -> HeadContract:
+        return next(h for h in self.model.heads if h.name == name)
+
+    def says_the_same_as(self, other: "Manifest") -> bool:
+        """Equal but for number, date and the bytes of matrix.yaml (a comment is no new version)."""
+        return dataclasses.replace(self, version=0, created="", matrix="") == dataclasses.replace(
+            other, version=0, created="", matrix=""
+        )

@@ -1,0 +1,259 @@
+"""The nouns of matrix.yaml: what the person declares, as frozen records. Nothing here reads a file.
+
+`builder/load.py` reads the YAML into a `Matrix`; `builder/schema.py` draws the JSON Schema from these hints.
+Sizes are (height, width) in pixels, shapes are NCHW, times are seconds unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Optional, Tuple, Union
+
+from builder.record import described
+from builder.shapes import Dim
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Runtime = Literal["onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"]
+Compute = Literal["f32", "bf16", "f16"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One `name: value` that is handed on as it is (a factory's keyword argument)."""
+
+    name: str
+    value: Union[bool, int, float, str]
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    file: str = field(metadata=described("Path to .safetensors (preferred) or a .pth state dict, beside matrix.yaml."))
+    sha256: str = field(metadata=described("The file's SHA-256, 64 hex digits: a changed file is an error, not a surprise."))
+
+
+@dataclass(frozen=True)
+class SeededWeights:
+    seed: int = field(metadata=described("Initialise with this random seed instead of a file. Labelled so in the manifest."))
+
+
+@dataclass(frozen=True)
+class TorchSource:
+    factory: str = field(metadata=described("module:attr, called as attr(head=NAME, **options); returns a torch.nn.Module."))
+    weights: Union[WeightsFile, SeededWeights] = field(metadata=described("A state dict with its digest, or a seed."))
+    options: Tuple[Setting, ...] = field(default=(), metadata=described("Keyword arguments for the factory.", keyed=True))
+
+
+@dataclass(frozen=True)
+class OnnxSource:
+    onnx: str = field(metadata=described("Path to an ONNX file, beside matrix.yaml."))
+    sha256: str = field(metadata=described("The file's SHA-256, 64 hex digits."))
+
+
+@dataclass(frozen=True)
+class Input:
+    name: str
+    shape: Tuple[Dim, ...] = field(metadata=described("NCHW; a number, a symbol (batch) or a multiple (8*h8)."))
+    dtype: Literal["float32"] = "float32"
+
+
+@dataclass(frozen=True)
+class Output:
+    name: str
+    shape: Tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """How a host turns the head's tensors into keypoints. A head without it returns tensors.
+
+    Without `points`, `scores` is a map [B, H, W] and `descriptors` [B, D, H/8, W/8] a coarse one: the host finds the
+    maxima. With `points` [B, K, 2], the head has found them: scores [B, K], descriptors [B, K, D].
+    """
+
+    kind: Literal["keypoints"] = "keypoints"
+    scores: str = field(default="scores", metadata=described("Output with the scores."))
+    descriptors: str = field(default="descriptors", metadata=described("Output with the descriptors."))
+    points: Optional[str] = field(default=None, metadata=described("Output with (x, y) in pixels, when the head gives points."))
+    threshold: float = field(default=0.005, metadata=described("Lowest score that counts as a keypoint."))
+    nms_radius: int = field(default=4, metadata=described("Pixels; no two keypoints are closer than this (Chebyshev)."))
+    top_k: int = field(default=1024, metadata=described("At most this many keypoints, best first."))
+
+
+@dataclass(frozen=True)
+class Align:
+    """Rows of the outputs are an unordered set of points (top-k keypoints): pair them before comparing."""
+
+    points: str = field(metadata=described("The output that holds (x, y) in pixels, [batch, K, 2]."))
+    scores: str = field(metadata=described("The output that holds a score per row, [batch, K]."))
+    at_least: float = field(default=0.0, metadata=described("Reference rows with a lower or equal score are padding."))
+    within: float = field(default=1.0, metadata=described("Pixels; a point farther than this from its pair is lost."))
+
+
+@dataclass(frozen=True)
+class Head:
+    name: str
+    outputs: Tuple[Output, ...] = field(metadata=described("Output tensors, in the order the module returns them.", keyed=True))
+    options: Tuple[Setting, ...] = field(default=(), metadata=described("More keyword arguments for the factory.", keyed=True))
+    align: Optional[Align] = field(default=None, metadata=described("How parity pairs the rows of a set of points."))
+    postprocess: Optional[Keypoints] = None
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The contract between a photograph and the input tensor. It travels in the manifest to every host."""
+
+    color: Literal["grayscale", "rgb"] = "grayscale"
+    range: Tuple[float, float] = field(default=(0.0, 1.0), metadata=described("0..255 is mapped linearly to this."))
+    mean: Tuple[float, ...] = field(default=(), metadata=described("Subtracted after `range`, one number per channel."))
+    std: Tuple[float, ...] = field(default=(), metadata=described("Divided by after `mean`, one number per channel."))
+    resize: Literal["linear", "area"] = field(default="linear", metadata=described("OpenCV's INTER_LINEAR or INTER_AREA."))
+    multiple: int = field(default=1, metadata=described("Height and width are brought to a multiple of this."))
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    name: str
+    min: Tuple[int, ...]
+    opt: Tuple[int, ...]
+    max: Tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A TensorRT optimization profile: for each input the smallest, usual and largest shape."""
+
+    name: str
+    inputs: Tuple[ShapeRange, ...] = field(metadata=described("For each input: min, opt and max shape.", keyed=True))
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    source: Union[TorchSource, OnnxSource]
+    inputs: Tuple[Input, ...] = field(metadata=described("Input tensors by name.", keyed=True))
+    heads: Tuple[Head, ...] = field(metadata=described("Variants of the model that share their weights.", keyed=True))
+    profiles: Tuple[Profile, ...] = field(metadata=described("Named optimization profiles.", keyed=True))
+    preprocess: Preprocess = Preprocess()
+    opset: int = field(default=20, metadata=described("ONNX opset of the export."))
+
+
+@dataclass(frozen=True)
+class Photographs:
+    files: Tuple[str, ...] = field(metadata=described("File names inside `folder`, in order."))
+    folder: str = field(default=".", metadata=described("Beside matrix.yaml, or inside `package`."))
+    package: Optional[str] = field(default=None, metadata=described("An installed Python package that ships the files."))
+
+
+@dataclass(frozen=True)
+class ParitySet:
+    photographs: Photographs
+    sizes: Tuple[Tuple[int, int], ...] = field(metadata=described("(height, width) at which every photograph is compared."))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    photographs: Photographs
+    size: Tuple[int, int] = field(default=(240, 320), metadata=described("(height, width) of the calibration images."))
+    method: Literal["minmax", "percentile", "entropy"] = "minmax"
+    percentile: float = field(default=99.999, metadata=described("Used by method: percentile."))
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    seconds: float = field(default=3.0, metadata=described("Measuring time per artifact, after warm-up."))
+    threads: int = field(default=0, metadata=described("Threads for CPU runtimes; 0 takes every core."))
+
+
+@dataclass(frozen=True)
+class Disabled:
+    reason: str
+    issue: Optional[str] = field(default=None, metadata=described("Where the problem is tracked."))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of machine with one runtime on it. `where` the work happens is not part of any key."""
+
+    name: str
+    runtime: Runtime
+    version: Optional[str] = field(default=None, metadata=described('Runtime version in quotes, "10.16"; for CPU runtimes, the installed one.'))
+    machine: str = field(default="any", metadata=described("What people call the machine; for reports."))
+    os: Literal["linux", "windows"] = "linux"
+    arch: Literal["x86_64", "aarch64"] = "x86_64"
+    sm: Optional[str] = field(default=None, metadata=described('GPU compute capability in quotes, "8.6".'))
+    cuda: Optional[str] = field(default=None, metadata=described('CUDA toolkit in quotes, "12.9".'))
+    jetpack: Optional[str] = field(default=None, metadata=described('JetPack in quotes, "6.2".'))
+    python: Optional[str] = field(default=None, metadata=described('Python on that machine in quotes, "3.10".'))
+    disabled: Optional[Disabled] = None
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """What may differ from cell to cell. None means: as the defaults or an earlier override say."""
+
+    profiles: Optional[Tuple[str, ...]] = field(default=None, metadata=described("Optimization profiles of this artifact."))
+    simplify: Optional[bool] = field(default=None, metadata=described("Run onnxsim (default true)."))
+    activations: Optional[Literal["symmetric", "asymmetric"]] = field(
+        default=None, metadata=described("int8 activations: symmetric int8 (TensorRT takes only this) or asymmetric uint8.")
+    )
+    compute: Optional[Compute] = field(
+        default=None, metadata=described("OpenVINO: arithmetic of everything that is not int8. Never left to the runtime.")
+    )
+    static: Optional[bool] = field(
+        default=None, metadata=described("OpenVINO: compile once per image size instead of once for all (faster per image).")
+    )
+    workspace: Optional[str] = field(default=None, metadata=described("TensorRT builder workspace, '4GiB' or '512MiB'."))
+    disabled: Optional[Disabled] = None
+
+
+@dataclass(frozen=True)
+class Override:
+    select: str = field(metadata=described("Cell ids, with * and {a,b}; later overrides win."))
+    set: CellSettings
+
+
+@dataclass(frozen=True)
+class OutputGate:
+    """Limits for one output. Errors are at most, similarities at least."""
+
+    output: str
+    max_abs: Optional[float] = field(default=None, metadata=described("Largest absolute difference of any element."))
+    mean_abs: Optional[float] = field(default=None, metadata=described("Mean absolute difference, worst photograph."))
+    p99_abs: Optional[float] = field(default=None, metadata=described("99th percentile absolute difference, worst photograph."))
+    max_rel: Optional[float] = field(default=None, metadata=described("Largest relative difference of any element."))
+    cosine: Optional[float] = field(default=None, metadata=described("Lowest cosine similarity of a whole tensor."))
+    snr_db: Optional[float] = field(default=None, metadata=described("Lowest signal-to-noise ratio of a whole tensor, decibels."))
+    matched: Optional[float] = field(default=None, metadata=described("Heads with `align`: lowest fraction of points found again."))
+
+
+@dataclass(frozen=True)
+class Gate:
+    select: str = field(metadata=described("Cell ids, with * and {a,b}; later gates win, limit by limit."))
+    outputs: Tuple[OutputGate, ...] = field(metadata=described("Limits by output name; * is every output.", keyed=True))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    schema: Literal[1]
+    model: Model
+    precisions: Tuple[Precision, ...]
+    targets: Tuple[Target, ...] = field(metadata=described("Machines by name.", keyed=True))
+    parity: ParitySet
+    gates: Tuple[Gate, ...]
+    calibration: Optional[Calibration] = field(default=None, metadata=described("Needed for int8."))
+    latency: LatencySettings = LatencySettings()
+    build: Tuple[str, ...] = field(default=("*",), metadata=described("Cells to build: selectors with * and {a,b}."))
+    skip: Tuple[str, ...] = field(default=(), metadata=described("Cells to leave out."))
+    defaults: CellSettings = CellSettings()
+    overrides: Tuple[Override, ...] = ()
+    store: str = field(default="artifacts", metadata=described("Folder of the OCI image layout."))
+
+    def target(self, name: str) -> Target:
+        return next(t for t in self.targets if t.name == name)
+
+    def head(self, name: str) -> Head:
+        return next(h for h in self.model.heads if h.name == name)
+
+    def profile(self, name: str) -> Profile:
+        return next(p for p in self.model.profiles if p.name == name)

@@ -1,0 +1,63 @@
+"""What was measured of an artifact: parity with the reference, and latency. Numbers only, no judgement.
+
+Differences are candidate minus reference, in the tensor's own unit; `snr_db` is in decibels; times are in
+milliseconds. Judging them against gates is `validation/verdict.py`, so a changed gate measures nothing anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Optional, Tuple
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """One output on one sample. A number is None when the tensors hold NaN or Inf, or their shapes differ."""
+
+    output: str
+    sample: str
+    problem: Optional[str]
+    max_abs: Optional[float] = None
+    mean_abs: Optional[float] = None
+    p99_abs: Optional[float] = None
+    max_rel: Optional[float] = None
+    p99_rel: Optional[float] = None
+    cosine: Optional[float] = None
+    snr_db: Optional[float] = None
+    matched: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Every output on every sample."""
+
+    outputs: Tuple[OutputParity, ...]
+    kind: Literal["parity"] = "parity"
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Milliseconds per run."""
+
+    p50: float
+    p90: float
+    p99: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The artifact and the naive export (fp32, default onnxruntime session), timed in turns in one process."""
+
+    artifact: Percentiles
+    naive: Optional[Percentiles]
+    shape: Tuple[int, ...]
+    threads: int
+    machine: str
+    method: str
+    kind: Literal["latency"] = "latency"
+
+    @property
+    def speedup(self) -> Optional[float]:
+        """How many times as fast as the naive export, from medians taken side by side."""
+        return self.naive.p50 / self.artifact.p50 if self.naive else None

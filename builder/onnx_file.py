@@ -1,0 +1,102 @@
+"""Reading, cleaning and writing ONNX files, so that equal models are equal bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Tuple, Union
+
+import onnx
+
+from builder import shapes
+from builder.errors import StepFailed
+from builder.matrix import Input, Output
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """A self-contained model. External data is refused: it could name any file on this disk."""
+    try:
+        model = onnx.load(str(path.resolve()), load_external_data=False)
+    except Exception as problem:  # protobuf's DecodeError is not exported by onnx
+        raise StepFailed(f"{path.name} is not an ONNX model: {problem}") from problem
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise StepFailed(
+            f"{path.name} keeps its weights in another file",
+            hint="save it in one piece: onnx.save(onnx.load(PATH), NEW, save_as_external_data=False)",
+        )
+    return model
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Checked, and serialized deterministically."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as problem:  # checker and shape inference raise different errors
+        raise StepFailed(f"the ONNX checker refuses the model: {str(problem).splitlines()[0]}") from problem
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Drop what depends on the checkout and not on the model: stack traces with line numbers, paths, doc strings."""
+    model.producer_name = model.producer_version = model.doc_string = ""
+    graph = model.graph
+    graph.name, graph.doc_string = "main", ""
+    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    for item in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        item.doc_string = ""
+        del item.metadata_props[:]
+
+
+def dimensions(value: onnx.ValueInfoProto) -> Tuple[shapes.Dim, ...]:
+    """[batch, 1, 8*h8, 8*w8] of a graph input or output; 0 where the file says nothing."""
+    return tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
+
+
+def name_dimensions(
+    model: onnx.ModelProto, inputs: Tuple[Input, ...], outputs: Tuple[Output, ...]
+) -> None:
+    """Give inputs and outputs the names and symbolic dimensions that matrix.yaml declares.
+
+    Raises StepFailed when a declared dynamic dimension is frozen, a fixed one differs, or a tensor is missing.
+    """
+    for kind, values, declared in (("input", model.graph.input, inputs), ("output", model.graph.output, outputs)):
+        found = {value.name: value for value in values}
+        for tensor in declared:
+            if tensor.name not in found:
+                raise StepFailed(
+                    f"the model has no {kind} {tensor.name!r}", hint=f"it has: {', '.join(found)}; correct matrix.yaml"
+                )
+            _name(found[tensor.name], tensor, kind)
+
+
+def _name(value: onnx.ValueInfoProto, declared: Union[Input, Output], kind: str) -> None:
+    dims = value.type.tensor_type.shape.dim
+    place = f"{kind} {declared.name!r}"
+    if len(dims) != len(declared.shape):
+        raise StepFailed(f"{place} has {len(dims)} dimensions, matrix.yaml declares {list(declared.shape)}")
+    for axis, (dim, wanted) in enumerate(zip(dims, declared.shape)):
+        multiple, symbol = shapes.parse(wanted)
+        if symbol is None and dim.dim_value not in (0, multiple):
+            raise StepFailed(f"{place} has {dim.dim_value} in dimension {axis}, matrix.yaml declares {multiple}")
+        if symbol is not None and dim.dim_value:
+            raise StepFailed(
+                f"{place}: dimension {axis} is frozen at {dim.dim_value}, matrix.yaml declares {wanted}",
+                hint="declare the fixed size, or find what makes it constant in the model",
+            )
+        if symbol is None:
+            dim.dim_value = multiple
+        else:
+            dim.dim_param = shapes.spelled(wanted)
+
+
+def frozen(before: onnx.ModelProto, after: onnx.ModelProto) -> List[str]:
+    """Dynamic dimensions of `before` that `after` no longer has: 'input image: dimension 2 (8*h8) became 240'."""
+    lost = []
+    for kind in ("input", "output"):
+        now = {value.name: dimensions(value) for value in getattr(after.graph, kind)}
+        for value in getattr(before.graph, kind):
+            for axis, dim in enumerate(dimensions(value)):
+                found = now.get(value.name, ())
+                if isinstance(dim, str) and (axis >= len(found) or found[axis] != dim):
+                    became = found[axis] if axis < len(found) else "nothing"
+                    lost.append(f"{kind} {value.name}: dimension {axis} ({dim}) became {became}")
+    return lost

@@ -1,0 +1,80 @@
+"""Work for another machine: kept in the store as complete actions, and performed there without the matrix.
+
+The machine that plans writes down what it would have done; the store is copied; `build perform` on the other
+machine does it and records the results under the same keys, so that the planner recalls them afterwards.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List
+
+from builder.action import Action, Pending, Result
+from builder.cells import expand
+from builder.errors import DeployError
+from builder.facts import Machine
+from builder.pinning import Pinner
+from builder.places import cannot_build, cannot_run
+from builder.plan import Plan
+from builder.run import Outcome
+from builder.seams import Executor
+from builder.stores.layout import Layout
+
+
+def keep(plan: Plan, outcome: Outcome, pinner: Pinner, store: Layout) -> None:
+    """Remember every cell whose artifact or measurements this machine could not make."""
+    for cell in plan.cells:
+        action = outcome.actions.get(cell.engine)
+        if action is None or not {cell.engine, cell.parity, cell.latency} & outcome.waiting:
+            continue
+        jobs = [plan.job(id) for id in (cell.parity, cell.latency)]
+        if all(need in outcome.results or need == cell.engine for job in jobs for need in job.needs):
+            measure = tuple(pinner.pin(job, outcome.results, without=cell.engine) for job in jobs)
+            store.remember(Pending(cell.cell.id, action, measure))
+
+
+@dataclass
+class Performed:
+    done: List[str]
+    refused: Dict[str, str]
+    failed: Dict[str, DeployError]
+
+
+def perform(
+    selector: str, store: Layout, executor: Executor, machine: Machine, say: Callable[[str], None]
+) -> Performed:
+    """Build and measure the selected pending cells that this machine fits."""
+    report = Performed([], {}, {})
+    for pending in store.pending():
+        if not _selected(selector, pending.cell):
+            continue
+        platform = pending.engine.platform
+        assert platform is not None
+        reason = cannot_build(platform, machine) or cannot_run(platform, machine)
+        if reason is not None:
+            report.refused[pending.cell] = reason
+            continue
+        try:
+            built = _recall_or_perform(pending.engine, store, executor, say)
+            for action in pending.measuring(built):
+                _recall_or_perform(action, store, executor, say)
+            report.done.append(pending.cell)
+        except DeployError as problem:
+            report.failed[pending.cell] = problem
+    return report
+
+
+def _selected(selector: str, cell: str) -> bool:
+    return any(fnmatch.fnmatchcase(cell, pattern) for pattern in expand(selector))
+
+
+def _recall_or_perform(action: Action, store: Layout, executor: Executor, say: Callable[[str], None]) -> Result:
+    found = store.recall(action.key)
+    if found is not None:
+        return found
+    files: Dict[str, Path] = {pinned.name: store.fetch(pinned.digest) for pinned in action.inputs}
+    result = executor.perform(action, files, store.root, store, say)
+    store.record(result)
+    return result

@@ -1,0 +1,79 @@
+"""A symbolic job to an action: every pin becomes a digest, and the place of its file on this disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List, Mapping, Tuple
+
+from builder import code_digest, digest, photographs
+from builder.action import Action, Pinned, Result, Tool
+from builder.errors import UsageError
+from builder.facts import Machine
+from builder.plan import CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
+from builder.seams import Store
+
+
+@dataclass
+class Pinner:
+    """Remembers what it has hashed: a photograph is read once a run, whoever needs it."""
+
+    root: Path
+    machine: Machine
+    store: Store
+    _digests: Dict[Path, str] = field(default_factory=dict)
+    _codes: Dict[str, str] = field(default_factory=dict)
+
+    def pin(self, job: Job, results: Mapping[str, Result], *, without: str = "") -> Action:
+        """The action of `job`, given the results of the jobs it needs; outputs of the job `without` are left out.
+
+        Raises UsageError for a file that is missing or is not the declared one.
+        """
+        inputs: List[Pinned] = []
+        for pin in job.pins:
+            if not (isinstance(pin, OutputPin) and pin.job == without):
+                inputs.extend(self._pinned(pin, results))
+        tools = tuple(Tool(name, self.machine.version(name) or "absent") for name in job.tools)
+        return Action(job.recipe, tuple(inputs), tools, job.platform)
+
+    def files(self, job: Job, action: Action) -> Dict[str, Path]:
+        """Where each input file of `action` lies. Facts without a file (code) are left out."""
+        disk = {pin.name: self._path(pin) for pin in job.pins if isinstance(pin, (FilePin, PhotographPin))}
+        facts = {pin.name for pin in job.pins if isinstance(pin, CodePin)}
+        return {
+            pinned.name: disk[pinned.name] if pinned.name in disk else self.store.fetch(pinned.digest)
+            for pinned in action.inputs
+            if pinned.name not in facts
+        }
+
+    def _pinned(self, pin: Pin, results: Mapping[str, Result]) -> Tuple[Pinned, ...]:
+        if isinstance(pin, OutputPin):
+            made = results[pin.job]
+            if pin.output != "*":
+                return (Pinned(pin.name, made.output(pin.output).digest),)
+            return tuple(Pinned(f"{pin.name}/{blob.name}", blob.digest) for blob in made.outputs)
+        if isinstance(pin, CodePin):
+            if pin.factory not in self._codes:
+                self._codes[pin.factory] = code_digest.of_factory(pin.factory, self.root)
+            return (Pinned(pin.name, self._codes[pin.factory]),)
+        found = self._hash(self._path(pin))
+        if isinstance(pin, FilePin) and pin.sha256 is not None and found != f"sha256:{pin.sha256}":
+            raise UsageError(
+                f"its SHA-256 is {found[7:]}, matrix.yaml says {pin.sha256}",
+                where=pin.path,
+                hint="get the declared file, or write the new digest into matrix.yaml if the change is meant",
+            )
+        return (Pinned(pin.name, found),)
+
+    def _path(self, pin: "FilePin | PhotographPin") -> Path:
+        if isinstance(pin, PhotographPin):
+            return photographs.locate(pin.photographs, pin.file, self.root)
+        return self.root / pin.path
+
+    def _hash(self, path: Path) -> str:
+        if path not in self._digests:
+            try:
+                self._digests[path] = digest.of_file(path)
+            except OSError as problem:
+                raise UsageError(f"cannot be read: {problem.strerror}", where=str(path)) from None
+        return self._digests[path]

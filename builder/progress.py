@@ -1,0 +1,50 @@
+"""What a run tells while it works: a protocol, and two plain reporters. The live table is `builder/live.py`."""
+
+from __future__ import annotations
+
+import sys
+from typing import IO, Protocol
+
+from builder.plan import Plan
+
+
+class Reporter(Protocol):
+    def begin(self, plan: Plan) -> None: ...
+
+    def started(self, job: str) -> None: ...
+
+    def said(self, job: str, line: str) -> None:
+        """A line that the step printed."""
+
+    def ended(self, job: str, how: str, seconds: float) -> None:
+        """`how`: done, recalled, failed, waiting or blocked."""
+
+    def close(self) -> None: ...
+
+
+class Silent:
+    def begin(self, plan: Plan) -> None: ...
+
+    def started(self, job: str) -> None: ...
+
+    def said(self, job: str, line: str) -> None: ...
+
+    def ended(self, job: str, how: str, seconds: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines(Silent):
+    """One line per job that did something; for logs and pipes."""
+
+    def __init__(self, out: IO[str] = sys.stderr) -> None:
+        self._out = out
+        self._total = self._count = 0
+
+    def begin(self, plan: Plan) -> None:
+        self._total = len(plan.jobs)
+
+    def ended(self, job: str, how: str, seconds: float) -> None:
+        self._count += 1
+        if how not in ("recalled", "waiting"):
+            print(f"[{self._count}/{self._total}] {job}: {how} ({seconds:.1f} s)", file=self._out, flush=True)

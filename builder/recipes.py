@@ -1,0 +1,143 @@
+"""The recipe of each step: every parameter that decides its output, and the facts the step reports back.
+
+A recipe's `version` is bumped by hand when the step's code changes what it makes; it is part of the key. No
+recipe field has a default: whoever plans says it all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Optional, Tuple, Union
+
+from builder.matrix import Align, Compute, Input, OnnxSource, Output, Preprocess, Profile, Setting, TorchSource
+from builder.measurements import Latency, Parity
+from builder.record import KEYED
+
+
+@dataclass(frozen=True)
+class Export:
+    """Source -> `model.onnx`."""
+
+    source: Union[TorchSource, OnnxSource]
+    head: str
+    options: Tuple[Setting, ...] = field(metadata=KEYED)
+    inputs: Tuple[Input, ...] = field(metadata=KEYED)
+    outputs: Tuple[Output, ...] = field(metadata=KEYED)
+    example: Tuple[int, ...]
+    opset: int
+    step: Literal["export"] = "export"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class Simplify:
+    """`model.onnx` -> `model.onnx`, smaller, or the same when simplifying would harm it."""
+
+    inputs: Tuple[Input, ...] = field(metadata=KEYED)
+    outputs: Tuple[Output, ...] = field(metadata=KEYED)
+    checks: Tuple[Tuple[int, ...], ...]
+    unordered: bool
+    step: Literal["simplify"] = "simplify"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class LowerFp16:
+    """`model.onnx` -> `model.onnx` with float16 arithmetic and float32 inputs and outputs."""
+
+    step: Literal["lower-fp16"] = "lower-fp16"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class LowerInt8:
+    """`model.onnx` and calibration photographs -> `model.onnx` with explicit Q/DQ."""
+
+    photographs: Tuple[str, ...]
+    input: Input
+    size: Tuple[int, int]
+    preprocess: Preprocess
+    method: str
+    percentile: float
+    activations: str
+    step: Literal["lower-int8"] = "lower-int8"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class Engine:
+    """`model.onnx` -> the files a target's runtime opens."""
+
+    precision: str
+    compute: Compute
+    profiles: Tuple[Profile, ...] = field(metadata=KEYED)
+    workspace: int
+    step: Literal["engine"] = "engine"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Source and photographs -> one `NAME.npz` per sample: inputs and reference outputs."""
+
+    source: Union[TorchSource, OnnxSource]
+    head: str
+    options: Tuple[Setting, ...] = field(metadata=KEYED)
+    input: Input
+    outputs: Tuple[str, ...]
+    photographs: Tuple[str, ...]
+    sizes: Tuple[Tuple[int, int], ...]
+    preprocess: Preprocess
+    step: Literal["reference"] = "reference"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class MeasureParity:
+    """Artifact and reference samples -> `Parity`."""
+
+    samples: Tuple[str, ...]
+    outputs: Tuple[str, ...]
+    align: Optional[Align]
+    compute: Compute
+    static: bool
+    step: Literal["parity"] = "parity"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class MeasureLatency:
+    """Artifact, and the naive export beside it in the same minutes -> `Latency`. `machine` is what was timed."""
+
+    input: str
+    shape: Tuple[int, ...]
+    seconds: float
+    threads: int
+    compute: Compute
+    static: bool
+    machine: str
+    step: Literal["latency"] = "latency"
+    version: Literal[1] = 1
+
+
+Recipe = Union[Export, Simplify, LowerFp16, LowerInt8, Engine, Reference, MeasureParity, MeasureLatency]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a step says of what it made: short remarks for the person (empty when all went as asked)."""
+
+    nodes: int
+    remarks: Tuple[str, ...]
+    kind: Literal["made"] = "made"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The reference step's inventory."""
+
+    samples: Tuple[str, ...]
+    kind: Literal["sampled"] = "sampled"
+
+
+Facts = Union[Made, Sampled, Parity, Latency]

@@ -1,0 +1,145 @@
+"""Runs a plan: recall each job or perform it, in order of need, several at once. Judges nothing, prints nothing.
+
+A job that fails takes down only the jobs that need it. Jobs for another machine are recalled when that machine
+has performed them (`builder/pending.py` keeps the rest for it).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Dict, List, Set
+
+from builder.action import Action, Result
+from builder.errors import DeployError
+from builder.pinning import Pinner
+from builder.plan import Job, Plan
+from builder.progress import Reporter
+from builder.seams import Executor
+from builder.stores.layout import Layout
+
+
+@dataclass
+class Outcome:
+    """What became of each job, by job id. A job is in exactly one of results, failures, waiting and blocked."""
+
+    results: Dict[str, Result] = field(default_factory=dict)
+    actions: Dict[str, Action] = field(default_factory=dict)
+    performed: Set[str] = field(default_factory=set)
+    failures: Dict[str, DeployError] = field(default_factory=dict)
+    waiting: Set[str] = field(default_factory=set)
+    blocked: Dict[str, str] = field(default_factory=dict)
+
+    def settled(self, job: str) -> bool:
+        return job in self.results or job in self.failures or job in self.waiting or job in self.blocked
+
+
+def prospect(plan: Plan, pinner: Pinner, store: Layout) -> Outcome:
+    """What a run would find already done. Performs and writes nothing."""
+    outcome = Outcome()
+    for job in plan.jobs:
+        if all(need in outcome.results for need in job.needs):
+            action = outcome.actions[job.id] = pinner.pin(job, outcome.results)
+            found = store.recall(action.key)
+            if found is not None:
+                outcome.results[job.id] = found
+    return outcome
+
+
+def run(
+    plan: Plan, pinner: Pinner, store: Layout, executor: Executor, reporter: Reporter, *, jobs: int = 1, force: bool = False
+) -> Outcome:
+    """Every job of `plan`, at most `jobs` at once. The caller holds the store's lock."""
+    return _Run(plan, pinner, store, executor, reporter, force).through(jobs)
+
+
+class _Run:
+    def __init__(
+        self, plan: Plan, pinner: Pinner, store: Layout, executor: Executor, reporter: Reporter, force: bool
+    ) -> None:
+        self._plan, self._pinner, self._store = plan, pinner, store
+        self._executor, self._reporter, self._force = executor, reporter, force
+        self._outcome = Outcome()
+
+    def through(self, jobs: int) -> Outcome:
+        open_jobs: List[Job] = list(self._plan.jobs)
+        running: Dict["Future[Result]", Job] = {}
+        pool = ThreadPoolExecutor(max_workers=jobs)
+        try:
+            while open_jobs or running:
+                self._start(open_jobs, running, pool, jobs)
+                if running:
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        self._finish(running.pop(future), future)
+        except BaseException:  # an interrupt above all: nothing that was started may outlive the run
+            self._executor.stop()
+            raise
+        finally:
+            pool.shutdown(wait=True)
+        return self._outcome
+
+    def _start(
+        self, open_jobs: List[Job], running: Dict["Future[Result]", Job], pool: ThreadPoolExecutor, jobs: int
+    ) -> None:
+        """Settle what needs no work, and hand out work while there is room. Exclusive jobs go last and alone."""
+        for job in list(open_jobs):
+            if not all(self._outcome.settled(need) for need in job.needs):
+                continue
+            if not self._settle(job):
+                if len(running) >= (1 if job.exclusive else jobs) or any(j.exclusive for j in running.values()):
+                    continue
+                if job.exclusive and any(not j.exclusive for j in open_jobs):
+                    continue
+                running[pool.submit(self._perform, job)] = job
+            open_jobs.remove(job)
+
+    def _settle(self, job: Job) -> bool:
+        """Recalled, waiting, blocked or unpinnable: true, and no worker is needed."""
+        outcome = self._outcome
+        missing = [need for need in job.needs if need not in outcome.results]
+        if missing:
+            if all(need in outcome.waiting for need in missing):
+                outcome.waiting.add(job.id)
+                return self._ended(job, "waiting")
+            first = next(need for need in missing if need not in outcome.waiting)
+            outcome.blocked[job.id] = outcome.blocked.get(first, first)
+            return self._ended(job, "blocked")
+        try:
+            action = outcome.actions[job.id] = self._pinner.pin(job, outcome.results)
+        except DeployError as problem:
+            outcome.failures[job.id] = problem
+            return self._ended(job, "failed")
+        found = None if self._force and job.elsewhere is None else self._store.recall(action.key)
+        if found is not None:
+            outcome.results[job.id] = found
+            return self._ended(job, "recalled")
+        if job.elsewhere is not None:
+            outcome.waiting.add(job.id)
+            return self._ended(job, "waiting")
+        return False
+
+    def _ended(self, job: Job, how: str, seconds: float = 0.0) -> bool:
+        self._reporter.ended(job.id, how, seconds)
+        return True
+
+    def _perform(self, job: Job) -> Result:
+        action = self._outcome.actions[job.id]
+        self._reporter.started(job.id)
+        files = self._pinner.files(job, action)
+        return self._executor.perform(
+            action, files, self._pinner.root, self._store, lambda line: self._reporter.said(job.id, line)
+        )
+
+    def _finish(self, job: Job, future: "Future[Result]") -> None:
+        try:
+            result = future.result()
+        except DeployError as problem:
+            self._outcome.failures[job.id] = problem
+            self._ended(job, "failed")
+            return
+        self._store.record(result)
+        self._outcome.results[job.id] = result
+        self._outcome.performed.add(job.id)
+        self._ended(job, "done", result.seconds)
+

@@ -1,0 +1,125 @@
+"""The four places where new things plug in: Backend, Executor, Store, Source. Protocols, and how to find one.
+
+Built-in implementations are named in `BUILT_IN` and imported on use; other packages add theirs through entry
+points of the group `deploymatrix.backend`, `deploymatrix.source`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterable, Mapping, Optional, Protocol, Tuple, cast
+
+from builder.action import Action, Blob, Platform, Result
+from builder.errors import UsageError
+from builder.matrix import Compute
+from builder.recipes import Engine, Export, Made, Reference
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+else:
+    Tensors = Mapping
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """How to open an artifact. `threads` 0 takes every core; `static`: see CellSettings."""
+
+    compute: Compute = "f32"
+    static: bool = False
+    threads: int = 0
+
+
+class Runner(Protocol):
+    """An open artifact: input tensors by name to output tensors by name. Not thread-safe."""
+
+    def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]: ...
+
+
+class Backend(Protocol):
+    def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
+        """Write the files that `open` takes into `out`. Raises StepFailed."""
+        ...
+
+    def open(self, folder: Path, options: OpenOptions) -> Runner:
+        """Open the files that `build` wrote. Raises StepFailed."""
+        ...
+
+
+class Source(Protocol):
+    def export(self, recipe: Export, files: Path, root: Path, out: Path) -> Made:
+        """Write `model.onnx` into `out`. Raises StepFailed."""
+        ...
+
+    def open(self, recipe: Reference, files: Path, root: Path) -> Runner:
+        """The model itself, whose outputs are the truth that artifacts are compared with."""
+        ...
+
+
+class Store(Protocol):
+    def fetch(self, digest: str) -> Path:
+        """The path of a stored blob, to read only. Raises StoreDamaged when it is not there."""
+        ...
+
+    def put(self, file: Path) -> Blob:
+        """Take `file` in (it is moved). The blob is whole on disk when this returns."""
+        ...
+
+    def recall(self, key: str) -> Optional[Result]:
+        """The recorded result, if all its blobs are there."""
+        ...
+
+    def record(self, result: Result) -> None: ...
+
+    def workspace(self) -> ContextManager[Path]:
+        """A folder from which `put` can move files without copying; gone afterwards."""
+        ...
+
+
+class Executor(Protocol):
+    def perform(
+        self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
+    ) -> Result:
+        """Perform one action somewhere and put its outputs into `store`. Raises StepFailed."""
+        ...
+
+    def stop(self) -> None:
+        """End every action that is being performed, at once. May be called from another thread."""
+
+
+BUILT_IN: Dict[Tuple[str, str], str] = {
+    ("backend", "onnxruntime"): "builder.backends.onnxruntime_cpu:OnnxRuntime",
+    ("backend", "openvino"): "builder.backends.openvino_cpu:OpenVino",
+    ("backend", "tensorrt-rtx"): "builder.backends.tensorrt_rtx:TensorRtRtx",
+    ("backend", "tensorrt"): "builder.backends.tensorrt_native:TensorRt",
+    ("source", "torch"): "builder.sources.torch_module:TorchModule",
+    ("source", "onnx"): "builder.sources.onnx_file:OnnxFile",
+}
+
+
+def backend(name: str) -> Backend:
+    return cast(Backend, _find("backend", name))
+
+
+def source(name: str) -> Source:
+    return cast(Source, _find("source", name))
+
+
+def _find(kind: str, name: str) -> object:
+    place = BUILT_IN.get((kind, name))
+    if place is not None:
+        module, _, attribute = place.partition(":")
+        return getattr(import_module(module), attribute)()
+    for entry in _entry_points(f"deploymatrix.{kind}"):
+        if entry.name == name:
+            return cast(object, entry.load()())
+    known = ", ".join(n for k, n in BUILT_IN if k == kind)
+    raise UsageError(f"there is no {kind} {name!r}", hint=f"built in: {known}")
+
+
+def _entry_points(group: str) -> Iterable[metadata.EntryPoint]:
+    found: Any = metadata.entry_points()
+    return cast(Iterable[metadata.EntryPoint], found.select(group=group) if hasattr(found, "select") else found.get(group, ()))

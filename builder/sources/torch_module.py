@@ -1,0 +1,165 @@
+"""A PyTorch model, made by the factory that matrix.yaml names, with weights that are data and never code."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Dict, Iterator, Mapping, Tuple, Union
+
+import numpy as np
+import torch
+from torch import nn
+
+from builder import onnx_file, shapes
+from builder.errors import StepFailed
+from builder.matrix import Input, TorchSource
+from builder.recipes import Export, Made, Reference
+from builder.seams import Tensors
+
+_LISTED_KEYS = 8
+
+
+class TorchModule:
+    def export(self, recipe: Export, files: Path, root: Path, out: Path) -> Made:
+        """torch.onnx's dynamo exporter; dynamic dimensions keep their names (`8*h8`) and multiples."""
+        module = make(recipe, files, root)
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                tuple(torch.zeros(_example(recipe, tensor)) for tensor in recipe.inputs),
+                dynamo=True,
+                opset_version=recipe.opset,
+                dynamic_shapes=tuple(_dynamic(recipe.inputs)),
+                input_names=[tensor.name for tensor in recipe.inputs],
+                output_names=[output.name for output in recipe.outputs],
+                verbose=False,
+            )
+        if program is None:
+            raise StepFailed("torch.onnx.export gave no program")
+        model = program.model_proto
+        onnx_file.strip(model)
+        onnx_file.name_dimensions(model, recipe.inputs, recipe.outputs)
+        onnx_file.save(model, out / "model.onnx")
+        return Made(nodes=len(model.graph.node), remarks=())
+
+    def open(self, recipe: Reference, files: Path, root: Path) -> "Forward":
+        return Forward(make(recipe, files, root), recipe.input.name, recipe.outputs)
+
+
+class Forward:
+    """The module in float32 as a runner: NumPy arrays in and out."""
+
+    def __init__(self, module: nn.Module, input_name: str, outputs: Tuple[str, ...]) -> None:
+        self._module, self._input, self._outputs = module, input_name, outputs
+
+    def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]:
+        with torch.inference_mode():
+            made = self._module(torch.from_numpy(inputs[self._input]))
+        tensors = made if isinstance(made, (tuple, list)) else (made,)
+        if len(tensors) != len(self._outputs):
+            raise StepFailed(
+                f"the module returned {len(tensors)} tensors, matrix.yaml names {len(self._outputs)}",
+                hint=f"outputs: {', '.join(self._outputs)}",
+            )
+        return {name: tensor.numpy() for name, tensor in zip(self._outputs, tensors)}
+
+
+def make(recipe: Union[Export, Reference], files: Path, root: Path) -> nn.Module:
+    """The factory's module in eval mode, with the declared weights."""
+    source = recipe.source
+    assert isinstance(source, TorchSource)
+    weights = next(iter(sorted(files.glob("weights.*"))), None)
+    if weights is None:
+        torch.manual_seed(getattr(source.weights, "seed", 0))
+    options = {setting.name: setting.value for setting in recipe.options}
+    try:
+        module = _factory(source.factory, root)(head=recipe.head, **options)
+    except TypeError as problem:
+        raise StepFailed(f"{source.factory} was called with head={recipe.head!r} and {options}: {problem}") from problem
+    if not isinstance(module, nn.Module):
+        raise StepFailed(f"{source.factory} returned {type(module).__name__}, not a torch.nn.Module")
+    if weights is not None:
+        _load(module, read_weights(weights))
+    return module.eval()
+
+
+def _factory(place: str, root: Path) -> Any:
+    module, _, attribute = place.partition(":")
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as problem:
+        raise StepFailed(f"importing {module}: {problem}", hint=f"is it installed, or below {root}?") from problem
+    except AttributeError:
+        raise StepFailed(f"{module} has no attribute {attribute!r}") from None
+
+
+def read_weights(path: Path) -> Dict[str, torch.Tensor]:
+    """A state dict from .safetensors, or from a PyTorch file read with `weights_only`: no code is unpickled."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return dict(load_file(str(path.resolve())))
+    try:
+        state = torch.load(path.resolve(), map_location="cpu", weights_only=True)
+    except Exception as problem:  # torch raises pickle's and zipfile's errors alike
+        raise StepFailed(
+            f"{path.name} cannot be read as plain weights: {str(problem).splitlines()[0]}",
+            hint="convert it to .safetensors; files that need code to be unpickled are refused",
+        ) from problem
+    inner = state.get("state_dict", state) if isinstance(state, dict) else None
+    if not isinstance(inner, dict):
+        raise StepFailed(f"{path.name} holds no state dict")
+    return inner
+
+
+def _load(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Strictly; the error lists what is missing, unknown or of another shape."""
+    own = module.state_dict()
+    missing = sorted(set(own) - set(state))
+    unknown = sorted(set(state) - set(own))
+    other = sorted(k for k in set(own) & set(state) if own[k].shape != state[k].shape)
+    said = [
+        f"{what}: {', '.join(keys[:_LISTED_KEYS])}" + (f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else "")
+        for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", other))
+        if keys
+    ]
+    if said:
+        raise StepFailed("the weights do not fit the model: " + "; ".join(said), hint="check `weights:` and the factory's options")
+    module.load_state_dict(dict(state), strict=True)
+
+
+def _example(recipe: Export, tensor: Input) -> Tuple[int, ...]:
+    """The smallest profile shape, its dynamic dimensions doubled: an example size of 1 would be taken as a constant."""
+    return tuple(
+        size * 2 if isinstance(dim, str) and size // shapes.parse(dim)[0] == 1 else size
+        for dim, size in zip(tensor.shape, recipe.example)
+    )
+
+
+def _dynamic(inputs: Tuple[Input, ...]) -> Iterator[Dict[int, Any]]:
+    for tensor in inputs:
+        parsed = {axis: shapes.parse(dim) for axis, dim in enumerate(tensor.shape)}
+        yield {
+            axis: torch.export.Dim(symbol) if multiple == 1 else multiple * torch.export.Dim(symbol)
+            for axis, (multiple, symbol) in parsed.items()
+            if symbol is not None
+        }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress, logs and warns; none of it is for the person."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

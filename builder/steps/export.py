@@ -1,0 +1,18 @@
+"""The export step: the model, from wherever it comes, to `model.onnx` with symbolic dimensions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder import seams
+from builder.action import Action
+from builder.errors import StepFailed
+from builder.matrix import OnnxSource
+from builder.recipes import Export, Facts
+
+
+def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+    if not isinstance(action.recipe, Export):
+        raise StepFailed("an export action needs an export recipe")
+    kind = "onnx" if isinstance(action.recipe.source, OnnxSource) else "torch"
+    return seams.source(kind).export(action.recipe, inputs, root, out)

@@ -1,0 +1,42 @@
+"""The latency step: an artifact and the naive export timed in turns, in one process, with nothing else running."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from builder import seams
+from builder.action import Action
+from builder.errors import StepFailed
+from builder.recipes import Facts, MeasureLatency
+from validation import timing
+
+
+def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+    recipe = action.recipe
+    if not isinstance(recipe, MeasureLatency) or action.platform is None:
+        raise StepFailed("a latency action needs a latency recipe and a platform")
+    options = seams.OpenOptions(recipe.compute, recipe.static, recipe.threads)
+    artifact = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
+    feed = {recipe.input: np.random.default_rng(0).random(recipe.shape, dtype=np.float32)}
+    naive = _naive(inputs / "naive.onnx", recipe.threads)
+    return timing.interleaved(
+        lambda: artifact(feed),
+        (lambda: naive(feed)) if naive else None,
+        seconds=recipe.seconds,
+        shape=recipe.shape,
+        threads=recipe.threads,
+        machine=recipe.machine,
+    )
+
+
+def _naive(onnx: Path, threads: int) -> Optional[seams.Runner]:
+    """What a person gets without this program: a default onnxruntime session on the fp32 export."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    from builder.backends import onnxruntime_cpu
+
+    return onnxruntime_cpu.session_on(onnx, threads)

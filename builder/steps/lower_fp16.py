@@ -1,0 +1,122 @@
+"""The fp16 step: a typed float16 graph inside float32 inputs and outputs, as strongly typed TensorRT wants it.
+
+Every float32 tensor becomes float16 except the graph's inputs and outputs and what `FLOAT32_OPS` read and write:
+exponentials and the L2 norm, whose sums of squares leave float16's range. One Cast sits on each border.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, FrozenSet, List, Set
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from builder import onnx_file
+from builder.action import Action
+from builder.errors import StepFailed
+from builder.recipes import Facts, Made
+
+FLOAT32_OPS: FrozenSet[str] = frozenset({"Softmax", "ReduceL2", "Clip", "Div"})
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+    model = to_float16(onnx_file.load(inputs / "model.onnx"))
+    onnx_file.save(model, out / "model.onnx")
+    return Made(len(model.graph.node), ())
+
+
+def to_float16(model: onnx.ModelProto, keep: FrozenSet[str] = FLOAT32_OPS) -> onnx.ModelProto:
+    """A copy of `model`. StepFailed when a weight leaves float16's range: no silent infinity."""
+    return _Lowering(model, keep).graph()
+
+
+class _Lowering:
+    def __init__(self, model: onnx.ModelProto, keep: FrozenSet[str]) -> None:
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        self._keep = keep
+        self._floats = _float_tensors(model)
+        self._arrays: Dict[str, NDArray[np.generic]] = {
+            i.name: numpy_helper.to_array(i) for i in model.graph.initializer
+        }
+        self._outputs = {value.name for value in model.graph.output} & self._floats
+        made_wide = (o for node in model.graph.node if node.op_type in keep for o in node.output)
+        # Tensors that exist in float32: inputs, and what the kept operators write. The rest is float16.
+        self._wide = {value.name for value in model.graph.input} | set(made_wide)
+        self._nodes: List[onnx.NodeProto] = []
+        self._casts: Set[str] = set()
+
+    def graph(self) -> onnx.ModelProto:
+        for original in self._model.graph.node:
+            node = onnx.NodeProto()
+            node.CopyFrom(original)
+            self._lower(node)
+        graph = self._model.graph
+        del graph.node[:], graph.initializer[:], graph.value_info[:]
+        graph.node.extend(self._nodes)
+        used = {name for node in self._nodes for name in node.input}
+        graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in self._arrays.items() if n in used)
+        return self._model
+
+    def _lower(self, node: onnx.NodeProto) -> None:
+        single = node.op_type in self._keep
+        node.input[:] = [self._operand(name, single) for name in node.input]
+        _retype(node, single)
+        narrow_outputs = [o for o in node.output if o in self._outputs and not single]
+        node.output[:] = [f"{o}_f16" if o in narrow_outputs else o for o in node.output]
+        self._nodes.append(node)
+        for name in narrow_outputs:
+            self._nodes.append(helper.make_node("Cast", [f"{name}_f16"], [name], f"{name}_cast", to=TensorProto.FLOAT))
+        self._wide.update(narrow_outputs)
+
+    def _operand(self, name: str, single: bool) -> str:
+        if name not in self._floats or (name in self._arrays and single):
+            return name
+        if name in self._arrays:
+            return self._half(name)
+        if (name in self._wide) == single:
+            return name
+        return self._cast(name, single)
+
+    def _half(self, name: str) -> str:
+        values, half = self._arrays[name], f"{name}_f16"
+        if half not in self._arrays:
+            largest = float(np.abs(values).max(initial=0))
+            if np.isfinite(largest) and largest > _LARGEST:
+                raise StepFailed(
+                    f"the weight {name} reaches {largest:.3g}, beyond float16's {_LARGEST:.0f}",
+                    hint="leave fp16 out for this model (`skip:` in matrix.yaml), or scale that layer",
+                )
+            self._arrays[half] = values.astype(np.float16)
+        return half
+
+    def _cast(self, name: str, single: bool) -> str:
+        target = f"{name}_{'f32' if single else 'f16'}"
+        if target not in self._casts:
+            self._casts.add(target)
+            to = TensorProto.FLOAT if single else TensorProto.FLOAT16
+            self._nodes.append(helper.make_node("Cast", [name], [target], f"{target}_cast", to=to))
+        return target
+
+
+def _retype(node: onnx.NodeProto, single: bool) -> None:
+    """Constants and casts to float32 inside the half part of the graph become float16 too."""
+    if single:
+        return
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+        elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT:
+            values = numpy_helper.to_array(attribute.t).astype(np.float16)
+            attribute.t.CopyFrom(numpy_helper.from_array(values, attribute.t.name))
+
+
+def _float_tensors(model: onnx.ModelProto) -> Set[str]:
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    values = (*graph.input, *graph.output, *graph.value_info)
+    found = {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return found | {i.name for i in graph.initializer if i.data_type == TensorProto.FLOAT}

@@ -1,0 +1,27 @@
+"""The parity step: an artifact's outputs against the stored reference, sample by sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder import seams
+from builder.action import Action
+from builder.errors import StepFailed
+from builder.measurements import Parity
+from builder.recipes import Facts, MeasureParity
+from validation import parity
+from validation.samples import load
+
+
+def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+    recipe = action.recipe
+    if not isinstance(recipe, MeasureParity) or action.platform is None:
+        raise StepFailed("a parity action needs a parity recipe and a platform")
+    options = seams.OpenOptions(recipe.compute, recipe.static)
+    runner = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
+    measured = []
+    for name in recipe.samples:
+        sample = load(inputs / "reference" / f"{name}.npz", name)
+        measured.extend(parity.compare(runner, sample, recipe.outputs, recipe.align))
+        print(f"parity {name}", flush=True)
+    return Parity(tuple(measured))

@@ -1,0 +1,75 @@
+"""The simplify step: onnxsim, kept only when it neither breaks the model nor freezes a dynamic dimension."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Tuple
+
+import numpy as np
+import onnx
+
+from builder import onnx_file
+from builder.action import Action
+from builder.backends import onnxruntime_cpu
+from builder.errors import StepFailed
+from builder.recipes import Facts, Made, Simplify
+
+_TOLERANCE = 1e-3  # of the output's largest value: a rewrite may re-associate sums, not change the function
+
+
+def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+    recipe = action.recipe
+    if not isinstance(recipe, Simplify):
+        raise StepFailed("a simplify action needs a simplify recipe")
+    original = onnx_file.load(inputs / "model.onnx")
+    simplified, complaint = _simplified(original)
+    if simplified is not None:
+        onnx_file.strip(simplified)
+        complaint = complaint or _harm(recipe, original, simplified)
+    if simplified is None or complaint is not None:
+        onnx_file.save(original, out / "model.onnx")
+        return Made(len(original.graph.node), (f"kept unsimplified: {complaint}",))
+    onnx_file.save(simplified, out / "model.onnx")
+    return Made(len(simplified.graph.node), ())
+
+
+def _simplified(model: onnx.ModelProto) -> Tuple[Optional[onnx.ModelProto], Optional[str]]:
+    import onnxsim
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    try:
+        simplified, checked = onnxsim.simplify(copy)
+    except Exception as problem:  # onnxsim raises RuntimeError and protobuf errors of its C++ core
+        return None, f"onnxsim failed: {str(problem).splitlines()[0] if str(problem) else type(problem).__name__}"
+    return simplified, None if checked else "onnxsim's own check found other outputs"
+
+
+def _harm(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.ModelProto) -> Optional[str]:
+    lost = onnx_file.frozen(original, simplified)
+    if lost:
+        return f"onnxsim froze {lost[0]}"
+    try:
+        onnx.checker.check_model(simplified, full_check=True)
+        return _difference(recipe, original, simplified)
+    except Exception as problem:  # a broken graph may fail in the checker, shape inference or the session
+        return f"the simplified model does not run: {str(problem).splitlines()[0]}"
+
+
+def _difference(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.ModelProto) -> Optional[str]:
+    """Both models on the same random input at every checked shape."""
+    before, after = (onnxruntime_cpu.session_of(m.SerializeToString()) for m in (original, simplified))
+    random = np.random.default_rng(0)
+    for shape in recipe.checks:
+        feed = {tensor.name: random.random(shape, dtype=np.float32) for tensor in recipe.inputs}
+        wanted, found = before(feed), after(feed)
+        for name, value in wanted.items():
+            if value.dtype.kind != "f":
+                continue
+            other = found[name]
+            if recipe.unordered:  # rows of a top-k may swap places at equal scores
+                value, other = np.sort(value.ravel()), np.sort(other.ravel())
+            worst = float(np.abs(value - other).max(initial=0.0))
+            if not worst <= _TOLERANCE * max(float(np.abs(value).max(initial=0.0)), 1e-6):
+                return f"output {name} differs by {worst:.3g} at {list(shape)}"
+    return None

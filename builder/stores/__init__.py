@@ -1,0 +1,1 @@
+"""Where blobs, results and versions are kept."""

@@ -1,0 +1,175 @@
+"""The local store: an OCI image layout, with the action records beside it.
+
+    artifacts/
+      oci-layout  index.json  blobs/sha256/...      what `skopeo` or `oras` copies
+      .deploymatrix/results/KEY.json                results of actions, by key
+      .deploymatrix/pending/CELL.json               what waits for another machine
+      .deploymatrix/work/                           unfinished business; emptied when a run starts
+
+A blob appears under its name only by rename after it is whole and flushed, and a result is recorded only after
+its blobs, so whatever is killed, a later run believes nothing half-written. What versions mean is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Iterator, Optional, Tuple
+
+from builder import digest
+from builder.action import Blob, Pending, Result
+from builder.errors import StoreBusy, StoreDamaged
+from builder.record import RecordError, from_json, to_json
+
+_OCI_LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
+_EMPTY_INDEX: digest.Json = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+
+
+class Layout:
+    def __init__(self, root: Path) -> None:
+        """Opens nothing and writes nothing: reading a store must not change it."""
+        self.root = root
+        self._blobs = root / "blobs" / "sha256"
+        self._private = root / ".deploymatrix"
+
+    # ------------------------------------------------------------------ blobs
+
+    def fetch(self, digest_: str) -> Path:
+        path = self._blobs / digest.hex_part(digest_)
+        if not path.is_file():
+            raise StoreDamaged(f"{digest_} is missing", where=str(self.root), hint="run `build matrix` again to remake it")
+        return path
+
+    def read(self, digest_: str) -> bytes:
+        """The bytes of a small blob, verified."""
+        data = self.fetch(digest_).read_bytes()
+        if digest.of_bytes(data) != digest_:
+            raise StoreDamaged(
+                f"{digest_} has other content than its name says",
+                where=str(self.fetch(digest_)),
+                hint="delete that file and run `build matrix` again",
+            )
+        return data
+
+    def has(self, blob: Blob) -> bool:
+        try:
+            return (self._blobs / digest.hex_part(blob.digest)).stat().st_size == blob.size
+        except OSError:
+            return False
+
+    def put(self, file: Path) -> Blob:
+        blob = Blob(file.name, digest.of_file(file), file.stat().st_size)
+        if self.has(blob):
+            file.unlink()
+        else:
+            self._settle(file, self._blobs / digest.hex_part(blob.digest))
+        return blob
+
+    def put_bytes(self, name: str, data: bytes) -> Blob:
+        with self.workspace() as work:
+            file = work / "blob"
+            file.write_bytes(data)
+            return dataclasses.replace(self.put(file), name=name)
+
+    # ------------------------------------------------------------------ results
+
+    def recall(self, key: str) -> Optional[Result]:
+        try:
+            data = json.loads((self._private / "results" / f"{digest.hex_part(key)}.json").read_bytes())
+            result = from_json(Result, data)
+        except (FileNotFoundError, ValueError, RecordError):
+            return None  # never recorded, or by a version whose records differ: perform it again
+        return result if result.key == key and all(map(self.has, result.outputs)) else None
+
+    def record(self, result: Result) -> None:
+        self._write(self._private / "results" / f"{digest.hex_part(result.key)}.json", to_json(result))
+
+    def remember(self, pending: Pending) -> None:
+        """Keep what another machine has to do for a cell."""
+        self._write(self._private / "pending" / f"{pending.cell}.json", to_json(pending))
+
+    def pending(self) -> Tuple[Pending, ...]:
+        """Everything that waits for another machine, by cell. Records of another version are left out."""
+        found = []
+        for path in sorted((self._private / "pending").glob("*.json")):
+            with contextlib.suppress(ValueError, RecordError):
+                found.append(from_json(Pending, json.loads(path.read_bytes())))
+        return tuple(found)
+
+    # ------------------------------------------------------------------ the index
+
+    def index(self) -> digest.Json:
+        try:
+            return json.loads((self.root / "index.json").read_bytes())  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            return _EMPTY_INDEX
+        except ValueError as problem:
+            raise StoreDamaged(f"not JSON: {problem}", where=str(self.root / "index.json")) from None
+
+    def replace_index(self, index: digest.Json) -> None:
+        layout = self.root / "oci-layout"
+        if not layout.exists():
+            with self.workspace() as work:
+                (work / "oci-layout").write_bytes(_OCI_LAYOUT)
+                self._settle(work / "oci-layout", layout, read_only=False)
+        self._write(self.root / "index.json", index)
+
+    # ------------------------------------------------------------------ writing
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A folder on the store's file system, gone afterwards."""
+        parent = self._private / "work"
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store for one run. The lock dies with the process; leftovers of a killed run are swept."""
+        self._private.mkdir(parents=True, exist_ok=True)
+        with (self._private / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise StoreBusy(
+                    f"another run holds this store (process {file.read().strip() or 'unknown'})",
+                    where=str(self.root),
+                    hint="wait for it to end, or give this run another store with --store",
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            shutil.rmtree(self._private / "work", ignore_errors=True)
+            yield
+
+    def _write(self, path: Path, value: digest.Json) -> None:
+        with self.workspace() as work:
+            file = work / path.name
+            file.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+            self._settle(file, path, read_only=False)
+
+    @staticmethod
+    def _settle(file: Path, place: Path, *, read_only: bool = True) -> None:
+        """Flush, then rename: the one way anything gets its name in a store."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+        if read_only:
+            file.chmod(0o444)
+        os.replace(file, place)
+        folder = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,111 @@
+"""The end of a run, for a person and for a machine: what was built, recalled, failed, waits, and what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Optional
+
+from builder import text
+from builder.digest import Json
+from builder.manifest import Entry, Manifest
+from builder.plan import Plan
+from builder.record import to_json
+from builder.run import Outcome
+
+_ORDER = ("passed", "failed", "unverified", "waiting", "skipped")
+
+
+def _how(planned: Plan, outcome: Outcome) -> Dict[str, str]:
+    """cell -> built or recalled, for cells with an artifact of this run."""
+    how: Dict[str, str] = {}
+    for cell in planned.cells:
+        jobs = {cell.onnx, cell.engine, cell.parity, cell.latency}
+        if cell.engine in outcome.results:
+            how[cell.cell.id] = "built" if jobs & outcome.performed else "recalled"
+    return how
+
+
+def _selected(manifest: Manifest, planned: Plan) -> List[Entry]:
+    ids = {cell.cell.id for cell in planned.cells}
+    return [entry for entry in manifest.entries if entry.cell in ids]
+
+
+def as_json(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool) -> Json:
+    how = _how(planned, outcome)
+    cells: List[Json] = []
+    for entry in _selected(manifest, planned):
+        row: Dict[str, Json] = {"cell": entry.cell, "verdict": to_json(entry.verdict), "how": how.get(entry.cell, "")}
+        if entry.artifact:
+            row["artifact"] = entry.artifact.digest
+        if entry.latency:
+            row["p50_ms"], row["speedup"] = entry.latency.artifact.p50, entry.latency.speedup
+        cells.append(row)
+    performed: List[Json] = list(sorted(outcome.performed))
+    return {"version": manifest.version, "new": fresh, "performed": performed, "cells": cells}
+
+
+def as_text(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool, store: Path) -> str:
+    entries, how = _selected(manifest, planned), _how(planned, outcome)
+    shown = [e for e in entries if e.verdict.status in ("passed", "failed", "unverified")]
+    rows = [(e.cell, e.verdict.status, how.get(e.cell, ""), _size(e), _speed(e), _remark(e)) for e in shown]
+    parts: List[str] = []
+    if rows:
+        parts += [text.table(("cell", "verdict", "how", "size", "p50 (x naive)", "worst, or why"), rows, status=1), ""]
+    parts += _left_out(entries)
+    words = [e.verdict.status for e in entries]
+    made = text.counts(how.values(), ("built", "recalled"))
+    state = "published" if fresh else "nothing changed since"
+    parts.append(f"{len(entries)} cells: {text.counts(words, _ORDER)}; {made}. Version v{manifest.version} {state} in {store}/.")
+    if manifest.model.weights.startswith("seed"):
+        parts.append(f"Note: the model is untrained ({manifest.model.weights}); its accuracy means nothing yet.")
+    parts.append(_next(words, store))
+    return "\n".join(parts)
+
+
+def _left_out(entries: List[Entry]) -> List[str]:
+    """What was not built, target by target, and what to do about it."""
+    lines: List[str] = []
+    waiting = [(e.target, " / ".join(e.verdict.remedies)) for e in entries if e.verdict.status == "waiting"]
+    for advice, targets in text.grouped(waiting).items():
+        named = ", ".join(f"{targets.count(t)} on {t}" for t in dict.fromkeys(targets))
+        lines.append(text.wrapped(f"{text.paint('waiting')}: {named}. To build: {advice}", ""))
+    skipped = [(e.target, e.verdict.reason) for e in entries if e.verdict.status == "skipped"]
+    if skipped:
+        lines.append(f"{text.paint('skipped')}: {len(skipped)} cells, each with its reason in `build plan`")
+    return [*lines, ""] if lines else []
+
+
+def _size(entry: Entry) -> str:
+    return text.size(entry.artifact.size) if entry.artifact else ""
+
+
+def _speed(entry: Entry) -> str:
+    if entry.latency is None:
+        return ""
+    ratio = f" ({entry.latency.speedup:.2f}x)" if entry.latency.speedup else ""
+    return f"{entry.latency.artifact.p50:.1f} ms{ratio}"
+
+
+def _remark(entry: Entry) -> str:
+    if entry.verdict.status != "passed":
+        return entry.verdict.reason
+    remarks = entry.artifact.remarks if entry.artifact else ()
+    return "; ".join((*_worst(entry), *remarks))
+
+
+def _worst(entry: Entry) -> List[str]:
+    """The largest absolute difference of each output, over all samples."""
+    worst: Dict[str, Optional[float]] = {}
+    for row in entry.parity:
+        if row.max_abs is not None:
+            worst[row.output] = max(worst.get(row.output) or 0.0, row.max_abs)
+    return [f"{name} {value:.1e}" for name, value in worst.items() if value is not None]
+
+
+def _next(words: List[str], store: Path) -> str:
+    if "passed" in words:
+        where = "" if str(store) == "artifacts" else f" --from {store}"
+        return f"Next: build pull{where}   then: build run PHOTO"
+    if "failed" in words:
+        return "Next: look at the reasons above; a gate that is too tight is changed in matrix.yaml, and nothing is rebuilt"
+    return "Next: take the cells that wait to their machines"

@@ -1,0 +1,65 @@
+"""Words and columns for a person: tables, counts, times. Plain text; colour only on a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from typing import IO, Dict, Iterable, List, Sequence, Tuple
+
+_COLOURS: Dict[str, str] = {
+    "passed": "32",
+    "built": "32",
+    "build": "36",
+    "recalled": "32",
+    "failed": "31",
+    "unverified": "33",
+    "waiting": "33",
+    "skipped": "2",
+}
+
+
+def coloured(out: IO[str]) -> bool:
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(word: str, out: IO[str] = sys.stdout) -> str:
+    """`word` in the colour of its status, when `out` is a terminal."""
+    code = _COLOURS.get(word.strip())
+    return f"\x1b[{code}m{word}\x1b[0m" if code and coloured(out) else word
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, status: int, out: IO[str] = sys.stdout) -> str:
+    """Left-aligned columns, two spaces apart; column `status` is painted, the last one may be long."""
+    body = [tuple(row) for row in rows]
+    widths = [max(len(row[i]) for row in [tuple(header), *body]) for i in range(len(header))]
+    widths[-1] = 0
+    lines: List[str] = []
+    for number, row in enumerate([tuple(header), *body]):
+        padded = [cell.ljust(width) for cell, width in zip(row, widths)]
+        if number:
+            padded[status] = paint(padded[status], out)
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def counts(words: Iterable[str], order: Sequence[str]) -> str:
+    """'14 passed, 22 waiting': only what occurs, in `order`."""
+    listed = list(words)
+    return ", ".join(f"{listed.count(word)} {word}" for word in order if word in listed) or "nothing"
+
+
+def size(count: int) -> str:
+    return f"{count / (1 << 20):.1f} MiB" if count >= 1 << 20 else f"{count / 1024:.0f} KiB"
+
+
+def wrapped(text: str, indent: str, width: int = 110) -> str:
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False)
+
+
+def grouped(pairs: Iterable[Tuple[str, str]]) -> Dict[str, List[str]]:
+    """value -> its keys, in order of first appearance."""
+    found: Dict[str, List[str]] = {}
+    for key, value in pairs:
+        found.setdefault(value, []).append(key)
+    return found

@@ -1,0 +1,128 @@
+"""`build matrix`: run the plan, judge what was measured, publish a version, say what happened."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Optional, Tuple
+
+from builder import assemble, facts, pending, summary
+from builder.errors import GateFailed, StepFailed
+from builder.executors.local import Local
+from builder.facts import Machine
+from builder.load import Loaded
+from builder.manifest import Manifest
+from builder.pinning import Pinner
+from builder.plan import Plan, plan
+from builder.progress import Lines, Reporter, Silent
+from builder.release import VERSION
+from builder.run import Outcome, prospect, run as perform
+from builder.stores import versions
+from builder.stores.layout import Layout
+from builder.verbs import plan as plan_verb
+from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_matrix(parser)
+    add_selectors(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, as `build plan` does")
+    parser.add_argument("--force", action="store_true", help="perform every step again, recalled or not")
+    parser.add_argument("--jobs", type=_jobs, default=1, metavar="N", help="steps at once (default 1; timing always runs alone)")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="of the summary")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.dry_run:
+        args.print_ids = False
+        return plan_verb.run(args)
+    loaded, place = load_matrix(args)
+    only, skip = selectors(args, loaded.matrix)
+    machine, store = facts.here(), Layout(place)
+    wanted = plan(loaded.matrix, machine, only=only, skip=skip)
+    pinner = Pinner(loaded.root, machine, store)
+    reporter = _reporter(args)
+    with store.locked():
+        try:
+            outcome = perform(wanted, pinner, store, Local(), reporter, jobs=args.jobs, force=args.force)
+        finally:
+            reporter.close()
+        pending.keep(wanted, outcome, pinner, store)
+        manifest, fresh = _publish(loaded, wanted, outcome, pinner, store, machine)
+    ids = frozenset(cell.cell.id for cell in wanted.cells)
+    if args.format == "json":
+        print(json.dumps(summary.as_json(manifest, outcome, wanted, fresh), indent=1, ensure_ascii=False))
+    else:
+        print(summary.as_text(manifest, outcome, wanted, fresh, place))
+    return _exit_code(manifest, outcome, ids)
+
+
+def _publish(
+    loaded: Loaded, wanted: Plan, outcome: Outcome, pinner: Pinner, store: Layout, machine: Machine
+) -> Tuple[Manifest, bool]:
+    """The manifest of what is now known, published when it says something new. Cells outside the selection keep
+    their place when nothing they depend on has changed."""
+    whole = plan(loaded.matrix, machine)
+    if len(whole.cells) != len(wanted.cells):
+        outcome = _widened(outcome, prospect(whole, pinner, store))
+        chosen = {cell.cell.id for cell in wanted.cells}
+        kept = tuple(
+            c for c in whole.cells if c.cell.id in chosen or c.fate != "build" or plan_verb.fate(c, outcome) == "recalled"
+        )
+        whole = Plan(kept, whole.jobs)
+    last = versions.latest(store)
+    made = assemble.manifest(
+        loaded,
+        whole,
+        outcome,
+        store,
+        machine,
+        version=last.version + 1 if last else 1,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        release=VERSION,
+    )
+    if last is not None and last.says_the_same_as(made):
+        return last, False
+    versions.publish(store, made)
+    return made, True
+
+
+def _widened(outcome: Outcome, found: Outcome) -> Outcome:
+    return Outcome(
+        results={**found.results, **outcome.results},
+        actions={**found.actions, **outcome.actions},
+        performed=outcome.performed,
+        failures=outcome.failures,
+        waiting=outcome.waiting,
+        blocked=outcome.blocked,
+    )
+
+
+def _reporter(args: argparse.Namespace) -> Reporter:
+    if args.quiet:
+        return Silent()
+    live: Optional[Reporter] = None
+    if sys.stderr.isatty() and args.format == "text":
+        from builder import live as live_table
+
+        live = live_table.reporter()
+    return live or Lines()
+
+
+def _exit_code(manifest: Manifest, outcome: Outcome, ids: "frozenset[str]") -> int:
+    if outcome.failures:
+        return StepFailed.exit_code
+    failed = any(e.verdict.status == "failed" for e in manifest.entries if e.cell in ids)
+    return GateFailed.exit_code if failed else 0
+
+
+def _jobs(word: str) -> int:
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of jobs")
+    return int(word)
+
+

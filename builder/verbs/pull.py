@@ -1,0 +1,87 @@
+"""`build pull`: choose for this machine, verify, place, say why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import List
+
+from builder import facts, pull
+from builder.choose import Choice, choose, covering
+from builder.digest import Json
+from builder.errors import NothingFits, UsageError
+from builder.manifest import Entry, Manifest
+from builder.stores import versions
+from builder.stores.layout import Layout
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="source", type=Path, default=Path("artifacts"), metavar="DIR", help="the store (artifacts)")
+    parser.add_argument("--to", type=Path, default=Path("pulled"), metavar="DIR", help="where to place it (pulled)")
+    parser.add_argument("--head", metavar="NAME", help="head of the model (default: the first)")
+    parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
+    parser.add_argument("--unverified", action="store_true", help="also consider artifacts that were never measured")
+    parser.add_argument("--explain", action="store_true", help="say why each other artifact was rejected; place nothing")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def run(args: argparse.Namespace) -> int:
+    store = Layout(args.source)
+    manifest = _manifest(store, args)
+    head = args.head or manifest.model.heads[0].name
+    known = [h.name for h in manifest.model.heads]
+    if head not in known:
+        raise UsageError(f"the model has no head {head!r}", hint=f"heads: {', '.join(known)}")
+    choice = choose(manifest, facts.here(), head, unverified=args.unverified)
+    if args.explain:
+        print(json.dumps(_as_json(choice), indent=1) if args.format == "json" else _explained(choice, manifest, head))
+        return 0 if choice.ranked else NothingFits.exit_code
+    if not choice.ranked:
+        raise NothingFits(
+            f"no artifact of head {head!r} in v{manifest.version} may be used on this machine",
+            where=str(args.source),
+            hint="see why with: build pull --explain",
+        )
+    chain = covering(choice.ranked)
+    folder = pull.place(manifest, chain, store, args.to)
+    if args.format == "json":
+        print(json.dumps({"placed": str(folder), "cells": [entry.cell for entry in chain]}))
+        return 0
+    print(f"{chain[0].cell} of v{manifest.version} -> {folder}  ({_speed(chain[0])})")
+    for entry in chain[1:]:
+        print(f"{entry.cell} beside it, for sizes outside the first one's profile")
+    print(f"Next: build run PHOTO{'' if str(args.to) == 'pulled' else f' --from {args.to}'}")
+    return 0
+
+
+def _manifest(store: Layout, args: argparse.Namespace) -> Manifest:
+    manifest = versions.read(store, args.version) if args.version is not None else versions.latest(store)
+    if manifest is None:
+        raise UsageError(f"{args.source} holds no version", hint="name a store with --from DIR, or make one: build matrix")
+    return manifest
+
+
+def _explained(choice: Choice, manifest: Manifest, head: str) -> str:
+    lines: List[str] = [f"Head {head} of {manifest.model.name} v{manifest.version}, on this machine:"]
+    for number, entry in enumerate(choice.ranked, 1):
+        lines.append(f"  {number}. {entry.cell}  {_speed(entry)}")
+    if not choice.ranked:
+        lines.append("  no artifact may be used")
+    lines.append("Rejected:")
+    lines += [f"  {rejected.cell}: {rejected.reason}" for rejected in choice.rejected]
+    return "\n".join(lines)
+
+
+def _as_json(choice: Choice) -> Json:
+    return {
+        "ranked": [entry.cell for entry in choice.ranked],
+        "rejected": [{"cell": rejected.cell, "reason": rejected.reason} for rejected in choice.rejected],
+    }
+
+
+def _speed(entry: Entry) -> str:
+    if entry.latency is None:
+        return "never timed"
+    ratio = f", {entry.latency.speedup:.2f} times as fast as the naive export" if entry.latency.speedup else ""
+    return f"p50 {entry.latency.artifact.p50:.1f} ms on {entry.latency.machine}{ratio}"

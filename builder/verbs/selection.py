@@ -1,0 +1,38 @@
+"""The flags that several verbs share: which matrix, which store, which cells."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Tuple
+
+from builder.cells import all_cells, selects
+from builder.errors import UsageError
+from builder.load import Loaded, load
+from builder.matrix import Matrix
+
+
+def add_matrix(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-m", "--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE", help="default: matrix.yaml")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="default: what the matrix says (artifacts)")
+
+
+def add_selectors(parser: argparse.ArgumentParser) -> None:
+    text = "cell ids with * and {a,b}; may be repeated"
+    parser.add_argument("--only", action="append", default=[], metavar="CELLS", help=f"only these cells: {text}")
+    parser.add_argument("--skip", action="append", default=[], metavar="CELLS", help=f"all but these cells: {text}")
+
+
+def load_matrix(args: argparse.Namespace) -> Tuple[Loaded, Path]:
+    """The loaded matrix and the store's folder."""
+    loaded = load(args.matrix)
+    return loaded, args.store if args.store is not None else loaded.store
+
+
+def selectors(args: argparse.Namespace, matrix: Matrix) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+    """(only, skip), each known to select something."""
+    for flag, given in (("--only", args.only), ("--skip", args.skip)):
+        for selector in given:
+            if not any(selects(selector, cell) for cell in all_cells(matrix)):
+                raise UsageError(f"{flag} {selector!r} selects no cell", hint="list the cells with: build plan --print-ids")
+    return tuple(args.only), tuple(args.skip)

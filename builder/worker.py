@@ -1,0 +1,98 @@
+"""Performs one action from one JSON file: `python -m builder.worker ORDER.json`.
+
+The order names an action, an input folder, an output folder and the project's folder. Whatever the step leaves
+in the output folder is its output; `outcome.json` beside the order says how it went. The worker knows no store
+and no plan, needs only the packages of its one step, and ends when its standard input closes, so that it never
+outlives the run that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Callable, Dict, Optional, cast
+
+from builder.action import Action
+from builder.errors import DeployError, StepFailed
+from builder.recipes import Facts
+from builder.record import from_json, to_json
+
+
+@dataclass(frozen=True)
+class Order:
+    action: Action
+    inputs: str
+    out: str
+    root: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Either `facts` or a `problem`."""
+
+    seconds: float
+    peak_mib: int
+    facts: Optional[Facts] = None
+    problem: Optional[str] = None
+    hint: Optional[str] = None
+
+
+Step = Callable[[Action, Path, Path, Path], Facts]
+
+# Modules, imported when their step is ordered: a Jetson that builds an engine has no torch and no onnxsim.
+STEPS: Dict[str, str] = {
+    "export": "builder.steps.export",
+    "simplify": "builder.steps.simplify",
+    "lower-fp16": "builder.steps.lower_fp16",
+    "lower-int8": "builder.steps.lower_int8",
+    "engine": "builder.steps.engine",
+    "reference": "builder.steps.reference",
+    "parity": "builder.steps.parity",
+    "latency": "builder.steps.latency",
+}
+
+
+def perform(order: Order) -> Outcome:
+    started = time.monotonic()
+    facts: Optional[Facts] = None
+    failure: Optional[DeployError] = None
+    try:
+        step = cast(Step, getattr(import_module(STEPS[order.action.recipe.step]), "perform"))
+        facts = step(order.action, Path(order.inputs), Path(order.out), Path(order.root))
+    except DeployError as problem:
+        failure = problem
+    except ImportError as problem:
+        failure = StepFailed(f"{problem}", hint="pip install 'deploymatrix[build]'")
+    return Outcome(
+        seconds=round(time.monotonic() - started, 3),
+        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        facts=facts,
+        problem=str(failure.args[0]) if failure else None,
+        hint=failure.hint if failure else None,
+    )
+
+
+def main(path: Path) -> int:
+    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    order = from_json(Order, json.loads(path.read_bytes()))
+    outcome = perform(order)
+    partial = path.with_name("outcome.partial")
+    partial.write_text(json.dumps(to_json(outcome)), encoding="utf-8")
+    partial.rename(path.with_name("outcome.json"))
+    return 0 if outcome.problem is None else StepFailed.exit_code
+
+
+def _end_with_standard_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

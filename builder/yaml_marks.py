@@ -1,0 +1,131 @@
+"""YAML text to plain data, remembering the line and column of every key and value.
+
+PyYAML parses; the scalars are then read by the YAML 1.2 core rules, so that `1e-4` is a number and `no` is
+text. Duplicate keys, anchor loops, alias bombs and unknown tags are errors with a place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Dict, FrozenSet, Tuple
+
+import yaml
+
+from builder.digest import Json
+from builder.record import Path
+
+_MOST_VALUES = 100_000
+_DEEPEST = 64
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS: Dict[str, Json] = {"": None, "~": None, "null": None, "true": True, "false": False, "True": True, "False": False}
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class YamlProblem(Exception):
+    """What is wrong, at a 1-based line and column."""
+
+    def __init__(self, problem: str, line: int, column: int) -> None:
+        super().__init__(problem)
+        self.problem, self.line, self.column = problem, line, column
+
+
+Place = Tuple[int, int]
+
+
+@dataclass
+class Marked:
+    """The data, and the places of its values and keys by path."""
+
+    data: Json = None
+    values: Dict[Path, Place] = field(default_factory=dict)
+    keys: Dict[Path, Place] = field(default_factory=dict)
+
+    def place(self, path: Path, *, at_key: bool = False) -> Place:
+        """Where `path` is written: the nearest enclosing value that has a place."""
+        if at_key and path in self.keys:
+            return self.keys[path]
+        while path and path not in self.values:
+            path = path[:-1]
+        return self.values.get(path, (1, 1))
+
+
+def parse(text: str) -> Marked:
+    """Raises YamlProblem. An empty document gives data None."""
+    _refuse_deep_nesting(text)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        node = yaml.compose(text, Loader=loader)
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
+        said = ", ".join(part for part in (problem.context, problem.problem) if part)
+        raise YamlProblem(said, mark.line + 1 if mark else 1, mark.column + 1 if mark else 1) from problem
+    except yaml.YAMLError as problem:
+        raise YamlProblem(str(problem).splitlines()[0], 1, 1) from problem
+    marked = Marked()
+    if node is not None:
+        marked.data = _value(node, (), frozenset(), marked)
+    return marked
+
+
+def _refuse_deep_nesting(text: str) -> None:
+    """The parser recurses once per bracket; a hostile file must not exhaust the stack."""
+    depth = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        indent = len(line) - len(line.lstrip(" "))
+        depth = max(0, depth + line.count("[") + line.count("{") - line.count("]") - line.count("}"))
+        if depth > _DEEPEST or indent > 4 * _DEEPEST or line.count("- -") > _DEEPEST:
+            raise YamlProblem(f"nested more than {_DEEPEST} deep", number, 1)
+
+
+def _value(node: yaml.Node, path: Path, open_nodes: FrozenSet[int], marked: Marked) -> Json:
+    place = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if id(node) in open_nodes:
+        raise YamlProblem("an anchor contains itself", *place)
+    if len(marked.values) > _MOST_VALUES:
+        raise YamlProblem(f"more than {_MOST_VALUES} values after aliases are followed", *place)
+    marked.values[path] = place
+    inside = open_nodes | {id(node)}
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, path, inside, marked)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*path, i), inside, marked) for i, item in enumerate(node.value)]
+    return _scalar(node, place)
+
+
+def _mapping(node: yaml.MappingNode, path: Path, inside: FrozenSet[int], marked: Marked) -> Json:
+    out: Dict[str, Json] = {}
+    merged: Dict[str, Json] = {}
+    for key_node, value_node in node.value:
+        line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise YamlProblem("a key must be text", line, column)
+        if key_node.tag == _MERGE:
+            part = _value(value_node, path, inside, marked)
+            if not isinstance(part, dict):
+                raise YamlProblem("<< takes one mapping", line, column)
+            merged.update(part)
+            continue
+        key = key_node.value
+        if key in out:
+            first = marked.keys[(*path, key)]
+            raise YamlProblem(f"the key {key!r} is here twice; first on line {first[0]}", line, column)
+        marked.keys[(*path, key)] = (line, column)
+        out[key] = _value(value_node, (*path, key), inside, marked)
+    return {**merged, **out}
+
+
+def _scalar(node: yaml.Node, place: Place) -> Json:
+    text = str(node.value)
+    if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
+        raise YamlProblem(f"the tag {node.tag} is not read here", *place)
+    if node.style:  # quoted or block text; plain is None or '', depending on the parser
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text

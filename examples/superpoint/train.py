@@ -1,0 +1,191 @@
+"""Train SuperPoint on a CPU, from nothing but drawings, textures and the photographs of scikit-image.
+
+    python -m examples.superpoint.train --minutes 80 --checkpoint checkpoint.pt
+
+Every step shows the network two views of eight scenes. The detector learns corners that are known by
+construction, or that a classical measure finds alike in both views; the descriptor learns which points
+correspond. The learning rate falls with whichever comes first: the number of steps, the minutes spent, or the
+hour given by `--until`. A process that is stopped and continued loses nothing but time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import math
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+import cv2
+import torch
+from torch import nn
+
+from examples.superpoint.extractors import classical, network
+from examples.superpoint.losses import descriptor_loss, detector_loss
+from examples.superpoint.metrics import held_out_pairs, measure
+from examples.superpoint.model import SuperPoint, superpoint
+from examples.superpoint.pairs import PairSource
+
+WARMUP = 200  # steps
+LONGEST_STEP = 10.0  # seconds; what a step took beyond that was a pause of the process
+DESCRIPTOR_WEIGHT = 0.5  # the two heads only share the backbone, where this balances them
+RECALIBRATION = 60  # batches whose statistics batch norm keeps at the end
+
+
+def learning_rate(peak: float, step: int, progress: float) -> float:
+    """Linear warm-up by step, cosine to (almost) zero by progress 0..1."""
+    return (
+        peak
+        * min(1.0, (step + 1) / WARMUP)
+        * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+    )
+
+
+def seconds_until(clock: str) -> float:
+    """Seconds from now to the next HH:MM, in UTC."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    hour, minute = (int(part) for part in clock.split(":"))
+    then = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if then <= now:
+        then += datetime.timedelta(days=1)
+    return (then - now).total_seconds()
+
+
+def recalibrate(model: SuperPoint, source: PairSource, start: int, pairs: int) -> None:
+    """Replace batch norm's running averages by plain averages over fresh batches, the weights at rest."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    model.train()
+    with torch.no_grad():
+        for i in range(RECALIBRATION):
+            model.raw(source.batch(start + i, pairs).images.contiguous(memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train SuperPoint on the CPU.")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="file to write, and to read with --resume"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--steps", type=int, default=20000, help="end after this many steps at the latest")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="end after this long, pauses not counted"
+    )
+    parser.add_argument("--until", help="end at this hour (HH:MM, UTC) at the latest")
+    parser.add_argument("--pairs", type=int, default=8, help="pairs of views per step")
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--every", type=int, default=300, help="steps between two evaluations and checkpoints"
+    )
+    options = parser.parse_args()
+
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)  # the source runs several threads of its own
+
+    model = superpoint("keypoints", max_keypoints=300)
+    assert isinstance(model, SuperPoint)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=1e-2)
+    step, progress_at_start, active = 0, 0.0, 0.0
+    if options.resume:
+        state = torch.load(options.checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, progress_at_start, active = state["step"], state["progress"], state["active"]
+
+    stopping = False
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+    source = PairSource(options.seed, threads=options.threads)
+    held_out = held_out_pairs((240, 320), 2, seed=1)
+    for name in ("orb", "sift"):
+        scores = measure(classical(name, 300), held_out)
+        print(f"{name}: repeatability {scores[0]:.3f} homography {scores[1]:.3f}", flush=True)
+
+    started = time.monotonic()
+    wall = seconds_until(options.until) if options.until else math.inf
+    progress = progress_at_start
+
+    def save() -> None:
+        partial = options.checkpoint.with_suffix(".partial")
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "progress": progress,
+                "active": active,
+                "seed": options.seed,
+            },
+            partial,
+        )
+        partial.replace(options.checkpoint)  # a reader never sees half a file
+
+    def report() -> None:
+        model.eval()
+        repeated, right = measure(network(model, half=True), held_out)
+        model.train()
+        print(f"step {step} held out: repeatability {repeated:.3f} homography {right:.3f}", flush=True)
+
+    model.train()
+    sums = torch.zeros(3)
+    while step < options.steps and not stopping:
+        began = time.monotonic()
+        waited = (began - started) / wall
+        progress = max(
+            step / options.steps,
+            active / 60 / options.minutes,
+            progress_at_start + (1 - progress_at_start) * waited,
+        )
+        if progress >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(options.rate, step, progress)
+        batch = source.batch(step, options.pairs)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, descriptors = model.raw(batch.images.contiguous(memory_format=torch.channels_last))
+        detection = detector_loss(logits, batch.classes)
+        description, right = descriptor_loss(descriptors, batch.points, batch.weights)
+        optimizer.zero_grad(set_to_none=True)
+        (detection + DESCRIPTOR_WEIGHT * description).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        sums += torch.stack([detection.detach(), description.detach(), right.detach()])
+        step += 1
+        active += min(time.monotonic() - began, LONGEST_STEP)
+        if step % 50 == 0:
+            detector, descriptor, matched = (sums / 50).tolist()
+            sums.zero_()
+            print(
+                f"step {step} progress {progress:.3f} active {active / 60:.1f} min detector {detector:.4f} "
+                f"descriptor {descriptor:.4f} matched {matched:.3f}",
+                flush=True,
+            )
+        if step % options.every == 0:
+            save()
+            report()
+    if not stopping:
+        recalibrate(model, source, step, options.pairs)
+        report()
+    save()
+    print(f"{'stopped' if stopping else 'finished'} at step {step} after {active / 60:.1f} min", flush=True)
+
+
+if __name__ == "__main__":
+    main()

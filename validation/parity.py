@@ -1,0 +1,119 @@
+"""Parity of an artifact with the reference on one sample, through Polygraphy's comparators.
+
+The artifact runs as a Polygraphy runner; the statistics are Polygraphy's: absolute and relative difference
+(SimpleCompareFunc; relative to the reference), cosine similarity, and SNR in decibels. Tensors that cannot be
+compared (another shape, NaN, Inf, a runner that raised) give a `problem` instead of numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Iterator, List, Optional, Tuple
+
+import numpy as np
+from polygraphy.backend.base import BaseRunner
+from polygraphy.comparator import Comparator, CompareFunc, IterationResult, RunResults
+from polygraphy.logger import G_LOGGER
+
+from builder.errors import DeployError
+from builder.matrix import Align
+from builder.measurements import OutputParity
+from builder.seams import Runner
+from validation.align import paired
+from validation.samples import Arrays, Sample
+
+_QUANTILE = 0.99
+
+
+class ArtifactRunner(BaseRunner):  # type: ignore[misc]  # Polygraphy ships no types
+    """One of our runners where Polygraphy expects one of its own."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(prefix="artifact")
+        self._runner = runner
+
+    def get_input_metadata_impl(self) -> None:
+        return None
+
+    def infer_impl(self, feed_dict: Arrays) -> Arrays:
+        return self._runner(feed_dict)
+
+
+def compare(runner: Runner, sample: Sample, outputs: Tuple[str, ...], align: Optional[Align]) -> List[OutputParity]:
+    """One OutputParity per name in `outputs`, in that order."""
+    G_LOGGER.module_severity = G_LOGGER.CRITICAL
+    try:
+        with ArtifactRunner(runner) as artifact:
+            candidate = dict(artifact.infer(sample.inputs, check_inputs=False))
+    except Exception as problem:  # whatever a runtime raises is this cell's failure, not the run's
+        said = problem.what if isinstance(problem, DeployError) else str(problem)
+        return [OutputParity(name, sample.name, f"the artifact did not run: {_first_line(said)}") for name in outputs]
+    return list(_compared(sample, candidate, outputs, align))
+
+
+def _compared(
+    sample: Sample, candidate: Arrays, outputs: Tuple[str, ...], align: Optional[Align]
+) -> Iterator[OutputParity]:
+    problems = {name: _problem(name, sample.outputs, candidate) for name in outputs}
+    reference, matched = sample.outputs, None
+    if align is not None and not any(problems.values()):
+        reference, candidate, matched = paired(reference, candidate, align)
+    for name in outputs:
+        if problems[name] is not None:
+            yield OutputParity(name, sample.name, problems[name])
+        elif reference[name].size == 0:
+            yield OutputParity(name, sample.name, None, matched=matched)
+        else:
+            yield _statistics(name, sample.name, reference[name], candidate[name], matched)
+
+
+def _problem(name: str, reference: Arrays, candidate: Arrays) -> Optional[str]:
+    if name not in candidate:
+        return f"the artifact has no output {name!r}, only {', '.join(sorted(candidate))}"
+    wanted, found = reference[name], candidate[name]
+    if wanted.shape != found.shape:
+        return f"shape {list(found.shape)} where the reference has {list(wanted.shape)}"
+    bad = np.count_nonzero(~np.isfinite(found))
+    return f"{bad} of {found.size} values are NaN or Inf" if bad else None
+
+
+def _statistics(name: str, sample: str, reference: Any, candidate: Any, matched: Optional[float]) -> OutputParity:
+    simple = _run(CompareFunc.simple(check_error_stat="max", error_quantile=_QUANTILE), name, reference, candidate)
+    cosine = _run(CompareFunc.cosine_similarity(), name, reference, candidate)
+    snr = _run(CompareFunc.snr(), name, reference, candidate)
+    return OutputParity(
+        output=name,
+        sample=sample,
+        problem=None,
+        max_abs=_finite(simple.max_absdiff),
+        mean_abs=_finite(simple.mean_absdiff),
+        p99_abs=_finite(simple.quantile_absdiff),
+        max_rel=_finite(simple.max_reldiff),
+        p99_rel=_finite(simple.quantile_reldiff),
+        cosine=_finite(cosine.cosine_similarity),
+        snr_db=_decibels(snr.snr),
+        matched=matched,
+    )
+
+
+def _run(func: Any, name: str, reference: Any, candidate: Any) -> Any:
+    """Polygraphy's result for one output: run 0 is the candidate, run 1 the reference it is relative to."""
+    runs = RunResults()
+    runs.append(("candidate", [IterationResult({name: candidate}, runner_name="candidate")]))
+    runs.append(("reference", [IterationResult({name: reference}, runner_name="reference")]))
+    compared = Comparator.compare_accuracy(runs, compare_func=func)
+    return next(iter(compared.values()))[0][name]
+
+
+def _finite(value: Optional[float]) -> Optional[float]:
+    """Seven digits; None for what is not a number (a relative difference to a reference of zeros)."""
+    return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
+
+
+def _decibels(value: Optional[float]) -> Optional[float]:
+    """Equal tensors have an infinite ratio, which JSON cannot hold: it is written as 999."""
+    return 999.0 if value == math.inf else _finite(value)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "no reason given"

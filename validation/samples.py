@@ -1,0 +1,27 @@
+"""Reference samples: the .npz files that the reference step writes, read back one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict
+
+import numpy as np
+
+Arrays = Dict[str, "np.ndarray[Any, np.dtype[Any]]"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photograph at one size: input tensors and the reference's outputs, by name."""
+
+    name: str
+    inputs: Arrays
+    outputs: Arrays
+
+
+def load(path: Path, name: str) -> Sample:
+    with np.load(path, allow_pickle=False) as file:
+        inputs = {key[len("input/") :]: file[key] for key in file.files if key.startswith("input/")}
+        outputs = {key[len("output/") :]: file[key] for key in file.files if key.startswith("output/")}
+    return Sample(name, inputs, outputs)

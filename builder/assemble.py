@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
-from builder.errors import DeployError
-from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
 from builder.action import Tool
+from builder.errors import DeployError
 from builder.facts import Machine
 from builder.load import Loaded
+from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
 from builder.matrix import Matrix, OnnxSource, SeededWeights
 from builder.measurements import Latency, Parity
 from builder.plan import Plan, PlannedCell
@@ -20,7 +20,15 @@ from validation import verdict
 
 
 def manifest(
-    loaded: Loaded, plan: Plan, outcome: Outcome, store: Layout, machine: Machine, *, version: int, created: str, release: str
+    loaded: Loaded,
+    plan: Plan,
+    outcome: Outcome,
+    store: Layout,
+    machine: Machine,
+    *,
+    version: int,
+    created: str,
+    release: str,
 ) -> Manifest:
     return Manifest(
         schema=1,
@@ -28,7 +36,9 @@ def manifest(
         created=created,
         matrix=loaded.digest,
         model=_identity(loaded.matrix),
-        builder=Builder(release, machine.kind, machine.python, tuple(Tool(p.name, p.version) for p in machine.packages)),
+        builder=Builder(
+            release, machine.kind, machine.python, tuple(Tool(p.name, p.version) for p in machine.packages)
+        ),
         entries=tuple(_entry(loaded.matrix, cell, outcome, store) for cell in plan.cells),
     )
 
@@ -90,7 +100,9 @@ def _verdict(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
         return Verdict("skipped", planned.reason, planned.remedies)
     failure = _failure(planned, outcome)
     if failure is not None:
-        return Verdict("failed", f"{failure.where or 'a step'}: {failure.what}", (failure.hint,) if failure.hint else ())
+        return Verdict(
+            "failed", f"{failure.where or 'a step'}: {failure.what}", (failure.hint,) if failure.hint else ()
+        )
     if planned.engine not in outcome.results:
         return Verdict("waiting", planned.reason, planned.remedies)
     parity = outcome.results.get(planned.parity)
@@ -106,7 +118,9 @@ def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity) -> Verdict:
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
     limits = verdict.limits(matrix.gates, planned.cell, outputs)
     if not limits:
-        return Verdict("unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",))
+        return Verdict(
+            "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)
+        )
     missed = verdict.misses(parity.outputs, limits)
     if missed:
         return Verdict("failed", "; ".join(map(verdict.describe, missed)), (), missed)

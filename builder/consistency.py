@@ -7,11 +7,11 @@ Whether a machine can run a precision is not decided here but in `builder/compat
 from __future__ import annotations
 
 import re
-from typing import Iterable, Optional, Sequence, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 from builder import shapes
 from builder.cells import all_cells, selects
-from builder.matrix import Head, Matrix, Profile, ShapeRange, Target, TorchSource, WeightsFile
+from builder.matrix import CellSettings, Head, Matrix, Profile, ShapeRange, Target, TorchSource, WeightsFile
 from builder.record import Path, RecordError
 
 _NAME = re.compile(r"[A-Za-z0-9_.]+")
@@ -64,7 +64,9 @@ def _check_model(matrix: Matrix) -> None:
     _expect(9 <= model.opset <= 25, (*at, "opset"), f"{model.opset} is not an opset between 9 and 25")
     for tensor in model.inputs:
         _check_shape(tensor.shape, (*at, "inputs", tensor.name, "shape"))
-        _expect(len(tensor.shape) == 4, (*at, "inputs", tensor.name, "shape"), "an image input is NCHW: four dimensions")
+        _expect(
+            len(tensor.shape) == 4, (*at, "inputs", tensor.name, "shape"), "an image input is NCHW: four dimensions"
+        )
     for head in model.heads:
         _check_head(head, (*at, "heads", head.name))
     for profile in model.profiles:
@@ -75,7 +77,9 @@ def _check_source(matrix: Matrix) -> None:
     source, at = matrix.model.source, ("model", "source")
     if isinstance(source, TorchSource):
         _expect(
-            bool(_FACTORY.fullmatch(source.factory)), (*at, "factory"), f"{source.factory!r} is not of the form module:attr"
+            bool(_FACTORY.fullmatch(source.factory)),
+            (*at, "factory"),
+            f"{source.factory!r} is not of the form module:attr",
         )
         if isinstance(source.weights, WeightsFile):
             _check_sha256(source.weights.sha256, (*at, "weights", "sha256"))
@@ -84,7 +88,11 @@ def _check_source(matrix: Matrix) -> None:
 
 
 def _check_sha256(text: str, path: Path) -> None:
-    _expect(bool(_HEX64.fullmatch(text)), path, f"{text!r} is not a SHA-256 (64 lower-case hex digits; see `sha256sum FILE`)")
+    _expect(
+        bool(_HEX64.fullmatch(text)),
+        path,
+        f"{text!r} is not a SHA-256 (64 lower-case hex digits; see `sha256sum FILE`)",
+    )
 
 
 def _check_shape(shape: Sequence[shapes.Dim], path: Path) -> None:
@@ -127,7 +135,9 @@ def _check_range(shape: ShapeRange, symbolic: shapes.Shape, path: Path) -> None:
         except ValueError as problem:
             raise RecordError((*path, which), str(problem)) from None
     for i, (low, usual, high) in enumerate(zip(shape.min, shape.opt, shape.max)):
-        _expect(low <= usual <= high, (*path, "opt", i), f"dimension {i} is not min <= opt <= max ({low}, {usual}, {high})")
+        _expect(
+            low <= usual <= high, (*path, "opt", i), f"dimension {i} is not min <= opt <= max ({low}, {usual}, {high})"
+        )
 
 
 def _check_precisions(matrix: Matrix) -> None:
@@ -147,13 +157,21 @@ def _check_target(target: Target) -> None:
         _expect(target.version is not None, path, f"{target.runtime} needs `version`, in quotes")
     else:
         _expect(target.sm is None, (*path, "sm"), f"{target.runtime} here runs on the CPU; `sm` has no meaning for it")
-    for key, form in (("version", _VERSION), ("cuda", _VERSION), ("jetpack", _VERSION), ("python", _VERSION), ("sm", _SM)):
+    for key, form in (
+        ("version", _VERSION),
+        ("cuda", _VERSION),
+        ("jetpack", _VERSION),
+        ("python", _VERSION),
+        ("sm", _SM),
+    ):
         text: Optional[str] = getattr(target, key)
         _expect(text is None or bool(form.fullmatch(text)), (*path, key), f"{text!r} is not a version number")
 
 
 def _check_samples(matrix: Matrix) -> None:
-    _expect(bool(matrix.parity.photographs.files), ("parity", "photographs", "files"), "at least one photograph is needed")
+    _expect(
+        bool(matrix.parity.photographs.files), ("parity", "photographs", "files"), "at least one photograph is needed"
+    )
     image = matrix.model.inputs[0]
     for i, size in enumerate(matrix.parity.sizes):
         try:
@@ -162,9 +180,17 @@ def _check_samples(matrix: Matrix) -> None:
             raise RecordError(("parity", "sizes", i), str(problem)) from None
     for profile in matrix.model.profiles:
         inside = [s for s in matrix.parity.sizes if accepts(profile, image.name, shapes.with_size(image.shape, s))]
-        _expect(bool(inside), ("parity", "sizes"), f"no size lies inside the profile {profile.name!r}, so it could not be checked")
+        _expect(
+            bool(inside),
+            ("parity", "sizes"),
+            f"no size lies inside the profile {profile.name!r}, so it could not be checked",
+        )
     if matrix.calibration is not None:
-        _expect(bool(matrix.calibration.photographs.files), ("calibration", "photographs", "files"), "at least one is needed")
+        _expect(
+            bool(matrix.calibration.photographs.files),
+            ("calibration", "photographs", "files"),
+            "at least one is needed",
+        )
         try:
             shapes.with_size(image.shape, matrix.calibration.size)
         except ValueError as problem:
@@ -176,18 +202,19 @@ def _check_samples(matrix: Matrix) -> None:
 def accepts(profile: Profile, name: str, shape: Tuple[int, ...]) -> bool:
     """Is `shape` of input `name` inside the profile?"""
     return any(
-        r.name == name and all(low <= size <= high for low, size, high in zip(r.min, shape, r.max)) for r in profile.inputs
+        r.name == name and all(low <= size <= high for low, size, high in zip(r.min, shape, r.max))
+        for r in profile.inputs
     )
 
 
 def _check_settings(matrix: Matrix) -> None:
     known = [p.name for p in matrix.model.profiles]
-    places: list[Tuple[Path, object]] = [(("defaults",), matrix.defaults)]
+    places: List[Tuple[Path, CellSettings]] = [(("defaults",), matrix.defaults)]
     places += [(("overrides", i, "set"), o.set) for i, o in enumerate(matrix.overrides)]
     for path, chosen in places:
-        for i, name in enumerate(getattr(chosen, "profiles") or ()):
+        for i, name in enumerate(chosen.profiles or ()):
             _known(name, known, (*path, "profiles", i), "profile")
-        workspace = getattr(chosen, "workspace")
+        workspace = chosen.workspace
         if workspace is not None:
             try:
                 bytes_of(workspace)
@@ -197,7 +224,7 @@ def _check_settings(matrix: Matrix) -> None:
 
 def _check_selectors(matrix: Matrix) -> None:
     cells = all_cells(matrix)
-    places: list[Tuple[Path, str]] = [(("build", i), s) for i, s in enumerate(matrix.build)]
+    places: List[Tuple[Path, str]] = [(("build", i), s) for i, s in enumerate(matrix.build)]
     places += [(("skip", i), s) for i, s in enumerate(matrix.skip)]
     places += [(("overrides", i, "select"), o.select) for i, o in enumerate(matrix.overrides)]
     places += [(("gates", i, "select"), g.select) for i, g in enumerate(matrix.gates)]

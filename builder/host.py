@@ -73,7 +73,11 @@ class Deployment:
     """Artifacts of one head, best first, opened when first used. Calls are serialised by a lock."""
 
     def __init__(
-        self, manifest: Manifest, folder: Path, threads: int = 0, keep: "Optional[tempfile.TemporaryDirectory[str]]" = None
+        self,
+        manifest: Manifest,
+        folder: Path,
+        threads: int = 0,
+        keep: "Optional[tempfile.TemporaryDirectory[str]]" = None,
     ) -> None:
         self._manifest, self._folder, self._threads, self._keep = manifest, folder, threads, keep
         self._head = manifest.head(manifest.entries[0].head)

@@ -79,7 +79,8 @@ def sample(coarse: "Array", points: "Array", height: int) -> "Array":
             x, y = np.clip(low + (dx, dy), 0, limit).T
             weight = np.abs(1 - dx - part[:, 0]) * np.abs(1 - dy - part[:, 1])
             out += coarse[:, y, x].T * weight[:, None]
-    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+    length: Array = np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+    return np.asarray(out / length, np.float32)
 
 
 def draw(image: "Array", found: Found, path: Path) -> None:
@@ -102,5 +103,7 @@ def draw(image: "Array", found: Found, path: Path) -> None:
     except cv2.error:  # an ending that OpenCV has no encoder for
         written = False
     if not written:
-        raise UsageError(f"cannot write a picture to {path}", hint="give a name that ends in .png or .jpg in an existing folder")
+        raise UsageError(
+            f"cannot write a picture to {path}", hint="give a name that ends in .png or .jpg in an existing folder"
+        )
     partial.replace(path)

@@ -45,7 +45,7 @@ def load(path: Path) -> Loaded:
         consistency.check(matrix)
     except RecordError as problem:
         raise _placed(path, marked, problem) from None
-    return Loaded(matrix, path, path.absolute().parent, digest.of_bytes(data))
+    return Loaded(matrix, path, path.parent, digest.of_bytes(data))
 
 
 def _bytes(path: Path) -> bytes:
@@ -57,7 +57,9 @@ def _bytes(path: Path) -> bytes:
             raise UsageError(f"{size:.1f} MiB is too large for a matrix file (at most 1 MiB)", where=str(path))
         return path.read_bytes()
     except FileNotFoundError:
-        raise UsageError("no such file", where=str(path), hint="name one with -m PATH, or change to its folder") from None
+        raise UsageError(
+            "no such file", where=str(path), hint="name one with -m PATH, or change to its folder"
+        ) from None
     except OSError as problem:
         raise UsageError(f"cannot be read: {problem.strerror}", where=str(path)) from None
 
@@ -69,7 +71,9 @@ def _parse(path: Path, data: bytes) -> Marked:
         line = data.count(b"\n", 0, problem.start) + 1
         raise UsageError(f"byte {problem.start} is not UTF-8 text: a binary file?", where=f"{path}:{line}:1") from None
     if "\0" in text:
-        raise UsageError("holds NUL bytes: a binary file?", where=f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}:1")
+        raise UsageError(
+            "holds NUL bytes: a binary file?", where=f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}:1"
+        )
     try:
         return parse(text)
     except YamlProblem as problem:
@@ -92,4 +96,3 @@ def _nearest(problem: RecordError) -> Optional[str]:
     if near:
         return f"did you mean {near[0]!r}?"
     return "valid here: " + ", ".join(sorted(problem.known))
-

@@ -29,19 +29,27 @@ class Setting:
 @dataclass(frozen=True)
 class WeightsFile:
     file: str = field(metadata=described("Path to .safetensors (preferred) or a .pth state dict, beside matrix.yaml."))
-    sha256: str = field(metadata=described("The file's SHA-256, 64 hex digits: a changed file is an error, not a surprise."))
+    sha256: str = field(
+        metadata=described("The file's SHA-256, 64 hex digits: a changed file is an error, not a surprise.")
+    )
 
 
 @dataclass(frozen=True)
 class SeededWeights:
-    seed: int = field(metadata=described("Initialise with this random seed instead of a file. Labelled so in the manifest."))
+    seed: int = field(
+        metadata=described("Initialise with this random seed instead of a file. Labelled so in the manifest.")
+    )
 
 
 @dataclass(frozen=True)
 class TorchSource:
-    factory: str = field(metadata=described("module:attr, called as attr(head=NAME, **options); returns a torch.nn.Module."))
+    factory: str = field(
+        metadata=described("module:attr, called as attr(head=NAME, **options); returns a torch.nn.Module.")
+    )
     weights: Union[WeightsFile, SeededWeights] = field(metadata=described("A state dict with its digest, or a seed."))
-    options: Tuple[Setting, ...] = field(default=(), metadata=described("Keyword arguments for the factory.", keyed=True))
+    options: Tuple[Setting, ...] = field(
+        default=(), metadata=described("Keyword arguments for the factory.", keyed=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,9 @@ class Keypoints:
     kind: Literal["keypoints"] = "keypoints"
     scores: str = field(default="scores", metadata=described("Output with the scores."))
     descriptors: str = field(default="descriptors", metadata=described("Output with the descriptors."))
-    points: Optional[str] = field(default=None, metadata=described("Output with (x, y) in pixels, when the head gives points."))
+    points: Optional[str] = field(
+        default=None, metadata=described("Output with (x, y) in pixels, when the head gives points.")
+    )
     threshold: float = field(default=0.005, metadata=described("Lowest score that counts as a keypoint."))
     nms_radius: int = field(default=4, metadata=described("Pixels; no two keypoints are closer than this (Chebyshev)."))
     top_k: int = field(default=1024, metadata=described("At most this many keypoints, best first."))
@@ -93,8 +103,12 @@ class Align:
 @dataclass(frozen=True)
 class Head:
     name: str
-    outputs: Tuple[Output, ...] = field(metadata=described("Output tensors, in the order the module returns them.", keyed=True))
-    options: Tuple[Setting, ...] = field(default=(), metadata=described("More keyword arguments for the factory.", keyed=True))
+    outputs: Tuple[Output, ...] = field(
+        metadata=described("Output tensors, in the order the module returns them.", keyed=True)
+    )
+    options: Tuple[Setting, ...] = field(
+        default=(), metadata=described("More keyword arguments for the factory.", keyed=True)
+    )
     align: Optional[Align] = field(default=None, metadata=described("How parity pairs the rows of a set of points."))
     postprocess: Optional[Keypoints] = None
 
@@ -107,7 +121,9 @@ class Preprocess:
     range: Tuple[float, float] = field(default=(0.0, 1.0), metadata=described("0..255 is mapped linearly to this."))
     mean: Tuple[float, ...] = field(default=(), metadata=described("Subtracted after `range`, one number per channel."))
     std: Tuple[float, ...] = field(default=(), metadata=described("Divided by after `mean`, one number per channel."))
-    resize: Literal["linear", "area"] = field(default="linear", metadata=described("OpenCV's INTER_LINEAR or INTER_AREA."))
+    resize: Literal["linear", "area"] = field(
+        default="linear", metadata=described("OpenCV's INTER_LINEAR or INTER_AREA.")
+    )
     multiple: int = field(default=1, metadata=described("Height and width are brought to a multiple of this."))
 
 
@@ -142,20 +158,26 @@ class Model:
 class Photographs:
     files: Tuple[str, ...] = field(metadata=described("File names inside `folder`, in order."))
     folder: str = field(default=".", metadata=described("Beside matrix.yaml, or inside `package`."))
-    package: Optional[str] = field(default=None, metadata=described("An installed Python package that ships the files."))
+    package: Optional[str] = field(
+        default=None, metadata=described("An installed Python package that ships the files.")
+    )
 
 
 @dataclass(frozen=True)
 class ParitySet:
     photographs: Photographs
-    sizes: Tuple[Tuple[int, int], ...] = field(metadata=described("(height, width) at which every photograph is compared."))
+    sizes: Tuple[Tuple[int, int], ...] = field(
+        metadata=described("(height, width) at which every photograph is compared.")
+    )
 
 
 @dataclass(frozen=True)
 class Calibration:
     photographs: Photographs
     size: Tuple[int, int] = field(default=(240, 320), metadata=described("(height, width) of the calibration images."))
-    method: Literal["minmax", "percentile", "entropy"] = "minmax"
+    method: Literal["minmax", "percentile", "mse"] = field(
+        default="mse", metadata=described("Range of an activation: its extremes, a percentile, or least squared error.")
+    )
     percentile: float = field(default=99.999, metadata=described("Used by method: percentile."))
 
 
@@ -177,7 +199,9 @@ class Target:
 
     name: str
     runtime: Runtime
-    version: Optional[str] = field(default=None, metadata=described('Runtime version in quotes, "10.16"; for CPU runtimes, the installed one.'))
+    version: Optional[str] = field(
+        default=None, metadata=described('Runtime version in quotes, "10.16"; for CPU runtimes, the installed one.')
+    )
     machine: str = field(default="any", metadata=described("What people call the machine; for reports."))
     os: Literal["linux", "windows"] = "linux"
     arch: Literal["x86_64", "aarch64"] = "x86_64"
@@ -192,18 +216,25 @@ class Target:
 class CellSettings:
     """What may differ from cell to cell. None means: as the defaults or an earlier override say."""
 
-    profiles: Optional[Tuple[str, ...]] = field(default=None, metadata=described("Optimization profiles of this artifact."))
+    profiles: Optional[Tuple[str, ...]] = field(
+        default=None, metadata=described("Optimization profiles of this artifact.")
+    )
     simplify: Optional[bool] = field(default=None, metadata=described("Run onnxsim (default true)."))
     activations: Optional[Literal["symmetric", "asymmetric"]] = field(
-        default=None, metadata=described("int8 activations: symmetric int8 (TensorRT takes only this) or asymmetric uint8.")
+        default=None,
+        metadata=described("int8 activations: symmetric int8 (TensorRT takes only this) or asymmetric uint8."),
     )
     compute: Optional[Compute] = field(
-        default=None, metadata=described("OpenVINO: arithmetic of everything that is not int8. Never left to the runtime.")
+        default=None,
+        metadata=described("OpenVINO: arithmetic of everything that is not int8. Never left to the runtime."),
     )
     static: Optional[bool] = field(
-        default=None, metadata=described("OpenVINO: compile once per image size instead of once for all (faster per image).")
+        default=None,
+        metadata=described("OpenVINO: compile once per image size instead of once for all (faster per image)."),
     )
-    workspace: Optional[str] = field(default=None, metadata=described("TensorRT builder workspace, '4GiB' or '512MiB'."))
+    workspace: Optional[str] = field(
+        default=None, metadata=described("TensorRT builder workspace, '4GiB' or '512MiB'.")
+    )
     disabled: Optional[Disabled] = None
 
 
@@ -220,11 +251,17 @@ class OutputGate:
     output: str
     max_abs: Optional[float] = field(default=None, metadata=described("Largest absolute difference of any element."))
     mean_abs: Optional[float] = field(default=None, metadata=described("Mean absolute difference, worst photograph."))
-    p99_abs: Optional[float] = field(default=None, metadata=described("99th percentile absolute difference, worst photograph."))
+    p99_abs: Optional[float] = field(
+        default=None, metadata=described("99th percentile absolute difference, worst photograph.")
+    )
     max_rel: Optional[float] = field(default=None, metadata=described("Largest relative difference of any element."))
     cosine: Optional[float] = field(default=None, metadata=described("Lowest cosine similarity of a whole tensor."))
-    snr_db: Optional[float] = field(default=None, metadata=described("Lowest signal-to-noise ratio of a whole tensor, decibels."))
-    matched: Optional[float] = field(default=None, metadata=described("Heads with `align`: lowest fraction of points found again."))
+    snr_db: Optional[float] = field(
+        default=None, metadata=described("Lowest signal-to-noise ratio of a whole tensor, decibels.")
+    )
+    matched: Optional[float] = field(
+        default=None, metadata=described("Heads with `align`: lowest fraction of points found again.")
+    )
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,7 @@ def dimensions(value: onnx.ValueInfoProto) -> Tuple[shapes.Dim, ...]:
     return tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
 
 
-def name_dimensions(
-    model: onnx.ModelProto, inputs: Tuple[Input, ...], outputs: Tuple[Output, ...]
-) -> None:
+def name_dimensions(model: onnx.ModelProto, inputs: Tuple[Input, ...], outputs: Tuple[Output, ...]) -> None:
     """Give inputs and outputs the names and symbolic dimensions that matrix.yaml declares.
 
     Raises StepFailed when a declared dynamic dimension is frozen, a fixed one differs, or a tensor is missing.

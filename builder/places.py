@@ -47,7 +47,9 @@ def how_to_build(target: Target, machine: Machine, store: str) -> str:
     """What to do so that the cells of `target` get built: a line to type here, or on the target's own machine."""
     extra = EXTRA.get(target.runtime)
     if extra and (target.os, target.arch) == (machine.os, machine.arch):
-        return f"pip install 'deploymatrix[{extra}]'" + (f" '{PACKAGE[target.runtime]}=={target.version}.*'" if target.version else "")
+        return f"pip install 'deploymatrix[{extra}]'" + (
+            f" '{PACKAGE[target.runtime]}=={target.version}.*'" if target.version else ""
+        )
     return f"copy {store}/ to the {target.machine}{_needs(target)} and run there: build perform '*-{target.name}' --store {store}"
 
 
@@ -59,7 +61,9 @@ def _needs(target: Target) -> str:
     """What must be on that machine, from the tables."""
     if target.jetpack is not None:
         row = tables.JETPACK_TENSORRT.get(".".join(target.jetpack.split(".")[:2]))
-        return f" (JetPack {target.jetpack}: TensorRT {target.version}" + (f", CUDA {row[1]}, Python {row[2]})" if row else ")")
+        return f" (JetPack {target.jetpack}: TensorRT {target.version}" + (
+            f", CUDA {row[1]}, Python {row[2]})" if row else ")"
+        )
     native = tables.tensorrt_row(target.version) if target.runtime == "tensorrt" and target.version else None
     return f" (TensorRT {target.version}, CUDA {native.cuda}, Python {native.python})" if native else ""
 

@@ -16,9 +16,19 @@ from builder.cells import Cell, Settings, all_cells, any_selects, resolve, setti
 from builder.compat import rules
 from builder.consistency import accepts, bytes_of
 from builder.facts import Machine
-from builder.matrix import Head, Matrix, OnnxSource, Photographs, Setting, Target, TorchSource, WeightsFile
+from builder.matrix import Head, Matrix, OnnxSource, Photographs, Setting, TorchSource, WeightsFile
 from builder.places import PACKAGE, cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
-from builder.recipes import Engine, Export, LowerFp16, LowerInt8, MeasureLatency, MeasureParity, Recipe, Reference, Simplify
+from builder.recipes import (
+    Engine,
+    Export,
+    LowerFp16,
+    LowerInt8,
+    MeasureLatency,
+    MeasureParity,
+    Recipe,
+    Reference,
+    Simplify,
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,9 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
     disabled = target.disabled or settings_of(matrix, cell).disabled
     if disabled is not None:
         remedies = (f"see {disabled.issue}",) if disabled.issue else ()
-        return replace(planned, fate="skipped", reason=f"disabled: {disabled.reason}", source="matrix.yaml", remedies=remedies)
+        return replace(
+            planned, fate="skipped", reason=f"disabled: {disabled.reason}", source="matrix.yaml", remedies=remedies
+        )
     skip = rules.judge(cell, target, machine)
     if skip is not None:
         return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, remedies=skip.remedies)
@@ -185,7 +197,12 @@ def _options(matrix: Matrix, head: Head) -> Tuple[Setting, ...]:
 def _simplify(matrix: Matrix, head: Head, export: str) -> Job:
     shape = next(r for r in matrix.model.profiles[0].inputs if r.name == matrix.model.inputs[0].name)
     recipe = Simplify(matrix.model.inputs, head.outputs, (shape.min, shape.opt), head.align is not None)
-    return Job(f"simplify/{head.name}", recipe, (OutputPin("model.onnx", export, "model.onnx"),), ("onnx", "onnxsim", "onnxruntime"))
+    return Job(
+        f"simplify/{head.name}",
+        recipe,
+        (OutputPin("model.onnx", export, "model.onnx"),),
+        ("onnx", "onnxsim", "onnxruntime"),
+    )
 
 
 def _lower(matrix: Matrix, planned: PlannedCell, onnx: str) -> Optional[Job]:
@@ -241,7 +258,9 @@ def _reference(matrix: Matrix, head: Head) -> Job:
     )
     pins = tuple(PhotographPin(name, chosen, file) for name, file in zip(names, chosen.files))
     runtime = "torch" if isinstance(model.source, TorchSource) else "onnxruntime"
-    return Job(f"reference/{head.name}", recipe, (*_source_pins(matrix), *pins), (runtime, "numpy", "opencv-python-headless"))
+    return Job(
+        f"reference/{head.name}", recipe, (*_source_pins(matrix), *pins), (runtime, "numpy", "opencv-python-headless")
+    )
 
 
 def sample_name(photograph: str, size: Tuple[int, int]) -> str:
@@ -254,7 +273,11 @@ def _samples(matrix: Matrix, planned: PlannedCell) -> Tuple[str, ...]:
     """The reference samples inside this cell's profiles."""
     image = matrix.model.inputs[0]
     profiles = [matrix.profile(name) for name in planned.settings.profiles]
-    sizes = [s for s in matrix.parity.sizes if any(accepts(p, image.name, shapes.with_size(image.shape, s)) for p in profiles)]
+    sizes = [
+        s
+        for s in matrix.parity.sizes
+        if any(accepts(p, image.name, shapes.with_size(image.shape, s)) for p in profiles)
+    ]
     return tuple(sample_name(file, size) for file in matrix.parity.photographs.files for size in sizes)
 
 

@@ -27,7 +27,9 @@ def read(path: Path) -> "Array":
         raise UsageError(f"cannot be read: {problem.strerror}", where=str(path)) from None
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
-        raise UsageError("is not an image that OpenCV can decode", where=str(path), hint="give a PNG or JPEG photograph")
+        raise UsageError(
+            "is not an image that OpenCV can decode", where=str(path), hint="give a PNG or JPEG photograph"
+        )
     return image[:, :, ::-1]
 
 
@@ -47,7 +49,7 @@ def tensor(image: "Array", contract: Preprocess, size: Optional[Tuple[int, int]]
         image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     elif image.ndim == 2 and contract.color == "rgb":
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    scaled = image.astype(np.float32)
+    scaled: Array = image.astype(np.float32)
     if scaled.shape[:2] != (height, width):
         how = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}[contract.resize]
         scaled = cv2.resize(scaled, (width, height), interpolation=how)

@@ -1,8 +1,8 @@
 """pull: from a store to a folder on this host, verified and placed atomically. Standard library only.
 
-    DEST/HEAD/current -> v3-9f86d081/     a symbolic link, replaced in one step
-    DEST/HEAD/v3-9f86d081/deploy.json     the manifest with only what was placed, best first
-    DEST/HEAD/v3-9f86d081/CELL/...        the artifact's files
+DEST/HEAD/current -> v3-9f86d081/     a symbolic link, replaced in one step
+DEST/HEAD/v3-9f86d081/deploy.json     the manifest with only what was placed, best first
+DEST/HEAD/v3-9f86d081/CELL/...        the artifact's files
 """
 
 from __future__ import annotations

@@ -66,14 +66,14 @@ def described(text: str, *, keyed: bool = False) -> Dict[str, object]:
 
 
 @functools.lru_cache(maxsize=None)
-def hints_of(cls: type) -> Dict[str, Any]:
+def hints_of(cls: Any) -> Dict[str, Any]:
     """The field names of a dataclass, in order, with their resolved types."""
     hints = get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 
 
 @functools.lru_cache(maxsize=None)
-def fields_of(cls: type) -> Dict[str, "dataclasses.Field[Any]"]:
+def fields_of(cls: Any) -> Dict[str, "dataclasses.Field[Any]"]:
     return {f.name: f for f in dataclasses.fields(cls)}
 
 
@@ -93,9 +93,9 @@ def to_json(value: object) -> Json:
     default changes no digest of an older record."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         out: Dict[str, Json] = {}
-        for name, field in fields_of(type(value)).items():
+        for name, field in fields_of(value.__class__).items():
             item = getattr(value, name)
-            if not required(field) and item == _default(field) and not _is_tag(type(value), name):
+            if not required(field) and item == _default(field) and not _is_tag(value.__class__, name):
                 continue
             out[name] = _keyed_to_json(item) if keyed(field) else to_json(item)
         return out
@@ -213,18 +213,20 @@ def _read_union(options: Tuple[Any, ...], data: object, path: Path) -> object:
 
 
 def _choose(records: List[Any], data: Mapping[str, object], path: Path) -> type:
-    """The record of a union that `data` means: by tag, else by the most keys in common."""
+    """The record of a union that `data` means: by its tag (a one-word Literal), else by the most keys in common."""
+    tags = {}
     for cls in records:
         for name, hint in hints_of(cls).items():
-            if _is_tag(cls, name) and data.get(name) == get_args(hint)[0]:
-                return cast(type, cls)
-    tags = [(name, get_args(hint)[0]) for c in records for name, hint in hints_of(c).items() if _is_tag(c, name)]
-    if tags:
-        found = data.get(tags[0][0])
-        raise RecordError(
-            (*path, tags[0][0]), f"{found!r} is not known", wrong=str(found), known=tuple(t for _, t in tags)
-        )
-    return cast(type, max(records, key=lambda cls: len(set(hints_of(cls)) & set(data))))
+            if _is_tag(cls, name) and isinstance(get_args(hint)[0], str):
+                tags[name, get_args(hint)[0]] = cls
+    if not tags:
+        return cast(type, max(records, key=lambda cls: len(set(hints_of(cls)) & set(data))))
+    for (name, word), cls in tags.items():
+        if data.get(name) == word:
+            return cast(type, cls)
+    name = next(iter(tags))[0]
+    found = data.get(name)
+    raise RecordError((*path, name), f"{found!r} is not known", wrong=str(found), known=tuple(word for _, word in tags))
 
 
 def _read_tuple(args: Tuple[Any, ...], data: object, path: Path) -> object:

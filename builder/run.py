@@ -47,7 +47,14 @@ def prospect(plan: Plan, pinner: Pinner, store: Layout) -> Outcome:
 
 
 def run(
-    plan: Plan, pinner: Pinner, store: Layout, executor: Executor, reporter: Reporter, *, jobs: int = 1, force: bool = False
+    plan: Plan,
+    pinner: Pinner,
+    store: Layout,
+    executor: Executor,
+    reporter: Reporter,
+    *,
+    jobs: int = 1,
+    force: bool = False,
 ) -> Outcome:
     """Every job of `plan`, at most `jobs` at once. The caller holds the store's lock."""
     return _Run(plan, pinner, store, executor, reporter, force).through(jobs)
@@ -65,6 +72,7 @@ class _Run:
         open_jobs: List[Job] = list(self._plan.jobs)
         running: Dict["Future[Result]", Job] = {}
         pool = ThreadPoolExecutor(max_workers=jobs)
+        self._reporter.begin(self._plan)
         try:
             while open_jobs or running:
                 self._start(open_jobs, running, pool, jobs)
@@ -142,4 +150,3 @@ class _Run:
         self._outcome.results[job.id] = result
         self._outcome.performed.add(job.id)
         self._ended(job, "done", result.seconds)
-

@@ -31,7 +31,10 @@ def _schema(hint: Any, definitions: Dict[str, Json]) -> Json:
     if origin is Literal:
         return {"enum": list(args)}
     if origin is Union:
-        return {"anyOf": [_schema(a, definitions) for a in args if a is not type(None)] + [{"type": "null"}] * (type(None) in args)}
+        return {
+            "anyOf": [_schema(a, definitions) for a in args if a is not type(None)]
+            + [{"type": "null"}] * (type(None) in args)
+        }
     if origin is tuple:
         if len(args) == 2 and args[1] is Ellipsis:
             return {"type": "array", "items": _schema(args[0], definitions)}

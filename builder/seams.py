@@ -9,7 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterable, Mapping, Optional, Protocol, Tuple, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    Mapping,
+    Optional,
+    Protocol,
+    Tuple,
+    cast,
+)
 
 from builder.action import Action, Blob, Platform, Result
 from builder.errors import UsageError
@@ -122,4 +134,6 @@ def _find(kind: str, name: str) -> object:
 
 def _entry_points(group: str) -> Iterable[metadata.EntryPoint]:
     found: Any = metadata.entry_points()
-    return cast(Iterable[metadata.EntryPoint], found.select(group=group) if hasattr(found, "select") else found.get(group, ()))
+    return cast(
+        Iterable[metadata.EntryPoint], found.select(group=group) if hasattr(found, "select") else found.get(group, ())
+    )

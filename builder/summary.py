@@ -40,7 +40,7 @@ def as_json(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool) ->
         if entry.latency:
             row["p50_ms"], row["speedup"] = entry.latency.artifact.p50, entry.latency.speedup
         cells.append(row)
-    performed: List[Json] = list(sorted(outcome.performed))
+    performed: List[Json] = [*sorted(outcome.performed)]
     return {"version": manifest.version, "new": fresh, "performed": performed, "cells": cells}
 
 
@@ -52,10 +52,12 @@ def as_text(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool, st
     if rows:
         parts += [text.table(("cell", "verdict", "how", "size", "p50 (x naive)", "worst, or why"), rows, status=1), ""]
     parts += _left_out(entries)
-    words = [e.verdict.status for e in entries]
+    words: List[str] = [e.verdict.status for e in entries]
     made = text.counts(how.values(), ("built", "recalled"))
     state = "published" if fresh else "nothing changed since"
-    parts.append(f"{len(entries)} cells: {text.counts(words, _ORDER)}; {made}. Version v{manifest.version} {state} in {store}/.")
+    parts.append(
+        f"{len(entries)} cells: {text.counts(words, _ORDER)}; {made}. Version v{manifest.version} {state} in {store}/."
+    )
     if manifest.model.weights.startswith("seed"):
         parts.append(f"Note: the model is untrained ({manifest.model.weights}); its accuracy means nothing yet.")
     parts.append(_next(words, store))
@@ -88,7 +90,7 @@ def _speed(entry: Entry) -> str:
 
 def _remark(entry: Entry) -> str:
     if entry.verdict.status != "passed":
-        return entry.verdict.reason
+        return entry.verdict.reason.partition("\n")[0]
     remarks = entry.artifact.remarks if entry.artifact else ()
     return "; ".join((*_worst(entry), *remarks))
 

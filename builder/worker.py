@@ -64,7 +64,7 @@ def perform(order: Order) -> Outcome:
     facts: Optional[Facts] = None
     failure: Optional[DeployError] = None
     try:
-        step = cast(Step, getattr(import_module(STEPS[order.action.recipe.step]), "perform"))
+        step = cast(Step, import_module(STEPS[order.action.recipe.step]).perform)
         facts = step(order.action, Path(order.inputs), Path(order.out), Path(order.root))
     except DeployError as problem:
         failure = problem
@@ -90,7 +90,8 @@ def main(path: Path) -> int:
 
 
 def _end_with_standard_input() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not sys.stdin: its lock would abort the interpreter's shutdown
+        pass
     os._exit(130)
 
 

@@ -19,7 +19,15 @@ _MOST_VALUES = 100_000
 _DEEPEST = 64
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_WORDS: Dict[str, Json] = {"": None, "~": None, "null": None, "true": True, "false": False, "True": True, "False": False}
+_WORDS: Dict[str, Json] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "true": True,
+    "false": False,
+    "True": True,
+    "False": False,
+}
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -91,6 +99,7 @@ def _value(node: yaml.Node, path: Path, open_nodes: FrozenSet[int], marked: Mark
         return _mapping(node, path, inside, marked)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, i), inside, marked) for i, item in enumerate(node.value)]
+    assert isinstance(node, yaml.ScalarNode)
     return _scalar(node, place)
 
 
@@ -116,7 +125,7 @@ def _mapping(node: yaml.MappingNode, path: Path, inside: FrozenSet[int], marked:
     return {**merged, **out}
 
 
-def _scalar(node: yaml.Node, place: Place) -> Json:
+def _scalar(node: yaml.ScalarNode, place: Place) -> Json:
     text = str(node.value)
     if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
         raise YamlProblem(f"the tag {node.tag} is not read here", *place)

@@ -12,7 +12,7 @@ from typing import Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 from polygraphy.backend.base import BaseRunner
-from polygraphy.comparator import Comparator, CompareFunc, IterationResult, RunResults
+from polygraphy.comparator import CosineSimilarityCompareFunc, IterationResult, SimpleCompareFunc, SnrCompareFunc
 from polygraphy.logger import G_LOGGER
 
 from builder.errors import DeployError
@@ -78,9 +78,9 @@ def _problem(name: str, reference: Arrays, candidate: Arrays) -> Optional[str]:
 
 
 def _statistics(name: str, sample: str, reference: Any, candidate: Any, matched: Optional[float]) -> OutputParity:
-    simple = _run(CompareFunc.simple(check_error_stat="max", error_quantile=_QUANTILE), name, reference, candidate)
-    cosine = _run(CompareFunc.cosine_similarity(), name, reference, candidate)
-    snr = _run(CompareFunc.snr(), name, reference, candidate)
+    simple = _run(SimpleCompareFunc(check_error_stat="max", error_quantile=_QUANTILE), name, reference, candidate)
+    cosine = _run(CosineSimilarityCompareFunc(), name, reference, candidate)
+    snr = _run(SnrCompareFunc(), name, reference, candidate)
     return OutputParity(
         output=name,
         sample=sample,
@@ -96,13 +96,11 @@ def _statistics(name: str, sample: str, reference: Any, candidate: Any, matched:
     )
 
 
-def _run(func: Any, name: str, reference: Any, candidate: Any) -> Any:
-    """Polygraphy's result for one output: run 0 is the candidate, run 1 the reference it is relative to."""
-    runs = RunResults()
-    runs.append(("candidate", [IterationResult({name: candidate}, runner_name="candidate")]))
-    runs.append(("reference", [IterationResult({name: reference}, runner_name="reference")]))
-    compared = Comparator.compare_accuracy(runs, compare_func=func)
-    return next(iter(compared.values()))[0][name]
+def _run(comparator: Any, name: str, reference: Any, candidate: Any) -> Any:
+    """Polygraphy's result for one output. Its second argument is what differences are relative to."""
+    found = IterationResult({name: candidate}, runner_name="candidate")
+    wanted = IterationResult({name: reference}, runner_name="reference")
+    return comparator(found, wanted)[name]
 
 
 def _finite(value: Optional[float]) -> Optional[float]:

@@ -1,4 +1,4 @@
-"""Reference samples: the .npz files that the reference step writes, read back one at a time."""
+"""Reference samples: one .npz file each, with `input/NAME` and `output/NAME` arrays."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ class Sample:
     name: str
     inputs: Arrays
     outputs: Arrays
+
+
+def save(path: Path, sample: Sample) -> None:
+    arrays: Dict[str, Any] = {f"input/{name}": value for name, value in sample.inputs.items()}
+    arrays.update({f"output/{name}": value for name, value in sample.outputs.items()})
+    np.savez(path, **arrays)
 
 
 def load(path: Path, name: str) -> Sample:

@@ -10,6 +10,7 @@ from builder.measurements import Latency, Percentiles
 
 _WARM_UP = 2
 _FEWEST = 7
+_PAUSE = 0.05  # seconds before each run: a runtime's threads spin for a while after their last work
 
 
 def interleaved(
@@ -30,6 +31,7 @@ def interleaved(
     end = time.perf_counter() + seconds
     while len(times[0]) < _FEWEST or time.perf_counter() < end:
         for run, kept in zip(runs, times):
+            time.sleep(_PAUSE)
             started = time.perf_counter()
             run()
             kept.append((time.perf_counter() - started) * 1000)
@@ -40,7 +42,8 @@ def interleaved(
         shape=shape,
         threads=threads,
         machine=machine,
-        method=f"{_WARM_UP} warm-up runs, then in turns with the naive export for {seconds:g} s, wall clock per run",
+        method=f"{_WARM_UP} warm-up runs, then in turns with the naive export for {seconds:g} s, "
+        f"{_PAUSE * 1000:g} ms pause before each, wall clock per run",
     )
 
 

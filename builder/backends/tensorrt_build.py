@@ -15,7 +15,9 @@ ENGINE = "model.engine"
 Configure = Callable[[Any], None]
 
 
-def build(recipe: Engine, onnx: Path, out: Path, *, strongly_typed: bool, flags: Dict[str, Any], configure: Configure) -> int:
+def build(
+    recipe: Engine, onnx: Path, out: Path, *, strongly_typed: bool, flags: Dict[str, Any], configure: Configure
+) -> int:
     """Write the engine into `out` and return its number of network layers. Raises StepFailed with TensorRT's own words."""
     from polygraphy import func
     from polygraphy.backend.trt import CreateConfig, EngineBytesFromNetwork, NetworkFromOnnxPath
@@ -25,14 +27,13 @@ def build(recipe: Engine, onnx: Path, out: Path, *, strongly_typed: bool, flags:
     said: List[str] = []
     layers: List[int] = []
 
-    @func.extend(NetworkFromOnnxPath(str(onnx.resolve()), strongly_typed=strongly_typed))
-    def network(builder: Any, parsed: Any, parser: Any) -> None:
+    def count(builder: Any, parsed: Any, parser: Any) -> None:
         layers.append(parsed.num_layers)
 
-    @func.extend(CreateConfig(profiles=_profiles(recipe), memory_pool_limits=_workspace(recipe), **flags))
-    def config(made: Any) -> None:
-        configure(made)
-
+    network = func.extend(NetworkFromOnnxPath(str(onnx.resolve()), strongly_typed=strongly_typed))(count)
+    config = func.extend(CreateConfig(profiles=_profiles(recipe), memory_pool_limits=_workspace(recipe), **flags))(
+        configure
+    )
     G_LOGGER.module_severity = G_LOGGER.ERROR
     try:
         engine = EngineBytesFromNetwork(network, config=config)()

@@ -23,7 +23,11 @@ class TensorRt:
         strongly_typed = int(platform.version.split(".")[0]) >= _FIRST_STRONGLY_TYPED
         flags: Dict[str, Any] = {}
         if not strongly_typed:  # the graph is typed or carries Q/DQ; the flags permit what it says, and no more
-            flags = {"fp16": recipe.precision == "fp16", "int8": recipe.precision == "int8", "precision_constraints": "obey"}
+            flags = {
+                "fp16": recipe.precision == "fp16",
+                "int8": recipe.precision == "int8",
+                "precision_constraints": "obey",
+            }
         layers = tensorrt_build.build(
             recipe, onnx, out, strongly_typed=strongly_typed, flags=flags, configure=lambda config: None
         )

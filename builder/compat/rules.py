@@ -44,7 +44,12 @@ def tensorrt_knows_the_gpu(cell: Cell, target: Target, machine: Machine) -> Opti
     row = tables.tensorrt_row(target.version)
     if row is None:
         known = ", ".join(".".join(map(str, r.last)) for r in tables.TENSORRT)
-        return Skip("tensorrt-version", f"TensorRT {target.version} is in no table here", "builder/compat/tables.py", (f"one of the series ending {known}",))
+        return Skip(
+            "tensorrt-version",
+            f"TensorRT {target.version} is in no table here",
+            "builder/compat/tables.py",
+            (f"one of the series ending {known}",),
+        )
     if tables.version(target.sm) >= tables.version(row.sm_from):
         return None
     return Skip(
@@ -71,7 +76,12 @@ def jetpack_brings_its_tensorrt(cell: Cell, target: Target, machine: Machine) ->
         return None
     brings = f"brings TensorRT {row[0]}" if row else "is in no table here"
     remedy = f'version: "{row[0]}"' if row else "jetpack: one of " + ", ".join(tables.JETPACK_TENSORRT)
-    return Skip("jetpack-tensorrt", f"JetPack {target.jetpack} {brings}, not {target.version}", "JetPack release notes", (remedy,))
+    return Skip(
+        "jetpack-tensorrt",
+        f"JetPack {target.jetpack} {brings}, not {target.version}",
+        "JetPack release notes",
+        (remedy,),
+    )
 
 
 def rtx_knows_the_gpu(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
@@ -134,11 +144,16 @@ def gpu_has_the_arithmetic(cell: Cell, target: Target, machine: Machine) -> Opti
         )
     lowest = {"int8": tables.SM_INT8, "fp16": tables.SM_FP16}.get(cell.precision)
     # Volta (7.0) and Xavier (7.2) have int8 too; 6.0 and 6.2 do not, though they are newer than nothing.
-    missing = lowest is not None and (sm < tables.version(lowest) or (cell.precision == "int8" and target.sm in ("6.2",)))
+    missing = lowest is not None and (
+        sm < tables.version(lowest) or (cell.precision == "int8" and target.sm in ("6.2",))
+    )
     if not missing:
         return None
     return Skip(
-        f"{cell.precision}-sm", f"compute capability {target.sm} has no {cell.precision} arithmetic", tables.SM_SOURCE, ("precision fp32",)
+        f"{cell.precision}-sm",
+        f"compute capability {target.sm} has no {cell.precision} arithmetic",
+        tables.SM_SOURCE,
+        ("precision fp32",),
     )
 
 

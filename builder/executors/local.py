@@ -98,9 +98,9 @@ def _kill(worker: "subprocess.Popen[str]") -> None:
 
 
 def _last_words(code: int, last: Deque[str]) -> str:
-    """What a worker that wrote no outcome left behind: a signal's name, else its last lines."""
+    """What a worker that wrote no outcome left behind: how it ended, and its last lines."""
+    how = f"the worker ended with code {code}"
     if code < 0:
-        why = f"the worker was ended by {signal.Signals(-code).name}"
-        return why + (": out of memory?" if -code == signal.SIGKILL else "")
-    lines = "\n    ".join(last)
-    return f"the worker ended with code {code}:\n    {lines}"
+        how = f"the worker was ended by {signal.Signals(-code).name}"
+        how += " (out of memory?)" if -code == signal.SIGKILL else ""
+    return "\n    ".join([how, *last])

@@ -126,12 +126,15 @@ def _load(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     unknown = sorted(set(state) - set(own))
     other = sorted(k for k in set(own) & set(state) if own[k].shape != state[k].shape)
     said = [
-        f"{what}: {', '.join(keys[:_LISTED_KEYS])}" + (f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else "")
+        f"{what}: {', '.join(keys[:_LISTED_KEYS])}"
+        + (f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else "")
         for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", other))
         if keys
     ]
     if said:
-        raise StepFailed("the weights do not fit the model: " + "; ".join(said), hint="check `weights:` and the factory's options")
+        raise StepFailed(
+            "the weights do not fit the model: " + "; ".join(said), hint="check `weights:` and the factory's options"
+        )
     module.load_state_dict(dict(state), strict=True)
 
 

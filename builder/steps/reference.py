@@ -7,8 +7,7 @@ whatever machine, is compared with these files, so no target needs PyTorch.
 from __future__ import annotations
 
 from pathlib import Path
-
-import numpy as np
+from typing import List
 
 from builder import preprocess, seams
 from builder.action import Action
@@ -16,6 +15,8 @@ from builder.errors import StepFailed
 from builder.matrix import OnnxSource
 from builder.plan import sample_name
 from builder.recipes import Facts, Reference, Sampled
+from validation import samples
+from validation.samples import Sample
 
 
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
@@ -24,15 +25,14 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
         raise StepFailed("a reference action needs a reference recipe")
     kind = "onnx" if isinstance(recipe.source, OnnxSource) else "torch"
     model = seams.source(kind).open(recipe, inputs, root)
-    samples = []
+    names: List[str] = []
     for photograph in recipe.photographs:
         image = preprocess.read(inputs / photograph)
         for size in recipe.sizes:
             tensor = preprocess.tensor(image, recipe.preprocess, size)
             outputs = model({recipe.input.name: tensor})
             name = sample_name(photograph, size)
-            arrays = {f"output/{key}": value for key, value in outputs.items()}
-            np.savez(out / f"{name}.npz", **{f"input/{recipe.input.name}": tensor}, **arrays)
-            samples.append(name)
+            samples.save(out / f"{name}.npz", Sample(name, {recipe.input.name: tensor}, outputs))
+            names.append(name)
             print(f"reference {name}", flush=True)
-    return Sampled(tuple(samples))
+    return Sampled(tuple(names))

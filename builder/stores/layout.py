@@ -28,7 +28,11 @@ from builder.errors import StoreBusy, StoreDamaged
 from builder.record import RecordError, from_json, to_json
 
 _OCI_LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
-_EMPTY_INDEX: digest.Json = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+_EMPTY_INDEX: digest.Json = {
+    "schemaVersion": 2,
+    "mediaType": "application/vnd.oci.image.index.v1+json",
+    "manifests": [],
+}
 
 
 class Layout:
@@ -43,7 +47,9 @@ class Layout:
     def fetch(self, digest_: str) -> Path:
         path = self._blobs / digest.hex_part(digest_)
         if not path.is_file():
-            raise StoreDamaged(f"{digest_} is missing", where=str(self.root), hint="run `build matrix` again to remake it")
+            raise StoreDamaged(
+                f"{digest_} is missing", where=str(self.root), hint="run `build matrix` again to remake it"
+            )
         return path
 
     def read(self, digest_: str) -> bytes:

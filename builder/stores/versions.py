@@ -45,7 +45,14 @@ def publish(store: Layout, manifest: Manifest) -> None:
     tag = f"v{manifest.version}"
     notes: Object = {"dev.deploymatrix.model": manifest.model.name, "dev.deploymatrix.version": tag}
     version = _put_json(
-        store, {"schemaVersion": 2, "mediaType": _INDEX, "artifactType": MANIFEST_TYPE, "manifests": _json(children), "annotations": notes}
+        store,
+        {
+            "schemaVersion": 2,
+            "mediaType": _INDEX,
+            "artifactType": MANIFEST_TYPE,
+            "manifests": _json(children),
+            "annotations": notes,
+        },
     )
     top = _object(store.index())
     listed = _list(top.get("manifests"))
@@ -110,7 +117,9 @@ def _put_manifest(store: Layout, kind: str, files: Tuple[Blob, ...], notes: Obje
     for blob in files:
         suffix = "." + blob.name.rsplit(".", 1)[-1]
         media = MANIFEST_TYPE if kind == MANIFEST_TYPE else _FILE_TYPES.get(suffix, "application/octet-stream")
-        layers.append({"mediaType": media, "digest": blob.digest, "size": blob.size, "annotations": {_TITLE: blob.name}})
+        layers.append(
+            {"mediaType": media, "digest": blob.digest, "size": blob.size, "annotations": {_TITLE: blob.name}}
+        )
     body: Object = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST,

@@ -6,7 +6,6 @@ import argparse
 import datetime
 import json
 import sys
-from pathlib import Path
 from typing import Optional, Tuple
 
 from builder import assemble, facts, pending, summary
@@ -19,7 +18,8 @@ from builder.pinning import Pinner
 from builder.plan import Plan, plan
 from builder.progress import Lines, Reporter, Silent
 from builder.release import VERSION
-from builder.run import Outcome, prospect, run as perform
+from builder.run import Outcome, prospect
+from builder.run import run as perform
 from builder.stores import versions
 from builder.stores.layout import Layout
 from builder.verbs import plan as plan_verb
@@ -31,7 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_selectors(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, as `build plan` does")
     parser.add_argument("--force", action="store_true", help="perform every step again, recalled or not")
-    parser.add_argument("--jobs", type=_jobs, default=1, metavar="N", help="steps at once (default 1; timing always runs alone)")
+    parser.add_argument(
+        "--jobs", type=_jobs, default=1, metavar="N", help="steps at once (default 1; timing always runs alone)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of the summary")
 
@@ -71,7 +73,9 @@ def _publish(
         outcome = _widened(outcome, prospect(whole, pinner, store))
         chosen = {cell.cell.id for cell in wanted.cells}
         kept = tuple(
-            c for c in whole.cells if c.cell.id in chosen or c.fate != "build" or plan_verb.fate(c, outcome) == "recalled"
+            c
+            for c in whole.cells
+            if c.cell.id in chosen or c.fate != "build" or plan_verb.fate(c, outcome) == "recalled"
         )
         whole = Plan(kept, whole.jobs)
     last = versions.latest(store)
@@ -124,5 +128,3 @@ def _jobs(word: str) -> int:
     if not word.isdigit() or int(word) < 1:
         raise argparse.ArgumentTypeError(f"{word!r} is not a number of jobs")
     return int(word)
-
-

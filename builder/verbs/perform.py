@@ -14,14 +14,18 @@ from builder.stores.layout import Layout
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cells", metavar="CELLS", help="cell ids with * and {a,b}, in quotes")
-    parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="the copied store (artifacts)")
+    parser.add_argument(
+        "--store", type=Path, default=Path("artifacts"), metavar="DIR", help="the copied store (artifacts)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     store = Layout(args.store)
     waiting = [p.cell for p in store.pending()]
     if not waiting:
-        raise UsageError(f"nothing waits in {args.store}", hint="run `build matrix` where the model is, then copy its store here")
+        raise UsageError(
+            f"nothing waits in {args.store}", hint="run `build matrix` where the model is, then copy its store here"
+        )
     with store.locked():
         report = pending.perform(args.cells, store, Local(), facts.here(), lambda line: print(line, file=sys.stderr))
     for cell in report.done:

@@ -70,7 +70,9 @@ def as_text(planned: Plan, outcome: Outcome, store: Path) -> str:
     parts = [text.table(("cell", "plan", "why"), rows, status=1), ""]
     for title, word in (("To build what waits:", "waiting"), ("Instead of what is skipped:", "skipped")):
         pairs = [
-            (cell.cell.target, " / ".join(cell.remedies)) for cell, f in zip(planned.cells, fates) if f == word and cell.remedies
+            (cell.cell.target, " / ".join(cell.remedies))
+            for cell, f in zip(planned.cells, fates)
+            if f == word and cell.remedies
         ]
         if pairs:
             parts += [title, *_advice(pairs), ""]

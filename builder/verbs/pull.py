@@ -17,12 +17,16 @@ from builder.stores.layout import Layout
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from", dest="source", type=Path, default=Path("artifacts"), metavar="DIR", help="the store (artifacts)")
+    parser.add_argument(
+        "--from", dest="source", type=Path, default=Path("artifacts"), metavar="DIR", help="the store (artifacts)"
+    )
     parser.add_argument("--to", type=Path, default=Path("pulled"), metavar="DIR", help="where to place it (pulled)")
     parser.add_argument("--head", metavar="NAME", help="head of the model (default: the first)")
     parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
     parser.add_argument("--unverified", action="store_true", help="also consider artifacts that were never measured")
-    parser.add_argument("--explain", action="store_true", help="say why each other artifact was rejected; place nothing")
+    parser.add_argument(
+        "--explain", action="store_true", help="say why each other artifact was rejected; place nothing"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 
@@ -58,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
 def _manifest(store: Layout, args: argparse.Namespace) -> Manifest:
     manifest = versions.read(store, args.version) if args.version is not None else versions.latest(store)
     if manifest is None:
-        raise UsageError(f"{args.source} holds no version", hint="name a store with --from DIR, or make one: build matrix")
+        raise UsageError(
+            f"{args.source} holds no version", hint="name a store with --from DIR, or make one: build matrix"
+        )
     return manifest
 
 

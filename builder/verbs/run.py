@@ -7,17 +7,28 @@ import re
 import sys
 import warnings
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from builder import host, keypoints, preprocess
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", type=Path, metavar="PHOTO", help="a PNG or JPEG")
-    parser.add_argument("--from", dest="source", type=Path, default=Path("pulled"), metavar="DIR", help="a pulled folder or a store (pulled)")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        default=Path("pulled"),
+        metavar="DIR",
+        help="a pulled folder or a store (pulled)",
+    )
     parser.add_argument("--head", metavar="NAME")
-    parser.add_argument("--size", type=_size, metavar="HxW", help="resize to this first (default: the photograph's own size)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the picture or .npz to write (default: NAME.keypoints.png here)")
+    parser.add_argument(
+        "--size", type=_size, metavar="HxW", help="resize to this first (default: the photograph's own size)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the picture or .npz to write (default: NAME.keypoints.png here)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     out = args.out or Path(f"{args.photo.stem}.tensors.npz")
-    np.savez(out, **found)
+    tensors: Dict[str, Any] = dict(found)
+    np.savez(out, **tensors)
     print(", ".join(f"{name} {list(value.shape)}" for name, value in found.items()) + f" -> {out}")
     return 0
 
@@ -47,5 +59,3 @@ def _size(word: str) -> Optional[Tuple[int, int]]:
     if not match:
         raise argparse.ArgumentTypeError(f"{word!r} is not HEIGHTxWIDTH, such as 480x640")
     return int(match.group(1)), int(match.group(2))
-
-

@@ -13,7 +13,9 @@ from builder.matrix import Matrix
 
 
 def add_matrix(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-m", "--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE", help="default: matrix.yaml")
+    parser.add_argument(
+        "-m", "--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE", help="default: matrix.yaml"
+    )
     parser.add_argument("--store", type=Path, metavar="DIR", help="default: what the matrix says (artifacts)")
 
 
@@ -34,5 +36,7 @@ def selectors(args: argparse.Namespace, matrix: Matrix) -> Tuple[Tuple[str, ...]
     for flag, given in (("--only", args.only), ("--skip", args.skip)):
         for selector in given:
             if not any(selects(selector, cell) for cell in all_cells(matrix)):
-                raise UsageError(f"{flag} {selector!r} selects no cell", hint="list the cells with: build plan --print-ids")
+                raise UsageError(
+                    f"{flag} {selector!r} selects no cell", hint="list the cells with: build plan --print-ids"
+                )
     return tuple(args.only), tuple(args.skip)

@@ -1,0 +1,98 @@
+"""The live table: a row per cell that changes while the run works, on a terminal. Uses rich, imported only here."""
+
+from __future__ import annotations
+
+import time
+from typing import Dict, List, Tuple
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from builder.plan import Plan, PlannedCell
+
+_STYLES = {
+    "done": "green",
+    "recalled": "green",
+    "failed": "red",
+    "waiting": "yellow",
+    "blocked": "red",
+    "working": "cyan",
+}
+_COLUMNS = ("onnx", "engine", "parity", "latency")
+_MARKS = {"done": "built", "recalled": "recalled", "failed": "failed", "waiting": "waiting", "blocked": "blocked"}
+
+
+class LiveTable:
+    """A reporter (see `builder/progress.py`). Rows of skipped cells are left out; the summary counts them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._cells: Tuple[PlannedCell, ...] = ()
+        self._total = 0
+        self._states: Dict[str, str] = {}
+        self._seconds: Dict[str, float] = {}
+        self._running: Dict[str, Tuple[float, str]] = {}
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def begin(self, plan: Plan) -> None:
+        self._cells = tuple(cell for cell in plan.cells if cell.fate == "build")
+        self._total = len(plan.jobs)
+        self._live.start()
+
+    def started(self, job: str) -> None:
+        self._running[job] = (time.monotonic(), "")
+
+    def said(self, job: str, line: str) -> None:
+        since, _ = self._running.get(job, (time.monotonic(), ""))
+        self._running[job] = (since, line)
+
+    def ended(self, job: str, how: str, seconds: float) -> None:
+        self._running.pop(job, None)
+        self._states[job] = how
+        self._seconds[job] = seconds
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("cell")
+        for name in _COLUMNS:
+            table.add_column(name)
+        for cell in self._visible():
+            table.add_row(cell.cell.id, *(self._mark(getattr(cell, name)) for name in _COLUMNS))
+        lines: List[Text] = [Text(f"{len(self._states)}/{self._total} steps")]
+        for job, (since, said) in list(self._running.items()):
+            lines.append(
+                Text(
+                    f"  {job}  {time.monotonic() - since:.0f} s  {said}",
+                    style="cyan",
+                    no_wrap=True,
+                    overflow="ellipsis",
+                )
+            )
+        return Group(table, *lines)
+
+    def _visible(self) -> Tuple[PlannedCell, ...]:
+        """Rows that fit the terminal, the ones at work first in view."""
+        room = max(self._console.size.height - 5, 3)
+        if len(self._cells) <= room:
+            return self._cells
+        busy = [i for i, cell in enumerate(self._cells) if not self._states.get(cell.latency)]
+        first = min(busy[0] if busy else 0, len(self._cells) - room)
+        return self._cells[first : first + room]
+
+    def _mark(self, job: str) -> Text:
+        if job in self._running:
+            return Text("working", style=_STYLES["working"])
+        state = self._states.get(job)
+        if state is None:
+            return Text("-", style="dim")
+        seconds = f" {self._seconds[job]:.1f} s" if state == "done" else ""
+        return Text(_MARKS[state] + seconds, style=_STYLES[state])
+
+
+def reporter() -> LiveTable:
+    return LiveTable(Console(stderr=True))

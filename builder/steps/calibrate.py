@@ -1,0 +1,126 @@
+"""Calibration: the range that each quantized activation gets, from its histogram over the photographs.
+
+Two passes hold one image in memory at a time: the first finds each tensor's extremes, the second its histogram.
+`minmax` keeps the extremes; `percentile` cuts the tails at a percentile of the absolute values; `mse` takes the
+range with the least squared rounding error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from builder.backends import onnxruntime_cpu
+from builder.recipes import LowerInt8
+
+Floats = NDArray[np.float32]
+_BINS = 2048
+
+
+@dataclass(frozen=True)
+class Grid:
+    """real = (code - zero) * scale."""
+
+    scale: float
+    zero: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """counts [2048] over edges [2049]; the range always includes 0."""
+
+    counts: NDArray[np.float64]
+    edges: NDArray[np.float64]
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        return (self.edges[1:] + self.edges[:-1]) / 2
+
+
+def grids(model: onnx.ModelProto, names: Sequence[str], images: Sequence[Floats], recipe: LowerInt8) -> Dict[str, Grid]:
+    """The grid of each named tensor. `images` are input tensors [1, C, H, W]."""
+    signed = recipe.activations == "symmetric"
+    return {name: _choose(h, recipe, signed) for name, h in histograms(model, names, images).items()}
+
+
+def histograms(model: onnx.ModelProto, names: Sequence[str], images: Sequence[Floats]) -> Dict[str, Histogram]:
+    probe = _Probe(model, names)
+    low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    for image in images:
+        for name, value in probe.values(image):
+            low[name], high[name] = min(low[name], float(value.min())), max(high[name], float(value.max()))
+    edges = {n: np.linspace(low[n], max(high[n], low[n] + 1e-12), _BINS + 1) for n in names}
+    counts = {n: np.zeros(_BINS) for n in names}
+    for number, image in enumerate(images, 1):
+        for name, value in probe.values(image):
+            width = (edges[name][-1] - edges[name][0]) / _BINS
+            index = ((value.ravel() - np.float32(edges[name][0])) / np.float32(width)).astype(np.int32)
+            counts[name] += np.bincount(np.clip(index, 0, _BINS - 1), minlength=_BINS)
+        print(f"calibrated on {number} of {len(images)}", flush=True)
+    return {n: Histogram(counts[n], edges[n]) for n in names}
+
+
+class _Probe:
+    """The model with the named tensors as further outputs."""
+
+    def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
+        probe = onnx.ModelProto()
+        probe.CopyFrom(model)
+        self._input = model.graph.input[0].name
+        self._names = [name for name in names if name != self._input]
+        self._wants_input = self._input in names
+        known = {value.name for value in probe.graph.output}
+        probe.graph.output.extend(
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self._names if name not in known
+        )
+        self._session = onnxruntime_cpu.session_of(probe.SerializeToString())
+
+    def values(self, image: Floats) -> Iterator[Tuple[str, Floats]]:
+        if self._wants_input:
+            yield self._input, image
+        outputs = self._session({self._input: image})
+        for name in self._names:
+            yield name, outputs[name]
+
+
+def _choose(histogram: Histogram, recipe: LowerInt8, signed: bool) -> Grid:
+    low, high = float(histogram.edges[0]), float(histogram.edges[-1])
+    if recipe.method == "percentile":
+        low, high = _percentile(histogram, recipe.percentile)
+    if recipe.method != "mse":
+        return _grid(low, high, signed)
+    shrink = np.linspace(0.3, 1.0, 71)
+    lows = [1.0] if signed else np.linspace(0.6, 1.0, 9)
+    candidates: List[Grid] = [_grid(low * a, high * b, signed) for b in shrink for a in lows]
+    if signed:
+        top = max(-low, high)
+        candidates = [_grid(-top * b, top * b, True) for b in shrink]
+    return min(candidates, key=lambda grid: _error(histogram, grid, signed))
+
+
+def _grid(low: float, high: float, signed: bool) -> Grid:
+    if signed:
+        return Grid(max(max(-low, high), 1e-12) / 127, 0)
+    scale = max(high - low, 1e-12) / 255
+    return Grid(scale, round(-low / scale))
+
+
+def _percentile(histogram: Histogram, percentile: float) -> Tuple[float, float]:
+    """The tails beyond the percentile are cut on the side where they are."""
+    share = np.cumsum(histogram.counts) / max(histogram.counts.sum(), 1)
+    tail = (100 - percentile) / 100
+    low = float(histogram.edges[np.searchsorted(share, tail, side="right")])
+    high = float(histogram.edges[min(int(np.searchsorted(share, 1 - tail)) + 1, _BINS)])
+    return min(low, 0.0), max(high, 0.0)
+
+
+def _error(histogram: Histogram, grid: Grid, signed: bool) -> float:
+    bounds = (-128, 127) if signed else (0, 255)
+    codes = np.clip(np.round(histogram.centres / grid.scale) + grid.zero, *bounds)
+    back = (codes - grid.zero) * grid.scale
+    return float((histogram.counts * (back - histogram.centres) ** 2).sum())

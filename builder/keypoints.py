@@ -94,7 +94,7 @@ def draw(image: "Array", found: Found, path: Path) -> None:
     for (x, y), score in zip(found.points[::-1], found.scores[::-1]):
         share = (float(score) / best) ** 0.5
         colour = (int(40 * (1 - share)), int(90 + 165 * share), int(255 - 155 * share))
-        centre = (int(round(float(x) * 8)), int(round(float(y) * 8)))
+        centre = (round(float(x) * 8), round(float(y) * 8))
         cv2.circle(canvas, centre, radius * 8, (0, 0, 0), 2, cv2.LINE_AA, shift=3)
         cv2.circle(canvas, centre, radius * 8, colour, 1, cv2.LINE_AA, shift=3)
     partial = path.with_name(f".{path.name}.partial{path.suffix}")

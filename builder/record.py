@@ -106,7 +106,7 @@ def to_json(value: object) -> Json:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _keyed_to_json(items: Tuple[object, ...]) -> Json:
+def _keyed_to_json(items: Tuple[Any, ...]) -> Json:
     out: Dict[str, Json] = {}
     for item in items:
         key, *rest = fields_of(type(item))

@@ -39,18 +39,14 @@ def adapted_response(base: Bytes, views: list[Bytes], homographies: list[Matrix]
     return total / weight
 
 
-def peaks(
-    response: Float, count: int, radius: int = 4, share: float = 0.12, floor: float = 0.004
-) -> tuple[Float, Float]:
+def peaks(response: Float, count: int, radius: int = 4, share: float = 0.12, floor: float = 0.004) -> tuple[Float, Float]:
     """Local maxima of [H,W]: positions [N,2] (x,y) and strengths [N], best first, N <= count.
 
     share: least strength relative to the strong corners of the image; floor: least absolute strength.
     """
     square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     strong = float(np.partition(response.ravel(), -30)[-30])
-    keep: npt.NDArray[np.bool_] = (response == cv2.dilate(response, square)) & (
-        response > max(share * strong, floor)
-    )
+    keep: npt.NDArray[np.bool_] = (response == cv2.dilate(response, square)) & (response > max(share * strong, floor))
     y, x = np.nonzero(keep)
     strength = response[y, x]
     order = np.argsort(-strength)[:count]

@@ -49,9 +49,7 @@ class SuperPoint(nn.Module):
             c_in = c_out
         self.backbone = nn.Sequential(*stages)
         # 64 positions inside an 8x8 cell, and one "dustbin" class for a cell without a keypoint.
-        self.detector = nn.Sequential(
-            Block(c_in, HIDDEN, 3), Block(HIDDEN, STRIDE * STRIDE + 1, 1, relu=False)
-        )
+        self.detector = nn.Sequential(Block(c_in, HIDDEN, 3), Block(HIDDEN, STRIDE * STRIDE + 1, 1, relu=False))
         self.descriptor = nn.Sequential(Block(c_in, HIDDEN, 3), Block(HIDDEN, DESCRIPTOR_SIZE, 1, relu=False))
 
     def raw(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -105,9 +105,7 @@ class PairSource:
             corners = corners[inside(corners, BASE)].astype(np.float32)
         return Scene(np.ascontiguousarray(image), corners)
 
-    def pair(
-        self, key: tuple[int, ...], count: int
-    ) -> tuple[list[Bytes], list[npt.NDArray[np.int64]], Float, int]:
+    def pair(self, key: tuple[int, ...], count: int) -> tuple[list[Bytes], list[npt.NDArray[np.int64]], Float, int]:
         """Two views, their cell classes, points [2,count,2] and how many of the points are real."""
         rng = np.random.default_rng(key)
         scene = self.base(rng)
@@ -120,8 +118,7 @@ class PairSource:
             keypoints = scene.corners
         everywhere = np.ones(BASE, np.uint8)
         classes = [
-            cell_classes(warp_points(keypoints, m), np.asarray(warp_image(everywhere, m, VIEW)) > 0)
-            for m in matrices
+            cell_classes(warp_points(keypoints, m), np.asarray(warp_image(everywhere, m, VIEW)) > 0) for m in matrices
         ]
         # Some correspondences lie anywhere, for points that the detector will add; not many of them, since
         # nobody can tell one point of a plain surface from another.

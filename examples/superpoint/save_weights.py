@@ -25,9 +25,7 @@ def main() -> None:
         superpoint(head).load_state_dict(state["model"])
     # Floats become fp32 and row-major (training keeps channels last); batch norm's counters stay integers.
     tensors = {
-        name: (t.float() if t.is_floating_point() else t)
-        .contiguous(memory_format=torch.contiguous_format)
-        .clone()
+        name: (t.float() if t.is_floating_point() else t).contiguous(memory_format=torch.contiguous_format).clone()
         for name, t in state["model"].items()
     }
     metadata = {

@@ -51,9 +51,7 @@ class Drawing:
 def sharp(points: Float, limit: float = 150.0) -> Float:
     """Of a polygon's vertices [N,2], those whose angle is below the limit in degrees."""
     before, after = np.roll(points, 1, 0) - points, np.roll(points, -1, 0) - points
-    cos = (before * after).sum(1) / np.maximum(
-        np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1), 1e-6
-    )
+    cos = (before * after).sum(1) / np.maximum(np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1), 1e-6)
     chosen: Float = points[np.degrees(np.arccos(np.clip(cos, -1, 1))) < limit]
     return chosen
 
@@ -61,9 +59,7 @@ def sharp(points: Float, limit: float = 150.0) -> Float:
 def polygon(d: Drawing) -> None:
     """A random polygon, convex or star-shaped; its sharp vertices are corners."""
     n = int(d.rng.integers(3, 8))
-    angles = np.sort(
-        d.rng.uniform(0, 2 * np.pi) + (np.arange(n) + d.rng.uniform(-0.3, 0.3, n)) * 2 * np.pi / n
-    )
+    angles = np.sort(d.rng.uniform(0, 2 * np.pi) + (np.arange(n) + d.rng.uniform(-0.3, 0.3, n)) * 2 * np.pi / n)
     radius = d.rng.uniform(0.03, 0.2) * d.size * d.rng.uniform(0.6, 1.0, n)
     points = d.rng.uniform(0, d.size, 2) + np.stack([np.cos(angles), np.sin(angles)], 1) * radius[:, None]
     mask = d.blank()
@@ -124,9 +120,7 @@ def board(d: Drawing) -> None:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     quad = centred @ turn.T + d.rng.uniform(0.1, 0.9, 2) * d.size + d.rng.uniform(-0.1, 0.1, (4, 2)) * extent
     h = cv2.getPerspectiveTransform(box - 0.5, quad.astype(np.float32))
-    mask = cv2.warpPerspective(
-        np.full(flat.shape, 255, np.uint8), h, (d.size, d.size), flags=cv2.INTER_NEAREST
-    )
+    mask = cv2.warpPerspective(np.full(flat.shape, 255, np.uint8), h, (d.size, d.size), flags=cv2.INTER_NEAREST)
     if not mask.any():
         return
     grid = np.stack(np.meshgrid(np.arange(columns + 1.0), np.arange(rows + 1.0)), -1).reshape(-1, 1, 2)

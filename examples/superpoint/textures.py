@@ -41,9 +41,7 @@ def octaves(rng: np.random.Generator, size: int, smooth: bool = False) -> Float:
             break
         stretch = max(2, int(cells * np.exp(rng.uniform(-0.7, 0.7))))
         noise = rng.standard_normal((cells, stretch), dtype=np.float32)
-        total += np.float32(fall ** (k - first)) * cv2.resize(
-            noise, (size, size), interpolation=cv2.INTER_CUBIC
-        )
+        total += np.float32(fall ** (k - first)) * cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
     return spread(total)
 
 
@@ -66,9 +64,7 @@ def facade(rng: np.random.Generator, size: int) -> Float:
             w, h = int(step_x * rng.uniform(0.3, 0.9)), int(step_y * rng.uniform(0.3, 0.9))
             cv2.rectangle(image, (x, y), (x + w, y + h), float(rng.uniform(0, 1)), -1)
             if rng.random() < 0.5:
-                cv2.rectangle(
-                    image, (x, y), (x + w, y + h), float(rng.uniform(0, 1)), int(rng.integers(1, 4))
-                )
+                cv2.rectangle(image, (x, y), (x + w, y + h), float(rng.uniform(0, 1)), int(rng.integers(1, 4)))
     return image
 
 
@@ -124,11 +120,7 @@ def leaves(rng: np.random.Generator, size: int, photographs: list[Bytes]) -> Byt
         x0, y0, x1, y1 = max(x - 2, 0), max(y - 2, 0), min(x + w + 2, size), min(y + h + 2, size)
         if x0 >= x1 or y0 >= y1:
             continue
-        alpha = (
-            mask[y0:y1, x0:x1].astype(np.float32)
-            / 255
-            * np.float32(1 if rng.random() < 0.8 else rng.uniform(0.3, 1))
-        )
+        alpha = mask[y0:y1, x0:x1].astype(np.float32) / 255 * np.float32(1 if rng.random() < 0.8 else rng.uniform(0.3, 1))
         gain, offset = rng.uniform(0.1, 0.9), rng.uniform(0, 0.6)
         piece = stock[int(rng.integers(len(stock)))][y0:y1, x0:x1] * np.float32(gain) + np.float32(offset)
         image[y0:y1, x0:x1] += alpha * (piece - image[y0:y1, x0:x1])

@@ -36,11 +36,7 @@ RECALIBRATION = 60  # batches whose statistics batch norm keeps at the end
 
 def learning_rate(peak: float, step: int, progress: float) -> float:
     """Linear warm-up by step, cosine to (almost) zero by progress 0..1."""
-    return (
-        peak
-        * min(1.0, (step + 1) / WARMUP)
-        * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
-    )
+    return peak * min(1.0, (step + 1) / WARMUP) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
 def seconds_until(clock: str) -> float:
@@ -70,22 +66,16 @@ def recalibrate(model: SuperPoint, source: PairSource, start: int, pairs: int) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train SuperPoint on the CPU.")
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="file to write, and to read with --resume"
-    )
+    parser.add_argument("--checkpoint", type=Path, required=True, help="file to write, and to read with --resume")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--steps", type=int, default=20000, help="end after this many steps at the latest")
-    parser.add_argument(
-        "--minutes", type=float, default=math.inf, help="end after this long, pauses not counted"
-    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end after this long, pauses not counted")
     parser.add_argument("--until", help="end at this hour (HH:MM, UTC) at the latest")
     parser.add_argument("--pairs", type=int, default=8, help="pairs of views per step")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--every", type=int, default=300, help="steps between two evaluations and checkpoints"
-    )
+    parser.add_argument("--every", type=int, default=300, help="steps between two evaluations and checkpoints")
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)

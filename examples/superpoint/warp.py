@@ -38,9 +38,7 @@ def random_homography(
     stretch = np.exp(rng.uniform(-1, 1) * 0.15)
     angle = np.deg2rad(rng.uniform(-rotation, rotation))
     cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.diag(
-        [scale * stretch, scale / stretch, 1]
-    )
+    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.diag([scale * stretch, scale / stretch, 1])
     perspective = np.eye(3)
     perspective[2, 0] = rng.uniform(-tilt, tilt) / (target[1] / 2)
     perspective[2, 1] = rng.uniform(-tilt, tilt) / (target[0] / 2)

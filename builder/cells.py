@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
 import re
 from dataclasses import dataclass
 from typing import Iterable, List, Tuple
 
+from builder.errors import UsageError
 from builder.matrix import CellSettings, Compute, Matrix, Target
 
+_MOST_PATTERNS = 10_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -53,6 +56,8 @@ def all_cells(matrix: Matrix) -> Tuple[Cell, ...]:
 
 def expand(selector: str) -> Tuple[str, ...]:
     """`a-{b,c}-* d` -> (`a-b-*`, `a-c-*`, `d`)."""
+    if math.prod(body.count(",") + 1 for body in _BRACES.findall(selector)) > _MOST_PATTERNS:
+        raise UsageError(f"the selector {selector[:40]!r}... stands for more than {_MOST_PATTERNS} patterns")
     patterns: List[str] = []
     for word in selector.split():
         match = _BRACES.search(word)

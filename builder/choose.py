@@ -8,6 +8,7 @@ from typing import List, Optional, Sequence, Tuple
 from builder.compat import tables
 from builder.facts import Machine
 from builder.manifest import Entry, Manifest
+from builder.matrix import Profile
 from builder.places import PACKAGE
 
 # Without any measurement, what usually is faster comes first: GPU engines, then fewer bits.
@@ -113,7 +114,15 @@ def _rank(entry: Entry, machine: Machine) -> Tuple[int, int, float]:
 
 def _within(entry: Entry, other: Entry) -> bool:
     """Does `other` accept every shape that `entry` accepts, profile by profile?"""
+    return all(any(_holds(wide, profile) for wide in other.profiles) for profile in entry.profiles)
+
+
+def _holds(wide: Profile, narrow: Profile) -> bool:
+    """Is every shape of `narrow` also one of `wide`?"""
+    ranges = {r.name: r for r in wide.inputs}
     return all(
-        any(accepts(other, r.name, r.min) and accepts(other, r.name, r.max) for r in profile.inputs)
-        for profile in entry.profiles
+        r.name in ranges
+        and all(low >= least for low, least in zip(r.min, ranges[r.name].min))
+        and all(high <= most for high, most in zip(r.max, ranges[r.name].max))
+        for r in narrow.inputs
     )

@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 from typing import List, NoReturn, Optional, Protocol, cast
 
-from builder.errors import DeployError, UsageError
+from builder.errors import DeployError, SystemRefused, UsageError
 from builder.release import VERSION
 
 VERBS = {
@@ -52,6 +52,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     except BrokenPipeError:  # `build plan | head`
         sys.stderr.close()
         return 0
+    except OSError as problem:  # a full disk, a folder that may not be written: not a bug of ours
+        print(f"error: {problem.filename or 'the system'}: {problem.strerror or problem}", file=sys.stderr)
+        return SystemRefused.exit_code
 
 
 def _dispatch(words: List[str]) -> int:
@@ -68,7 +71,7 @@ def _dispatch(words: List[str]) -> int:
             f"there is no command {name!r}", hint=f"did you mean: build {near[0]}?" if near else "see: build --help"
         )
     verb = cast(Verb, import_module(f"builder.verbs.{name}"))
-    parser = Parser(prog=f"build {name}", description=VERBS[name].capitalize() + ".")
+    parser = Parser(prog=f"build {name}", description=VERBS[name][:1].upper() + VERBS[name][1:] + ".")
     verb.arguments(parser)
     return verb.run(parser.parse_args(words[1:]))
 
@@ -84,7 +87,8 @@ def _overview() -> str:
             *lines,
             "",
             "`build VERB --help` has the options of each. Exit codes: 0 done, 2 wrong input, 3 a gate was missed,",
-            "5 a step failed, 6 nothing fits this machine, 7 the store is damaged, 8 the store is in use.",
+            "5 a step failed, 6 nothing fits this machine, 7 the store is damaged, 8 the store is in use,",
+            "9 the system refused (disk full, no permission), 130 interrupted.",
         ]
     )
 

@@ -28,6 +28,8 @@ def of_factory(factory: str, root: Path) -> str:
     waiting: List[str] = [module]
     while waiting:
         name = waiting.pop()
+        if "." in name:
+            waiting.append(name.rpartition(".")[0])  # importing a.b.c runs a/__init__.py and a/b/__init__.py
         path = find(name, root)
         if path is None or name in trees:
             continue

@@ -7,14 +7,24 @@ Whether a machine can run a precision is not decided here but in `builder/compat
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import Iterable, List, Optional, Sequence, Tuple
 
 from builder import shapes
 from builder.cells import all_cells, selects
-from builder.matrix import CellSettings, Head, Matrix, Profile, ShapeRange, Target, TorchSource, WeightsFile
+from builder.matrix import (
+    CellSettings,
+    Head,
+    Matrix,
+    Profile,
+    ShapeRange,
+    Target,
+    TorchSource,
+    WeightsFile,
+)
 from builder.record import Path, RecordError
 
-_NAME = re.compile(r"[A-Za-z0-9_.]+")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}")
 _SM = re.compile(r"[0-9]{1,2}\.[0-9]")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -60,17 +70,36 @@ def _check_model(matrix: Matrix) -> None:
     _expect(len(model.inputs) == 1, (*at, "inputs"), "exactly one input tensor (an image) is supported")
     _expect(bool(model.heads), (*at, "heads"), "at least one head is needed")
     _expect(bool(model.profiles), (*at, "profiles"), "at least one optimization profile is needed")
-    _expect(model.preprocess.multiple >= 1, (*at, "preprocess", "multiple"), "must be at least 1")
     _expect(9 <= model.opset <= 25, (*at, "opset"), f"{model.opset} is not an opset between 9 and 25")
     for tensor in model.inputs:
         _check_shape(tensor.shape, (*at, "inputs", tensor.name, "shape"))
         _expect(
             len(tensor.shape) == 4, (*at, "inputs", tensor.name, "shape"), "an image input is NCHW: four dimensions"
         )
+    _check_preprocess(matrix)
     for head in model.heads:
         _check_head(head, (*at, "heads", head.name))
     for profile in model.profiles:
         _check_profile(matrix, profile, (*at, "profiles", profile.name))
+
+
+def _check_preprocess(matrix: Matrix) -> None:
+    contract, at = matrix.model.preprocess, ("model", "preprocess")
+    channels = {"grayscale": 1, "rgb": 3}[contract.color]
+    _expect(contract.multiple >= 1, (*at, "multiple"), "must be at least 1")
+    for key in ("mean", "std"):
+        numbers = getattr(contract, key)
+        _expect(
+            len(numbers) in (0, channels), (*at, key), f"{contract.color} needs {channels} numbers, not {len(numbers)}"
+        )
+    _expect(0 not in contract.std, (*at, "std"), "a standard deviation of 0 divides by zero")
+    image = matrix.model.inputs[0]
+    if isinstance(image.shape[1], int):
+        _expect(
+            image.shape[1] == channels,
+            (*at, "color"),
+            f"{contract.color} has {channels} channels, input {image.name!r} {image.shape[1]}",
+        )
 
 
 def _check_source(matrix: Matrix) -> None:
@@ -112,6 +141,8 @@ def _check_head(head: Head, path: Path) -> None:
         for key in ("points", "scores"):
             _known(getattr(head.align, key), (o.name for o in head.outputs), (*path, "align", key), "output")
     if head.postprocess is not None:
+        _expect(head.postprocess.nms_radius >= 0, (*path, "postprocess", "nms_radius"), "must not be negative")
+        _expect(head.postprocess.top_k >= 1, (*path, "postprocess", "top_k"), "must be at least 1")
         for key in ("scores", "descriptors", "points"):
             named: Optional[str] = getattr(head.postprocess, key)
             if named is not None:
@@ -169,9 +200,9 @@ def _check_target(target: Target) -> None:
 
 
 def _check_samples(matrix: Matrix) -> None:
-    _expect(
-        bool(matrix.parity.photographs.files), ("parity", "photographs", "files"), "at least one photograph is needed"
-    )
+    _check_photographs(matrix.parity.photographs, ("parity", "photographs"))
+    for i, size in enumerate(matrix.parity.sizes):
+        _expect(size not in matrix.parity.sizes[:i], ("parity", "sizes", i), f"{list(size)} is listed twice")
     image = matrix.model.inputs[0]
     for i, size in enumerate(matrix.parity.sizes):
         try:
@@ -186,10 +217,9 @@ def _check_samples(matrix: Matrix) -> None:
             f"no size lies inside the profile {profile.name!r}, so it could not be checked",
         )
     if matrix.calibration is not None:
+        _check_photographs(matrix.calibration.photographs, ("calibration", "photographs"))
         _expect(
-            bool(matrix.calibration.photographs.files),
-            ("calibration", "photographs", "files"),
-            "at least one is needed",
+            0 < matrix.calibration.percentile <= 100, ("calibration", "percentile"), "must be above 0 and at most 100"
         )
         try:
             shapes.with_size(image.shape, matrix.calibration.size)
@@ -197,6 +227,15 @@ def _check_samples(matrix: Matrix) -> None:
             raise RecordError(("calibration", "size"), str(problem)) from None
     _expect(matrix.latency.seconds > 0, ("latency", "seconds"), "must be positive")
     _expect(matrix.latency.threads >= 0, ("latency", "threads"), "must not be negative")
+
+
+def _check_photographs(photographs: Photographs, path: Path) -> None:
+    """Samples are named after the file without its folder and ending, so that must tell them apart."""
+    _expect(bool(photographs.files), (*path, "files"), "at least one photograph is needed")
+    stems = [PurePosixPath(file).stem for file in photographs.files]
+    for i, stem in enumerate(stems):
+        _expect(bool(stem), (*path, "files", i), "an empty file name")
+        _expect(stem not in stems[:i], (*path, "files", i), f"a second photograph named {stem!r}")
 
 
 def accepts(profile: Profile, name: str, shape: Tuple[int, ...]) -> bool:

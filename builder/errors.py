@@ -6,7 +6,8 @@
     ├── StepFailed      5   a step (export, quantize, engine, ...) did not finish
     ├── NothingFits     6   no artifact may be used on this machine, or at this size
     ├── StoreDamaged    7   a stored file is missing, truncated or has another digest
-    └── StoreBusy       8   another process holds the store
+    ├── StoreBusy       8   another process holds the store
+    └── SystemRefused   9   the operating system said no: disk full, no permission
 
 An error says what is wrong, where, and what to type next. Exit code 1 is left to Python
 itself (a bug of ours); 130 is an interrupt.
@@ -56,3 +57,13 @@ class StoreDamaged(DeployError):
 
 class StoreBusy(DeployError):
     exit_code = 8
+
+
+class SystemRefused(DeployError):
+    exit_code = 9
+
+
+def first_line(problem: BaseException) -> str:
+    """The first line of another library's exception, or its type when it says nothing."""
+    said = str(problem).strip()
+    return said.splitlines()[0] if said else type(problem).__name__

@@ -123,7 +123,8 @@ class Deployment:
                 return entry
         raise NothingFits(
             f"no artifact here accepts {size[0]}x{size[1]}",
-            hint="resize it, e.g. --size 480x640; accepted: " + "; ".join(_ranges(self.entries)),
+            hint=f"resize it, for example --size {_usual(self.entries[0])}; accepted: "
+            + "; ".join(_ranges(self.entries)),
         )
 
     def _runner(self, entry: Entry) -> seams.Runner:
@@ -132,6 +133,11 @@ class Deployment:
             options = seams.OpenOptions(entry.artifact.compute, entry.artifact.static, self._threads)
             self._runners[entry.cell] = seams.backend(entry.platform.runtime).open(self._folder / entry.cell, options)
         return self._runners[entry.cell]
+
+
+def _usual(entry: Entry) -> str:
+    opt = entry.profiles[0].inputs[0].opt
+    return f"{opt[-2]}x{opt[-1]}"
 
 
 def _ranges(entries: Sequence[Entry]) -> "list[str]":

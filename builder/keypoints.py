@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, List, Mapping, Tuple
 
 from builder.errors import UsageError
 from builder.matrix import Keypoints
@@ -41,7 +41,8 @@ def extract(tensors: "Mapping[str, Array]", contract: Keypoints, scale: Tuple[fl
     if contract.points is not None:
         points, scores = tensors[contract.points][0], tensors[contract.scores][0]
         descriptors = tensors[contract.descriptors][0]
-        keep = np.flatnonzero(scores >= contract.threshold)[: contract.top_k]
+        order = np.argsort(-scores, kind="stable")[: contract.top_k]
+        keep = order[scores[order] >= contract.threshold]
         points, scores, descriptors = points[keep], scores[keep], descriptors[keep]
     else:
         points, scores = peaks(tensors[contract.scores][0], contract)
@@ -60,8 +61,25 @@ def peaks(scores: "Array", contract: Keypoints) -> "Tuple[Array, Array]":
     side = 2 * contract.nms_radius + 1
     largest = cv2.dilate(np.ascontiguousarray(scores), np.ones((side, side), np.uint8))
     y, x = np.nonzero((scores == largest) & (scores >= contract.threshold))
-    order = np.argsort(-scores[y, x], kind="stable")[: contract.top_k]
-    return np.stack([x[order], y[order]], axis=1).astype(np.float32), scores[y[order], x[order]]
+    order = np.argsort(-scores[y, x], kind="stable")
+    kept = _apart(y[order], x[order], scores.shape, contract)
+    y, x = y[order][kept], x[order][kept]
+    return np.stack([x, y], axis=1).astype(np.float32), scores[y, x]
+
+
+def _apart(y: "Array", x: "Array", shape: Tuple[int, ...], contract: Keypoints) -> List[int]:
+    """Of candidates, best first, those with no kept one within the radius: equal neighbours are maxima alike."""
+    import numpy as np
+
+    taken, radius = np.zeros(shape, bool), contract.nms_radius
+    kept: List[int] = []
+    for i, (row, column) in enumerate(zip(y, x)):
+        if len(kept) == contract.top_k:
+            break
+        if not taken[row, column]:
+            kept.append(i)
+            taken[max(row - radius, 0) : row + radius + 1, max(column - radius, 0) : column + radius + 1] = True
+    return kept
 
 
 def sample(coarse: "Array", points: "Array", height: int) -> "Array":

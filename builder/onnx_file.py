@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Tuple, Union
+from typing import Iterator, List, Tuple, Union
 
 import onnx
 
 from builder import shapes
-from builder.errors import StepFailed
+from builder.errors import StepFailed, first_line
 from builder.matrix import Input, Output
 
 
@@ -18,7 +18,7 @@ def load(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path.resolve()), load_external_data=False)
     except Exception as problem:  # protobuf's DecodeError is not exported by onnx
         raise StepFailed(f"{path.name} is not an ONNX model: {problem}") from problem
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors(model.graph)):
         raise StepFailed(
             f"{path.name} keeps its weights in another file",
             hint="save it in one piece: onnx.save(onnx.load(PATH), NEW, save_as_external_data=False)",
@@ -26,12 +26,26 @@ def load(path: Path) -> onnx.ModelProto:
     return model
 
 
+def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every constant of a graph: initializers, sparse ones, attributes, and those of subgraphs."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.initializer:
+                    yield from tensors(inner)
+
+
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Checked, and serialized deterministically."""
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as problem:  # checker and shape inference raise different errors
-        raise StepFailed(f"the ONNX checker refuses the model: {str(problem).splitlines()[0]}") from problem
+        raise StepFailed(f"the ONNX checker refuses the model: {first_line(problem)}") from problem
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

@@ -8,6 +8,7 @@ cells that need the same ONNX name the same job.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Dict, List, Optional, Tuple, Union
 
 from builder import shapes
@@ -173,8 +174,8 @@ def _source_pins(matrix: Matrix) -> Tuple[Pin, ...]:
         return (FilePin("source.onnx", source.onnx, source.sha256),)
     pins: List[Pin] = [CodePin("code", source.factory)]
     if isinstance(source.weights, WeightsFile):
-        suffix = source.weights.file.rsplit(".", 1)[-1]
-        pins.append(FilePin(f"weights.{suffix}", source.weights.file, source.weights.sha256))
+        suffix = PurePosixPath(source.weights.file).suffix or ".pth"
+        pins.append(FilePin(f"weights{suffix}", source.weights.file, source.weights.sha256))
     return tuple(pins)
 
 

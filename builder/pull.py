@@ -26,12 +26,12 @@ _DESCRIPTION = "deploy.json"
 
 def place(manifest: Manifest, chain: Sequence[Entry], store: Store, dest: Path) -> Path:
     """Copy the artifacts of `chain` and point `current` at them. Returns the folder; nothing changes on failure."""
-    head = dest / chain[0].head
+    head = dest / _plain(chain[0].head)
     described = dataclasses.replace(manifest, entries=tuple(chain))
     text = json.dumps(to_json(described), indent=1, ensure_ascii=False)
     folder = head / f"v{manifest.version}-{digest.of_bytes(text.encode())[7:15]}"
     head.mkdir(parents=True, exist_ok=True)
-    if not _is_whole(folder, chain):
+    if not _is_whole(folder, chain, text):
         _fill(folder, chain, store, text)
     _point(head / "current", folder.name)
     return folder
@@ -58,8 +58,12 @@ def described(folder: Path) -> Manifest:
         raise StoreDamaged(f"does not read: {problem}", where=str(path), hint="run `build pull` again") from None
 
 
-def _is_whole(folder: Path, chain: Sequence[Entry]) -> bool:
-    return folder.is_dir() and all(
+def _is_whole(folder: Path, chain: Sequence[Entry], text: str) -> bool:
+    try:
+        described_so = (folder / _DESCRIPTION).read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
+    return described_so and all(
         (folder / entry.cell / blob.name).is_file() and digest.of_file(folder / entry.cell / blob.name) == blob.digest
         for entry in chain
         for blob in (entry.artifact.files if entry.artifact else ())
@@ -72,7 +76,8 @@ def _fill(folder: Path, chain: Sequence[Entry], store: Store, text: str) -> None
     try:
         for entry in chain:
             for blob in entry.artifact.files if entry.artifact else ():
-                copy_verified(store.fetch(blob.digest), partial / entry.cell / _plain(blob.name), blob.digest)
+                place_ = partial / _plain(entry.cell) / _plain(blob.name)
+                copy_verified(store.fetch(blob.digest), place_, blob.digest)
         (partial / _DESCRIPTION).write_text(text, encoding="utf-8")
         partial.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
@@ -82,7 +87,7 @@ def _fill(folder: Path, chain: Sequence[Entry], store: Store, text: str) -> None
 
 
 def _plain(name: str) -> str:
-    """A file name from a manifest: never a path."""
+    """A name from a manifest that becomes part of a path: never a path itself."""
     if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
         raise StoreDamaged(f"the manifest names a file {name!r}, which is not a plain name")
     return name

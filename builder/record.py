@@ -39,6 +39,7 @@ from builder.digest import Json
 T = TypeVar("T")
 Path = Tuple[Union[str, int], ...]
 
+_LARGEST_INT = 1 << 62  # beyond it, a whole number is not meant as a float
 KEYED: Mapping[str, bool] = {"keyed": True}
 
 
@@ -109,10 +110,11 @@ def to_json(value: object) -> Json:
 def _keyed_to_json(items: Tuple[Any, ...]) -> Json:
     out: Dict[str, Json] = {}
     for item in items:
-        key, *rest = fields_of(type(item))
+        cls: Any = type(item)
+        key, *rest = fields_of(cls)
         if len(rest) == 1:
             value = getattr(item, rest[0])
-            flat = keyed(fields_of(type(item))[rest[0]])
+            flat = keyed(fields_of(cls)[rest[0]])
             out[getattr(item, key)] = _keyed_to_json(value) if flat else to_json(value)
         else:
             body = cast("dict[str, Json]", to_json(item))
@@ -248,7 +250,7 @@ def _read_literal(allowed: Tuple[Any, ...], data: object, path: Path) -> object:
 
 
 def _read_scalar(hint: Any, data: object, path: Path) -> object:
-    if hint is float and isinstance(data, int) and not isinstance(data, bool):
+    if hint is float and isinstance(data, int) and not isinstance(data, bool) and abs(data) < _LARGEST_INT:
         return float(data)
     if hint is float and isinstance(data, float) and not math.isfinite(data):
         raise RecordError(path, f"expected a finite number, found {data}")

@@ -39,7 +39,11 @@ def prospect(plan: Plan, pinner: Pinner, store: Layout) -> Outcome:
     outcome = Outcome()
     for job in plan.jobs:
         if all(need in outcome.results for need in job.needs):
-            action = outcome.actions[job.id] = pinner.pin(job, outcome.results)
+            try:
+                action = outcome.actions[job.id] = pinner.pin(job, outcome.results)
+            except DeployError as problem:
+                outcome.failures[job.id] = problem
+                continue
             found = store.recall(action.key)
             if found is not None:
                 outcome.results[job.id] = found

@@ -54,10 +54,8 @@ def as_text(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool, st
     parts += _left_out(entries)
     words: List[str] = [e.verdict.status for e in entries]
     made = text.counts(how.values(), ("built", "recalled"))
-    state = "published" if fresh else "nothing changed since"
-    parts.append(
-        f"{len(entries)} cells: {text.counts(words, _ORDER)}; {made}. Version v{manifest.version} {state} in {store}/."
-    )
+    version = f"Version v{manifest.version}" if fresh else f"Nothing changed since version v{manifest.version}"
+    parts.append(f"{len(entries)} cells: {text.counts(words, _ORDER)}; {made}. {version} in {store}/.")
     if manifest.model.weights.startswith("seed"):
         parts.append(f"Note: the model is untrained ({manifest.model.weights}); its accuracy means nothing yet.")
     parts.append(_next(words, store))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, Tuple
+from typing import Any, Dict, FrozenSet, List, Tuple
 
 import yaml
 
@@ -17,6 +17,7 @@ from builder.record import Path
 
 _MOST_VALUES = 100_000
 _DEEPEST = 64
+_LONGEST_NUMBER = 18
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: Dict[str, Json] = {
@@ -61,9 +62,9 @@ class Marked:
 
 def parse(text: str) -> Marked:
     """Raises YamlProblem. An empty document gives data None."""
-    _refuse_deep_nesting(text)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        _refuse_deep_nesting(text, loader)
         node = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
@@ -77,14 +78,15 @@ def parse(text: str) -> Marked:
     return marked
 
 
-def _refuse_deep_nesting(text: str) -> None:
-    """The parser recurses once per bracket; a hostile file must not exhaust the stack."""
+def _refuse_deep_nesting(text: str, loader: Any) -> None:
+    """Composing recurses once per level, in C: a hostile file must not exhaust the stack. Events do not recurse."""
     depth = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        indent = len(line) - len(line.lstrip(" "))
-        depth = max(0, depth + line.count("[") + line.count("{") - line.count("]") - line.count("}"))
-        if depth > _DEEPEST or indent > 4 * _DEEPEST or line.count("- -") > _DEEPEST:
-            raise YamlProblem(f"nested more than {_DEEPEST} deep", number, 1)
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            mark = event.start_mark
+            place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            raise YamlProblem(f"nested more than {_DEEPEST} deep", *place)
 
 
 def _value(node: yaml.Node, path: Path, open_nodes: FrozenSet[int], marked: Marked) -> Json:
@@ -106,12 +108,15 @@ def _value(node: yaml.Node, path: Path, open_nodes: FrozenSet[int], marked: Mark
 def _mapping(node: yaml.MappingNode, path: Path, inside: FrozenSet[int], marked: Marked) -> Json:
     out: Dict[str, Json] = {}
     merged: Dict[str, Json] = {}
+    merged_places: List[Marked] = []
     for key_node, value_node in node.value:
         line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
         if not isinstance(key_node, yaml.ScalarNode):
             raise YamlProblem("a key must be text", line, column)
         if key_node.tag == _MERGE:
-            part = _value(value_node, path, inside, marked)
+            apart = Marked()
+            part = _value(value_node, path, inside, apart)
+            merged_places.append(apart)
             if not isinstance(part, dict):
                 raise YamlProblem("<< takes one mapping", line, column)
             merged.update(part)
@@ -122,6 +127,11 @@ def _mapping(node: yaml.MappingNode, path: Path, inside: FrozenSet[int], marked:
             raise YamlProblem(f"the key {key!r} is here twice; first on line {first[0]}", line, column)
         marked.keys[(*path, key)] = (line, column)
         out[key] = _value(value_node, (*path, key), inside, marked)
+    for apart in merged_places:  # what is written here keeps its own place
+        for path_, place in apart.values.items():
+            marked.values.setdefault(path_, place)
+        for path_, place in apart.keys.items():
+            marked.keys.setdefault(path_, place)
     return {**merged, **out}
 
 
@@ -134,6 +144,8 @@ def _scalar(node: yaml.ScalarNode, place: Place) -> Json:
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):
+        if len(text) > _LONGEST_NUMBER:
+            raise YamlProblem(f"a number of {len(text)} digits is too long", *place)
         return int(text)
     if _FLOAT.fullmatch(text):
         return float(text)

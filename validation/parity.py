@@ -15,7 +15,7 @@ from polygraphy.backend.base import BaseRunner
 from polygraphy.comparator import CosineSimilarityCompareFunc, IterationResult, SimpleCompareFunc, SnrCompareFunc
 from polygraphy.logger import G_LOGGER
 
-from builder.errors import DeployError
+from builder.errors import first_line
 from builder.matrix import Align
 from builder.measurements import OutputParity
 from builder.seams import Runner
@@ -46,8 +46,7 @@ def compare(runner: Runner, sample: Sample, outputs: Tuple[str, ...], align: Opt
         with ArtifactRunner(runner) as artifact:
             candidate = dict(artifact.infer(sample.inputs, check_inputs=False))
     except Exception as problem:  # whatever a runtime raises is this cell's failure, not the run's
-        said = problem.what if isinstance(problem, DeployError) else str(problem)
-        return [OutputParity(name, sample.name, f"the artifact did not run: {_first_line(said)}") for name in outputs]
+        return [OutputParity(name, sample.name, f"the artifact did not run: {first_line(problem)}") for name in outputs]
     return list(_compared(sample, candidate, outputs, align))
 
 
@@ -111,7 +110,3 @@ def _finite(value: Optional[float]) -> Optional[float]:
 def _decibels(value: Optional[float]) -> Optional[float]:
     """Equal tensors have an infinite ratio, which JSON cannot hold: it is written as 999."""
     return 999.0 if value == math.inf else _finite(value)
-
-
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else "no reason given"

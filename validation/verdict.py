@@ -35,9 +35,12 @@ def misses(measured: Sequence[OutputParity], limit_of: Dict[Tuple[str, str], flo
     """One Miss per broken limit, at the sample where it is broken worst. A number that is missing is a miss."""
     found: List[Miss] = []
     for (output, metric), limit in limit_of.items():
-        rows = [row for row in measured if row.output == output]
-        worst = _worst(rows, metric)
-        if worst is None:
+        rows = [row for row in measured if row.output == output and row.problem is None]
+        if not rows:  # nothing was measured: `problems` names why, or the output was never compared
+            found.append(Miss(output, metric, None, limit, "no sample"))
+            continue
+        worst = _worst([row for row in rows if metric == "matched" or not _was_empty(row)], metric)
+        if worst is None:  # every sample was rightly empty
             continue
         value: Optional[float] = getattr(worst, metric)
         if value is None or (value < limit if metric in _AT_LEAST else value > limit):
@@ -50,19 +53,20 @@ def problems(measured: Sequence[OutputParity]) -> Tuple[str, ...]:
     return tuple(f"{row.output} on {row.sample}: {row.problem}" for row in measured if row.problem is not None)
 
 
+def _was_empty(row: OutputParity) -> bool:
+    """An aligned set that is empty on both sides: there was nothing to compare, and that is right."""
+    return row.max_abs is None and row.matched == 1.0
+
+
 def _worst(rows: Sequence[OutputParity], metric: str) -> Optional[OutputParity]:
-    """The row with the worst value of `metric`; one without a number is worse than any, unless there was nothing
-    to compare (an aligned set with no pairs has only `matched`)."""
-    comparable = [row for row in rows if row.problem is None and not (row.max_abs is None and metric != "matched")]
-    if not comparable:
-        return None
+    """The row with the worst value of `metric`; one without a number is worse than any."""
     sign = 1 if metric in _AT_LEAST else -1
 
     def badness(row: OutputParity) -> Tuple[bool, float]:
         value: Optional[float] = getattr(row, metric)
         return (value is not None, 0.0 if value is None else sign * value)
 
-    return min(comparable, key=badness)
+    return min(rows, key=badness, default=None)
 
 
 def describe(miss: Miss) -> str:

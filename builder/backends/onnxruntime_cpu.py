@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from builder.action import Platform
-from builder.errors import StepFailed
+from builder.errors import StepFailed, first_line
 from builder.recipes import Engine, Made
 from builder.seams import OpenOptions, Tensors
 
@@ -51,4 +51,4 @@ def _session(model: Union[str, bytes], name: str, threads: int) -> Session:
     try:
         return Session(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
     except Exception as problem:  # onnxruntime's exceptions share no base but Exception
-        raise StepFailed(f"onnxruntime cannot open {name}: {str(problem).splitlines()[0]}") from problem
+        raise StepFailed(f"onnxruntime cannot open {name}: {first_line(problem)}") from problem

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from builder import onnx_file, shapes
-from builder.errors import StepFailed
+from builder.errors import StepFailed, first_line
 from builder.matrix import Input, TorchSource
 from builder.recipes import Export, Made, Reference
 from builder.seams import Tensors
@@ -110,7 +110,7 @@ def read_weights(path: Path) -> Dict[str, torch.Tensor]:
         state = torch.load(path.resolve(), map_location="cpu", weights_only=True)
     except Exception as problem:  # torch raises pickle's and zipfile's errors alike
         raise StepFailed(
-            f"{path.name} cannot be read as plain weights: {str(problem).splitlines()[0]}",
+            f"{path.name} cannot be read as plain weights: {first_line(problem)}",
             hint="convert it to .safetensors; files that need code to be unpickled are refused",
         ) from problem
     inner = state.get("state_dict", state) if isinstance(state, dict) else None

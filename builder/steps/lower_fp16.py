@@ -1,7 +1,12 @@
 """The fp16 step: a typed float16 graph inside float32 inputs and outputs, as strongly typed TensorRT wants it.
 
-Every float32 tensor becomes float16 except the graph's inputs and outputs and what `FLOAT32_OPS` read and write:
-exponentials and the L2 norm, whose sums of squares leave float16's range. One Cast sits on each border.
+Every float32 tensor becomes float16 except
+- the graph's inputs and outputs;
+- what `FLOAT32_OPS` read and write: exponentials, the L2 norm, whose sums of squares leave float16's range, and
+  sampling at coordinates, of which float16 holds too few digits;
+- what is computed from such tensors alone: scores after a softmax, pixel coordinates that were integers. A float16
+  score has so few digits that neighbours tie in non-maximum suppression.
+One Cast sits on each border.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from builder.action import Action
 from builder.errors import StepFailed
 from builder.recipes import Facts, Made
 
-FLOAT32_OPS: FrozenSet[str] = frozenset({"Softmax", "ReduceL2", "Clip", "Div"})
+FLOAT32_OPS: FrozenSet[str] = frozenset({"Softmax", "ReduceL2", "Clip", "Div", "GridSample", "LayerNormalization"})
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -44,9 +49,8 @@ class _Lowering:
             i.name: numpy_helper.to_array(i) for i in model.graph.initializer
         }
         self._outputs = {value.name for value in model.graph.output} & self._floats
-        made_wide = (o for node in model.graph.node if node.op_type in keep for o in node.output)
-        # Tensors that exist in float32: inputs, and what the kept operators write. The rest is float16.
-        self._wide = {value.name for value in model.graph.input} | set(made_wide)
+        self._inputs = {value.name for value in model.graph.input}
+        self._wide = set(self._inputs)  # tensors that exist in float32; the rest is float16
         self._nodes: List[onnx.NodeProto] = []
         self._casts: Set[str] = set()
 
@@ -63,15 +67,28 @@ class _Lowering:
         return self._model
 
     def _lower(self, node: onnx.NodeProto) -> None:
-        single = node.op_type in self._keep
+        single = self._stays_single(node)
+        if single:
+            self._wide.update(node.output)
         node.input[:] = [self._operand(name, single) for name in node.input]
         _retype(node, single)
         narrow_outputs = [o for o in node.output if o in self._outputs and not single]
-        node.output[:] = [f"{o}_f16" if o in narrow_outputs else o for o in node.output]
+        node.output[:] = [f"{o}_half" if o in narrow_outputs else o for o in node.output]
         self._nodes.append(node)
         for name in narrow_outputs:
-            self._nodes.append(helper.make_node("Cast", [f"{name}_f16"], [name], f"{name}_cast", to=TensorProto.FLOAT))
+            self._nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], f"{name}_cast", to=TensorProto.FLOAT))
         self._wide.update(narrow_outputs)
+
+    def _stays_single(self, node: onnx.NodeProto) -> bool:
+        """A kept operator, or one whose float inputs were all computed in float32 (the image itself does not count)."""
+        if node.op_type in self._keep:
+            return True
+        if not any(name in self._floats for name in node.output):
+            return False
+        computed = [name for name in node.input if name in self._floats and name not in self._arrays]
+        if not computed:  # a cast of integers or booleans: exact in float32
+            return node.op_type == "Cast"
+        return all(name in self._wide and name not in self._inputs for name in computed)
 
     def _operand(self, name: str, single: bool) -> str:
         if name not in self._floats or (name in self._arrays and single):

@@ -11,7 +11,7 @@ import onnx
 from builder import onnx_file
 from builder.action import Action
 from builder.backends import onnxruntime_cpu
-from builder.errors import StepFailed
+from builder.errors import StepFailed, first_line
 from builder.recipes import Facts, Made, Simplify
 
 _TOLERANCE = 1e-3  # of the output's largest value: a rewrite may re-associate sums, not change the function
@@ -41,7 +41,7 @@ def _simplified(model: onnx.ModelProto) -> Tuple[Optional[onnx.ModelProto], Opti
     try:
         simplified, checked = onnxsim.simplify(copy)
     except Exception as problem:  # onnxsim raises RuntimeError and protobuf errors of its C++ core
-        return None, f"onnxsim failed: {str(problem).splitlines()[0] if str(problem) else type(problem).__name__}"
+        return None, f"onnxsim failed: {first_line(problem)}"
     return simplified, None if checked else "onnxsim's own check found other outputs"
 
 
@@ -53,7 +53,7 @@ def _harm(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.ModelPro
         onnx.checker.check_model(simplified, full_check=True)
         return _difference(recipe, original, simplified)
     except Exception as problem:  # a broken graph may fail in the checker, shape inference or the session
-        return f"the simplified model does not run: {str(problem).splitlines()[0]}"
+        return f"the simplified model does not run: {first_line(problem)}"
 
 
 def _difference(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.ModelProto) -> Optional[str]:

@@ -34,7 +34,7 @@ class Local:
         self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
     ) -> Result:
         with store.workspace() as work:
-            outcome = self._run(_lay_out(action, files, root, work), root, say)
+            outcome = self._run(lay_out(action, files, root, work), root, say)
             if outcome.facts is None:
                 raise StepFailed(outcome.problem or "no reason given", where=action.recipe.step, hint=outcome.hint)
             blobs = tuple(store.put(file) for file in sorted((work / "out").iterdir()))
@@ -75,7 +75,8 @@ class Local:
             return Outcome(0.0, 0, problem=_last_words(worker.returncode, last))
 
 
-def _lay_out(action: Action, files: Mapping[str, Path], root: Path, work: Path) -> Path:
+def lay_out(action: Action, files: Mapping[str, Path], root: Path, work: Path) -> Path:
+    """Prepare a work folder; returns the order that `python -m builder.worker` takes."""
     inputs, out = work / "in", work / "out"
     out.mkdir()
     for name, path in files.items():

@@ -1,0 +1,113 @@
+"""What `build` costs beyond the tools it drives: no-op, plan, help, a cold build, and each tool alone, in one run.
+
+    python bench/overhead.py [--only CELLS] [--rounds N]
+
+Every step of the cold build is afterwards run again by hand, as a person would: the same action, in a process of
+its own (`python -m builder.worker`). The ratio is wall time of the cold build over the sum of these. Times on a
+shared machine are noisy; the ratio is what to quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+from builder import facts
+from builder.executors import local
+from builder.load import load
+from builder.pinning import Pinner
+from builder.plan import plan
+from builder.run import prospect
+from builder.stores.layout import Layout
+
+TOOLS = ("export", "simplify", "lower-fp16", "lower-int8", "engine", "reference", "parity", "latency")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-m", "--matrix", type=Path, default=Path("matrix.yaml"))
+    parser.add_argument("--only", default="*-dense-*", help="cells of the cold build (default: the dense head)")
+    parser.add_argument("--rounds", type=int, default=9, help="runs of each fast command (default 9)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.matrix.resolve().parent, prefix=".bench-") as folder:
+        store = Path(folder) / "artifacts"
+        words = ["-m", str(args.matrix), "--store", str(store), "--only", args.only]
+        cold = _wall(["matrix", "--quiet", *words])
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        alone = _each_tool_alone(args.matrix, store, args.only)
+        fast = {
+            "no-op `build matrix`": ["matrix", "--quiet", *words],
+            "`build plan`": ["plan", *words],
+            "`build --help`": ["--help"],
+        }
+        medians = {
+            name: statistics.median(_wall(command) for _ in range(args.rounds)) for name, command in fast.items()
+        }
+    _report(cold, peak, alone, medians)
+
+
+def _wall(words: List[str]) -> float:
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "builder.cli", *words], stdout=subprocess.DEVNULL)
+    if done.returncode not in (0, 3):
+        raise SystemExit(f"build {' '.join(words)} ended with {done.returncode}")
+    return time.perf_counter() - started
+
+
+def _each_tool_alone(matrix: Path, place: Path, only: str) -> Dict[str, Tuple[int, float]]:
+    """step -> (runs, seconds): every performed action again, one process each, nothing else running."""
+    loaded, machine, store = load(matrix), facts.here(), Layout(place)
+    planned = plan(loaded.matrix, machine, only=(only,))
+    pinner = Pinner(loaded.root, machine, store)
+    outcome = prospect(planned, pinner, store)
+    spent: Dict[str, Tuple[int, float]] = {}
+    for job in planned.jobs:
+        if job.id not in outcome.results:
+            continue
+        action = outcome.actions[job.id]
+        with store.workspace() as work:
+            order = local.lay_out(action, pinner.files(job, action), loaded.root, work)
+            started = time.perf_counter()
+            _by_hand(order, loaded.root)
+            seconds = time.perf_counter() - started
+        runs, so_far = spent.get(action.recipe.step, (0, 0.0))
+        spent[action.recipe.step] = (runs + 1, so_far + seconds)
+    return spent
+
+
+def _by_hand(order: Path, root: Path) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "builder.worker", str(order.absolute())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        cwd=str(root),
+    )
+    if worker.wait() != 0:
+        raise SystemExit(json.loads(order.with_name("outcome.json").read_text())["problem"])
+
+
+def _report(cold: float, peak: float, alone: Dict[str, Tuple[int, float]], medians: Dict[str, float]) -> None:
+    total = sum(seconds for _, seconds in alone.values())
+    print("| tool alone | runs | seconds |\n|---|---|---|")
+    for step in TOOLS:
+        if step in alone:
+            print(f"| {step} | {alone[step][0]} | {alone[step][1]:.1f} |")
+    print(f"| sum | {sum(runs for runs, _ in alone.values())} | {total:.1f} |\n")
+    print("| whole process | seconds |\n|---|---|")
+    print(f"| cold `build matrix` | {cold:.1f} |")
+    for name, seconds in medians.items():
+        print(f"| {name} (median) | {seconds:.2f} |")
+    print(f"\ncold build over the sum of its tools: {cold / total:.2f}")
+    print(f"largest process of the cold build: {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

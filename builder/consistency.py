@@ -16,6 +16,7 @@ from builder.matrix import (
     CellSettings,
     Head,
     Matrix,
+    Photographs,
     Profile,
     ShapeRange,
     Target,

@@ -72,5 +72,7 @@ def _worst(rows: Sequence[OutputParity], metric: str) -> Optional[OutputParity]:
 def describe(miss: Miss) -> str:
     """'scores max_abs 0.031 > 0.02 on camera-480x640'."""
     sign = "<" if miss.metric in _AT_LEAST else ">"
-    value = "not a number" if miss.found is None else f"{miss.found:.4g}"
-    return f"{miss.output} {miss.metric} {value} {sign} {miss.limit:g} on {miss.sample}"
+    if miss.found is None:
+        return f"{miss.output} {miss.metric} has no number (limit {miss.limit:g}) on {miss.sample}"
+    digits = next((d for d in (4, 7) if float(f"{miss.found:.{d}g}") != float(f"{miss.limit:.{d}g}")), 12)
+    return f"{miss.output} {miss.metric} {miss.found:.{digits}g} {sign} {miss.limit:.{digits}g} on {miss.sample}"

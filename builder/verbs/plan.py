@@ -21,7 +21,7 @@ ORDER = ("build", "recalled", "waiting", "skipped")
 def arguments(parser: argparse.ArgumentParser) -> None:
     add_matrix(parser)
     add_selectors(parser)
-    parser.add_argument("--print-ids", action="store_true", help="only the ids of the cells that would be built here")
+    parser.add_argument("--print-ids", action="store_true", help="only the ids of the cells that this machine builds")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 

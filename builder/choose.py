@@ -99,17 +99,28 @@ def _same_series(installed: str, proven: str) -> bool:
     return installed.split(".")[:2] == proven.split(".")[:2]
 
 
-def _rank(entry: Entry, machine: Machine) -> Tuple[int, int, float]:
-    """Passed before unverified; measured on this kind of machine before others; then by time relative to the naive
-    export (both were timed side by side, so a noisy day cancels out), else by the prior."""
+def other_version(entry: Entry, machine: Machine) -> Optional[str]:
+    """The host's version of the runtime, when it is not of the series that the entry was proven with."""
+    assert entry.platform is not None
+    installed = machine.version(PACKAGE[entry.platform.runtime])
+    if installed is None or _same_series(installed, entry.platform.version):
+        return None
+    return installed
+
+
+def _rank(entry: Entry, machine: Machine) -> Tuple[int, int, int, float]:
+    """Passed before unverified; proven with this host's version of the runtime before others; measured on this kind of
+    machine before others; then by time relative to the naive export (both were timed side by side, so a noisy day
+    cancels out), else by the prior."""
     unproven = 0 if entry.verdict.status == "passed" else 1
+    version = 1 if other_version(entry, machine) else 0
     latency, platform = entry.latency, entry.platform
     assert platform is not None
     if latency is None:
-        return unproven, 2, _PRIOR[platform.runtime] + _BITS[entry.precision]
+        return unproven, version, 2, _PRIOR[platform.runtime] + _BITS[entry.precision]
     speedup = latency.speedup
     cost = 1 / speedup if speedup else latency.artifact.p50
-    return unproven, 0 if latency.machine == machine.kind else 1, cost
+    return unproven, version, 0 if latency.machine == machine.kind else 1, cost
 
 
 def _within(entry: Entry, other: Entry) -> bool:

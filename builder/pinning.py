@@ -10,7 +10,7 @@ from builder import code_digest, digest, photographs
 from builder.action import Action, Pinned, Result, Tool
 from builder.errors import UsageError
 from builder.facts import Machine
-from builder.plan import CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
+from builder.jobs import CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
 from builder.seams import Store
 
 

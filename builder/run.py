@@ -12,8 +12,9 @@ from typing import Dict, List, Set
 
 from builder.action import Action, Result
 from builder.errors import DeployError
+from builder.jobs import Job
 from builder.pinning import Pinner
-from builder.plan import Job, Plan
+from builder.plan import Plan
 from builder.progress import Reporter
 from builder.seams import Executor
 from builder.stores.layout import Layout

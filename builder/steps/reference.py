@@ -12,8 +12,8 @@ from typing import List
 from builder import preprocess, seams
 from builder.action import Action
 from builder.errors import StepFailed
+from builder.jobs import sample_name
 from builder.matrix import OnnxSource
-from builder.plan import sample_name
 from builder.recipes import Facts, Reference, Sampled
 from validation import samples
 from validation.samples import Sample

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import List
 
 from builder import facts, pull
-from builder.choose import Choice, choose, covering
+from builder.choose import Choice, choose, covering, other_version
 from builder.digest import Json
 from builder.errors import NothingFits, UsageError
 from builder.manifest import Entry, Manifest
@@ -37,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     known = [h.name for h in manifest.model.heads]
     if head not in known:
         raise UsageError(f"the model has no head {head!r}", hint=f"heads: {', '.join(known)}")
-    choice = choose(manifest, facts.here(), head, unverified=args.unverified)
+    machine = facts.here()
+    choice = choose(manifest, machine, head, unverified=args.unverified)
     if args.explain:
         print(json.dumps(_as_json(choice), indent=1) if args.format == "json" else _explained(choice, manifest, head))
         return 0 if choice.ranked else NothingFits.exit_code
@@ -53,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"placed": str(folder), "cells": [entry.cell for entry in chain]}))
         return 0
     print(f"{chain[0].cell} of v{manifest.version} -> {folder}  ({_speed(chain[0])})")
+    unlike = other_version(chain[0], machine)
+    if unlike and chain[0].platform is not None:
+        proven = f"{chain[0].platform.runtime} {chain[0].platform.version}"
+        print(f"note: it was proven with {proven}; this host has {unlike}", file=sys.stderr)
     for entry in chain[1:]:
         print(f"{entry.cell} beside it, for sizes outside the first one's profile")
     print(f"Next: build run PHOTO{'' if str(args.to) == 'pulled' else f' --from {args.to}'}")

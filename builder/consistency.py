@@ -134,7 +134,7 @@ def _check_shape(shape: Sequence[shapes.Dim], path: Path) -> None:
 
 
 def _check_head(head: Head, path: Path) -> None:
-    _name(head.name, path)
+    _name(head.name, path, at_key=True)
     _expect(bool(head.outputs), (*path, "outputs"), "at least one output is needed")
     for output in head.outputs:
         _check_shape(output.shape, (*path, "outputs", output.name))
@@ -151,7 +151,7 @@ def _check_head(head: Head, path: Path) -> None:
 
 
 def _check_profile(matrix: Matrix, profile: Profile, path: Path) -> None:
-    _name(profile.name, path)
+    _name(profile.name, path, at_key=True)
     inputs = {tensor.name: tensor for tensor in matrix.model.inputs}
     for missing in sorted(set(inputs) - {r.name for r in profile.inputs}):
         raise RecordError(path, f"input {missing!r} has no min, opt and max here")
@@ -182,7 +182,7 @@ def _check_precisions(matrix: Matrix) -> None:
 
 def _check_target(target: Target) -> None:
     path: Path = ("targets", target.name)
-    _name(target.name, path)
+    _name(target.name, path, at_key=True)
     gpu = target.runtime in ("tensorrt", "tensorrt-rtx")
     if gpu:
         _expect(target.sm is not None, path, f"{target.runtime} needs `sm`, the GPU's compute capability")
@@ -280,9 +280,7 @@ def _check_gates(matrix: Matrix) -> None:
             _known(limits.output, known, ("gates", i, "outputs", limits.output), "output")
 
 
-def _name(text: str, path: Path) -> None:
-    _expect(
-        bool(_NAME.fullmatch(text)),
-        path,
-        f"{text!r} is not a name: letters, digits, _ and . (cell ids join names with -)",
-    )
+def _name(text: str, path: Path, *, at_key: bool = False) -> None:
+    if not _NAME.fullmatch(text):
+        problem = f"{text!r} is not a name: letters, digits, _ and . (cell ids join names with -)"
+        raise RecordError(path, problem, at_key=at_key)

@@ -85,6 +85,7 @@ class LiveTable:
         return self._cells[first : first + room]
 
     def _mark(self, job: str) -> Text:
+        """A job that waits for another machine is told apart from one that is still to come."""
         if job in self._running:
             return Text("working", style=_STYLES["working"])
         state = self._states.get(job)

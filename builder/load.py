@@ -52,6 +52,8 @@ def _bytes(path: Path) -> bytes:
     if path.is_dir():
         raise UsageError("this is a folder, not a matrix file", where=str(path), hint=f"try: -m {path / 'matrix.yaml'}")
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError("this is not a regular file", where=str(path))
         if path.stat().st_size > _LARGEST:
             size = path.stat().st_size / (1 << 20)
             raise UsageError(f"{size:.1f} MiB is too large for a matrix file (at most 1 MiB)", where=str(path))

@@ -1,7 +1,8 @@
 """The recipe of each step: every parameter that decides its output, and the facts the step reports back.
 
 A recipe's `version` is bumped by hand when the step's code changes what it makes; it is part of the key. No
-recipe field has a default: whoever plans says it all.
+recipe field has a default: whoever plans says it all. Where order means something (outputs, profiles) it is a list
+in JSON too, since a key sorts the names of a mapping.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ class Export:
     source: Union[TorchSource, OnnxSource]
     head: str
     options: Tuple[Setting, ...] = field(metadata=KEYED)
-    inputs: Tuple[Input, ...] = field(metadata=KEYED)
-    outputs: Tuple[Output, ...] = field(metadata=KEYED)
+    inputs: Tuple[Input, ...]
+    outputs: Tuple[Output, ...]
     example: Tuple[int, ...]
     opset: int
     step: Literal["export"] = "export"
@@ -33,8 +34,8 @@ class Export:
 class Simplify:
     """`model.onnx` -> `model.onnx`, smaller, or the same when simplifying would harm it."""
 
-    inputs: Tuple[Input, ...] = field(metadata=KEYED)
-    outputs: Tuple[Output, ...] = field(metadata=KEYED)
+    inputs: Tuple[Input, ...]
+    outputs: Tuple[Output, ...]
     checks: Tuple[Tuple[int, ...], ...]
     unordered: bool
     step: Literal["simplify"] = "simplify"
@@ -70,7 +71,7 @@ class Engine:
 
     precision: str
     compute: Compute
-    profiles: Tuple[Profile, ...] = field(metadata=KEYED)
+    profiles: Tuple[Profile, ...]
     workspace: int
     step: Literal["engine"] = "engine"
     version: Literal[1] = 1

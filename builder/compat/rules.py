@@ -142,18 +142,14 @@ def gpu_has_the_arithmetic(cell: Cell, target: Target, machine: Machine) -> Opti
             tables.SLOW_FP16_SOURCE,
             ("precision int8 on this target", "precision fp32 on this target"),
         )
-    lowest = {"int8": tables.SM_INT8, "fp16": tables.SM_FP16}.get(cell.precision)
-    # Volta (7.0) and Xavier (7.2) have int8 too; 6.0 and 6.2 do not, though they are newer than nothing.
-    missing = lowest is not None and (
-        sm < tables.version(lowest) or (cell.precision == "int8" and target.sm in ("6.2",))
-    )
-    if not missing:
+    lowest = tables.SM_LOWEST.get(cell.precision)
+    if lowest is None or (sm >= tables.version(lowest) and (cell.precision, target.sm) not in tables.SM_EXCEPT):
         return None
     return Skip(
         f"{cell.precision}-sm",
         f"compute capability {target.sm} has no {cell.precision} arithmetic",
         tables.SM_SOURCE,
-        ("precision fp32",),
+        ("another precision on this target: fp32, or what `build plan` shows for it",),
     )
 
 
@@ -162,7 +158,7 @@ RULES: Tuple[Rule, ...] = (
     jetpack_brings_its_tensorrt,
     rtx_knows_the_gpu,
     rtx_has_no_int8_convolution,
+    gpu_has_the_arithmetic,
     bf16_is_the_runtimes_own,
     cpu_has_bf16,
-    gpu_has_the_arithmetic,
 )

@@ -56,9 +56,8 @@ RTX_SM: Tuple[str, ...] = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 RTX_SOURCE = "TensorRT-RTX 1.7, trt.ComputeCapability and its support matrix"
 
 # Lowest compute capability with the arithmetic in hardware -- CUDA C++ Programming Guide, arithmetic throughput.
-SM_INT8 = "6.1"
-SM_BF16 = "8.0"
-SM_FP16 = "5.3"
+SM_LOWEST: Dict[str, str] = {"fp16": "5.3", "int8": "6.1", "bf16": "8.0"}
+SM_EXCEPT: Tuple[Tuple[str, str], ...] = (("int8", "6.2"),)  # newer than the lowest, and yet without
 SM_SLOW_FP16: Tuple[str, ...] = ("6.1",)
 SM_SOURCE = "CUDA C++ Programming Guide, arithmetic instruction throughput"
 SLOW_FP16_SOURCE = "NVIDIA/TensorRT#3184 (GTX 10xx: 1/64 of the fp32 rate)"

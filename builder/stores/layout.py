@@ -162,7 +162,7 @@ class Layout:
     def _write(self, path: Path, value: digest.Json) -> None:
         with self.workspace() as work:
             file = work / path.name
-            file.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             self._settle(file, path, read_only=False)
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, Iterable, List, Mapping, Tuple
 
 from builder import code_digest, digest, photographs
 from builder.action import Action, Pinned, Result, Tool
@@ -35,6 +35,13 @@ class Pinner:
                 inputs.extend(self._pinned(pin, results))
         tools = tuple(Tool(name, self.machine.version(name) or "absent") for name in job.tools)
         return Action(job.recipe, tuple(inputs), tools, job.platform)
+
+    def check(self, jobs: Iterable[Job]) -> None:
+        """UsageError for the first file of the person's that is missing, unreadable or not the declared one."""
+        for job in jobs:
+            for pin in job.pins:
+                if not isinstance(pin, OutputPin):
+                    self._pinned(pin, {})
 
     def files(self, job: Job, action: Action) -> Dict[str, Path]:
         """Where each input file of `action` lies. Facts without a file (code) are left out."""

@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     machine, store = facts.here(), Layout(place)
     wanted = plan(loaded.matrix, machine, only=only, skip=skip)
     pinner = Pinner(loaded.root, machine, store)
+    pinner.check(wanted.jobs)  # before anything is written
     reporter = _reporter(args)
     with store.locked():
         try:

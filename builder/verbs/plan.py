@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     if args.print_ids:
         print("\n".join(cell.cell.id for cell in planned.cells if cell.fate == "build"))
         return 0
-    outcome = prospect(planned, Pinner(loaded.root, machine, store), store)
+    pinner = Pinner(loaded.root, machine, store)
+    pinner.check(planned.jobs)
+    outcome = prospect(planned, pinner, store)
     if args.format == "json":
         print(json.dumps(as_json(planned, outcome), indent=1, ensure_ascii=False))
     else:

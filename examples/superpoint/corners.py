@@ -39,7 +39,9 @@ def adapted_response(base: Bytes, views: list[Bytes], homographies: list[Matrix]
     return total / weight
 
 
-def peaks(response: Float, count: int, radius: int = 4, share: float = 0.12, floor: float = 0.004) -> tuple[Float, Float]:
+def peaks(
+    response: Float, count: int, radius: int = 4, share: float = 0.12, floor: float = 0.004
+) -> tuple[Float, Float]:
     """Local maxima of [H,W]: positions [N,2] (x,y) and strengths [N], best first, N <= count.
 
     share: least strength relative to the strong corners of the image; floor: least absolute strength.

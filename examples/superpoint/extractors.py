@@ -44,7 +44,7 @@ def classical(name: str, count: int, radius: int = 0) -> Extractor:
             taken = np.zeros(image.shape, np.uint8)
             spaced = []
             for keypoint in found:
-                x, y = (int(round(v)) for v in keypoint.pt)
+                x, y = (round(v) for v in keypoint.pt)
                 if not taken[y, x]:
                     spaced.append(keypoint)
                     taken[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1] = 1

@@ -120,7 +120,9 @@ def leaves(rng: np.random.Generator, size: int, photographs: list[Bytes]) -> Byt
         x0, y0, x1, y1 = max(x - 2, 0), max(y - 2, 0), min(x + w + 2, size), min(y + h + 2, size)
         if x0 >= x1 or y0 >= y1:
             continue
-        alpha = mask[y0:y1, x0:x1].astype(np.float32) / 255 * np.float32(1 if rng.random() < 0.8 else rng.uniform(0.3, 1))
+        alpha = (
+            mask[y0:y1, x0:x1].astype(np.float32) / 255 * np.float32(1 if rng.random() < 0.8 else rng.uniform(0.3, 1))
+        )
         gain, offset = rng.uniform(0.1, 0.9), rng.uniform(0, 0.6)
         piece = stock[int(rng.integers(len(stock)))][y0:y1, x0:x1] * np.float32(gain) + np.float32(offset)
         image[y0:y1, x0:x1] += alpha * (piece - image[y0:y1, x0:x1])

@@ -20,7 +20,7 @@ from types import FrameType
 
 import cv2
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from examples.superpoint.extractors import classical, network
 from examples.superpoint.losses import descriptor_loss, detector_loss
@@ -64,6 +64,99 @@ def recalibrate(model: SuperPoint, source: PairSource, start: int, pairs: int) -
         norm.momentum = momentum
 
 
+class Run:
+    """One training run: the network, its optimizer, its data and how far it has come."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.stopping = False
+        model = superpoint("keypoints", max_keypoints=300)
+        assert isinstance(model, SuperPoint)
+        self.model: SuperPoint = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.rate, weight_decay=1e-2)
+        self.step, self.progress, self.active = 0, 0.0, 0.0  # active: seconds at work
+        if options.resume:
+            state = torch.load(options.checkpoint, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.progress, self.active = state["step"], state["progress"], state["active"]
+        self.source = PairSource(options.seed, threads=options.threads)
+        self.held_out = held_out_pairs((240, 320), 2, seed=1)
+        self.started, self.progress_at_start = time.monotonic(), self.progress
+        self.wall = seconds_until(options.until) if options.until else math.inf
+
+    def stop(self, signum: int, frame: FrameType | None) -> None:
+        """Signal handler: end after the present step."""
+        self.stopping = True
+
+    def advance(self) -> float:
+        """Bring `progress` up to now."""
+        waited = (time.monotonic() - self.started) / self.wall
+        self.progress = max(
+            self.step / self.options.steps,
+            self.active / 60 / self.options.minutes,
+            self.progress_at_start + (1 - self.progress_at_start) * waited,
+        )
+        return self.progress
+
+    def learn(self) -> Tensor:
+        """One step; returns [3]: detector loss, descriptor loss, share of descriptors matched right."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.options.rate, self.step, self.progress)
+        batch = self.source.batch(self.step, self.options.pairs)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, descriptors = self.model.raw(batch.images.contiguous(memory_format=torch.channels_last))
+        detection = detector_loss(logits, batch.classes)
+        description, matched = descriptor_loss(descriptors, batch.points, batch.weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        (detection + DESCRIPTOR_WEIGHT * description).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        return torch.stack([detection.detach(), description.detach(), matched])
+
+    def train(self) -> None:
+        """Step until the end, then settle batch norm and save."""
+        self.model.train()
+        sums = torch.zeros(3)
+        while self.step < self.options.steps and not self.stopping and self.advance() < 1:
+            began = time.monotonic()
+            sums += self.learn()
+            self.step += 1
+            self.active += min(time.monotonic() - began, LONGEST_STEP)
+            if self.step % 50 == 0:
+                detector, descriptor, matched = (sums / 50).tolist()
+                sums.zero_()
+                print(
+                    f"step {self.step} progress {self.progress:.3f} active {self.active / 60:.1f} min "
+                    f"detector {detector:.4f} descriptor {descriptor:.4f} matched {matched:.3f}",
+                    flush=True,
+                )
+            if self.step % self.options.every == 0:
+                self.save()
+                self.report()
+        if not self.stopping:
+            recalibrate(self.model, self.source, self.step, self.options.pairs)
+            self.report()
+        self.save()
+        ending = "stopped" if self.stopping else "finished"
+        print(f"{ending} at step {self.step} after {self.active / 60:.1f} min", flush=True)
+
+    def report(self) -> None:
+        """Print the network's figures on the held-out pairs."""
+        self.model.eval()
+        repeated, right = measure(network(self.model, half=True), self.held_out)
+        self.model.train()
+        print(f"step {self.step} held out: repeatability {repeated:.3f} homography {right:.3f}", flush=True)
+
+    def save(self) -> None:
+        """Write the checkpoint; a reader never sees half a file."""
+        partial = self.options.checkpoint.with_suffix(".partial")
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state.update(step=self.step, progress=self.progress, active=self.active, seed=self.options.seed)
+        torch.save(state, partial)
+        partial.replace(self.options.checkpoint)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train SuperPoint on the CPU.")
     parser.add_argument("--checkpoint", type=Path, required=True, help="file to write, and to read with --resume")
@@ -82,99 +175,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)  # the source runs several threads of its own
 
-    model = superpoint("keypoints", max_keypoints=300)
-    assert isinstance(model, SuperPoint)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=1e-2)
-    step, progress_at_start, active = 0, 0.0, 0.0
-    if options.resume:
-        state = torch.load(options.checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, progress_at_start, active = state["step"], state["progress"], state["active"]
-
-    stopping = False
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-
-    source = PairSource(options.seed, threads=options.threads)
-    held_out = held_out_pairs((240, 320), 2, seed=1)
+    run = Run(options)
+    signal.signal(signal.SIGTERM, run.stop)
+    signal.signal(signal.SIGINT, run.stop)
     for name in ("orb", "sift"):
-        scores = measure(classical(name, 300), held_out)
-        print(f"{name}: repeatability {scores[0]:.3f} homography {scores[1]:.3f}", flush=True)
-
-    started = time.monotonic()
-    wall = seconds_until(options.until) if options.until else math.inf
-    progress = progress_at_start
-
-    def save() -> None:
-        partial = options.checkpoint.with_suffix(".partial")
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-                "progress": progress,
-                "active": active,
-                "seed": options.seed,
-            },
-            partial,
-        )
-        partial.replace(options.checkpoint)  # a reader never sees half a file
-
-    def report() -> None:
-        model.eval()
-        repeated, right = measure(network(model, half=True), held_out)
-        model.train()
-        print(f"step {step} held out: repeatability {repeated:.3f} homography {right:.3f}", flush=True)
-
-    model.train()
-    sums = torch.zeros(3)
-    while step < options.steps and not stopping:
-        began = time.monotonic()
-        waited = (began - started) / wall
-        progress = max(
-            step / options.steps,
-            active / 60 / options.minutes,
-            progress_at_start + (1 - progress_at_start) * waited,
-        )
-        if progress >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(options.rate, step, progress)
-        batch = source.batch(step, options.pairs)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits, descriptors = model.raw(batch.images.contiguous(memory_format=torch.channels_last))
-        detection = detector_loss(logits, batch.classes)
-        description, right = descriptor_loss(descriptors, batch.points, batch.weights)
-        optimizer.zero_grad(set_to_none=True)
-        (detection + DESCRIPTOR_WEIGHT * description).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-        sums += torch.stack([detection.detach(), description.detach(), right.detach()])
-        step += 1
-        active += min(time.monotonic() - began, LONGEST_STEP)
-        if step % 50 == 0:
-            detector, descriptor, matched = (sums / 50).tolist()
-            sums.zero_()
-            print(
-                f"step {step} progress {progress:.3f} active {active / 60:.1f} min detector {detector:.4f} "
-                f"descriptor {descriptor:.4f} matched {matched:.3f}",
-                flush=True,
-            )
-        if step % options.every == 0:
-            save()
-            report()
-    if not stopping:
-        recalibrate(model, source, step, options.pairs)
-        report()
-    save()
-    print(f"{'stopped' if stopping else 'finished'} at step {step} after {active / 60:.1f} min", flush=True)
+        repeated, right = measure(classical(name, 300), run.held_out)
+        print(f"{name}: repeatability {repeated:.3f} homography {right:.3f}", flush=True)
+    run.train()
 
 
 if __name__ == "__main__":

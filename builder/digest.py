@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO, Union
 
-from builder.errors import UsageError
+from builder.errors import StoreDamaged
 
 Json = Union[None, bool, int, float, str, "list[Json]", "dict[str, Json]"]
 
@@ -46,7 +46,7 @@ def canonical(value: Json) -> bytes:
 
 
 def hex_part(digest: str) -> str:
-    """The 64 hex digits; a UsageError for anything else, so that no digest can name a path outside a store."""
+    """The 64 hex digits; StoreDamaged for anything else, so that no digest can name a path outside a store."""
     if not _FORM.fullmatch(digest):
-        raise UsageError(f"{digest!r} is not a digest of the form sha256:<64 hex digits>")
+        raise StoreDamaged(f"{digest!r} is not a digest of the form sha256:<64 hex digits>")
     return digest[len("sha256:") :]

@@ -75,8 +75,8 @@ def read(store: Layout, version: int) -> Manifest:
     index = _load(store, known[version])
     for child in _list(index.get("manifests")):
         if _object(child).get("artifactType") == MANIFEST_TYPE:
-            layers = _list(_load(store, str(_object(child)["digest"])).get("layers"))
-            return _manifest(store, str(_object(layers[0])["digest"]))
+            layers = _list(_load(store, _digest(child)).get("layers"))
+            return _manifest(store, _digest(layers[0] if layers else None))
     raise StoreDamaged(f"version {version} holds no manifest", where=str(store.root))
 
 
@@ -97,7 +97,7 @@ def _versions(store: Layout) -> Dict[int, str]:
     for item in _list(_object(store.index()).get("manifests")):
         tag = str(_object(_object(item).get("annotations", {})).get(_REF, ""))
         if tag[:1] == "v" and tag[1:].isdigit():
-            found[int(tag[1:])] = str(_object(item)["digest"])
+            found[int(tag[1:])] = _digest(item)
     return found
 
 
@@ -153,6 +153,14 @@ def _object(value: digest.Json) -> Object:
     if not isinstance(value, dict):
         raise StoreDamaged("an OCI object is not a JSON object")
     return value
+
+
+def _digest(descriptor: digest.Json) -> str:
+    """The digest that an OCI descriptor names."""
+    named = _object(descriptor).get("digest")
+    if not isinstance(named, str):
+        raise StoreDamaged("an OCI descriptor names no digest")
+    return named
 
 
 def _list(value: digest.Json) -> "list[digest.Json]":

@@ -151,8 +151,14 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint; a reader never sees half a file."""
         partial = self.options.checkpoint.with_suffix(".partial")
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state.update(step=self.step, progress=self.progress, active=self.active, seed=self.options.seed)
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "progress": self.progress,
+            "active": self.active,
+            "seed": self.options.seed,
+        }
         torch.save(state, partial)
         partial.replace(self.options.checkpoint)
 

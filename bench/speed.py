@@ -17,8 +17,7 @@ from typing import Callable, Dict, List
 
 import numpy as np
 
-from builder import facts, pull, seams, shapes
-from builder.backends import onnxruntime_cpu
+from builder import facts, onnx_session, pull, seams, shapes
 from builder.choose import choose
 from builder.load import load
 from builder.pinning import Pinner
@@ -47,7 +46,7 @@ def main() -> None:
     shape = shapes.with_size(tensor.shape, (height, width))
     feed = {tensor.name: np.random.default_rng(0).random(shape, dtype=np.float32)}
     runs: Dict[str, Callable[[], object]] = {}
-    naive = onnxruntime_cpu.session_on(_exported(args.matrix, store, args.head), threads=0)
+    naive = onnx_session.session_on(_exported(args.matrix, store, args.head), threads=0)
     runs["naive export (onnxruntime, fp32)"] = lambda: naive(feed)
     with tempfile.TemporaryDirectory() as folder:
         for entry in choose(manifest, machine, args.head).ranked:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder import onnx_file
-from builder.backends import onnxruntime_cpu
+from builder import onnx_file, onnx_session
 from builder.recipes import Export, Made, Reference
 from builder.seams import Runner
 
@@ -19,4 +18,4 @@ class OnnxFile:
         return Made(nodes=len(model.graph.node), remarks=())
 
     def open(self, recipe: Reference, files: Path, root: Path) -> Runner:
-        return onnxruntime_cpu.session_on(files / "source.onnx", threads=0)
+        return onnx_session.session_on(files / "source.onnx", threads=0)

@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from builder.backends import onnxruntime_cpu
+from builder import onnx_session
 from builder.recipes import LowerInt8
 
 Floats = NDArray[np.float32]
@@ -78,7 +78,7 @@ class _Probe:
         probe.graph.output.extend(
             helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self._names if name not in known
         )
-        self._session = onnxruntime_cpu.session_of(probe.SerializeToString())
+        self._session = onnx_session.session_of(probe.SerializeToString())
 
     def values(self, image: Floats) -> Iterator[Tuple[str, Floats]]:
         if self._wants_input:

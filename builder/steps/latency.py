@@ -37,6 +37,6 @@ def _naive(onnx: Path, threads: int) -> Optional[seams.Runner]:
     """What a person gets without this program: a default onnxruntime session on the fp32 export."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    from builder.backends import onnxruntime_cpu
+    from builder import onnx_session
 
-    return onnxruntime_cpu.session_on(onnx, threads)
+    return onnx_session.session_on(onnx, threads)

@@ -8,9 +8,8 @@ from typing import Optional, Tuple
 import numpy as np
 import onnx
 
-from builder import onnx_file
+from builder import onnx_file, onnx_session
 from builder.action import Action
-from builder.backends import onnxruntime_cpu
 from builder.errors import StepFailed, first_line
 from builder.recipes import Facts, Made, Simplify
 
@@ -58,7 +57,7 @@ def _harm(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.ModelPro
 
 def _difference(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.ModelProto) -> Optional[str]:
     """Both models on the same random input at every checked shape."""
-    before, after = (onnxruntime_cpu.session_of(m.SerializeToString()) for m in (original, simplified))
+    before, after = (onnx_session.session_of(m.SerializeToString()) for m in (original, simplified))
     random = np.random.default_rng(0)
     for shape in recipe.checks:
         feed = {tensor.name: random.random(shape, dtype=np.float32) for tensor in recipe.inputs}

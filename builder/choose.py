@@ -96,7 +96,11 @@ def cannot_run(entry: Entry, machine: Machine) -> Optional[str]:
 
 
 def _same_series(installed: str, proven: str) -> bool:
-    return installed.split(".")[:2] == proven.split(".")[:2]
+    """The first two numbers agree, as far as `proven` says any: 2026.4.1 and 2026.4.0 are one series."""
+    if proven == "any":
+        return True
+    wanted = proven.split(".")[:2]
+    return installed.split(".")[: len(wanted)] == wanted
 
 
 def other_version(entry: Entry, machine: Machine) -> Optional[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import signal
 import sys
 from importlib import import_module
@@ -42,7 +43,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     try:
         signal.signal(signal.SIGTERM, _interrupt)
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()  # here, so that a reader who left is met below and not at interpreter exit
+        return code
     except DeployError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return problem.exit_code
@@ -50,7 +53,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         print("interrupted; the store is whole, and the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `build plan | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as problem:  # a full disk, a folder that may not be written: not a bug of ours
         print(f"error: {problem.filename or 'the system'}: {problem.strerror or problem}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import IO, Protocol
+from typing import IO, Optional, Protocol
 
 from builder.plan import Plan
 
@@ -37,8 +37,8 @@ class Silent:
 class Lines(Silent):
     """One line per job that did something; for logs and pipes."""
 
-    def __init__(self, out: IO[str] = sys.stderr) -> None:
-        self._out = out
+    def __init__(self, out: Optional[IO[str]] = None) -> None:
+        self._out = out or sys.stderr
         self._total = self._count = 0
 
     def begin(self, plan: Plan) -> None:

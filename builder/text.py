@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from typing import IO, Dict, Iterable, List, Sequence, Tuple
+from typing import IO, Dict, Iterable, List, Optional, Sequence, Tuple
 
 _COLOURS: Dict[str, str] = {
     "passed": "32",
@@ -23,13 +23,13 @@ def coloured(out: IO[str]) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def paint(word: str, out: IO[str] = sys.stdout) -> str:
-    """`word` in the colour of its status, when `out` is a terminal."""
+def paint(word: str, out: Optional[IO[str]] = None) -> str:
+    """`word` in the colour of its status, when `out` (standard output) is a terminal."""
     code = _COLOURS.get(word.strip())
-    return f"\x1b[{code}m{word}\x1b[0m" if code and coloured(out) else word
+    return f"\x1b[{code}m{word}\x1b[0m" if code and coloured(out or sys.stdout) else word
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, status: int, out: IO[str] = sys.stdout) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, status: int, out: Optional[IO[str]] = None) -> str:
     """Left-aligned columns, two spaces apart; column `status` is painted, the last one may be long."""
     body = [tuple(row) for row in rows]
     widths = [max(len(row[i]) for row in [tuple(header), *body]) for i in range(len(header))]

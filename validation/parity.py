@@ -77,9 +77,10 @@ def _problem(name: str, reference: Arrays, candidate: Arrays) -> Optional[str]:
 
 
 def _statistics(name: str, sample: str, reference: Any, candidate: Any, matched: Optional[float]) -> OutputParity:
-    simple = _run(SimpleCompareFunc(check_error_stat="max", error_quantile=_QUANTILE), name, reference, candidate)
+    simple = _run(SimpleCompareFunc(check_error_stat="quantile", error_quantile=_QUANTILE), name, reference, candidate)
     cosine = _run(CosineSimilarityCompareFunc(), name, reference, candidate)
-    snr = _run(SnrCompareFunc(), name, reference, candidate)
+    # Polygraphy takes the signal from the first argument, and the signal is the reference.
+    snr = _run(SnrCompareFunc(), name, candidate, reference)
     return OutputParity(
         output=name,
         sample=sample,
@@ -96,7 +97,7 @@ def _statistics(name: str, sample: str, reference: Any, candidate: Any, matched:
 
 
 def _run(comparator: Any, name: str, reference: Any, candidate: Any) -> Any:
-    """Polygraphy's result for one output. Its second argument is what differences are relative to."""
+    """Polygraphy's result for one output: relative differences are relative to `reference`."""
     found = IterationResult({name: candidate}, runner_name="candidate")
     wanted = IterationResult({name: reference}, runner_name="reference")
     return comparator(found, wanted)[name]

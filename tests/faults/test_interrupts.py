@@ -116,7 +116,7 @@ def test_a_truncated_blob_is_made_again(built: Project, tmp_path: Path) -> None:
     victim = project.folder / "artifacts" / "blobs" / "sha256" / entry["artifact"]["files"][0]["digest"].split(":")[1]
     victim.chmod(0o644)
     victim.write_bytes(victim.read_bytes()[:-1])
-    assert project.build("plan").stdout.count("  build ") > 0
+    assert "2 build" in project.build("plan").stdout.splitlines()[-2]  # both int8 cells are made from that graph
     done = project.build("matrix", "--quiet", "--format", "json")
     assert json.loads(done.stdout)["performed"] != []
     assert unsound(project.folder / "artifacts") == []

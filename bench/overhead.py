@@ -76,19 +76,20 @@ def _each_tool_alone(matrix: Path, place: Path, only: str) -> Dict[str, Tuple[in
         with store.workspace() as work:
             order = local.lay_out(action, pinner.files(job, action), loaded.root, work)
             started = time.perf_counter()
-            _by_hand(order, loaded.root)
+            _by_hand(order)
             seconds = time.perf_counter() - started
         runs, so_far = spent.get(action.recipe.step, (0, 0.0))
         spent[action.recipe.step] = (runs + 1, so_far + seconds)
     return spent
 
 
-def _by_hand(order: Path, root: Path) -> None:
+def _by_hand(order: Path) -> None:
     worker = subprocess.Popen(
         [sys.executable, "-m", "builder.worker", str(order.absolute())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        cwd=str(root),
+        cwd=str(order.parent),
+        env=local.worker_environment(),
     )
     if worker.wait() != 0:
         raise SystemExit(json.loads(order.with_name("outcome.json").read_text())["problem"])

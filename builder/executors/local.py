@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Callable, Deque, Mapping, Set
+from typing import Callable, Deque, Dict, Mapping, Set
 
+import builder
 from builder.action import Action, Result
 from builder.errors import StepFailed
 from builder.record import from_json, to_json
@@ -34,7 +35,7 @@ class Local:
         self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
     ) -> Result:
         with store.workspace() as work:
-            outcome = self._run(lay_out(action, files, root, work), root, say)
+            outcome = self._run(lay_out(action, files, root, work), say)
             if outcome.facts is None:
                 raise StepFailed(outcome.problem or "no reason given", where=action.recipe.step, hint=outcome.hint)
             blobs = tuple(store.put(file) for file in sorted((work / "out").iterdir()))
@@ -45,7 +46,7 @@ class Local:
         for worker in list(self._workers):
             _kill(worker)
 
-    def _run(self, order: Path, root: Path, say: Callable[[str], None]) -> Outcome:
+    def _run(self, order: Path, say: Callable[[str], None]) -> Outcome:
         if self._stopped:
             raise StepFailed("the run was stopped")
         last: Deque[str] = collections.deque(maxlen=_KEPT_LINES)
@@ -54,7 +55,8 @@ class Local:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            cwd=str(root),
+            cwd=str(order.parent),
+            env=worker_environment(),
             start_new_session=True,
             text=True,
             errors="replace",
@@ -73,6 +75,14 @@ class Local:
             return from_json(Outcome, json.loads(order.with_name("outcome.json").read_bytes()))
         except FileNotFoundError:
             return Outcome(0.0, 0, problem=_last_words(worker.returncode, last))
+
+
+def worker_environment() -> Dict[str, str]:
+    """This process's environment, in which a worker finds this very `builder`, and no folder of the same name that the
+    person's project may have."""
+    ours = str(Path(builder.__file__).absolute().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([ours, inherited] if inherited else [ours])}
 
 
 def lay_out(action: Action, files: Mapping[str, Path], root: Path, work: Path) -> Path:

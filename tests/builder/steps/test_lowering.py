@@ -1,0 +1,170 @@
+"""Lowering a hand-made model to fp16 and int8: the numbers, the shapes, the rules of TensorRT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+np: Any = pytest.importorskip("numpy")
+onnx: Any = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from onnx import numpy_helper  # noqa: E402
+
+from builder import onnx_file  # noqa: E402
+from builder.errors import StepFailed  # noqa: E402
+from builder.matrix import Input, Preprocess  # noqa: E402
+from builder.recipes import LowerInt8  # noqa: E402
+from builder.steps import calibrate, lower_fp16, lower_int8  # noqa: E402
+from tests import onnx_models  # noqa: E402
+
+IMAGES = [np.random.default_rng(i).random((1, 1, 16, 24), dtype=np.float32) for i in range(3)]
+
+
+def dims(model: Any) -> Any:
+    return [onnx_file.dimensions(v) for v in (*model.graph.input, *model.graph.output)]
+
+
+def cosine(a: Any, b: Any) -> float:
+    return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+# ------------------------------------------------------------------------------------------- fp16
+
+
+def test_fp16_is_near_and_keeps_the_outside(tmp_path: Path) -> None:
+    model = onnx_models.convolutional()
+    lowered = lower_fp16.to_float16(model)
+    onnx_file.save(lowered, tmp_path / "m.onnx")  # checked with full type inference
+    wanted, found = onnx_models.run(model, IMAGES[0]), onnx_models.run(lowered, IMAGES[0])
+    assert found.dtype == np.float32
+    assert 0 < np.abs(wanted - found).max() < 5e-3
+    assert dims(lowered) == dims(model), "dynamic dimensions stay"
+
+
+def test_fp16_halves_the_weights_and_spares_the_norm() -> None:
+    model = onnx_models.convolutional()
+    before = model.SerializeToString()
+    lowered = lower_fp16.to_float16(model)
+    assert model.SerializeToString() == before, "a copy"
+    kinds = {i.name: i.data_type for i in lowered.graph.initializer}
+    assert kinds["w1_f16"] == kinds["w2_f16"] == kinds["b1_f16"] == onnx.TensorProto.FLOAT16
+    assert kinds["tiny"] == onnx.TensorProto.FLOAT, "1e-12 is 0 in float16"
+    assert "w1" not in kinds
+    types = onnx.shape_inference.infer_shapes(lowered, strict_mode=True).graph.value_info
+    found = {v.name: v.type.tensor_type.elem_type for v in types}
+    assert found["n"] == found["n1"] == onnx.TensorProto.FLOAT
+    assert found["c1"] == found["p1"] == onnx.TensorProto.FLOAT16
+
+
+def test_fp16_works_at_another_size() -> None:
+    model = onnx_models.convolutional()
+    image = np.random.default_rng(9).random((2, 1, 40, 8), dtype=np.float32)
+    assert onnx_models.run(lower_fp16.to_float16(model), image).shape == onnx_models.run(model, image).shape
+
+
+def test_a_weight_beyond_float16_is_refused() -> None:
+    with pytest.raises(StepFailed, match=r"the weight w1 reaches .* beyond float16's 65504"):
+        lower_fp16.to_float16(onnx_models.convolutional(scale=1e6))
+
+
+# ------------------------------------------------------------------------------------------- int8
+
+
+def recipe(activations: str = "symmetric", method: str = "minmax", percentile: float = 99.0) -> LowerInt8:
+    return LowerInt8(
+        ("a",), Input("image", ("batch", 1, "8*h8", "8*w8")), (16, 24), Preprocess(), method, percentile, activations
+    )
+
+
+def quantized(activations: str, method: str = "minmax") -> Any:
+    model = onnx_models.convolutional()
+    places = lower_int8.activations(model)
+    grids = calibrate.grids(model, places, IMAGES, recipe(activations, method))
+    return lower_int8.quantize(model, grids, signed=activations == "symmetric")
+
+
+@pytest.mark.parametrize("activations", ["symmetric", "asymmetric"])
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+def test_int8_is_near(activations: str, method: str, tmp_path: Path) -> None:
+    model, lowered = onnx_models.convolutional(), quantized(activations, method)
+    onnx_file.save(lowered, tmp_path / "m.onnx")
+    wanted, found = onnx_models.run(model, IMAGES[0]), onnx_models.run(lowered, IMAGES[0])
+    assert cosine(wanted, found) > 0.99
+    assert np.abs(wanted - found).max() > 0, "something was quantized"
+    assert dims(lowered) == dims(model)
+
+
+@pytest.mark.parametrize(("activations", "kind"), [("symmetric", np.int8), ("asymmetric", np.uint8)])
+def test_int8_pairs(activations: str, kind: Any) -> None:
+    lowered = quantized(activations)
+    arrays = {i.name: numpy_helper.to_array(i) for i in lowered.graph.initializer}
+    nodes = lowered.graph.node
+    quantizers = [n for n in nodes if n.op_type == "QuantizeLinear"]
+    assert [n.input[0] for n in quantizers] == ["image", "r1"], "in front of the pool, not behind it"
+    for node in quantizers:
+        assert arrays[node.input[2]].dtype == kind
+        assert activations == "asymmetric" or not arrays[node.input[2]].any(), "TensorRT takes zero point 0 only"
+    for node in nodes:
+        if node.op_type == "DequantizeLinear" and node.input[0] in arrays:
+            assert arrays[node.input[0]].dtype == np.int8
+            assert not arrays[node.input[2]].any(), "weights are symmetric"
+            assert arrays[node.input[1]].shape == (len(arrays[node.input[0]]),), "a scale per output channel"
+    convolution = next(n for n in nodes if n.op_type == "Conv")
+    assert convolution.input[2] == "b1"
+    assert arrays["b1"].dtype == np.float32, "no int32 bias: TensorRT's parser refuses it"
+    assert not [a for a in arrays.values() if a.dtype == np.int32]
+
+
+def test_weights_round_to_the_nearest_code() -> None:
+    weight = np.random.default_rng(0).normal(size=(5, 2, 3, 3)).astype(np.float32)
+    weight[3] = 0
+    made = lower_int8.quantize_weight(weight)
+    back = made.values.astype(np.float32) * made.scale[:, None, None, None]
+    assert np.abs(back - weight).max() <= made.scale.max() / 2 + 1e-7
+    assert made.scale[3] == 1
+    assert made.values.min() >= -127
+
+
+def test_a_model_without_convolutions_is_refused(tmp_path: Path) -> None:
+    from builder.action import Action
+
+    nodes = [onnx.helper.make_node("Relu", ["image"], ["out"])]
+    onnx_file.save(onnx_models.model(nodes, {}, ["n", 1, 8, 8], ["n", 1, 8, 8]), tmp_path / "model.onnx")
+    with pytest.raises(StepFailed, match="no convolution to quantize"):
+        lower_int8.perform(Action(recipe(), (), ()), tmp_path, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("activations", ["symmetric", "asymmetric"])
+def test_a_grid_covers_the_range_and_holds_zero(activations: str) -> None:
+    model = onnx_models.convolutional()
+    found = calibrate.grids(model, ["image", "c1", "r1"], IMAGES, recipe(activations))
+    for grid in found.values():
+        assert grid.scale > 0
+        assert 0 <= grid.zero <= 255
+        assert activations == "asymmetric" or grid.zero == 0
+    histogram = calibrate.histograms(model, ["c1"], IMAGES)["c1"]
+    assert histogram.counts.sum() == 3 * 4 * 16 * 24
+    low, high = histogram.edges[0], histogram.edges[-1]
+    top = max(-low, high) if activations == "symmetric" else high - low
+    assert found["c1"].scale == pytest.approx(top / (127 if activations == "symmetric" else 255), rel=1e-6)
+
+
+def test_mse_is_no_worse_than_minmax_by_its_own_measure() -> None:
+    model = onnx_models.convolutional()
+    histogram = calibrate.histograms(model, ["c1"], IMAGES)["c1"]
+    for signed in (True, False):
+        kind = "symmetric" if signed else "asymmetric"
+        mse = calibrate.grids(model, ["c1"], IMAGES, recipe(kind, "mse"))["c1"]
+        extremes = calibrate.grids(model, ["c1"], IMAGES, recipe(kind))["c1"]
+        assert calibrate._error(histogram, mse, signed) <= calibrate._error(histogram, extremes, signed)
+
+
+def test_a_percentile_cuts_an_outlier() -> None:
+    model = onnx_models.convolutional()
+    wild = IMAGES[0].copy()
+    wild[0, 0, 0, 0] = 1000
+    cut = calibrate.grids(model, ["image"], [wild], recipe(method="percentile"))["image"]
+    kept = calibrate.grids(model, ["image"], [wild], recipe())["image"]
+    assert cut.scale < kept.scale / 10

@@ -1,0 +1,156 @@
+"""Choosing: every reason to reject, the ranking, the fallback chain."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, List, Tuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.choose import accepts, choose, covering
+from builder.manifest import Entry
+from tests.fakes import LAPTOP, RASPBERRY, RTX3090, entry, manifest, with_version, without
+
+
+@pytest.mark.parametrize(
+    ("changes", "machine", "reason"),
+    [
+        ({"status": "failed"}, LAPTOP, "failed: why it is failed"),
+        ({"status": "waiting", "artifact": False}, LAPTOP, "waiting: why it is waiting"),
+        ({"status": "skipped", "artifact": False}, LAPTOP, "skipped: why it is skipped"),
+        ({"status": "unverified"}, LAPTOP, "unverified: why it is unverified"),
+        ({"artifact": False}, LAPTOP, "it has no artifact"),
+        ({"arch": "aarch64"}, LAPTOP, "it is for linux on aarch64, this host is linux on x86_64"),
+        ({}, RASPBERRY, "it is for linux on x86_64, this host is linux on aarch64"),
+        (
+            {"runtime": "tensorrt-rtx", "sm": "8.6"},
+            LAPTOP,
+            "it needs compute capability 8.6, this host has no NVIDIA GPU",
+        ),
+        (
+            {"runtime": "tensorrt", "sm": "6.1"},
+            RTX3090,
+            "it needs compute capability 6.1, this host has NVIDIA GeForce RTX 3090 (8.6)",
+        ),
+        (
+            {"runtime": "openvino", "version": "2026.0.0", "compute": "bf16"},
+            LAPTOP,
+            "it computes in bf16, which Laptop CPU lacks",
+        ),
+        ({}, without(LAPTOP, "onnxruntime"), "onnxruntime is not installed on this host"),
+        (
+            {"runtime": "openvino", "version": "2025.4.0"},
+            LAPTOP,
+            "it was proven with openvino 2025.4.0, this host has 2026.0.0",
+        ),
+        (
+            {"runtime": "tensorrt", "sm": "8.6", "version": "10.3"},
+            RTX3090,
+            "it was proven with tensorrt 10.3, this host has 10.16.1.11",
+        ),
+    ],
+)
+def test_why_an_entry_is_rejected(changes: Any, machine: Any, reason: str) -> None:
+    choice = choose(manifest(entry(**changes)), machine, "dense")
+    assert choice.ranked == ()
+    assert [(r.cell, r.reason) for r in choice.rejected] == [("tiny-dense-fp32-ort", reason)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "machine"),
+    [
+        ({}, LAPTOP),
+        ({"version": "1.19.0"}, LAPTOP),
+        ({"runtime": "openvino", "version": "2026.0.9"}, LAPTOP),
+        (
+            {"runtime": "openvino", "version": "2026.0.0", "compute": "bf16"},
+            dataclasses.replace(LAPTOP, features=("amx_bf16",)),
+        ),
+        ({"runtime": "tensorrt", "sm": "8.6", "version": "10.16"}, RTX3090),
+        ({"arch": "aarch64"}, RASPBERRY),
+    ],
+)
+def test_what_a_machine_may_use(changes: Any, machine: Any) -> None:
+    assert len(choose(manifest(entry(**changes)), machine, "dense").ranked) == 1
+
+
+def test_unverified_only_when_asked_and_after_what_passed() -> None:
+    one, two = entry("m-h-fp32-a", status="unverified", p50=0.1), entry("m-h-fp32-b", p50=99.0)
+    offered = manifest(one, two, entry("m-h-fp32-c", status="unverified", artifact=False))
+    assert choose(offered, LAPTOP, "dense").ranked == (two,)
+    assert choose(offered, LAPTOP, "dense", unverified=True).ranked == (two, one)
+
+
+def test_other_heads_are_not_offered() -> None:
+    choice = choose(manifest(entry(head="other")), LAPTOP, "dense")
+    assert choice.ranked == choice.rejected == ()
+
+
+def test_the_ranking() -> None:
+    """Timed on this kind of machine, by the ratio to the naive export; then timed elsewhere; then the prior."""
+    order = [
+        entry("m-h-int8-a", p50=4.0, naive=40.0),
+        entry("m-h-int8-b", p50=2.0, naive=8.0),
+        entry("m-h-fp32-c", p50=1.0, naive=4.0, measured_on="another"),
+        entry("m-h-int8-d", p50=None, runtime="openvino", version="2026.0"),
+        entry("m-h-fp16-e", p50=None, runtime="openvino", version="2026.0"),
+        entry("m-h-int8-f", p50=None),
+        entry("m-h-fp32-g", p50=None),
+    ]
+    assert list(choose(manifest(*reversed(order)), LAPTOP, "dense").ranked) == order
+
+
+def test_without_a_yardstick_the_faster_one_comes_first() -> None:
+    slow, fast = entry("m-h-fp32-a", p50=9.0, naive=None), entry("m-h-fp32-b", p50=3.0, naive=None)
+    assert choose(manifest(slow, fast), LAPTOP, "dense").ranked == (fast, slow)
+
+
+def test_a_version_series_is_two_numbers() -> None:
+    ov = entry(runtime="openvino", version="2026.0.0")
+    assert choose(manifest(ov), with_version(LAPTOP, "openvino", "2026.0.7"), "dense").ranked
+    assert not choose(manifest(ov), with_version(LAPTOP, "openvino", "2026.1.0"), "dense").ranked
+
+
+def _accepts(item: Entry, side: int) -> bool:
+    return accepts(item, "image", (1, 1, side, side))
+
+
+def test_accepts() -> None:
+    item = entry(sizes=((16, 32), (64, 128)))
+    assert [_accepts(item, side) for side in (8, 16, 32, 40, 64, 128, 136)] == [
+        False,
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert not accepts(item, "other", (1, 1, 16, 16))
+
+
+def test_the_chain_keeps_only_what_adds_sizes() -> None:
+    fast, inside, wide = entry(sizes=((16, 32),)), entry(sizes=((16, 24),)), entry(sizes=((8, 64),))
+    assert covering([fast, inside, wide]) == (fast, wide)
+    assert covering([wide, fast]) == (wide,)
+    assert covering([]) == ()
+
+
+def test_two_profiles_do_not_cover_the_gap_between_them() -> None:
+    gap, whole = entry(sizes=((8, 16), (64, 128))), entry(sizes=((8, 128),))
+    assert covering([gap, whole]) == (gap, whole)
+
+
+_SIZES = st.lists(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)).map(lambda p: (min(p), max(p))), min_size=1, max_size=2
+)
+
+
+@given(st.lists(_SIZES, min_size=1, max_size=4))
+def test_the_chain_accepts_every_size_that_any_entry_accepts(all_sizes: List[List[Tuple[int, int]]]) -> None:
+    ranked = [entry(f"m-h-fp32-{i}", sizes=tuple(sizes)) for i, sizes in enumerate(all_sizes)]
+    chain = covering(ranked)
+    for side in range(1, 10):
+        assert any(_accepts(e, side) for e in chain) == any(_accepts(e, side) for e in ranked)

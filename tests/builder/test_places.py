@@ -1,0 +1,80 @@
+"""Where work can be done: targets against machines."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from builder.facts import Machine
+from builder.matrix import Target
+from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
+from tests.builder.compat.test_rules import ORIN_JP6, ORT, OV, RTX, TRT10, TRT86, XAVIER
+from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090, with_version, without
+
+ARM_ORT = dataclasses.replace(ORT, arch="aarch64")
+
+
+@pytest.mark.parametrize(
+    ("target", "machine", "build", "run"),
+    [
+        (ORT, LAPTOP, "", ""),
+        (OV, LAPTOP, "", ""),
+        (OV, GTX1060, "openvino is not installed here", "openvino is not installed here"),
+        (ORT, RASPBERRY, "needs linux on x86_64; this machine is linux on aarch64", "needs linux on x86_64"),
+        (ARM_ORT, RASPBERRY, "", ""),
+        (RTX, LAPTOP, "", "no GPU of compute capability 8.6 here to run it on; this machine has no NVIDIA GPU"),
+        (RTX, RTX3090, "", ""),
+        (RTX, without(LAPTOP, "tensorrt_rtx"), "tensorrt_rtx is not installed here", "no GPU"),
+        (
+            RTX,
+            with_version(LAPTOP, "tensorrt_rtx", "1.6.0"),
+            "tensorrt_rtx 1.6.0 is installed here, the target declares 1.7",
+            "no GPU",
+        ),
+        (RTX, with_version(RTX3090, "tensorrt_rtx", "1.70.0"), "the target declares 1.7", "the target declares 1.7"),
+        (
+            TRT10,
+            LAPTOP,
+            "needs a GPU of compute capability 8.6 and TensorRT 10.16; this machine has no NVIDIA GPU",
+            "no GPU",
+        ),
+        (TRT10, RTX3090, "", ""),
+        (TRT10, GTX1060, "this machine has NVIDIA GeForce GTX 1060 6GB (6.1)", "no GPU of compute capability 8.6"),
+        (
+            TRT10,
+            with_version(RTX3090, "tensorrt", "10.1.6"),
+            "tensorrt 10.1.6 is installed here, the target declares 10.16",
+            "10.16",
+        ),
+        (TRT10, without(RTX3090, "tensorrt"), "tensorrt is not installed here", "not installed"),
+        (TRT86, GTX1060, "", ""),
+        (ORIN_JP6, ORIN, "", ""),
+        (ORIN_JP6, RTX3090, "needs linux on aarch64", "no GPU of compute capability 8.7"),
+        (XAVIER, ORIN, "needs a GPU of compute capability 7.2", "no GPU of compute capability 7.2"),
+    ],
+)
+def test_what_a_machine_can_build_and_run(target: Target, machine: Machine, build: str, run: str) -> None:
+    platform = platform_of(target, machine)
+    for expected, found in ((build, cannot_build(platform, machine)), (run, cannot_run(platform, machine))):
+        assert bool(expected) == (found is not None), found
+        assert expected in (found or "")
+
+
+def test_a_cpu_platform_has_the_installed_version_and_the_features_of_this_machine() -> None:
+    here = platform_of(ORT, LAPTOP)
+    assert (here.version, here.features) == ("1.23.2", LAPTOP.features)
+    there = platform_of(ARM_ORT, LAPTOP)
+    assert (there.version, there.features) == ("any", ())
+    assert platform_of(TRT10, RTX3090).features == (), "an engine does not depend on the processor"
+
+
+def test_what_to_type() -> None:
+    line = how_to_build(RTX, LAPTOP, "artifacts")
+    assert "deploymatrix[rtx]" in line
+    assert "tensorrt_rtx==1.7.*" in line
+    line = how_to_build(ORIN_JP6, LAPTOP, "store")
+    assert line.startswith("copy store/ to the Orin (JetPack 6.2: TensorRT 10.3, CUDA 12.6, Python 3.10)")
+    assert line.endswith("build perform '*-t' --store store")
+    assert "TensorRT 8.6, CUDA" in how_to_build(TRT86, LAPTOP, "store")
+    assert "build perform '*-t' --store store" in how_to_verify(TRT10, "store")

@@ -1,0 +1,173 @@
+"""The plan: golden files of the shipped matrix, shared jobs, purity."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from typing import Any, Dict
+
+import pytest
+
+from builder.jobs import sample_name
+from builder.load import Loaded
+from builder.plan import Plan, plan
+from builder.record import to_json
+from tests.fakes import LAPTOP, MACHINES, ORIN, RTX3090, Project
+
+
+def as_json(planned: Plan) -> str:
+    """All that a plan says, small enough to review: cells with their jobs, and each job's needs and recipe key."""
+    cells: Dict[str, Any] = {}
+    for cell in planned.cells:
+        row = {
+            name: getattr(cell, name)
+            for name in ("fate", "reason", "source", "remedies", "unverified", "onnx", "engine", "parity", "latency")
+            if getattr(cell, name)
+        }
+        cells[cell.cell.id] = row
+    jobs = {
+        job.id: {"needs": job.needs, "tools": job.tools, "recipe": to_json(job.recipe), "elsewhere": job.elsewhere}
+        for job in planned.jobs
+        if not job.id.startswith(("parity/", "latency/"))
+    }
+    return json.dumps({"cells": cells, "jobs": jobs}, indent=1, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.parametrize("name", ["laptop", "rtx3090", "orin"])
+def test_the_plan_of_the_shipped_matrix(name: str, shipped: Loaded, golden: Any) -> None:
+    golden(f"plan_{name}.json", as_json(plan(shipped.matrix, MACHINES[name])))
+
+
+def test_planning_is_pure(shipped: Loaded) -> None:
+    before = pickle.dumps((shipped.matrix, LAPTOP))
+    assert plan(shipped.matrix, LAPTOP) == plan(shipped.matrix, LAPTOP)
+    assert pickle.dumps((shipped.matrix, LAPTOP)) == before
+
+
+def test_planning_reads_no_file(shipped: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("plan opened a file")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr("subprocess.Popen", refuse)
+    plan(shipped.matrix, ORIN)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_need_is_met_by_an_earlier_job(name: str, shipped: Loaded) -> None:
+    planned = plan(shipped.matrix, MACHINES[name])
+    seen = set()
+    for job in planned.jobs:
+        assert set(job.needs) <= seen, job.id
+        seen.add(job.id)
+    assert len(seen) == len(planned.jobs)
+    for cell in planned.cells:
+        named = {cell.onnx, cell.engine, cell.parity, cell.latency} - {""}
+        assert named <= seen
+        assert bool(named) == (cell.fate != "skipped")
+        assert cell.fate in ("build", "waiting", "skipped")
+        assert cell.fate == "build" or (cell.reason and cell.remedies)
+
+
+def _cells(project: Project) -> "Dict[str, Any]":
+    return {cell.cell.id[11:]: cell for cell in plan(project.load().matrix, LAPTOP).cells}
+
+
+def test_cells_that_need_the_same_onnx_name_one_job(project: Project) -> None:
+    cells = _cells(project)
+    assert cells["fp32-ort"].onnx == cells["fp32-ov"].onnx == cells["fp32-trt"].onnx == "simplify/dense"
+    assert cells["fp16-ort"].onnx == cells["fp16-trt"].onnx == cells["fp16-rtx"].onnx == "lower-fp16/dense"
+    assert cells["fp16-ov"].onnx == "simplify/dense", "OpenVINO stores fp16 weights itself"
+    assert cells["int8-ort"].onnx == cells["int8-trt"].onnx == "lower-int8/dense/symmetric"
+    jobs = [job.id for job in plan(project.load().matrix, LAPTOP).jobs]
+    assert len([job for job in jobs if job.startswith(("export", "reference", "simplify", "lower"))]) == 5
+
+
+def test_cells_with_other_settings_do_not_share(project: Project) -> None:
+    project.edit(
+        "matrix.yaml",
+        "gates:",
+        'overrides:\n  - {select: "*-ort", set: {simplify: false, activations: asymmetric}}\ngates:',
+    )
+    cells = _cells(project)
+    assert cells["fp32-ort"].onnx == "export/dense"
+    assert cells["fp16-ort"].onnx != cells["fp16-trt"].onnx
+    assert cells["int8-ort"].onnx != cells["int8-trt"].onnx
+
+
+def test_one_job_id_means_one_recipe(shipped: Loaded) -> None:
+    """Were two cells to name one id for different work, the second would silently get the first one's."""
+    alone: Dict[str, Any] = {}
+    for cell in plan(shipped.matrix, LAPTOP).cells:
+        for job in plan(shipped.matrix, LAPTOP, only=(cell.cell.id,)).jobs:
+            assert alone.setdefault(job.id, job) == job, job.id
+
+
+def test_fates_on_three_machines(project: Project) -> None:
+    matrix = project.load().matrix
+    fates = {
+        name: {c.cell.id[11:]: c.fate for c in plan(matrix, machine).cells}
+        for name, machine in (("laptop", LAPTOP), ("rtx", RTX3090), ("orin", ORIN))
+    }
+    assert fates["laptop"]["fp32-rtx"] == "build"
+    assert fates["laptop"]["fp32-trt"] == "waiting"
+    assert fates["rtx"]["fp32-trt"] == "build"
+    assert fates["orin"]["fp32-ort"] == "waiting"
+    assert {fate["int8-rtx"] for fate in fates.values()} == {"skipped"}
+
+
+def test_what_cannot_run_here_is_unverified_and_says_why(project: Project) -> None:
+    cell = _cells(project)["fp32-rtx"]
+    assert cell.fate == "build"
+    assert "no GPU of compute capability 8.6" in cell.unverified
+    planned = plan(project.load().matrix, LAPTOP)
+    assert planned.job(cell.engine).elsewhere is None
+    assert planned.job(cell.parity).elsewhere
+    assert planned.job(cell.latency).elsewhere
+
+
+def test_tools_of_an_absent_machine_are_in_no_key(project: Project) -> None:
+    planned = plan(project.load().matrix, LAPTOP)
+    for job in planned.jobs:
+        if job.elsewhere:
+            assert job.tools == ()
+
+
+def test_where_a_target_is_and_what_it_is_called_is_in_no_key(project: Project) -> None:
+    before = {job.id: (job.recipe, job.pins, job.platform) for job in plan(project.load().matrix, RTX3090).jobs}
+    project.edit("matrix.yaml", "machine: RTX 3090", "machine: the box under the desk")
+    after = {job.id: (job.recipe, job.pins, job.platform) for job in plan(project.load().matrix, RTX3090).jobs}
+    assert before == after
+
+
+def test_parity_takes_only_samples_inside_the_cells_profiles(project: Project) -> None:
+    project.edit("matrix.yaml", "[[16, 16], [32, 32]]", "[[8, 8], [16, 16], [128, 128]]")
+    project.edit("matrix.yaml", "gates:", 'overrides:\n  - {select: "*-ort", set: {profiles: [large]}}\ngates:')
+    planned = plan(project.load().matrix, LAPTOP)
+    small: Any = planned.job("parity/tiny-dense-fp32-ov").recipe
+    large: Any = planned.job("parity/tiny-dense-fp32-ort").recipe
+    assert small.samples == ("a-16x16", "b-16x16")
+    assert len(large.samples) == 6
+
+
+def test_timing_is_exclusive_and_nothing_else_is(project: Project) -> None:
+    for job in plan(project.load().matrix, LAPTOP).jobs:
+        assert job.exclusive == job.id.startswith("latency/")
+
+
+def test_samples_have_names_of_their_own(shipped: Loaded) -> None:
+    files, sizes = shipped.matrix.parity.photographs.files, shipped.matrix.parity.sizes
+    assert len({sample_name(file, size) for file in files for size in sizes}) == len(files) * len(sizes)
+    assert sample_name("photographs/camera.png", (480, 640)) == "camera-480x640"
+
+
+def test_timings_of_other_machines_have_other_recipes(project: Project) -> None:
+    matrix = project.load().matrix
+    other = dataclasses.replace(LAPTOP, cores=8)
+    job = "latency/tiny-dense-fp32-ort"
+    assert plan(matrix, LAPTOP).job(job).recipe != plan(matrix, other).job(job).recipe
+    assert plan(matrix, LAPTOP).job("engine/tiny-dense-fp32-ort") == plan(matrix, other).job(
+        "engine/tiny-dense-fp32-ort"
+    )

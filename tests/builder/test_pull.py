@@ -1,0 +1,162 @@
+"""pull: verified, atomic, and never outside its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import List, Optional
+
+import pytest
+
+from builder import pull
+from builder.action import Blob
+from builder.errors import DeployError, StoreDamaged, UsageError
+from builder.manifest import Entry
+from builder.stores.layout import Layout
+from tests.fakes import entry, manifest, stored
+
+
+def offered(store: Layout, *cells: str) -> List[Entry]:
+    return [entry(cell, files=(stored(store, "model.bin", cell.encode()),)) for cell in cells]
+
+
+def listing(folder: Path) -> List[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+CELLS = ("tiny-dense-fp32-ort", "tiny-dense-int8-ov")
+
+
+def test_what_is_placed(store: Layout, tmp_path: Path) -> None:
+    chain = offered(store, *CELLS)
+    folder = pull.place(manifest(*chain, entry("tiny-dense-fp16-ort")), chain, store, tmp_path / "to")
+    assert folder.name.startswith("v1-")
+    assert listing(folder) == sorted(["deploy.json", *CELLS, *(f"{cell}/model.bin" for cell in CELLS)])
+    assert (folder / CELLS[1] / "model.bin").read_bytes() == CELLS[1].encode()
+    assert pull.find(tmp_path / "to", None) == pull.find(tmp_path / "to", "dense") == folder.resolve()
+    assert [e.cell for e in pull.described(folder).entries] == list(CELLS), "only what was placed, best first"
+    assert os.readlink(str(tmp_path / "to" / "dense" / "current")) == folder.name
+
+
+def test_a_second_pull_copies_nothing(store: Layout, tmp_path: Path) -> None:
+    chain = offered(store, *CELLS)
+    folder = pull.place(manifest(*chain), chain, store, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    for blob in (store.root / "blobs" / "sha256").iterdir():
+        blob.unlink()  # not even read
+    assert pull.place(manifest(*chain), chain, store, tmp_path) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_switching_versions_and_back(store: Layout, tmp_path: Path) -> None:
+    one, two = offered(store, *CELLS)
+    first = pull.place(manifest(one), [one], store, tmp_path)
+    second = pull.place(manifest(two, version=2), [two], store, tmp_path)
+    assert first != second
+    assert pull.find(tmp_path, "dense") == second.resolve()
+    assert pull.place(manifest(one), [one], store, tmp_path) == first
+    assert pull.find(tmp_path, "dense") == first.resolve()
+    assert [p for p in listing(tmp_path) if "partial" in p or ".current" in p] == []
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing"])
+def test_a_damaged_blob_leaves_nothing_and_current_as_it_was(store: Layout, tmp_path: Path, damage: str) -> None:
+    good, bad = offered(store, *CELLS)
+    placed = pull.place(manifest(good), [good], store, tmp_path)
+    assert bad.artifact is not None
+    path = store.fetch(bad.artifact.files[0].digest)
+    path.chmod(0o644)
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + (b"X" if damage == "flipped" else b""))
+    before = listing(tmp_path)
+    with pytest.raises(StoreDamaged):
+        pull.place(manifest(good, bad, version=2), [good, bad], store, tmp_path)
+    assert listing(tmp_path) == before
+    assert pull.find(tmp_path, "dense") == placed.resolve()
+
+
+def test_a_first_pull_that_fails_leaves_no_current(store: Layout, tmp_path: Path) -> None:
+    (bad,) = offered(store, CELLS[0])
+    assert bad.artifact is not None
+    store.fetch(bad.artifact.files[0].digest).unlink()
+    with pytest.raises(StoreDamaged):
+        pull.place(manifest(bad), [bad], store, tmp_path)
+    with pytest.raises(UsageError, match="nothing has been pulled"):
+        pull.find(tmp_path, None)
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "..", ".", "", "a\\b", "a\0b"])
+def test_a_file_name_is_never_a_path(store: Layout, tmp_path: Path, name: str) -> None:
+    (good,) = offered(store, CELLS[0])
+    assert good.artifact is not None
+    files = (dataclasses.replace(good.artifact.files[0], name=name),)
+    bad = dataclasses.replace(good, artifact=dataclasses.replace(good.artifact, files=files))
+    with pytest.raises(DeployError):
+        pull.place(manifest(bad), [bad], store, tmp_path / "to")
+    assert [p for p in listing(tmp_path) if not p.startswith(("store", "to"))] == []
+    assert not list((tmp_path / "to").rglob("*x*"))
+
+
+@pytest.mark.parametrize("field", ["cell", "head"])
+@pytest.mark.parametrize("name", ["../../outside", "..", "/tmp/outside-deploymatrix", "a/b"])
+def test_a_cell_and_a_head_are_never_paths(store: Layout, tmp_path: Path, field: str, name: str) -> None:
+    (good,) = offered(store, CELLS[0])
+    bad = dataclasses.replace(good, **{field: name})  # type: ignore[arg-type]
+    with pytest.raises(DeployError):
+        pull.place(manifest(bad), [bad], store, tmp_path / "a" / "to")
+    assert not list(tmp_path.rglob("outside*"))
+    assert not Path("/tmp/outside-deploymatrix").exists()
+    assert not list(tmp_path.rglob("model.bin"))
+
+
+@pytest.mark.parametrize("victim", ["model.bin", "deploy.json"])
+@pytest.mark.parametrize("damage", ["deleted", "cut"])
+def test_pulling_again_repairs_what_was_placed(store: Layout, tmp_path: Path, victim: str, damage: str) -> None:
+    (chosen,) = offered(store, CELLS[0])
+    folder = pull.place(manifest(chosen), [chosen], store, tmp_path)
+    (path,) = folder.rglob(victim)
+    path.chmod(0o644)
+    path.unlink() if damage == "deleted" else path.write_bytes(path.read_bytes()[:3])
+    again = pull.place(manifest(chosen), [chosen], store, tmp_path)
+    assert pull.described(again).entries == (chosen,)
+    assert (again / CELLS[0] / "model.bin").read_bytes() == CELLS[0].encode()
+
+
+def test_what_was_pulled_can_be_written_over_but_the_store_not(store: Layout, tmp_path: Path) -> None:
+    (chosen,) = offered(store, CELLS[0])
+    folder = pull.place(manifest(chosen), [chosen], store, tmp_path)
+    copy = folder / CELLS[0] / "model.bin"
+    copy.chmod(0o644)
+    copy.write_bytes(b"changed on the host")
+    assert chosen.artifact is not None
+    assert store.read(chosen.artifact.files[0].digest) == CELLS[0].encode(), "a copy, no link"
+
+
+def test_finding_among_heads(store: Layout, tmp_path: Path) -> None:
+    (one,) = offered(store, CELLS[0])
+    other = dataclasses.replace(one, head="points")
+    pull.place(manifest(one), [one], store, tmp_path)
+    pull.place(manifest(other), [other], store, tmp_path)
+    with pytest.raises(UsageError, match="several heads: dense, points"):
+        pull.find(tmp_path, None)
+    assert pull.find(tmp_path, "points").parent.name == "points"
+    with pytest.raises(UsageError, match="'lines' has not been pulled"):
+        pull.find(tmp_path, "lines")
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[1]"])
+def test_a_description_that_does_not_read_says_what_to_do(tmp_path: Path, text: Optional[str]) -> None:
+    if text is not None:
+        (tmp_path / "deploy.json").write_text(text)
+    with pytest.raises(StoreDamaged) as caught:
+        pull.described(tmp_path)
+    assert "build pull" in str(caught.value)
+
+
+def test_copy_verified_compares_with_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"data")
+    with pytest.raises(StoreDamaged, match="the manifest says"):
+        pull.copy_verified(tmp_path / "a", tmp_path / "b", Blob("b", "sha256:" + "0" * 64, 4).digest)

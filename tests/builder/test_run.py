@@ -1,0 +1,356 @@
+"""Running a plan with a fake executor: what is performed again after which change, and what a failure takes down."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Callable, List, Set
+
+import pytest
+
+from builder import pending
+from builder.action import Action
+from builder.errors import StepFailed, UsageError
+from builder.pinning import Pinner
+from builder.plan import plan
+from builder.run import prospect
+from builder.stores.layout import Layout
+from tests.fakes import GTX1060, LAPTOP, ORIN, RTX3090, FakeExecutor, Project, Ran, run_project, with_version
+
+HERE = ("*-ort", "*-ov")  # cells that the laptop builds and measures
+
+
+def steps(ran: Ran) -> Set[str]:
+    return {job.partition("/")[0] for job in ran.performed}
+
+
+def changed(project: Project, change: Callable[[], None], **options: object) -> Ran:
+    """The second run, after `change`."""
+    run_project(project)
+    change()
+    return run_project(project, **options)  # type: ignore[arg-type]
+
+
+def test_the_first_run_performs_everything_that_is_for_this_machine(project: Project) -> None:
+    ran = run_project(project)
+    assert ran.outcome.failures == ran.outcome.blocked == {}
+    assert set(ran.performed) | ran.outcome.waiting == {job.id for job in ran.plan.jobs}
+    assert {job for job in ran.outcome.waiting if job.startswith("engine/")} == {
+        f"engine/tiny-dense-{p}-trt" for p in ("fp32", "fp16", "int8")
+    }
+
+
+def test_every_job_ends_once_and_in_one_state(project: Project) -> None:
+    ran = run_project(project, FakeExecutor(fails=lambda action: action.recipe.step == "lower-fp16"), jobs=3)
+    outcome = ran.outcome
+    for job in ran.plan.jobs:
+        states = [job.id in group for group in (outcome.results, outcome.failures, outcome.waiting, outcome.blocked)]
+        assert sum(states) == 1, job.id
+        assert job.id in ran.reporter.ends
+
+
+def test_a_second_run_performs_nothing(project: Project) -> None:
+    assert changed(project, lambda: None).performed == []
+
+
+def test_a_changed_parity_photograph_measures_again_and_builds_nothing(project: Project) -> None:
+    ran = changed(project, lambda: project.edit("photos/a.png", "a", "A"))
+    assert steps(ran) == {"reference", "parity"}
+
+
+def test_a_changed_calibration_photograph_lowers_again(project: Project) -> None:
+    ran = changed(project, lambda: project.edit("photos/c.png", "c", "C"))
+    assert steps(ran) == {"lower-int8", "engine", "parity", "latency"}
+    assert all("int8" in job for job in ran.performed)
+
+
+def test_a_calibration_that_gives_the_same_model_stops_there(project: Project) -> None:
+    same = frozenset({"lower-int8"})
+    run_project(project, FakeExecutor(same=same))
+    project.edit("photos/c.png", "c", "C")
+    assert steps(run_project(project, FakeExecutor(same=same))) == {"lower-int8"}
+
+
+def test_an_equal_simplified_model_stops_the_rebuild(project: Project) -> None:
+    same = frozenset({"simplify"})
+    run_project(project, FakeExecutor(same=same), only=("*-ov",))
+    project.edit("layers.py", "return 64", "return 32")
+    ran = run_project(project, FakeExecutor(same=same), only=("*-ov",))
+    # the reference is the module's own, and the naive export is what timing compares with
+    assert "engine" not in steps(ran)
+    assert steps(ran) == {"export", "simplify", "reference", "parity", "latency"}
+
+
+def test_a_gate_performs_nothing(project: Project) -> None:
+    assert changed(project, lambda: project.edit("matrix.yaml", "max_abs: 0.01", "max_abs: 0.5")).performed == []
+
+
+@pytest.mark.parametrize("file", ["matrix.yaml", "model.py", "layers.py"])
+def test_a_comment_performs_nothing(project: Project, file: str) -> None:
+    path = project.root / file
+    assert changed(project, lambda: path.write_text(path.read_text() + "\n\n# a comment\n") and None).performed == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"), [("model.py", "return width()", "return width() + 1"), ("layers.py", "64", "65")]
+)
+def test_a_change_in_the_model_or_a_module_beside_it_exports_again(
+    project: Project, file: str, old: str, new: str
+) -> None:
+    ran = changed(project, lambda: project.edit(file, old, new))
+    assert {"export", "reference", "simplify", "engine"} <= steps(ran)
+
+
+def test_an_unrelated_module_performs_nothing(project: Project) -> None:
+    assert changed(project, lambda: (project.root / "other.py").write_text("x = 1") and None).performed == []
+
+
+def test_a_new_tool_performs_its_steps(project: Project) -> None:
+    run_project(project)
+    ran = run_project(project, machine=with_version(LAPTOP, "onnxsim", "9.9"), only=HERE)
+    assert "simplify" in steps(ran)
+    assert "export" not in steps(ran)
+
+
+def test_a_damaged_store_is_repaired(project: Project) -> None:
+    first = run_project(project)
+    blob = first.outcome.results["engine/tiny-dense-fp32-ov"].outputs[0]
+    path = project.store.fetch(blob.digest)
+    path.chmod(0o644)
+    path.write_bytes(b"half")
+    assert run_project(project).performed == ["engine/tiny-dense-fp32-ov"]
+    assert project.store.has(blob)
+
+
+def test_force_performs_everything_again(project: Project) -> None:
+    first = run_project(project)
+    assert run_project(project, force=True).performed == first.performed
+
+
+def test_a_failed_step_blocks_only_what_needs_it(project: Project) -> None:
+    ran = run_project(project, FakeExecutor(fails=lambda action: action.recipe.step == "lower-int8"))
+    assert set(ran.outcome.failures) == {"lower-int8/dense/symmetric"}
+    assert set(ran.outcome.blocked.values()) == {"lower-int8/dense/symmetric"}
+    assert {job for job in ran.outcome.blocked if "int8" not in job} == set()
+    assert "latency/tiny-dense-fp16-ort" in ran.outcome.results
+
+
+def test_a_failed_step_is_tried_again_and_the_rest_is_recalled(project: Project) -> None:
+    run_project(project, FakeExecutor(fails=lambda action: action.recipe.step == "lower-int8"))
+    assert steps(run_project(project)) == {"lower-int8", "engine", "parity", "latency"}
+
+
+def test_a_missing_photograph_fails_its_job_only(project: Project) -> None:
+    (project.root / "photos" / "c.png").unlink()
+    ran = run_project(project)
+    problem = ran.outcome.failures["lower-int8/dense/symmetric"]
+    assert isinstance(problem, UsageError)
+    assert "no photograph 'c.png'" in str(problem)
+    assert "parity/tiny-dense-fp32-ort" in ran.outcome.results
+
+
+def test_an_unexpected_error_stops_the_executor(project: Project) -> None:
+    class Broken(FakeExecutor):
+        def perform(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+            raise RuntimeError("a bug")
+
+    broken = Broken()
+    with pytest.raises(RuntimeError):
+        run_project(project, broken)
+    assert broken.stopped
+    assert not list(project.store.root.rglob("work/*")), "nothing half-done is left"
+
+
+def test_an_interrupt_leaves_a_store_that_goes_on(project: Project) -> None:
+    class Interrupted(FakeExecutor):
+        def perform(self, action: Action, *args: object) -> object:  # type: ignore[override]
+            if action.recipe.step == "engine":
+                raise KeyboardInterrupt
+            return super().perform(action, *args)  # type: ignore[arg-type]
+
+    with pytest.raises(KeyboardInterrupt):
+        run_project(project, Interrupted())
+    ran = run_project(project)
+    assert "export" not in steps(ran)
+    assert "engine" in steps(ran)
+
+
+def test_timing_runs_alone(project: Project) -> None:
+    executor = FakeExecutor(seconds=0.004)
+    ran = run_project(project, executor, jobs=4)
+    assert ran.outcome.failures == {}
+    assert executor.overlaps, "the other steps do run side by side"
+    assert not [pair for pair in executor.overlaps if "latency" in pair]
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_timing_comes_last(project: Project, jobs: int) -> None:
+    """A person sees every artifact and its parity before the slow part begins."""
+    steps_done = run_project(project, jobs=jobs).executor.steps
+    assert set(steps_done[steps_done.index("latency") :]) == {"latency"}
+
+
+def test_one_job_at_a_time_is_one_at_a_time(project: Project) -> None:
+    executor = FakeExecutor(seconds=0.001)
+    run_project(project, executor, jobs=1)
+    assert executor.overlaps == set()
+
+
+def test_many_jobs_give_the_same_results_as_one(project: Project, tmp_path: Path) -> None:
+    other = Project(tmp_path / "other")
+    one, four = run_project(project, jobs=1), run_project(other, jobs=4)
+    assert {id: (r.key, r.outputs) for id, r in one.outcome.results.items()} == {
+        id: (r.key, r.outputs) for id, r in four.outcome.results.items()
+    }
+
+
+def test_prospect_performs_and_writes_nothing(project: Project) -> None:
+    matrix = project.load().matrix
+    found = prospect(plan(matrix, LAPTOP), Pinner(project.root, LAPTOP, project.store), project.store)
+    assert found.results == {}
+    assert not project.store.root.exists()
+    first = run_project(project)
+    found = prospect(first.plan, Pinner(project.root, LAPTOP, project.store), project.store)
+    assert set(found.results) == set(first.outcome.results)
+
+
+# ------------------------------------------------------------------------------------------- pinning
+
+
+def test_a_weights_file_with_another_digest_is_refused(project: Project) -> None:
+    (project.root / "w.pth").write_bytes(b"weights")
+    project.edit("matrix.yaml", "{seed: 7}", "{file: w.pth, sha256: " + "f" * 64 + "}")
+    problem = run_project(project).outcome.failures["export/dense"]
+    assert isinstance(problem, UsageError)
+    assert "matrix.yaml says ffffff" in str(problem)
+    assert "w.pth" in str(problem)
+
+
+@pytest.mark.parametrize("file", ["w.pth", "weights/best.safetensors", "weights/best", "../best"])
+def test_weights_reach_the_export_as_a_plain_file(project: Project, file: str) -> None:
+    import hashlib
+
+    path = project.root / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"weights")
+    sha = hashlib.sha256(b"weights").hexdigest()
+    project.edit("matrix.yaml", "{seed: 7}", "{file: " + file + ", sha256: " + sha + "}")
+    ran = run_project(project)
+    names = [p.name for p in ran.outcome.actions["export/dense"].inputs]
+    assert len(names) == 2
+    assert all("/" not in name for name in names), names
+
+
+def test_an_init_of_the_models_package_is_part_of_the_model(project: Project) -> None:
+    package = project.root / "zoo"
+    package.mkdir()
+    (package / "__init__.py").write_text("SCALE = 1\n")
+    (package / "model.py").write_text("def make(head):\n    return head\n")
+    project.edit("matrix.yaml", "model:make", "zoo.model:make")
+    ran = changed(project, lambda: (package / "__init__.py").write_text("SCALE = 2\n") and None)
+    assert "export" in steps(ran)
+
+
+def test_a_missing_module_is_named(project: Project) -> None:
+    project.edit("matrix.yaml", "model:make", "modle:make")
+    problem = run_project(project).outcome.failures["export/dense"]
+    assert "no module 'modle' below" in str(problem)
+
+
+def test_a_module_that_does_not_parse_has_a_place(project: Project) -> None:
+    (project.root / "layers.py").write_text("def width(:\n")
+    problem = run_project(project).outcome.failures["export/dense"]
+    assert "layers.py:1:" in str(problem)
+
+
+# ------------------------------------------------------------------------------------------- other machines
+
+
+def kept(project: Project) -> Ran:
+    ran = run_project(project)
+    pending.keep(ran.plan, ran.outcome, Pinner(project.root, LAPTOP, project.store), project.store)
+    return ran
+
+
+def performed_on(project: Project, machine: object, selector: str = "*") -> pending.Performed:
+    return pending.perform(selector, project.store, FakeExecutor(), machine, lambda line: None)  # type: ignore[arg-type]
+
+
+def test_work_for_another_machine_is_kept_done_there_and_recalled_here(project: Project) -> None:
+    ran = kept(project)
+    cells = [p.cell for p in project.store.pending()]
+    assert cells == sorted(c.cell.id for c in ran.plan.cells if c.fate != "skipped" and c.cell.target in ("rtx", "trt"))
+
+    report = performed_on(project, RTX3090)
+    assert (sorted(report.done), report.refused, report.failed) == (cells, {}, {})
+
+    again = run_project(project)
+    assert again.performed == []
+    assert again.outcome.waiting == set()
+    assert again.reporter.ends["parity/tiny-dense-fp32-trt"] == "recalled"
+
+
+def test_forcing_here_does_not_lose_what_was_done_there(project: Project) -> None:
+    kept(project)
+    performed_on(project, RTX3090)
+    ran = run_project(project, force=True)
+    assert "engine/tiny-dense-fp32-trt" not in ran.performed
+    assert "engine/tiny-dense-fp32-trt" in ran.outcome.results
+
+
+@pytest.mark.parametrize("machine", [LAPTOP, GTX1060, ORIN], ids=lambda m: m.cpu)
+def test_a_machine_that_does_not_fit_is_refused_with_the_reason(project: Project, machine: object) -> None:
+    kept(project)
+    report = performed_on(project, machine)
+    assert report.done == []
+    assert set(report.refused) == {p.cell for p in project.store.pending()}
+    assert all(re.search("needs|no GPU|not installed", reason) for reason in report.refused.values())
+
+
+def test_only_the_selected_cells_are_performed(project: Project) -> None:
+    kept(project)
+    assert performed_on(project, RTX3090, "*-{fp32,int8}-trt").done == ["tiny-dense-fp32-trt", "tiny-dense-int8-trt"]
+    assert performed_on(project, RTX3090, "nothing").done == []
+
+
+def test_a_failure_there_is_told_and_the_rest_goes_on(project: Project) -> None:
+    kept(project)
+    executor = FakeExecutor(fails=lambda action: "fp16" in str(action.recipe))
+    report = pending.perform("*", project.store, executor, RTX3090, lambda line: None)
+    assert set(report.failed) == {"tiny-dense-fp16-trt", "tiny-dense-fp16-rtx"} - set(report.done)
+    assert all(isinstance(problem, StepFailed) for problem in report.failed.values())
+    assert "tiny-dense-fp32-trt" in report.done
+
+
+def test_pending_actions_are_read_as_they_were_written(project: Project) -> None:
+    ran = kept(project)
+    for item in project.store.pending():
+        cell = next(c for c in ran.plan.cells if c.cell.id == item.cell)
+        assert item.engine == ran.outcome.actions[cell.engine]
+        assert item.measure[0].recipe == ran.plan.job(cell.parity).recipe
+
+
+def test_what_nobody_waits_for_any_more_is_not_performed(project: Project) -> None:
+    """An engine from the model of last week must not be built for hours."""
+    kept(project)
+    project.edit("layers.py", "64", "65")
+    ran = kept(project)
+    waiting = {item.cell: item.engine.key for item in project.store.pending()}
+    for cell in ran.plan.cells:
+        if cell.cell.id in waiting:
+            assert waiting[cell.cell.id] == ran.outcome.actions[cell.engine].key
+
+
+def test_a_store_copied_elsewhere_is_enough(project: Project, tmp_path: Path) -> None:
+    import shutil
+
+    kept(project)
+    shutil.copytree(str(project.store.root), str(tmp_path / "copy"))
+    there = Layout(tmp_path / "copy")
+    report = pending.perform(
+        "*-trt", there, FakeExecutor(), dataclasses.replace(RTX3090, cpu="Other"), lambda line: None
+    )
+    assert len(report.done) == 3
+    keys: List[str] = [item.engine.key for item in there.pending() if item.cell in report.done]
+    assert all(there.recall(key) for key in keys)

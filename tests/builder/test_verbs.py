@@ -1,0 +1,259 @@
+"""The verbs from end to end with a fake executor: what is published, printed and returned."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import pytest
+
+from builder import cli
+from builder.facts import Machine
+from builder.manifest import Manifest
+from builder.progress import Lines
+from builder.stores import versions
+from tests.fakes import LAPTOP, RTX3090, FakeExecutor, Project
+
+
+class Shell:
+    """A person in the project's folder, on one machine, with one fake executor."""
+
+    def __init__(self, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.project, self._capsys = project, capsys
+        self.machine: Machine = LAPTOP
+        self.executor: Callable[[], FakeExecutor] = FakeExecutor
+        monkeypatch.chdir(project.root)
+        monkeypatch.setattr("builder.facts.here", lambda: self.machine)
+        monkeypatch.setattr("builder.verbs.matrix.Local", lambda: self.executor())
+        monkeypatch.setattr("builder.verbs.perform.Local", lambda: self.executor())
+        # pytest exchanges the streams for every test; tests/builder/test_text.py checks that the program notices
+        monkeypatch.setattr("builder.text.coloured", lambda out: False)
+        monkeypatch.setattr("builder.verbs.matrix.Lines", lambda: Lines(sys.stderr))
+
+    def __call__(self, *words: str) -> int:
+        code = cli.main(list(words))
+        said = self._capsys.readouterr()
+        self.out, self.err = said.out, said.err
+        return code
+
+    def json(self, *words: str) -> Any:
+        self.code = self(*words, "--format", "json")
+        return json.loads(self.out)
+
+    @property
+    def manifest(self) -> Manifest:
+        made = versions.latest(self.project.store)
+        assert made is not None
+        return made
+
+    def verdicts(self) -> Dict[str, str]:
+        return {entry.cell[11:]: entry.verdict.status for entry in self.manifest.entries}
+
+
+@pytest.fixture
+def build(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(project, monkeypatch, capsys)
+
+
+EXPECTED = {
+    **{f"{p}-{t}": "passed" for p in ("fp32", "fp16", "int8") for t in ("ort", "ov")},
+    **{f"{p}-trt": "waiting" for p in ("fp32", "fp16", "int8")},
+    "fp32-rtx": "unverified",
+    "fp16-rtx": "unverified",
+    "int8-rtx": "skipped",
+}
+
+
+def test_a_run_publishes_a_verdict_for_every_cell(build: Shell) -> None:
+    assert build("matrix", "--quiet") == 0
+    assert build.verdicts() == EXPECTED
+    assert "12 cells: 6 passed, 2 unverified, 3 waiting, 1 skipped" in build.out
+    assert ". Version v1 in" in build.out
+    assert "Next: build pull" in build.out
+    assert "untrained (seed 7)" in build.out
+    assert build.err == "", "--quiet"
+
+
+def test_every_entry_says_what_a_host_and_a_person_need(build: Shell) -> None:
+    build("matrix", "--quiet")
+    for entry in build.manifest.entries:
+        status = entry.verdict.status
+        assert status == "passed" or entry.verdict.reason
+        assert (entry.artifact is not None) == (status in ("passed", "unverified"))
+        assert status != "waiting" or "build perform '*-trt'" in entry.verdict.remedies[0]
+        if entry.artifact:
+            assert build.project.store.fetch(entry.artifact.digest)
+            assert entry.artifact.size == sum(blob.size for blob in entry.artifact.files)
+            assert entry.profiles
+            assert entry.platform
+        if status == "passed":
+            assert entry.parity
+            assert entry.latency
+
+
+def test_a_second_run_publishes_nothing(build: Shell) -> None:
+    build("matrix", "--quiet")
+    before = (build.project.store.root / "index.json").read_bytes()
+    assert build("matrix", "--quiet") == 0
+    assert "Nothing changed since version v1" in build.out
+    assert "8 recalled" in build.out
+    assert (build.project.store.root / "index.json").read_bytes() == before
+
+
+def test_a_comment_is_no_new_version(build: Shell) -> None:
+    build("matrix", "--quiet")
+    build.project.edit("matrix.yaml", "gates:", "# tighter soon\ngates:")
+    assert build.json("matrix")["new"] is False
+
+
+def test_a_gate_that_is_missed_fails_the_cell_alone_and_measures_nothing(build: Shell) -> None:
+    build("matrix", "--quiet")
+    build.project.edit(
+        "matrix.yaml", "gates:", "latency: {seconds: 3}\ngates:\n  - {select: '*', outputs: {'*': {cosine: 0.5}}}"
+    )
+    text = build.project.matrix.read_text() + '  - {select: "*-fp16-ov", outputs: {scores: {max_abs: 0.0001}}}\n'
+    build.project.matrix.write_text(text)
+    found = build.json("matrix", "--quiet")
+    assert build.code == 3
+    assert (found["version"], found["new"], found["performed"]) == (2, True, [])
+    assert build.verdicts() == {**EXPECTED, "fp16-ov": "failed"}
+    entry = build.manifest.entry("tiny-dense-fp16-ov")
+    assert entry is not None
+    assert entry.verdict.reason.startswith("scores max_abs 0.001 > 0.0001 on ")
+    assert versions.read(build.project.store, 1).version == 1, "the earlier version is still there"
+
+
+def test_without_a_gate_a_cell_is_unverified(build: Shell) -> None:
+    build.project.edit("matrix.yaml", '- select: "*"', '- select: "*-fp32-*"')
+    assert build("matrix", "--quiet") == 0
+    assert build.verdicts()["fp16-ort"] == "unverified"
+    assert build.verdicts()["fp32-ort"] == "passed"
+
+
+def test_a_step_that_fails_takes_down_its_cells_and_the_rest_is_published(build: Shell) -> None:
+    build.executor = lambda: FakeExecutor(fails=lambda action: action.recipe.step == "lower-int8")
+    assert build("matrix") == 5
+    assert build.verdicts() == {**EXPECTED, "int8-ort": "failed", "int8-ov": "failed", "int8-trt": "failed"}
+    entry = build.manifest.entry("tiny-dense-int8-ort")
+    assert entry is not None
+    assert "made to fail" in entry.verdict.reason
+    assert entry.verdict.remedies == ("do not make it fail",)
+    assert "lower-int8/dense/symmetric: failed" in build.err
+
+
+def test_only_some_cells_keep_the_others_in_the_manifest(build: Shell) -> None:
+    build("matrix", "--quiet")
+    build.project.edit("photos/c.png", "c", "C")
+    assert build("matrix", "--quiet", "--only", "*-int8-ort") == 0
+    verdicts = build.verdicts()
+    assert verdicts["fp32-ov"] == "passed"
+    assert verdicts["int8-ort"] == "passed"
+    assert verdicts.get("int8-ov") != "passed", "its calibration changed, and nobody built it again"
+
+
+def test_a_photograph_that_is_missing_elsewhere_does_not_stop_the_selected_cells(build: Shell) -> None:
+    (build.project.root / "photos" / "c.png").unlink()
+    assert build("matrix", "--quiet", "--only", "*-fp32-ort") == 0, build.err
+    assert build.verdicts()["fp32-ort"] == "passed"
+
+
+def test_dry_run_and_plan_write_nothing(build: Shell) -> None:
+    for words in (["plan"], ["matrix", "--dry-run"], ["plan", "--print-ids"]):
+        assert build(*words) == 0
+        assert not build.project.store.root.exists()
+    assert build.out.splitlines() == [
+        f"tiny-dense-{p}-{t}"
+        for t, ps in (("ort", "fp32 fp16 int8"), ("ov", "fp32 fp16 int8"), ("rtx", "fp32 fp16"))
+        for p in ps.split()
+    ]
+
+
+def test_plan_says_what_was_recalled(build: Shell) -> None:
+    before = {row["cell"]: row["plan"] for row in build.json("plan")["cells"]}
+    build("matrix", "--quiet")
+    after = {row["cell"]: row["plan"] for row in build.json("plan")["cells"]}
+    assert {cell for cell, fate in before.items() if fate == "build"} == {
+        c for c, f in after.items() if f == "recalled"
+    }
+    assert list(after.values()).count("waiting") == 3
+    build("plan")
+    assert "Nothing to build here" in build.out
+
+
+def test_a_run_is_refused_while_another_holds_the_store(build: Shell) -> None:
+    with build.project.store.locked():
+        assert build("matrix") == 8
+    assert "another run holds this store" in build.err
+
+
+def test_pull_chooses_the_first_that_passed_and_explains_the_rest(build: Shell, tmp_path: Path) -> None:
+    build("matrix", "--quiet")
+    assert build("pull", "--explain") == 0
+    assert not (build.project.root / "pulled").exists(), "--explain places nothing"
+    assert "tiny-dense-fp32-rtx: unverified" in build.out
+    assert "tiny-dense-fp32-trt: waiting" in build.out
+    placed = build.json("pull", "--to", str(tmp_path / "host"))
+    assert placed["cells"][0].endswith(("-ov", "-ort"))
+    assert (Path(placed["placed"]) / "deploy.json").is_file()
+
+
+def test_pull_never_takes_what_was_not_verified_unless_told(build: Shell) -> None:
+    build("matrix", "--quiet", "--only", "*-rtx")
+    build.machine = RTX3090
+    assert build("pull") == 6
+    assert "build pull --explain" in build.err
+    assert build("pull", "--unverified") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["pull", "--from", "nowhere"], 2, "holds no version"),
+        (["pull", "--head", "lines"], 2, "no head 'lines'"),
+        (["pull", "--version", "9"], 2, "there is no version 9"),
+        (["perform", "nothing"], 2, "selects nothing that waits"),
+        (["perform", "*", "--store", "nowhere"], 2, "nothing waits in nowhere"),
+        (["perform", "*-trt"], 6, "needs a GPU of compute capability 8.6"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_said(build: Shell, words: List[str], code: int, said: str) -> None:
+    build("matrix", "--quiet")
+    assert build(*words) == code
+    assert said in build.err
+
+
+def test_from_here_to_the_other_machine_and_back(build: Shell) -> None:
+    build("matrix", "--quiet")
+    build.machine = RTX3090
+    assert build("perform", "*") == 0
+    assert "tiny-dense-int8-trt: built and measured" in build.out
+    build.machine = LAPTOP
+    assert build("matrix", "--quiet") == 0
+    assert build.verdicts() == {
+        **EXPECTED,
+        **{cell: "passed" for cell in EXPECTED if cell[5:] in ("trt", "rtx")},
+        "int8-rtx": "skipped",
+    }
+    assert build.manifest.version == 2
+
+
+def test_lines_for_a_log(build: Shell) -> None:
+    build("matrix")
+    lines = build.err.splitlines()
+    assert any("export/dense: done (0.2 s)" in line or "export/dense: done (0.3 s)" in line for line in lines)
+    assert not [line for line in lines if "waiting" in line or "\x1b" in line]
+
+
+def test_the_manifest_of_the_small_project(build: Shell, golden: Any) -> None:
+    """All of it, but for the date and digests that the fake's bytes decide."""
+    import re
+
+    from builder.record import to_json
+
+    build("matrix", "--quiet")
+    text = json.dumps(to_json(build.manifest), indent=1, ensure_ascii=False) + "\n"
+    text = re.sub(r'"(created|deploymatrix)": "[^"]*"', r'"\1": "..."', text)
+    golden("manifest.json", re.sub(r"sha256:[0-9a-f]{64}", "sha256:...", text))

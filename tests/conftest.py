@@ -1,0 +1,62 @@
+"""Fixtures of the whole suite, and `--update-golden`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from builder.load import Loaded, load
+from builder.stores.layout import Layout
+from tests import fakes
+
+GOLDEN = Path(__file__).parent / "golden"
+
+settings.register_profile(
+    "house", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flushing guards against a power cut, which no unit test has; it is most of their time."""
+    if str(request.node.fspath).startswith(str(GOLDEN.parent / "builder")):
+        monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden(name, text): `text` is what tests/golden/NAME holds. `--update-golden` writes it."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"no {path}: run pytest --update-golden"
+        assert text == path.read_text(encoding="utf-8"), f"{path} differs: if it is meant, run pytest --update-golden"
+
+    return check
+
+
+@pytest.fixture
+def shipped() -> Loaded:
+    return load(fakes.REPOSITORY / "matrix.yaml")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> fakes.Project:
+    """A small project on disk: matrix.yaml, a model in two modules, photographs (that nobody decodes)."""
+    return fakes.Project(tmp_path / "project")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "store")

@@ -1,0 +1,361 @@
+"""The rules of the house, checked on the source itself: layers, heavy imports, sizes, names, errors.
+
+`shared/design/house.md` has the reasons. Where a file may do what others may not, it is named in a table here.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Set, Tuple
+
+import pytest
+
+from builder import errors, schema
+from tests.fakes import REPOSITORY, Project
+
+FILES = sorted([*(REPOSITORY / "builder").rglob("*.py"), *(REPOSITORY / "validation").rglob("*.py")])
+
+
+def _module(path: Path) -> str:
+    name = str(path.relative_to(REPOSITORY).with_suffix("")).replace(os.sep, ".")
+    return name[: -len(".__init__")] if name.endswith(".__init__") else name
+
+
+MODULES = {_module(path): path for path in FILES}
+
+
+@functools.lru_cache(maxsize=None)
+def _tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+# ------------------------------------------------------------------------------------------- layers
+
+LAYERS: Dict[int, str] = {
+    0: "errors release facts measurements shapes text validation.samples compat.tables "
+    "stores executors backends sources steps verbs compat",
+    1: "digest cli validation.timing",
+    2: "record code_digest",
+    3: "matrix yaml_marks",
+    4: "cells recipes schema photographs preprocess keypoints onnx_file validation.align",
+    5: "action consistency compat.rules",
+    6: "manifest places load seams stores.layout worker",
+    7: "jobs choose pull stores.versions executors.local validation.parity validation.verdict verbs.selection",
+    8: "plan host onnx_session backends.tensorrt_build",
+    9: "pinning progress live backends.onnxruntime_cpu backends.openvino_cpu backends.tensorrt_native "
+    "backends.tensorrt_rtx sources.torch_module verbs.pull verbs.schema verbs.run",
+    10: "run sources.onnx_file steps.export steps.simplify steps.lower_fp16 steps.calibrate steps.engine "
+    "steps.reference steps.parity steps.latency",
+    11: "assemble pending summary steps.lower_int8",
+    12: "verbs.plan verbs.perform",
+    13: "verbs.matrix",
+}
+
+
+def _full(name: str) -> str:
+    return name if name.startswith("validation") else f"builder.{name}"
+
+
+LEVEL = {_full(name): level for level, names in LAYERS.items() for name in names.split()}
+LEVEL.update({"builder": -1, "validation": -1})
+
+# Siblings of these folders do not know each other, but for these.
+APART = ("steps", "backends", "sources", "executors", "compat", "stores", "verbs")
+SIBLINGS = {
+    ("builder.steps.lower_int8", "builder.steps.calibrate"),
+    ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
+    ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
+    ("builder.compat.rules", "builder.compat.tables"),
+    ("builder.stores.versions", "builder.stores.layout"),
+    ("builder.verbs.matrix", "builder.verbs.plan"),
+    *((f"builder.verbs.{verb}", "builder.verbs.selection") for verb in ("plan", "matrix")),
+}
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    """Everything imported, at any depth: `from a import b` gives a.b (and a, when b is no module)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative imports are not used here"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def _ours(module: str) -> Set[str]:
+    found = set()
+    for name in _names(_tree(module)):
+        if name.split(".")[0] in ("builder", "validation"):
+            found.add(name if name in MODULES else name.rsplit(".", 1)[0])
+    return found - {module}
+
+
+def test_every_module_has_a_layer_and_every_layer_its_modules() -> None:
+    assert set(LEVEL) == set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str) -> None:
+    upward = sorted(name for name in _ours(module) if LEVEL.get(name, 99) >= LEVEL[module])
+    assert not upward, f"{module} (layer {LEVEL[module]}) imports {[(n, LEVEL.get(n)) for n in upward]}"
+
+
+def test_there_is_no_cycle() -> None:
+    """Follows from the layers; checked on its own, since a table can be edited."""
+    done: Set[str] = set()
+
+    def visit(module: str, trail: Tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module not in done:
+            for name in sorted(_ours(module) & set(MODULES)):
+                visit(name, (*trail, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+def test_siblings_do_not_know_each_other() -> None:
+    found = set()
+    for module in MODULES:
+        folder = module.rsplit(".", 1)[0]
+        if folder.split(".")[-1] in APART:
+            found |= {(module, name) for name in _ours(module) if name.rsplit(".", 1)[0] == folder}
+    assert found == SIBLINGS
+
+
+# ------------------------------------------------------------------------------------------- heavy imports
+
+HEAVY: Dict[str, Set[str]] = {
+    "torch": {"sources.torch_module"},
+    "onnx": {"onnx_file", "steps.calibrate", "steps.lower_fp16", "steps.lower_int8", "steps.simplify"},
+    "onnxruntime": {"onnx_session"},
+    "onnxsim": {"steps.simplify"},
+    "openvino": {"backends.openvino_cpu"},
+    "polygraphy": {"backends.tensorrt_build", "validation.parity"},
+    "tensorrt": set(),
+    "tensorrt_rtx": {"backends.tensorrt_rtx"},
+    "cv2": {"preprocess", "keypoints"},
+    "numpy": {
+        "onnx_session",
+        "backends.openvino_cpu",
+        "host",
+        "keypoints",
+        "preprocess",
+        "seams",
+        "sources.torch_module",
+        "steps.calibrate",
+        "steps.latency",
+        "steps.lower_fp16",
+        "steps.lower_int8",
+        "steps.simplify",
+        "validation.align",
+        "validation.parity",
+        "validation.samples",
+        "verbs.run",
+    },
+    "yaml": {"yaml_marks"},
+    "rich": {"live"},
+    "safetensors": {"sources.torch_module"},
+}
+
+
+@pytest.mark.parametrize("package", HEAVY)
+def test_only_these_files_import(package: str) -> None:
+    found = {m for m in MODULES if any(name.split(".")[0] == package for name in _names(_tree(m)))}
+    assert found == {_full(name) for name in HEAVY[package]}
+
+
+def test_nothing_else_is_imported() -> None:
+    """The standard library and the packages above: a new dependency is a line in a table, seen in review."""
+    allowed = {*HEAVY, "builder", "validation", *_standard()}
+    found = {name.split(".")[0] for module in MODULES for name in _names(_tree(module))}
+    assert found <= allowed, sorted(found - allowed)
+
+
+def _standard() -> Set[str]:
+    names = getattr(sys, "stdlib_module_names", None)  # from Python 3.10 on
+    if names is None:
+        pytest.skip("this Python does not list its standard library")
+    return set(names)
+
+
+_PROBE = """
+import sys
+{before}
+code = 0
+try:
+    from builder import cli
+    code = cli.main({argv!r})
+except SystemExit as done:
+    code = done.code or 0
+heavy = {heavy!r}
+print("LOADED", code, *sorted(set(heavy) & set(sys.modules)))
+"""
+_NEVER = ["torch", "onnx", "onnxruntime", "onnxsim", "openvino", "numpy", "cv2", "polygraphy", "tensorrt_rtx"]
+
+
+def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
+    """[exit code, heavy modules...] after `build ARGV` in a process of its own."""
+    code = _PROBE.format(argv=argv, heavy=_NEVER, before=before)
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=str(cwd), env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    last = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
+    assert last, done.stderr
+    return last[0].split()[1:]
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["plan"], ["plan", "--help"], ["pull", "--help"], ["matrix", "--help"], ["run", "--help"], ["schema"], ["perform", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
+def test_light_commands_import_nothing_heavy(argv: List[str], tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    assert _loaded(argv, project.root) == ["0"]
+
+
+# The same fake executor in both processes; `facts.here` says the laptop, so that the fake's tools are the machine's.
+_FAKE = """
+from builder import facts
+from builder.verbs import matrix as verb
+from tests import fakes
+facts.here = lambda: fakes.LAPTOP
+class Refusing(fakes.FakeExecutor):
+    def perform(self, *args):
+        if {refuse}:
+            raise SystemExit("performed something")
+        return super().perform(*args)
+verb.Local = Refusing
+"""
+
+
+def test_a_run_with_nothing_to_do_imports_nothing_heavy(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    assert _loaded(["matrix", "--quiet"], project.root, _FAKE.format(refuse=False))[0] == "0"
+    assert _loaded(["matrix", "--quiet"], project.root, _FAKE.format(refuse=True)) == ["0"]
+
+
+# ------------------------------------------------------------------------------------------- sizes and names
+
+LONGEST_FILE, LONGEST_FUNCTION = 350, 60
+VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_and_functions_are_small_and_named_for_a_thing(module: str) -> None:
+    text = MODULES[module].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    assert module.rsplit(".", 1)[-1] not in VAGUE
+    assert ast.get_docstring(_tree(module)), "a module docstring says what the file is"
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = (getattr(node, "end_lineno", None) or node.lineno) - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_broad_except_says_why(module: str) -> None:
+    for number, line in enumerate(MODULES[module].read_text(encoding="utf-8").splitlines(), 1):
+        assert not re.match(r"\s*except\s*:", line), f"line {number}: bare except"
+        if re.match(r"\s*except (Exception|BaseException)\b", line):
+            assert re.search(r":\s+# \S+", line), f"line {number}: a broad except needs a comment on its line"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_global_is_changed(module: str) -> None:
+    assert not [node for node in ast.walk(_tree(module)) if isinstance(node, ast.Global)]
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+TREE = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, Exception)}
+# Inside the program only; each is caught and given a place by its caller.
+INNER = {"RecordError", "YamlProblem"}
+OTHERS: Dict[str, Set[str]] = {
+    "ValueError": {"builder.shapes", "builder.consistency"},  # their docstrings say so; callers add the place
+    "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours
+    "ArgumentTypeError": {"builder.verbs.run", "builder.verbs.matrix"},  # argparse's own protocol
+    "KeyboardInterrupt": {"builder.cli"},
+    "SystemExit": {"builder.cli", "builder.worker"},
+}
+
+
+def _raised(module: str) -> Iterator[Tuple[str, int]]:
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            name = made.attr if isinstance(made, ast.Attribute) else getattr(made, "id", "")
+            if name[:1].isupper():
+                yield name, node.lineno
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_is_raised_comes_from_the_tree(module: str) -> None:
+    for name, line in _raised(module):
+        allowed = name in TREE or name in INNER or module in OTHERS.get(name, ())
+        assert allowed, f"{module}:{line} raises {name}"
+
+
+def test_exit_codes_are_distinct_and_documented() -> None:
+    codes = {name: cls.exit_code for name, cls in TREE.items() if name != "DeployError"}
+    assert len(set(codes.values())) == len(codes), codes
+    assert not {0, 1, 130} & set(codes.values()), "these mean done, a bug of ours, an interrupt"
+    for name, code in codes.items():
+        assert re.search(rf"\b{name}\s+{code}\b", errors.__doc__ or ""), f"{name} {code} is not in the drawing"
+        assert issubclass(TREE[name], errors.DeployError)
+
+
+def test_an_error_says_where_what_and_what_next() -> None:
+    problem = errors.UsageError("it is wrong", where="matrix.yaml:3:1", hint="do this")
+    assert str(problem) == "matrix.yaml:3:1: it is wrong\n  do this"
+    assert str(errors.UsageError("it is wrong")) == "it is wrong"
+
+
+# ------------------------------------------------------------------------------------------- the schema
+
+
+SCHEMA = REPOSITORY / "docs" / "reference" / "matrix.schema.json"
+
+
+def test_the_schema_that_is_checked_in_is_the_one_that_is_printed(
+    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from builder import cli
+
+    assert cli.main(["schema"]) == 0
+    printed = capsys.readouterr().out
+    if request.config.getoption("--update-golden"):
+        SCHEMA.parent.mkdir(parents=True, exist_ok=True)
+        SCHEMA.write_text(printed, encoding="utf-8")
+    assert SCHEMA.is_file(), "run pytest --update-golden"
+    assert SCHEMA.read_text(encoding="utf-8") == printed, "docs/reference/matrix.schema.json: build schema > that file"
+    assert json.loads(printed) == schema.of_matrix()
+
+
+def test_the_shipped_matrix_is_valid_by_its_schema() -> None:
+    jsonschema: Any = pytest.importorskip("jsonschema")
+    from builder.yaml_marks import parse
+
+    validator = jsonschema.Draft202012Validator
+    validator.check_schema(schema.of_matrix())
+    data: Any = parse((REPOSITORY / "matrix.yaml").read_text(encoding="utf-8")).data
+    validator(schema.of_matrix()).validate(data)
+    data["precision"] = ["fp32"]
+    with pytest.raises(jsonschema.ValidationError):
+        validator(schema.of_matrix()).validate(data)
+
+
+# ------------------------------------------------------------------------------------------- the oldest Python
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "sources" not in p.parts], ids=lambda p: _module(p))
+def test_the_syntax_is_that_of_python_3_8(path: Path) -> None:
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))

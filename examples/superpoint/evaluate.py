@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--keypoints", type=int, default=300, help="keypoints per view, for every method")
     parser.add_argument("--per-photograph", type=int, default=6, help="pairs per photograph")
     parser.add_argument("--radius", type=int, default=4, help="of non-maximum suppression")
+    parser.add_argument("--plain", action="store_true", help="estimate by plain RANSAC instead of MAGSAC")
     parser.add_argument("--seed", type=int, default=2, help="of the views; training reports use 1")
     parser.add_argument("--each", action="store_true", help="also print every photograph by itself")
     parser.add_argument("--draw", type=Path, help="draw the keypoints of one photograph to this PNG")
@@ -61,13 +62,14 @@ def main() -> None:
         "sift/nms": classical("sift", options.keypoints, options.radius),
     }
     pairs = held_out_pairs((options.size[0], options.size[1]), options.per_photograph, options.seed)
+    robust = cv2.RANSAC if options.plain else cv2.USAC_MAGSAC
     print(f"{len(pairs)} pairs of {options.size[0]}x{options.size[1]}, {options.keypoints} keypoints")
     for name, method in methods.items():
-        repeated, right = measure(method, pairs)
+        repeated, right = measure(method, pairs, robust=robust)
         print(f"{name:12} repeatability {repeated:.3f}  homography {right:.3f}")
         if options.each:
             for photograph in EVALUATION:
-                repeated, right = measure(method, [pair for pair in pairs if pair.name == photograph])
+                repeated, right = measure(method, [p for p in pairs if p.name == photograph], robust=robust)
                 print(f"  {photograph:24} {repeated:.3f}  {right:.3f}")
     if options.draw:
         draw(methods["superpoint"], options.photograph, options.draw)

@@ -75,8 +75,14 @@ def repeatability(first: Float, second: Float, pair: Pair, pixels: float = 3.0) 
     return float(hits / (len(there) + len(second)))
 
 
-def estimate(first: tuple[Float, Float | Bytes], second: tuple[Float, Float | Bytes]) -> Matrix | None:
-    """Homography between two sets of (keypoints, descriptors), from mutual nearest neighbours by RANSAC."""
+def estimate(
+    first: tuple[Float, Float | Bytes], second: tuple[Float, Float | Bytes], robust: int = cv2.USAC_MAGSAC
+) -> Matrix | None:
+    """Homography between two sets of (keypoints, descriptors), from mutual nearest neighbours.
+
+    robust: OpenCV's method against wrong matches. Plain RANSAC keeps whichever sample has most inliers, however
+    inexact it is, and so varies more than MAGSAC, which weighs the residuals.
+    """
     if min(len(first[0]), len(second[0])) < 4:
         return None
     norm = cv2.NORM_HAMMING if first[1].dtype == np.uint8 else cv2.NORM_L2
@@ -86,7 +92,7 @@ def estimate(first: tuple[Float, Float | Bytes], second: tuple[Float, Float | By
     a = first[0][[m.queryIdx for m in matches]]
     b = second[0][[m.trainIdx for m in matches]]
     cv2.setRNGSeed(0)
-    found, _ = cv2.findHomography(a, b, cv2.RANSAC, 3.0, maxIters=5000, confidence=0.9999)
+    found, _ = cv2.findHomography(a, b, robust, 3.0, maxIters=5000, confidence=0.9999)
     return None if found is None else np.asarray(found, dtype=np.float64)
 
 
@@ -100,11 +106,13 @@ def corner_error(found: Matrix | None, pair: Pair) -> float:
     return float(np.linalg.norm(there - true, axis=1).mean())
 
 
-def measure(extractor: Extractor, pairs: list[Pair], pixels: float = 3.0) -> tuple[float, float]:
+def measure(
+    extractor: Extractor, pairs: list[Pair], pixels: float = 3.0, robust: int = cv2.USAC_MAGSAC
+) -> tuple[float, float]:
     """Mean repeatability, and share of pairs whose corner error is within so many pixels."""
     repeated, right = [], []
     for pair in pairs:
         first, second = extractor(pair.first), extractor(pair.second)
         repeated.append(repeatability(first[0], second[0], pair, pixels))
-        right.append(corner_error(estimate(first, second), pair) <= pixels)
+        right.append(corner_error(estimate(first, second, robust), pair) <= pixels)
     return float(np.mean(repeated)), float(np.mean(right))

@@ -23,18 +23,20 @@ class Session:
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs))))
 
 
-def session_on(onnx: Path, threads: int) -> Session:
-    return _session(str(onnx), onnx.name, threads)
+def session_on(onnx: Path, threads: int, *, frugal: bool = False) -> Session:
+    """A session on a file. `frugal`: without the arena, which keeps the most that any size ever needed, and more."""
+    return _session(str(onnx), onnx.name, threads, frugal)
 
 
 def session_of(model: bytes, threads: int = 0) -> Session:
     """A session on a serialized model that is not on disk."""
-    return _session(model, "the model", threads)
+    return _session(model, "the model", threads, frugal=True)
 
 
-def _session(model: Union[str, bytes], name: str, threads: int) -> Session:
+def _session(model: Union[str, bytes], name: str, threads: int, frugal: bool) -> Session:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = not frugal
     if threads:
         options.intra_op_num_threads = threads
     try:

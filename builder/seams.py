@@ -38,11 +38,13 @@ else:
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """How to open an artifact. `threads` 0 takes every core; `static`: see CellSettings."""
+    """How to open an artifact. `threads` 0 takes every core; `static`: see CellSettings; `frugal` gives memory back
+    between runs, for images of many sizes, at the price of speed."""
 
     compute: Compute = "f32"
     static: bool = False
     threads: int = 0
+    frugal: bool = False
 
 
 class Runner(Protocol):

@@ -18,4 +18,4 @@ class OnnxRuntime:
         return Made(nodes=0, remarks=())
 
     def open(self, folder: Path, options: OpenOptions) -> Runner:
-        return onnx_session.session_on(folder / "model.onnx", options.threads)
+        return onnx_session.session_on(folder / "model.onnx", options.threads, frugal=options.frugal)

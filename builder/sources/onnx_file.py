@@ -18,4 +18,4 @@ class OnnxFile:
         return Made(nodes=len(model.graph.node), remarks=())
 
     def open(self, recipe: Reference, files: Path, root: Path) -> Runner:
-        return onnx_session.session_on(files / "source.onnx", threads=0)
+        return onnx_session.session_on(files / "source.onnx", threads=0, frugal=True)

@@ -17,7 +17,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, MeasureParity) or action.platform is None:
         raise StepFailed("a parity action needs a parity recipe and a platform")
-    options = seams.OpenOptions(recipe.compute, recipe.static)
+    options = seams.OpenOptions(recipe.compute, recipe.static, frugal=True)
     runner = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
     measured = []
     for name in recipe.samples:

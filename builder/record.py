@@ -20,6 +20,7 @@ import math
 from dataclasses import MISSING
 from typing import (
     Any,
+    Callable,
     Dict,
     List,
     Literal,
@@ -139,16 +140,18 @@ def from_json(cls: Type[T], data: object, path: Path = ()) -> T:
 
 
 def _read(hint: Any, data: object, path: Path) -> object:
+    reader, argument = _reader(hint)
+    return reader(argument, data, path)
+
+
+@functools.lru_cache(maxsize=None)
+def _reader(hint: Any) -> Tuple[Callable[[Any, object, Path], object], Any]:
+    """What reads `hint`, and what it reads it by. A manifest asks this some ten thousand times for a few dozen hints."""
     if dataclasses.is_dataclass(hint):
-        return _read_record(cast(type, hint), data, path)
+        return _read_record, hint
+    readers = {Union: _read_union, tuple: _read_tuple, Literal: _read_literal}
     origin = get_origin(hint)
-    if origin is Union:
-        return _read_union(get_args(hint), data, path)
-    if origin is tuple:
-        return _read_tuple(get_args(hint), data, path)
-    if origin is Literal:
-        return _read_literal(get_args(hint), data, path)
-    return _read_scalar(hint, data, path)
+    return (readers[origin], get_args(hint)) if origin in readers else (_read_scalar, hint)
 
 
 def _read_record(cls: type, data: object, path: Path) -> object:
@@ -250,6 +253,8 @@ def _read_literal(allowed: Tuple[Any, ...], data: object, path: Path) -> object:
 
 
 def _read_scalar(hint: Any, data: object, path: Path) -> object:
+    if type(data) is hint and hint is not float:
+        return data
     if hint is float and isinstance(data, int) and not isinstance(data, bool) and abs(data) < _LARGEST_INT:
         return float(data)
     if hint is float and isinstance(data, float) and not math.isfinite(data):

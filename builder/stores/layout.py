@@ -78,6 +78,9 @@ class Layout:
         return blob
 
     def put_bytes(self, name: str, data: bytes) -> Blob:
+        known = Blob(name, digest.of_bytes(data), len(data))
+        if self.has(known):
+            return known
         with self.workspace() as work:
             file = work / "blob"
             file.write_bytes(data)
@@ -98,7 +101,9 @@ class Layout:
 
     def remember(self, pending: Pending) -> None:
         """Keep what another machine has to do for a cell."""
-        self._write(self._private / "pending" / f"{pending.cell}.json", to_json(pending))
+        path = self._private / "pending" / f"{pending.cell}.json"
+        if not path.is_file() or path.read_bytes() != _text(to_json(pending)):
+            self._write(path, to_json(pending))
 
     def pending(self) -> Tuple[Pending, ...]:
         """Everything that waits for another machine, by cell. Records of another version are left out."""
@@ -162,7 +167,7 @@ class Layout:
     def _write(self, path: Path, value: digest.Json) -> None:
         with self.workspace() as work:
             file = work / path.name
-            file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            file.write_bytes(_text(value))
             self._settle(file, path, read_only=False)
 
     @staticmethod
@@ -179,3 +184,8 @@ class Layout:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _text(value: digest.Json) -> bytes:
+    """Records on disk are for people too: indented, in the order they were made."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import json
 import sys
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         finally:
             reporter.close()
         pending.keep(wanted, outcome, pinner, store)
-        manifest, fresh = _publish(loaded, wanted, outcome, pinner, store, machine)
+        manifest, fresh = _publish(loaded, wanted, outcome, pinner, store, machine, partly=bool(only or skip))
     ids = frozenset(cell.cell.id for cell in wanted.cells)
     if args.format == "json":
         print(json.dumps(summary.as_json(manifest, outcome, wanted, fresh), indent=1, ensure_ascii=False))
@@ -65,13 +66,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _publish(
-    loaded: Loaded, wanted: Plan, outcome: Outcome, pinner: Pinner, store: Layout, machine: Machine
+    loaded: Loaded, wanted: Plan, outcome: Outcome, pinner: Pinner, store: Layout, machine: Machine, *, partly: bool
 ) -> Tuple[Manifest, bool]:
     """The manifest of what is now known, published when it says something new. Cells outside the selection keep
     their place when nothing they depend on has changed."""
-    whole = plan(loaded.matrix, machine)
-    if len(whole.cells) != len(wanted.cells):
-        outcome = _widened(outcome, prospect(whole, pinner, store))
+    whole = wanted
+    if partly:
+        whole = plan(loaded.matrix, machine)
+        found = prospect(whole, pinner, store)
+        outcome = dataclasses.replace(
+            outcome,
+            results={**found.results, **outcome.results},
+            actions={**found.actions, **outcome.actions},
+        )
         chosen = {cell.cell.id for cell in wanted.cells}
         kept = tuple(
             c
@@ -94,17 +101,6 @@ def _publish(
         return last, False
     versions.publish(store, made)
     return made, True
-
-
-def _widened(outcome: Outcome, found: Outcome) -> Outcome:
-    return Outcome(
-        results={**found.results, **outcome.results},
-        actions={**found.actions, **outcome.actions},
-        performed=outcome.performed,
-        failures=outcome.failures,
-        waiting=outcome.waiting,
-        blocked=outcome.blocked,
-    )
 
 
 def _reporter(args: argparse.Namespace) -> Reporter:

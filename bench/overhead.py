@@ -1,6 +1,7 @@
 """What `build` costs beyond the tools it drives: no-op, plan, help, a cold build, and each tool alone, in one run.
 
     python bench/overhead.py [--only CELLS] [--rounds N]
+    python bench/overhead.py --store artifacts             only the fast commands, on what is built
 
 Every step of the cold build is afterwards run again by hand, as a person would: the same action, in a process of
 its own (`python -m builder.worker`). The ratio is wall time of the cold build over the sum of these. Times on a
@@ -36,22 +37,28 @@ def main() -> None:
     parser.add_argument("-m", "--matrix", type=Path, default=Path("matrix.yaml"))
     parser.add_argument("--only", default="*-dense-*", help="cells of the cold build (default: the dense head)")
     parser.add_argument("--rounds", type=int, default=9, help="runs of each fast command (default 9)")
+    parser.add_argument("--store", type=Path, help="build nothing: only time the fast commands on this built store")
     args = parser.parse_args()
+    if args.store is not None:
+        _print_medians(_fast(["-m", str(args.matrix), "--store", str(args.store)], args.rounds))
+        return
     with tempfile.TemporaryDirectory(dir=args.matrix.resolve().parent, prefix=".bench-") as folder:
         store = Path(folder) / "artifacts"
         words = ["-m", str(args.matrix), "--store", str(store), "--only", args.only]
         cold = _wall(["matrix", "--quiet", *words])
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         alone = _each_tool_alone(args.matrix, store, args.only)
-        fast = {
-            "no-op `build matrix`": ["matrix", "--quiet", *words],
-            "`build plan`": ["plan", *words],
-            "`build --help`": ["--help"],
-        }
-        medians = {
-            name: statistics.median(_wall(command) for _ in range(args.rounds)) for name, command in fast.items()
-        }
+        medians = _fast(words, args.rounds)
     _report(cold, peak, alone, medians)
+
+
+def _fast(words: List[str], rounds: int) -> Dict[str, float]:
+    commands = {
+        "no-op `build matrix`": ["matrix", "--quiet", *words],
+        "`build plan`": ["plan", *words],
+        "`build --help`": ["--help"],
+    }
+    return {name: statistics.median(_wall(command) for _ in range(rounds)) for name, command in commands.items()}
 
 
 def _wall(words: List[str]) -> float:
@@ -102,12 +109,15 @@ def _report(cold: float, peak: float, alone: Dict[str, Tuple[int, float]], media
         if step in alone:
             print(f"| {step} | {alone[step][0]} | {alone[step][1]:.1f} |")
     print(f"| sum | {sum(runs for runs, _ in alone.values())} | {total:.1f} |\n")
-    print("| whole process | seconds |\n|---|---|")
-    print(f"| cold `build matrix` | {cold:.1f} |")
+    print(f"cold `build matrix`: {cold:.1f} s, {cold / total:.2f} times the sum of its tools")
+    print(f"largest process of the cold build: {peak:.0f} MiB\n")
+    _print_medians(medians)
+
+
+def _print_medians(medians: Dict[str, float]) -> None:
+    print("| whole process, median | seconds |\n|---|---|")
     for name, seconds in medians.items():
-        print(f"| {name} (median) | {seconds:.2f} |")
-    print(f"\ncold build over the sum of its tools: {cold / total:.2f}")
-    print(f"largest process of the cold build: {peak:.0f} MiB")
+        print(f"| {name} | {seconds:.2f} |")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ points of the group `deploymatrix.backend`, `deploymatrix.source`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -134,8 +134,8 @@ def _find(kind: str, name: str) -> object:
     raise UsageError(f"there is no {kind} {name!r}", hint=f"built in: {known}")
 
 
-def _entry_points(group: str) -> Iterable[metadata.EntryPoint]:
+def _entry_points(group: str) -> Iterable[Any]:
+    from importlib import metadata  # slow to import, and needed only for what is not built in
+
     found: Any = metadata.entry_points()
-    return cast(
-        Iterable[metadata.EntryPoint], found.select(group=group) if hasattr(found, "select") else found.get(group, ())
-    )
+    return cast("Iterable[Any]", found.select(group=group) if hasattr(found, "select") else found.get(group, ()))

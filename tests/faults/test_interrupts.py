@@ -75,7 +75,13 @@ def start(project: Project) -> "subprocess.Popen[bytes]":
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=_heed_interrupts,
     )
+
+
+def _heed_interrupts() -> None:
+    """A shell starts its background jobs, and so perhaps this test, with SIGINT ignored, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_kill_9_at_random_moments_then_a_run_that_ends_well(project: Project) -> None:

@@ -41,6 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.store is not None:
         _print_medians(_fast(["-m", str(args.matrix), "--store", str(args.store)], args.rounds))
+        print(f"\nlargest worker process recorded in the store: {_largest_recorded(args.store)} MiB")
         return
     with tempfile.TemporaryDirectory(dir=args.matrix.resolve().parent, prefix=".bench-") as folder:
         store = Path(folder) / "artifacts"
@@ -59,6 +60,12 @@ def _fast(words: List[str], rounds: int) -> Dict[str, float]:
         "`build --help`": ["--help"],
     }
     return {name: statistics.median(_wall(command) for _ in range(rounds)) for name, command in commands.items()}
+
+
+def _largest_recorded(store: Path) -> int:
+    """The highest peak memory of any step whose result is in the store."""
+    results = (store / ".deploymatrix" / "results").glob("*.json")
+    return max((json.loads(path.read_bytes())["peak_mib"] for path in results), default=0)
 
 
 def _wall(words: List[str]) -> float:

@@ -62,7 +62,7 @@ def _exported(matrix: Path, place: Layout, head: str) -> Path:
     return place.fetch(outcome.results[f"export/{head}"].output("model.onnx").digest)
 
 
-def _runner(folder: Path, cell: str, feed: "Dict[str, np.ndarray]") -> Callable[[], object]:  # type: ignore[type-arg]
+def _runner(folder: Path, cell: str, feed: seams.Tensors) -> Callable[[], object]:
     entry = pull.described(folder).entries[0]
     assert entry.artifact is not None
     assert entry.platform is not None

@@ -1,0 +1,46 @@
+"""The parity step opens artifacts so that memory is given back between image sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List
+
+import pytest
+
+pytest.importorskip("numpy")
+pytest.importorskip("polygraphy")
+
+from builder import seams
+from builder.action import Action, Platform
+from builder.recipes import MeasureParity
+from builder.steps import parity
+
+
+class Backend:
+    def __init__(self) -> None:
+        self.opened: List[seams.OpenOptions] = []
+
+    def open(self, folder: Path, options: seams.OpenOptions) -> None:
+        self.opened.append(options)
+
+
+def test_it_opens_the_artifact_frugally(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    backend = Backend()
+    monkeypatch.setattr(seams, "backend", lambda name: backend)
+    recipe = MeasureParity(samples=(), outputs=("scores",), align=None, compute="f32", static=True)
+    parity.perform(Action(recipe, (), (), Platform("openvino", "1", "linux", "x86_64")), tmp_path, tmp_path, tmp_path)
+    assert backend.opened == [seams.OpenOptions("f32", static=True, threads=0, frugal=True)]
+
+
+@pytest.mark.parametrize("frugal", [True, False])
+def test_a_frugal_session_has_no_arena(frugal: bool, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    from builder import onnx_session
+
+    session = onnx_session.session_on(tmp_path / "model.onnx", threads=1, frugal=frugal)
+    assert session._session.get_session_options().enable_cpu_mem_arena is not frugal

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from builder.action import Tool
 from builder.errors import DeployError
 from builder.facts import Machine
 from builder.load import Loaded
-from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
+from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
 from builder.matrix import Matrix, OnnxSource, SeededWeights
-from builder.measurements import Latency, Parity
+from builder.measurements import Latency, Parity, TaskScores
 from builder.plan import Plan, PlannedCell
 from builder.recipes import Made
 from builder.run import Outcome
@@ -72,6 +72,7 @@ def _entry(matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout
         profiles=tuple(matrix.profile(name) for name in planned.settings.profiles) if planned.platform else (),
         artifact=_artifact(planned, outcome, store) if engine else None,
         parity=measured,
+        tasks=_task_results(planned, outcome),
         latency=latency.facts if latency and isinstance(latency.facts, Latency) else None,
         reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" else "",
     )
@@ -108,20 +109,33 @@ def _verdict(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
     parity = outcome.results.get(planned.parity)
     if parity is None or not isinstance(parity.facts, Parity):
         return Verdict("unverified", planned.unverified or planned.reason)
-    return _judged(matrix, planned, parity.facts)
+    unscored = [task.name for task in planned.tasks if task.job not in outcome.results]
+    if unscored:
+        return Verdict("unverified", f"not scored on {', '.join(unscored)}: {planned.unverified or 'it was not run'}")
+    return _judged(matrix, planned, parity.facts, _task_results(planned, outcome))
 
 
-def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity) -> Verdict:
+def _task_results(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, ...]:
+    results: List[TaskResult] = []
+    for task in planned.tasks:
+        scored, reference = outcome.results.get(task.job), outcome.results.get(task.reference)
+        if scored and reference and isinstance(scored.facts, TaskScores) and isinstance(reference.facts, TaskScores):
+            results += verdict.against(task.name, reference.facts, scored.facts)
+    return tuple(results)
+
+
+def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, scored: Tuple[TaskResult, ...]) -> Verdict:
     broken = verdict.problems(parity.outputs)
     if broken:
         return Verdict("failed", broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""))
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
     limits = verdict.limits(matrix.gates, planned.cell, outputs)
-    if not limits:
+    wanted = verdict.task_limits(matrix.gates, planned.cell)
+    if not limits and not wanted:
         return Verdict(
             "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)
         )
-    missed = verdict.misses(parity.outputs, limits)
+    missed = (*verdict.misses(parity.outputs, limits), *verdict.task_misses(scored, wanted))
     if missed:
         return Verdict("failed", "; ".join(map(verdict.describe, missed)), (), missed)
     return Verdict("passed")
@@ -129,7 +143,8 @@ def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity) -> Verdict:
 
 def _failure(planned: PlannedCell, outcome: Outcome) -> Optional[DeployError]:
     """The error of the first of this cell's jobs, or of what they need, that failed."""
-    jobs: Tuple[str, ...] = (planned.onnx, planned.engine, planned.parity, planned.latency)
+    references = (task.reference for task in planned.tasks)
+    jobs: Tuple[str, ...] = (planned.onnx, planned.engine, *references, *planned.measurements)
     for job in jobs:
         failed = outcome.failures.get(outcome.blocked.get(job, job))
         if failed is not None:

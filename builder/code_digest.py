@@ -9,34 +9,67 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from builder import digest
 from builder.errors import UsageError
+
+_OURS = Path(__file__).absolute().parent.parent
 
 
 def of_factory(factory: str, root: Path) -> str:
     """Raises UsageError when the module is not a file below `root` or does not parse."""
     module = factory.partition(":")[0]
+    _must_be_found(factory, root)
+    trees: Dict[str, digest.Json] = {
+        name: digest.of_bytes(ast.dump(tree).encode()) for name, (_, tree) in _reached(module, root).items()
+    }
+    return digest.of_json(trees)
+
+
+def files_of(factory: str, root: Path) -> Tuple[Path, ...]:
+    """The files of the same modules, relative to `root`, for code that travels to another machine with its action.
+
+    This program's own modules are not among them: every machine that performs an action has them.
+    """
+    module = factory.partition(":")[0]
+    if is_our_own(module):
+        if find(module, _OURS) is None:
+            raise UsageError(f"this program has no module {module!r}", where=f"metric {factory!r}")
+        return ()
+    _must_be_found(factory, root)
+    reached = _reached(module, root)
+    return tuple(sorted(path.relative_to(root) for name, (path, _) in reached.items() if not is_our_own(name)))
+
+
+def is_our_own(module: str) -> bool:
+    return module.partition(".")[0] in ("builder", "validation")
+
+
+def _must_be_found(factory: str, root: Path) -> None:
+    module = factory.partition(":")[0]
     if find(module, root) is None:
         raise UsageError(
             f"no module {module!r} below {root}",
-            where=f"factory {factory!r}",
+            where=repr(factory),
             hint=f"expected {module.replace('.', '/')}.py beside matrix.yaml",
         )
-    trees: Dict[str, digest.Json] = {}
+
+
+def _reached(module: str, root: Path) -> Dict[str, Tuple[Path, ast.Module]]:
+    """Every module below `root` that importing `module` may run, with its file and syntax tree."""
+    found: Dict[str, Tuple[Path, ast.Module]] = {}
     waiting: List[str] = [module]
     while waiting:
         name = waiting.pop()
         if "." in name:
             waiting.append(name.rpartition(".")[0])  # importing a.b.c runs a/__init__.py and a/b/__init__.py
         path = find(name, root)
-        if path is None or name in trees:
+        if path is None or name in found:
             continue
-        tree = _parse(path)
-        trees[name] = digest.of_bytes(ast.dump(tree).encode())
-        waiting.extend(_imports(tree, name, is_package=path.name == "__init__.py"))
-    return digest.of_json(trees)
+        found[name] = path, _parse(path)
+        waiting.extend(_imports(found[name][1], name, is_package=path.name == "__init__.py"))
+    return found
 
 
 def find(module: str, root: Path) -> Optional[Path]:

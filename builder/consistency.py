@@ -20,6 +20,7 @@ from builder.matrix import (
     Profile,
     ShapeRange,
     Target,
+    TaskSet,
     TorchSource,
     WeightsFile,
 )
@@ -40,6 +41,8 @@ def check(matrix: Matrix) -> None:
     for target in matrix.targets:
         _check_target(target)
     _check_samples(matrix)
+    for task in matrix.tasks:
+        _check_task(matrix, task, ("tasks", task.name))
     _check_settings(matrix)
     _check_selectors(matrix)
     _check_gates(matrix)
@@ -239,6 +242,24 @@ def _check_photographs(photographs: Photographs, path: Path) -> None:
         _expect(stem not in stems[:i], (*path, "files", i), f"a second photograph named {stem!r}")
 
 
+def _check_task(matrix: Matrix, task: TaskSet, path: Path) -> None:
+    _name(task.name, path, at_key=True)
+    _expect(bool(_FACTORY.fullmatch(task.metric)), (*path, "metric"), f"{task.metric!r} is not of the form module:attr")
+    _check_photographs(task.data, (*path, "data"))
+    for i, head in enumerate(task.heads):
+        _known(head, (h.name for h in matrix.model.heads), (*path, "heads", i), "head")
+    image = matrix.model.inputs[0]
+    try:
+        shape = shapes.with_size(image.shape, task.size)
+    except ValueError as problem:
+        raise RecordError((*path, "size"), str(problem)) from None
+    _expect(
+        any(accepts(profile, image.name, shape) for profile in matrix.model.profiles),
+        (*path, "size"),
+        f"{task.size[0]}x{task.size[1]} lies inside no profile, so no artifact could be scored",
+    )
+
+
 def accepts(profile: Profile, name: str, shape: Tuple[int, ...]) -> bool:
     """Is `shape` of input `name` inside the profile?"""
     return any(
@@ -278,6 +299,9 @@ def _check_gates(matrix: Matrix) -> None:
     for i, gate in enumerate(matrix.gates):
         for limits in gate.outputs:
             _known(limits.output, known, ("gates", i, "outputs", limits.output), "output")
+        for gated in gate.tasks:
+            _known(gated.task, (t.name for t in matrix.tasks), ("gates", i, "tasks", gated.task), "task")
+        _expect(bool(gate.outputs or gate.tasks), ("gates", i), "a gate has limits for `outputs` or `tasks`")
 
 
 def _name(text: str, path: Path, *, at_key: bool = False) -> None:

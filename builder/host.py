@@ -95,11 +95,12 @@ class Deployment:
     ) -> "Union[keypoints.Found, Dict[str, Array]]":
         """Keypoints for a head with a `postprocess` contract, else its tensors by name.
 
-        `image` is uint8 [H, W, 3] RGB or [H, W], or a path; `size` (height, width) resizes it first.
+        `image` is uint8 [H, W, 3] RGB or [H, W], or a path; `size` (height, width) resizes it first. A model with a
+        fixed size gets that size.
         """
         pixels = preprocess.read(Path(image)) if isinstance(image, (str, Path)) else image
         contract = self._manifest.model.preprocess
-        height, width = size or preprocess.fitting_size(pixels.shape, contract)
+        height, width = size or self._fixed_size() or preprocess.fitting_size(pixels.shape, contract)
         entry = self.entry_for((height, width))
         tensor = preprocess.tensor(pixels, contract, (height, width))
         with self._lock:
@@ -108,6 +109,10 @@ class Deployment:
             return outputs
         scale = (pixels.shape[1] / width, pixels.shape[0] / height)
         return keypoints.extract(outputs, self._head.postprocess, scale, entry.cell)
+
+    def _fixed_size(self) -> Optional[Tuple[int, int]]:
+        height, width = self._input.shape[-2:]
+        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
     def entry_for(self, size: Tuple[int, int]) -> Entry:
         """The best artifact that accepts `size` (height, width). Warns when it is not the first; NothingFits if none."""

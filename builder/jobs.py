@@ -14,7 +14,7 @@ from builder import shapes
 from builder.action import Platform
 from builder.cells import Cell, Settings
 from builder.consistency import accepts, bytes_of
-from builder.matrix import Head, Matrix, OnnxSource, Photographs, Setting, TorchSource, WeightsFile
+from builder.matrix import Head, Matrix, OnnxSource, Photographs, Setting, TaskSet, TorchSource, WeightsFile
 from builder.places import PACKAGE
 from builder.recipes import (
     Engine,
@@ -23,10 +23,15 @@ from builder.recipes import (
     LowerInt8,
     MeasureLatency,
     MeasureParity,
+    MeasureTask,
     Recipe,
     Reference,
+    ScoreReference,
     Simplify,
+    TaskCases,
 )
+
+_METRIC_TOOLS = ("numpy", "opencv-python-headless")  # what a metric may import; their versions enter its key
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,14 @@ class CodePin:
 
 
 @dataclass(frozen=True)
+class CodeFilesPin:
+    """The same modules as files below the folder `name`, for code that is performed where the project is not."""
+
+    name: str
+    factory: str
+
+
+@dataclass(frozen=True)
 class OutputPin:
     """A file made by another job; output `*` is all of them, below the folder `name`."""
 
@@ -62,7 +75,7 @@ class OutputPin:
     output: str
 
 
-Pin = Union[FilePin, PhotographPin, CodePin, OutputPin]
+Pin = Union[FilePin, PhotographPin, CodePin, CodeFilesPin, OutputPin]
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,15 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class DrawnTask:
+    """The jobs that score a cell, and the model itself, on the task `name`."""
+
+    name: str
+    job: str
+    reference: str
+
+
+@dataclass(frozen=True)
 class Drawn:
     """The jobs of one cell in order of need, and the ids of those that its manifest entry speaks of."""
 
@@ -105,6 +127,7 @@ class Drawn:
     engine: str
     parity: str
     latency: str
+    tasks: Tuple[DrawnTask, ...]
 
 
 def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
@@ -119,9 +142,10 @@ def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
     engine = _engine(matrix, wanted, graphs[-1].id)
     reference = _reference(matrix, head)
     parity = _parity(matrix, wanted, engine.id, reference.id)
+    tasks = [_task(matrix, wanted, task, engine.id) for task in _fitting_tasks(matrix, wanted)]
     latency = _latency(matrix, wanted, engine.id, export.id)
-    jobs = (*graphs, engine, reference, parity, latency)
-    return Drawn(jobs, graphs[-1].id, engine.id, parity.id, latency.id)
+    jobs = (*graphs, engine, reference, parity, *(job for made, _ in tasks for job in made), latency)
+    return Drawn(jobs, graphs[-1].id, engine.id, parity.id, latency.id, tuple(drawn for _, drawn in tasks))
 
 
 def _source_pins(matrix: Matrix) -> Tuple[Pin, ...]:
@@ -214,10 +238,12 @@ def _reference(matrix: Matrix, head: Head) -> Job:
         preprocess=model.preprocess,
     )
     pins = tuple(PhotographPin(name, chosen, file) for name, file in zip(names, chosen.files))
-    runtime = "torch" if isinstance(model.source, TorchSource) else "onnxruntime"
-    return Job(
-        f"reference/{head.name}", recipe, (*_source_pins(matrix), *pins), (runtime, "numpy", "opencv-python-headless")
-    )
+    tools = (_source_runtime(matrix), "numpy", "opencv-python-headless")
+    return Job(f"reference/{head.name}", recipe, (*_source_pins(matrix), *pins), tools)
+
+
+def _source_runtime(matrix: Matrix) -> str:
+    return "torch" if isinstance(matrix.model.source, TorchSource) else "onnxruntime"
 
 
 def sample_name(photograph: str, size: Tuple[int, int]) -> str:
@@ -252,6 +278,58 @@ def _parity(matrix: Matrix, wanted: Wanted, engine: str, reference: str) -> Job:
     # Tools of a machine that is not this one are not known here, so they cannot be part of the key.
     tools = () if wanted.unrunnable else ("polygraphy", "numpy")
     return Job(f"parity/{wanted.cell.id}", recipe, tuple(pins), tools, wanted.platform, elsewhere=wanted.unrunnable)
+
+
+def _fitting_tasks(matrix: Matrix, wanted: Wanted) -> Tuple[TaskSet, ...]:
+    """The tasks that are for this cell's head, at a size inside its profiles."""
+    image = matrix.model.inputs[0]
+    profiles = [matrix.profile(name) for name in wanted.settings.profiles]
+    return tuple(
+        task
+        for task in matrix.tasks
+        if wanted.cell.head in (task.heads or (wanted.cell.head,))
+        and any(accepts(p, image.name, shapes.with_size(image.shape, task.size)) for p in profiles)
+    )
+
+
+def _task(matrix: Matrix, wanted: Wanted, task: TaskSet, engine: str) -> Tuple[Tuple[Job, ...], DrawnTask]:
+    """The cases, the model's own score and the artifact's."""
+    head, image = matrix.head(wanted.cell.head), matrix.model.inputs[0]
+    code = CodeFilesPin("code", task.metric)
+    names = tuple(f"data/{file}" for file in task.data.files)
+    files = tuple(PhotographPin(name, task.data, file) for name, file in zip(names, task.data.files))
+    cases = Job(
+        f"task-cases/{task.name}",
+        TaskCases(task.metric, task.options, names, task.size, matrix.model.preprocess),
+        (code, *files),
+        _METRIC_TOOLS,
+    )
+    made = OutputPin("cases", cases.id, "*")
+    reference = Job(
+        f"task-reference/{task.name}/{head.name}",
+        ScoreReference(
+            source=matrix.model.source,
+            head=head.name,
+            options=_options(matrix, head),
+            input=image,
+            outputs=tuple(o.name for o in head.outputs),
+            contract=head,
+            metric=task.metric,
+            settings=task.options,
+        ),
+        (*_source_pins(matrix), code, made),
+        (_source_runtime(matrix), *_METRIC_TOOLS),
+    )
+    settings = wanted.settings
+    scored = Job(
+        f"task/{wanted.cell.id}/{task.name}",
+        MeasureTask(head, image.name, task.metric, task.options, settings.compute, settings.static),
+        (OutputPin("artifact", engine, "*"), code, made),
+        () if wanted.unrunnable else _METRIC_TOOLS,
+        wanted.platform,
+        elsewhere=wanted.unrunnable,
+    )
+    return (cases, reference, scored), DrawnTask(task.name, scored.id, reference.id)
 
 
 def _latency(matrix: Matrix, wanted: Wanted, engine: str, export: str) -> Job:

@@ -20,7 +20,7 @@ _STYLES = {
     "blocked": "red",
     "working": "cyan",
 }
-_COLUMNS = ("onnx", "engine", "parity", "latency")
+_COLUMNS = ("onnx", "engine", "parity", "tasks", "latency")
 _MARKS = {"done": "built", "recalled": "recalled", "failed": "failed", "waiting": "waiting", "blocked": "blocked"}
 
 
@@ -62,7 +62,15 @@ class LiveTable:
         for name in _COLUMNS:
             table.add_column(name)
         for cell in self._visible():
-            table.add_row(cell.cell.id, *(self._mark(getattr(cell, name)) for name in _COLUMNS))
+            scored = self._foremost([task.job for task in cell.tasks])
+            table.add_row(
+                cell.cell.id,
+                self._mark(cell.onnx),
+                self._mark(cell.engine),
+                self._mark(cell.parity),
+                self._mark(scored) if scored else Text(""),
+                self._mark(cell.latency),
+            )
         lines: List[Text] = [Text(f"{len(self._states)}/{self._total} steps")]
         for job, (since, said) in list(self._running.items()):
             lines.append(
@@ -83,6 +91,11 @@ class LiveTable:
         busy = [i for i, cell in enumerate(self._cells) if not self._states.get(cell.latency)]
         first = min(busy[0] if busy else 0, len(self._cells) - room)
         return self._cells[first : first + room]
+
+    def _foremost(self, jobs: List[str]) -> str:
+        """The job that stands for all of them: the first that is not done, else the last. "" for none."""
+        pending = [job for job in jobs if self._states.get(job) not in ("done", "recalled")]
+        return (pending or jobs[-1:] or [""])[0]
 
     def _mark(self, job: str) -> Text:
         """A job that waits for another machine is told apart from one that is still to come."""

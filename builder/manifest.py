@@ -26,13 +26,15 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Miss:
-    """A gate that was missed, at its worst sample."""
+    """A gate that was missed, at its worst sample. `output` is an output, or the task whose metric it is; `found` is what
+    `limit` limits: the number itself, or (`bound` says so) what was lost against the model."""
 
     output: str
     metric: str
     found: Optional[float]
     limit: float
     sample: str
+    bound: Literal["value", "degradation", "percent degradation"] = "value"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,25 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class TaskResult:
+    """A task's metric over all cases: the artifact's value and the model's own. `worst` is the case that lost most."""
+
+    task: str
+    metric: str
+    value: Optional[float]
+    reference: Optional[float]
+    lower_is_better: bool = False
+    worst: str = ""
+
+    @property
+    def lost(self) -> Optional[float]:
+        """How much worse than the model it is, in the metric's own unit; negative when it is better."""
+        if self.value is None or self.reference is None:
+            return None
+        return self.value - self.reference if self.lower_is_better else self.reference - self.value
+
+
+@dataclass(frozen=True)
 class Entry:
     cell: str
     head: str
@@ -71,6 +92,7 @@ class Entry:
     profiles: Tuple[Profile, ...] = field(default=(), metadata=KEYED)
     artifact: Optional[Artifact] = None
     parity: Tuple[OutputParity, ...] = ()
+    tasks: Tuple[TaskResult, ...] = ()
     latency: Optional[Latency] = None
     reproduce: str = ""
 

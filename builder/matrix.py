@@ -44,7 +44,9 @@ class SeededWeights:
 @dataclass(frozen=True)
 class TorchSource:
     factory: str = field(
-        metadata=described("module:attr, called as attr(head=NAME, **options); returns a torch.nn.Module.")
+        metadata=described(
+            "module:attr, called as attr(**options), with head=NAME if it has such a parameter; returns a torch.nn.Module."
+        )
     )
     weights: Union[WeightsFile, SeededWeights] = field(metadata=described("A state dict with its digest, or a seed."))
     options: Tuple[Setting, ...] = field(
@@ -182,6 +184,24 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class TaskSet:
+    """What the model is for, as cases with known answers. Metrics of it can be gated."""
+
+    name: str
+    metric: str = field(
+        metadata=described(
+            "module:attr beside matrix.yaml, or one of validation.keypoint_tasks; called as attr(**options)."
+        )
+    )
+    data: Photographs = field(metadata=described("The files that the cases are made of."))
+    size: Tuple[int, int] = field(metadata=described("(height, width) of the cases' images."))
+    options: Tuple[Setting, ...] = field(
+        default=(), metadata=described("Keyword arguments for the metric.", keyed=True)
+    )
+    heads: Tuple[str, ...] = field(default=(), metadata=described("Heads that are scored; all when left out."))
+
+
+@dataclass(frozen=True)
 class LatencySettings:
     seconds: float = field(default=3.0, metadata=described("Measuring time per artifact, after warm-up."))
     threads: int = field(default=0, metadata=described("Threads for CPU runtimes; 0 takes every core."))
@@ -265,9 +285,34 @@ class OutputGate:
 
 
 @dataclass(frozen=True)
+class MetricGate:
+    """Limits for one metric of a task. What is lost is counted against the model itself on the same cases."""
+
+    metric: str
+    threshold: Optional[float] = field(
+        default=None, metadata=described("The artifact's own value must be at least this (at most, for an error).")
+    )
+    max_degradation: Optional[float] = field(
+        default=None, metadata=described("It may be worse than the model itself by at most this.")
+    )
+    percent_max_degradation: Optional[float] = field(
+        default=None, metadata=described("The same, in percent of the model's own value.")
+    )
+
+
+@dataclass(frozen=True)
+class TaskGate:
+    task: str
+    metrics: Tuple[MetricGate, ...] = field(metadata=described("Limits by metric.", keyed=True))
+
+
+@dataclass(frozen=True)
 class Gate:
     select: str = field(metadata=described("Cell ids, with * and {a,b}; later gates win, limit by limit."))
-    outputs: Tuple[OutputGate, ...] = field(metadata=described("Limits by output name; * is every output.", keyed=True))
+    outputs: Tuple[OutputGate, ...] = field(
+        default=(), metadata=described("Limits by output name; * is every output.", keyed=True)
+    )
+    tasks: Tuple[TaskGate, ...] = field(default=(), metadata=described("Limits by task, then by metric.", keyed=True))
 
 
 @dataclass(frozen=True)
@@ -279,6 +324,7 @@ class Matrix:
     parity: ParitySet
     gates: Tuple[Gate, ...]
     calibration: Optional[Calibration] = field(default=None, metadata=described("Needed for int8."))
+    tasks: Tuple[TaskSet, ...] = field(default=(), metadata=described("Task metrics by name.", keyed=True))
     latency: LatencySettings = LatencySettings()
     build: Tuple[str, ...] = field(default=("*",), metadata=described("Cells to build: selectors with * and {a,b}."))
     skip: Tuple[str, ...] = field(default=(), metadata=described("Cells to leave out."))
@@ -291,6 +337,9 @@ class Matrix:
 
     def head(self, name: str) -> Head:
         return next(h for h in self.model.heads if h.name == name)
+
+    def task(self, name: str) -> TaskSet:
+        return next(t for t in self.tasks if t.name == name)
 
     def profile(self, name: str) -> Profile:
         return next(p for p in self.model.profiles if p.name == name)

@@ -1,4 +1,4 @@
-"""What was measured of an artifact: parity with the reference, and latency. Numbers only, no judgement.
+"""What was measured of an artifact: parity with the reference, task metrics, latency. Numbers only, no judgement.
 
 Differences are candidate minus reference, in the tensor's own unit; `snr_db` is in decibels; times are in
 milliseconds. Judging them against gates is `validation/verdict.py`, so a changed gate measures nothing anew.
@@ -33,6 +33,33 @@ class Parity:
 
     outputs: Tuple[OutputParity, ...]
     kind: Literal["parity"] = "parity"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of a task over all its cases; None where it has no value. More is better unless said otherwise."""
+
+    metric: str
+    value: Optional[float]
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """One number of one case. Its name is a metric's, or of something that only the total makes use of."""
+
+    case: str
+    metric: str
+    value: Optional[float]
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """A task's metrics, and the numbers of each case that they were made of."""
+
+    scores: Tuple[Score, ...]
+    cases: Tuple[CaseScore, ...]
+    kind: Literal["task"] = "task"
 
 
 @dataclass(frozen=True)

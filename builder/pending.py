@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Mapping
 
 from builder.action import Action, Pending, Result
 from builder.cells import expand
@@ -27,12 +27,21 @@ def keep(plan: Plan, outcome: Outcome, pinner: Pinner, store: Layout) -> None:
     """Remember every cell whose artifact or measurements this machine could not make."""
     for cell in plan.cells:
         action = outcome.actions.get(cell.engine)
-        if action is None or not {cell.engine, cell.parity, cell.latency} & outcome.waiting:
+        if action is None or not {cell.engine, *cell.measurements} & outcome.waiting:
             continue
-        jobs = [plan.job(id) for id in (cell.parity, cell.latency)]
+        jobs = [plan.job(id) for id in cell.measurements]
         if all(need in outcome.results or need == cell.engine for job in jobs for need in job.needs):
             measure = tuple(pinner.pin(job, outcome.results, without=cell.engine) for job in jobs)
+            for job, made in zip(jobs, measure):
+                _carry(pinner.files(job, made), made, store)
             store.remember(Pending(cell.cell.id, action, measure))
+
+
+def _carry(files: Mapping[str, Path], action: Action, store: Layout) -> None:
+    """Put the files that lie beside matrix.yaml (a metric's code) into the store, which travels to the other machine."""
+    for pinned in action.inputs:
+        if not store.holds(pinned.digest):
+            store.put_bytes(pinned.name, files[pinned.name].read_bytes())
 
 
 @dataclass

@@ -10,7 +10,7 @@ from builder import code_digest, digest, photographs
 from builder.action import Action, Pinned, Result, Tool
 from builder.errors import UsageError
 from builder.facts import Machine
-from builder.jobs import CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
+from builder.jobs import CodeFilesPin, CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
 from builder.seams import Store
 
 
@@ -23,6 +23,7 @@ class Pinner:
     store: Store
     _digests: Dict[Path, str] = field(default_factory=dict)
     _codes: Dict[str, str] = field(default_factory=dict)
+    _code_paths: Dict[str, Tuple[Path, ...]] = field(default_factory=dict)
 
     def pin(self, job: Job, results: Mapping[str, Result], *, without: str = "") -> Action:
         """The action of `job`, given the results of the jobs it needs; outputs of the job `without` are left out.
@@ -46,6 +47,9 @@ class Pinner:
     def files(self, job: Job, action: Action) -> Dict[str, Path]:
         """Where each input file of `action` lies. Facts without a file (code) are left out."""
         disk = {pin.name: self._path(pin) for pin in job.pins if isinstance(pin, (FilePin, PhotographPin))}
+        for pin in job.pins:
+            if isinstance(pin, CodeFilesPin):
+                disk.update(self._code_files(pin))
         facts = {pin.name for pin in job.pins if isinstance(pin, CodePin)}
         return {
             pinned.name: disk[pinned.name] if pinned.name in disk else self.store.fetch(pinned.digest)
@@ -63,6 +67,8 @@ class Pinner:
             if pin.factory not in self._codes:
                 self._codes[pin.factory] = code_digest.of_factory(pin.factory, self.root)
             return (Pinned(pin.name, self._codes[pin.factory]),)
+        if isinstance(pin, CodeFilesPin):
+            return tuple(Pinned(name, self._hash(path)) for name, path in self._code_files(pin))
         found = self._hash(self._path(pin))
         if isinstance(pin, FilePin) and pin.sha256 is not None and found != f"sha256:{pin.sha256}":
             raise UsageError(
@@ -71,6 +77,12 @@ class Pinner:
                 hint="get the declared file, or write the new digest into matrix.yaml if the change is meant",
             )
         return (Pinned(pin.name, found),)
+
+    def _code_files(self, pin: CodeFilesPin) -> Tuple[Tuple[str, Path], ...]:
+        """(input name, path) of each file that travels with the action."""
+        if pin.factory not in self._code_paths:
+            self._code_paths[pin.factory] = code_digest.files_of(pin.factory, self.root)
+        return tuple((f"{pin.name}/{path.as_posix()}", self.root / path) for path in self._code_paths[pin.factory])
 
     def _path(self, pin: "FilePin | PhotographPin") -> Path:
         if isinstance(pin, PhotographPin):

@@ -9,7 +9,7 @@ from builder.action import Platform
 from builder.cells import Cell, Settings, all_cells, any_selects, resolve, settings_of
 from builder.compat import rules
 from builder.facts import Machine
-from builder.jobs import Job, Wanted, draw
+from builder.jobs import DrawnTask, Job, Wanted, draw
 from builder.matrix import Matrix
 from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
 
@@ -31,6 +31,12 @@ class PlannedCell:
     engine: str = ""
     parity: str = ""
     latency: str = ""
+    tasks: Tuple[DrawnTask, ...] = ()
+
+    @property
+    def measurements(self) -> Tuple[str, ...]:
+        """The jobs that run the artifact: they need its machine."""
+        return (self.parity, *(task.job for task in self.tasks), self.latency)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         return replace(
             planned, fate="skipped", reason=f"disabled: {disabled.reason}", source="matrix.yaml", remedies=remedies
         )
-    skip = rules.judge(cell, target, machine)
+    skip = rules.judge(rules.Asked(cell, matrix.head(cell.head), target, machine))
     if skip is not None:
         return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, remedies=skip.remedies)
     platform = platform_of(target, machine)
@@ -80,6 +86,7 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         engine=drawn.engine,
         parity=drawn.parity,
         latency=drawn.latency,
+        tasks=drawn.tasks,
     )
     if elsewhere is not None:
         remedy = how_to_build(target, machine, matrix.store)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
-from builder.matrix import Align, Compute, Input, OnnxSource, Output, Preprocess, Profile, Setting, TorchSource
-from builder.measurements import Latency, Parity
+from builder.matrix import Align, Compute, Head, Input, OnnxSource, Output, Preprocess, Profile, Setting, TorchSource
+from builder.measurements import Latency, Parity, TaskScores
 from builder.record import KEYED
 
 
@@ -107,6 +107,49 @@ class MeasureParity:
 
 
 @dataclass(frozen=True)
+class TaskCases:
+    """Data files and the metric's code -> one `NAME.npz` per case: input tensors and the right answer."""
+
+    metric: str
+    options: Tuple[Setting, ...] = field(metadata=KEYED)
+    data: Tuple[str, ...]
+    size: Tuple[int, int]
+    preprocess: Preprocess
+    step: Literal["task-cases"] = "task-cases"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class ScoreReference:
+    """Source, cases and the metric's code -> `TaskScores` of the model itself."""
+
+    source: Union[TorchSource, OnnxSource]
+    head: str
+    options: Tuple[Setting, ...] = field(metadata=KEYED)
+    input: Input
+    outputs: Tuple[str, ...]
+    contract: Head
+    metric: str
+    settings: Tuple[Setting, ...] = field(metadata=KEYED)
+    step: Literal["task-reference"] = "task-reference"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class MeasureTask:
+    """Artifact, cases and the metric's code -> `TaskScores`."""
+
+    contract: Head
+    input: str
+    metric: str
+    settings: Tuple[Setting, ...] = field(metadata=KEYED)
+    compute: Compute
+    static: bool
+    step: Literal["task"] = "task"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
 class MeasureLatency:
     """Artifact, and the naive export beside it in the same minutes -> `Latency`. `machine` is what was timed."""
 
@@ -121,7 +164,20 @@ class MeasureLatency:
     version: Literal[1] = 1
 
 
-Recipe = Union[Export, Simplify, LowerFp16, LowerInt8, Engine, Reference, MeasureParity, MeasureLatency]
+ModelItself = Union[Reference, ScoreReference]  # the recipes that run the source instead of an artifact
+Recipe = Union[
+    Export,
+    Simplify,
+    LowerFp16,
+    LowerInt8,
+    Engine,
+    Reference,
+    MeasureParity,
+    TaskCases,
+    ScoreReference,
+    MeasureTask,
+    MeasureLatency,
+]
 
 
 @dataclass(frozen=True)
@@ -135,10 +191,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Sampled:
-    """The reference step's inventory."""
+    """The inventory of a step that makes samples or cases."""
 
     samples: Tuple[str, ...]
     kind: Literal["sampled"] = "sampled"
 
 
-Facts = Union[Made, Sampled, Parity, Latency]
+Facts = Union[Made, Sampled, Parity, TaskScores, Latency]

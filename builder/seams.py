@@ -26,7 +26,7 @@ from typing import (
 from builder.action import Action, Blob, Platform, Result
 from builder.errors import UsageError
 from builder.matrix import Compute
-from builder.recipes import Engine, Export, Made, Reference
+from builder.recipes import Engine, Export, Made, ModelItself
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ class Source(Protocol):
         """Write `model.onnx` into `out`. Raises StepFailed."""
         ...
 
-    def open(self, recipe: Reference, files: Path, root: Path) -> Runner:
+    def open(self, recipe: ModelItself, files: Path, root: Path) -> Runner:
         """The model itself, whose outputs are the truth that artifacts are compared with."""
         ...
 

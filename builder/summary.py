@@ -19,7 +19,7 @@ def _how(planned: Plan, outcome: Outcome) -> Dict[str, str]:
     """cell -> built or recalled, for cells with an artifact of this run."""
     how: Dict[str, str] = {}
     for cell in planned.cells:
-        jobs = {cell.onnx, cell.engine, cell.parity, cell.latency}
+        jobs = {cell.onnx, cell.engine, *cell.measurements}
         if cell.engine in outcome.results:
             how[cell.cell.id] = "built" if jobs & outcome.performed else "recalled"
     return how
@@ -90,7 +90,7 @@ def _remark(entry: Entry) -> str:
     if entry.verdict.status != "passed":
         return entry.verdict.reason.partition("\n")[0]
     remarks = entry.artifact.remarks if entry.artifact else ()
-    return "; ".join((*_worst(entry), *remarks))
+    return "; ".join((*_worst(entry), *_tasks(entry), *remarks))
 
 
 def _worst(entry: Entry) -> List[str]:
@@ -100,6 +100,17 @@ def _worst(entry: Entry) -> List[str]:
         if row.max_abs is not None:
             worst[row.output] = max(worst.get(row.output) or 0.0, row.max_abs)
     return [f"{name} {value:.1e}" for name, value in worst.items() if value is not None]
+
+
+def _tasks(entry: Entry) -> List[str]:
+    """Of each task the metric that lost most, in proportion, against the model itself."""
+    lines: List[str] = []
+    for task in dict.fromkeys(result.task for result in entry.tasks):
+        rows = [r for r in entry.tasks if r.task == task and r.lost is not None and r.reference]
+        worst = max(rows, key=lambda r: (r.lost or 0.0) / abs(r.reference or 1.0), default=None)
+        if worst is not None:
+            lines.append(f"{task} {worst.metric} {worst.value:.3g} of {worst.reference:.3g}")
+    return lines
 
 
 def _next(words: List[str], store: Path) -> str:

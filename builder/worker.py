@@ -55,6 +55,9 @@ STEPS: Dict[str, str] = {
     "engine": "builder.steps.engine",
     "reference": "builder.steps.reference",
     "parity": "builder.steps.parity",
+    "task-cases": "builder.steps.task_cases",
+    "task-reference": "builder.steps.task_reference",
+    "task": "builder.steps.task",
     "latency": "builder.steps.latency",
 }
 

@@ -40,19 +40,20 @@ def _tree(module: str) -> ast.Module:
 
 LAYERS: Dict[int, str] = {
     0: "errors release facts measurements shapes text validation.samples compat.tables "
-    "stores executors backends sources steps verbs compat",
-    1: "digest cli validation.timing",
+    "stores executors backends sources steps verbs compat validation.homography",
+    1: "digest cli validation.timing validation.light validation.keypoint_metrics",
     2: "record code_digest",
     3: "matrix yaml_marks",
     4: "cells recipes schema photographs preprocess keypoints onnx_file validation.align",
     5: "action consistency compat.rules",
     6: "manifest places load seams stores.layout worker",
-    7: "jobs choose pull stores.versions executors.local validation.parity validation.verdict verbs.selection",
-    8: "plan host onnx_session backends.tensorrt_build",
+    7: "jobs choose pull stores.versions executors.local validation.parity validation.task validation.verdict "
+    "verbs.selection",
+    8: "plan host onnx_session backends.tensorrt_build validation.keypoint_tasks",
     9: "pinning progress live backends.onnxruntime_cpu backends.openvino_cpu backends.tensorrt_native "
     "backends.tensorrt_rtx sources.torch_module verbs.pull verbs.schema verbs.run",
     10: "run sources.onnx_file steps.export steps.simplify steps.lower_fp16 steps.calibrate steps.engine "
-    "steps.reference steps.parity steps.latency",
+    "steps.reference steps.parity steps.task_cases steps.task_reference steps.task steps.latency",
     11: "assemble pending summary steps.lower_int8",
     12: "verbs.plan verbs.perform",
     13: "verbs.matrix",
@@ -144,7 +145,14 @@ HEAVY: Dict[str, Set[str]] = {
     "polygraphy": {"backends.tensorrt_build", "validation.parity"},
     "tensorrt": set(),
     "tensorrt_rtx": {"backends.tensorrt_rtx"},
-    "cv2": {"preprocess", "keypoints"},
+    "cv2": {
+        "preprocess",
+        "keypoints",
+        "validation.homography",
+        "validation.keypoint_metrics",
+        "validation.keypoint_tasks",
+        "validation.light",
+    },
     "numpy": {
         "onnx_session",
         "backends.openvino_cpu",
@@ -159,8 +167,13 @@ HEAVY: Dict[str, Set[str]] = {
         "steps.lower_int8",
         "steps.simplify",
         "validation.align",
+        "validation.homography",
+        "validation.keypoint_metrics",
+        "validation.keypoint_tasks",
+        "validation.light",
         "validation.parity",
         "validation.samples",
+        "validation.task",
         "verbs.run",
     },
     "yaml": {"yaml_marks"},

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Literal, Optional, Sequence, Tuple
 
 from builder.cells import Cell, selects
-from builder.manifest import Miss
-from builder.matrix import Gate, OutputGate
-from builder.measurements import OutputParity
+from builder.manifest import Miss, TaskResult
+from builder.matrix import Gate, MetricGate, OutputGate
+from builder.measurements import OutputParity, TaskScores
 
 # Metrics of which more is better; of all others, less.
 _AT_LEAST = frozenset({"cosine", "snr_db", "matched"})
+Bound = Literal["value", "degradation", "percent degradation"]
 METRICS = tuple(f.name for f in dataclasses.fields(OutputGate) if f.name != "output")
 
 
@@ -69,10 +70,78 @@ def _worst(rows: Sequence[OutputParity], metric: str) -> Optional[OutputParity]:
     return min(rows, key=badness, default=None)
 
 
+def against(task: str, reference: TaskScores, candidate: TaskScores) -> Tuple[TaskResult, ...]:
+    """The candidate's metrics beside the model's own, each with the case in which it lost most."""
+    own = {score.metric: score.value for score in reference.scores}
+    return tuple(
+        TaskResult(
+            task=task,
+            metric=score.metric,
+            value=score.value,
+            reference=own.get(score.metric),
+            lower_is_better=score.lower_is_better,
+            worst=_worst_case(score.metric, reference, candidate, 1 if score.lower_is_better else -1),
+        )
+        for score in candidate.scores
+    )
+
+
+def _worst_case(metric: str, reference: TaskScores, candidate: TaskScores, sign: int) -> str:
+    """ "" when no case has a number of this name, or none lost anything."""
+    own = {row.case: row.value for row in reference.cases if row.metric == metric}
+    lost = [
+        (sign * (row.value - (own[row.case] or 0.0)), row.case)
+        for row in candidate.cases
+        if row.metric == metric and row.value is not None and own.get(row.case) is not None
+    ]
+    worst = max(lost, default=(0.0, ""))
+    return worst[1] if worst[0] > 0 else ""
+
+
+def task_limits(gates: Iterable[Gate], cell: Cell) -> Dict[Tuple[str, str], MetricGate]:
+    """(task, metric) -> its limits: every matching gate laid over the earlier ones, limit by limit."""
+    resolved: Dict[Tuple[str, str], MetricGate] = {}
+    for gate in gates:
+        if not selects(gate.select, cell):
+            continue
+        for wanted in gate.tasks:
+            for limits_ in wanted.metrics:
+                given = {k: v for k, v in dataclasses.asdict(limits_).items() if v is not None}
+                before = resolved.get((wanted.task, limits_.metric), limits_)
+                resolved[wanted.task, limits_.metric] = dataclasses.replace(before, **given)
+    return resolved
+
+
+def task_misses(scored: Sequence[TaskResult], limit_of: Dict[Tuple[str, str], MetricGate]) -> Tuple[Miss, ...]:
+    """One Miss per broken limit. A metric that was not measured, or has no number, is a miss."""
+    results = {(result.task, result.metric): result for result in scored}
+    found: List[Miss] = []
+    for (task, metric), gate in limit_of.items():
+        result = results.get((task, metric)) or TaskResult(task, metric, None, None)
+        lost, own = result.lost, result.reference
+        percent = (
+            None if lost is None or own is None else 100 * lost / abs(own) if own else (100.0 if lost > 0 else 0.0)
+        )
+        checks: Tuple[Tuple[Bound, Optional[float], Optional[float], bool], ...] = (
+            ("value", result.value, gate.threshold, result.lower_is_better),
+            ("degradation", lost, gate.max_degradation, True),
+            ("percent degradation", percent, gate.percent_max_degradation, True),
+        )
+        for bound, value, limit, at_most in checks:
+            if limit is not None and (value is None or (value > limit if at_most else value < limit)):
+                # The case that lost most explains a loss; of a total that is too low it would say nothing.
+                found.append(Miss(task, metric, value, limit, "" if bound == "value" else result.worst, bound))
+    return tuple(found)
+
+
 def describe(miss: Miss) -> str:
     """'scores max_abs 0.031 > 0.02 on camera-480x640'."""
-    sign = "<" if miss.metric in _AT_LEAST else ">"
+    where = (f" on {miss.sample}" if miss.bound == "value" else f", most on {miss.sample}") if miss.sample else ""
     if miss.found is None:
-        return f"{miss.output} {miss.metric} has no number (limit {miss.limit:g}) on {miss.sample}"
+        return f"{miss.output} {miss.metric} has no number (limit {miss.limit:g}){where}"
+    sign = "<" if miss.found < miss.limit else ">"
+    lost = {"value": "", "degradation": "lost ", "percent degradation": "lost "}[miss.bound]
+    unit = "%" if miss.bound == "percent degradation" else ""
     digits = next((d for d in (4, 7) if float(f"{miss.found:.{d}g}") != float(f"{miss.limit:.{d}g}")), 12)
-    return f"{miss.output} {miss.metric} {miss.found:.{digits}g} {sign} {miss.limit:.{digits}g} on {miss.sample}"
+    numbers = f"{lost}{miss.found:.{digits}g}{unit} {sign} {miss.limit:.{digits}g}{unit}"
+    return f"{miss.output} {miss.metric} {numbers}{where}"

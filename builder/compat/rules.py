@@ -11,7 +11,7 @@ from typing import Callable, Optional, Tuple
 from builder.cells import Cell
 from builder.compat import tables
 from builder.facts import Machine
-from builder.matrix import Target
+from builder.matrix import Head, Target
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,30 @@ class Skip:
         return self.fact
 
 
-Rule = Callable[[Cell, Target, Machine], Optional[Skip]]
+@dataclass(frozen=True)
+class Asked:
+    """May `cell`, an artifact of `head`, exist on `target`? `machine` matters only for targets that are this machine."""
+
+    cell: Cell
+    head: Head
+    target: Target
+    machine: Machine
 
 
-def judge(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
-    """The first rule that `cell` breaks on `target`. `machine` matters only for targets that are this machine."""
+Rule = Callable[[Asked], Optional[Skip]]
+
+
+def judge(asked: Asked) -> Optional[Skip]:
+    """The first rule that is broken."""
     for rule in RULES:
-        skip = rule(cell, target, machine)
+        skip = rule(asked)
         if skip is not None:
             return skip
     return None
 
 
-def tensorrt_knows_the_gpu(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+def tensorrt_knows_the_gpu(asked: Asked) -> Optional[Skip]:
+    target = asked.target
     if target.runtime != "tensorrt" or target.version is None or target.sm is None:
         return None
     row = tables.tensorrt_row(target.version)
@@ -66,7 +77,8 @@ def _runs_on(sm: str) -> Tuple[str, ...]:
     return (*native, "a CPU target on the same machine: runtime: openvino or onnxruntime")
 
 
-def jetpack_brings_its_tensorrt(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+def jetpack_brings_its_tensorrt(asked: Asked) -> Optional[Skip]:
+    target = asked.target
     if target.jetpack is None or target.version is None:
         return None
     series = ".".join(target.jetpack.split(".")[:2])
@@ -84,7 +96,8 @@ def jetpack_brings_its_tensorrt(cell: Cell, target: Target, machine: Machine) ->
     )
 
 
-def rtx_knows_the_gpu(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+def rtx_knows_the_gpu(asked: Asked) -> Optional[Skip]:
+    target = asked.target
     if target.runtime != "tensorrt-rtx" or target.sm in tables.RTX_SM:
         return None
     return Skip(
@@ -95,7 +108,8 @@ def rtx_knows_the_gpu(cell: Cell, target: Target, machine: Machine) -> Optional[
     )
 
 
-def rtx_has_no_int8_convolution(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+def rtx_has_no_int8_convolution(asked: Asked) -> Optional[Skip]:
+    cell, target = asked.cell, asked.target
     if target.runtime != "tensorrt-rtx" or cell.precision != "int8":
         return None
     return Skip(
@@ -106,7 +120,8 @@ def rtx_has_no_int8_convolution(cell: Cell, target: Target, machine: Machine) ->
     )
 
 
-def bf16_is_the_runtimes_own(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+def bf16_is_the_runtimes_own(asked: Asked) -> Optional[Skip]:
+    cell, target = asked.cell, asked.target
     if cell.precision != "bf16" or target.runtime == "openvino":
         return None
     why = {
@@ -118,7 +133,8 @@ def bf16_is_the_runtimes_own(cell: Cell, target: Target, machine: Machine) -> Op
     return Skip("bf16-lowering", why, "onnxruntime CPU operator list; docs/explanation/precisions.md", remedy)
 
 
-def cpu_has_bf16(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+def cpu_has_bf16(asked: Asked) -> Optional[Skip]:
+    cell, target, machine = asked.cell, asked.target, asked.machine
     if cell.precision != "bf16" or target.runtime != "openvino" or target.arch != machine.arch:
         return None
     if set(tables.CPU_BF16) & set(machine.features):
@@ -131,7 +147,8 @@ def cpu_has_bf16(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]
     )
 
 
-def gpu_has_the_arithmetic(cell: Cell, target: Target, machine: Machine) -> Optional[Skip]:
+def gpu_has_the_arithmetic(asked: Asked) -> Optional[Skip]:
+    cell, target = asked.cell, asked.target
     if target.sm is None:
         return None
     sm = tables.version(target.sm)
@@ -153,6 +170,35 @@ def gpu_has_the_arithmetic(cell: Cell, target: Target, machine: Machine) -> Opti
     )
 
 
+def tensorrt_limits_topk(asked: Asked) -> Optional[Skip]:
+    """A head that gives points picks them with TopK; how many is the fixed dimension of its points."""
+    if not asked.target.runtime.startswith("tensorrt"):
+        return None
+    count = _points(asked.head)
+    if count is None or count <= tables.TOPK_LARGEST:
+        return None
+    return Skip(
+        "tensorrt-topk",
+        f"head {asked.head.name!r} keeps {count} points; TopK in {asked.target.runtime} takes K up to "
+        f"{tables.TOPK_LARGEST}",
+        tables.TOPK_SOURCE,
+        (
+            f"at most {tables.TOPK_LARGEST} points (the head's options, and the shapes of its outputs)",
+            "a head without TopK, whose host finds the maxima",
+            "a CPU target on the same machine: runtime: openvino or onnxruntime",
+        ),
+    )
+
+
+def _points(head: Head) -> Optional[int]:
+    """K of the output [batch, K, 2] that holds a head's points; None when it has none, or K is not fixed."""
+    named = {head.align.points if head.align else None, head.postprocess.points if head.postprocess else None}
+    for output in head.outputs:
+        if output.name in named and len(output.shape) == 3 and isinstance(output.shape[1], int):
+            return output.shape[1]
+    return None
+
+
 RULES: Tuple[Rule, ...] = (
     tensorrt_knows_the_gpu,
     jetpack_brings_its_tensorrt,
@@ -161,4 +207,5 @@ RULES: Tuple[Rule, ...] = (
     gpu_has_the_arithmetic,
     bf16_is_the_runtimes_own,
     cpu_has_bf16,
+    tensorrt_limits_topk,
 )

@@ -62,6 +62,9 @@ SM_SLOW_FP16: Tuple[str, ...] = ("6.1",)
 SM_SOURCE = "CUDA C++ Programming Guide, arithmetic instruction throughput"
 SLOW_FP16_SOURCE = "NVIDIA/TensorRT#3184 (GTX 10xx: 1/64 of the fp32 rate)"
 
+TOPK_LARGEST = 3840
+TOPK_SOURCE = "NVIDIA/TensorRT#4390; TensorRT-RTX 1.7 says so of ITopKLayer when it builds an engine"
+
 # CPU features that make bf16 arithmetic native -- oneDNN developer guide, data types.
 CPU_BF16: Tuple[str, ...] = ("avx512_bf16", "amx_bf16", "bf16")
 CPU_BF16_SOURCE = "oneDNN developer guide, data types"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import onnx_file, onnx_session
-from builder.recipes import Export, Made, Reference
+from builder.recipes import Export, Made, ModelItself
 from builder.seams import Runner
 
 
@@ -17,5 +17,5 @@ class OnnxFile:
         onnx_file.save(model, out / "model.onnx")
         return Made(nodes=len(model.graph.node), remarks=())
 
-    def open(self, recipe: Reference, files: Path, root: Path) -> Runner:
+    def open(self, recipe: ModelItself, files: Path, root: Path) -> Runner:
         return onnx_session.session_on(files / "source.onnx", threads=0, frugal=True)

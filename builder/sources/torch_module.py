@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import logging
 import sys
@@ -18,7 +19,7 @@ from torch import nn
 from builder import onnx_file, shapes
 from builder.errors import StepFailed, first_line
 from builder.matrix import Input, TorchSource
-from builder.recipes import Export, Made, Reference
+from builder.recipes import Export, Made, ModelItself
 from builder.seams import Tensors
 
 _LISTED_KEYS = 8
@@ -47,7 +48,7 @@ class TorchModule:
         onnx_file.save(model, out / "model.onnx")
         return Made(nodes=len(model.graph.node), remarks=())
 
-    def open(self, recipe: Reference, files: Path, root: Path) -> "Forward":
+    def open(self, recipe: ModelItself, files: Path, root: Path) -> "Forward":
         return Forward(make(recipe, files, root), recipe.input.name, recipe.outputs)
 
 
@@ -69,18 +70,21 @@ class Forward:
         return {name: tensor.numpy() for name, tensor in zip(self._outputs, tensors)}
 
 
-def make(recipe: Union[Export, Reference], files: Path, root: Path) -> nn.Module:
+def make(recipe: Union[Export, ModelItself], files: Path, root: Path) -> nn.Module:
     """The factory's module in eval mode, with the declared weights."""
     source = recipe.source
     assert isinstance(source, TorchSource)
     weights = next(iter(sorted(files.glob("weights.*"))), None)
     if weights is None:
         torch.manual_seed(getattr(source.weights, "seed", 0))
-    options = {setting.name: setting.value for setting in recipe.options}
+    options: Dict[str, Any] = {setting.name: setting.value for setting in recipe.options}
+    factory = _factory(source.factory, root)
+    if _takes_head(factory):
+        options["head"] = recipe.head
     try:
-        module = _factory(source.factory, root)(head=recipe.head, **options)
+        module = factory(**options)
     except TypeError as problem:
-        raise StepFailed(f"{source.factory} was called with head={recipe.head!r} and {options}: {problem}") from problem
+        raise StepFailed(f"{source.factory} was called with {options}: {problem}") from problem
     if not isinstance(module, nn.Module):
         raise StepFailed(f"{source.factory} returned {type(module).__name__}, not a torch.nn.Module")
     if weights is not None:
@@ -98,6 +102,15 @@ def _factory(place: str, root: Path) -> Any:
         raise StepFailed(f"importing {module}: {problem}", hint=f"is it installed, or below {root}?") from problem
     except AttributeError:
         raise StepFailed(f"{module} has no attribute {attribute!r}") from None
+
+
+def _takes_head(factory: Any) -> bool:
+    """A model with one head need not know of heads: an existing class can be named as it is."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(p.name == "head" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 def read_weights(path: Path) -> Dict[str, torch.Tensor]:

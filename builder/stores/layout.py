@@ -63,6 +63,9 @@ class Layout:
             )
         return data
 
+    def holds(self, digest_: str) -> bool:
+        return (self._blobs / digest.hex_part(digest_)).is_file()
+
     def has(self, blob: Blob) -> bool:
         try:
             return (self._blobs / digest.hex_part(blob.digest)).stat().st_size == blob.size

@@ -49,7 +49,7 @@ def fate(cell: PlannedCell, outcome: Outcome) -> str:
         return cell.fate
     if cell.fate == "waiting":
         return "recalled" if cell.engine in outcome.results else "waiting"
-    here = (cell.engine,) if cell.unverified else (cell.engine, cell.parity, cell.latency)
+    here = (cell.engine,) if cell.unverified else (cell.engine, *cell.measurements)
     return "recalled" if all(job in outcome.results for job in here) else "build"
 
 

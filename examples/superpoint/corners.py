@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from examples.superpoint.warp import Bytes, Float, Matrix, warp_image
+from validation.homography import Bytes, Float, Matrix, warp_image
 
 
 def corner_response(image: Bytes) -> Float:

@@ -10,18 +10,19 @@ import torch
 from torch import nn
 
 from examples.superpoint.metrics import Extractor
-from examples.superpoint.warp import Bytes, Float
+from validation.homography import Bytes
+from validation.keypoint_metrics import Features
 
 
 def network(model: nn.Module, half: bool = False) -> Extractor:
     """Wrap a model with the keypoint head; `half` runs it in bfloat16, which is faster on some CPUs."""
 
-    def extract(image: Bytes) -> tuple[Float, Float | Bytes]:
+    def extract(image: Bytes) -> Features:
         x = torch.from_numpy(image).float()[None, None] / 255
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             keypoints, scores, descriptors = model(x.contiguous(memory_format=torch.channels_last))
         real = scores[0].float() > 0
-        return keypoints[0][real].float().numpy(), descriptors[0][real].float().numpy()
+        return Features(keypoints[0][real].float().numpy(), descriptors[0][real].float().numpy())
 
     return extract
 
@@ -38,7 +39,7 @@ def classical(name: str, count: int, radius: int = 0) -> Extractor:
     else:
         raise ValueError(f'name must be "orb" or "sift", not {name!r}')
 
-    def extract(image: Bytes) -> tuple[Float, Float | Bytes]:
+    def extract(image: Bytes) -> Features:
         found: Sequence[cv2.KeyPoint] = sorted(detector.detect(image, None), key=lambda k: -k.response)
         if radius:
             taken = np.zeros(image.shape, np.uint8)
@@ -54,6 +55,6 @@ def classical(name: str, count: int, radius: int = 0) -> Extractor:
         points = np.array([k.pt for k in found], np.float32).reshape(-1, 2)
         if descriptors is None:
             descriptors = np.zeros((0, 32), np.uint8 if name == "orb" else np.float32)
-        return points, descriptors
+        return Features(points, descriptors)
 
     return extract

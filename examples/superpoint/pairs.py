@@ -13,10 +13,10 @@ from torch import Tensor
 
 from examples.superpoint import photographs
 from examples.superpoint.corners import adapted_response, peaks
-from examples.superpoint.photometric import photometric
 from examples.superpoint.shapes import shapes
 from examples.superpoint.textures import leaves, plain
-from examples.superpoint.warp import Bytes, Float, inside, random_homography, warp_image, warp_points
+from validation.homography import Bytes, Float, inside, random_homography, warp_image, warp_points
+from validation.light import photometric
 
 VIEW = (120, 160)  # height, width of a training view
 BASE = (200, 264)  # of the scene's piece that both views are taken from

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from examples.superpoint.textures import gradient, octaves
-from examples.superpoint.warp import Bytes, Float
+from validation.homography import Bytes, Float
 
 SUPERSAMPLING = 2  # drawings are made this much larger and averaged down, for smooth edges
 

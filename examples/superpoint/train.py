@@ -2,6 +2,8 @@
 
     python -m examples.superpoint.train --minutes 80 --checkpoint checkpoint.pt
 
+A second run may start from the first one's weights (`--start-from`), with another seed so that it sees other scenes.
+
 Every step shows the network two views of eight scenes. The detector learns corners that are known by
 construction, or that a classical measure finds alike in both views; the descriptor learns which points
 correspond. The learning rate falls with whichever comes first: the number of steps, the minutes spent, or the
@@ -20,11 +22,12 @@ from types import FrameType
 
 import cv2
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from examples.superpoint.extractors import classical, network
 from examples.superpoint.losses import descriptor_loss, detector_loss
-from examples.superpoint.metrics import held_out_pairs, measure
+from examples.superpoint.metrics import Extractor, score_views, views
 from examples.superpoint.model import SuperPoint, superpoint
 from examples.superpoint.pairs import PairSource
 
@@ -75,13 +78,15 @@ class Run:
         self.model: SuperPoint = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.rate, weight_decay=1e-2)
         self.step, self.progress, self.active = 0, 0.0, 0.0  # active: seconds at work
+        if options.start_from:
+            self.model.load_state_dict(load_file(options.start_from))
         if options.resume:
             state = torch.load(options.checkpoint, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.progress, self.active = state["step"], state["progress"], state["active"]
         self.source = PairSource(options.seed, threads=options.threads)
-        self.held_out = held_out_pairs((240, 320), 2, seed=1)
+        self.held_out = views((240, 320), "mixed rotation", seed=1)
         self.started, self.progress_at_start = time.monotonic(), self.progress
         self.wall = seconds_until(options.until) if options.until else math.inf
 
@@ -144,9 +149,13 @@ class Run:
     def report(self) -> None:
         """Print the network's figures on the held-out pairs."""
         self.model.eval()
-        repeated, right = measure(network(self.model, half=True), self.held_out)
+        self.tell(f"step {self.step} held out", network(self.model, half=True))
         self.model.train()
-        print(f"step {self.step} held out: repeatability {repeated:.3f} homography {right:.3f}", flush=True)
+
+    def tell(self, name: str, extractor: Extractor) -> None:
+        scores = score_views(extractor, self.held_out)
+        repeated, right = scores["repeatability_3px"], scores["homography_3px"]
+        print(f"{name}: repeatability {repeated:.3f} homography {right:.3f}", flush=True)
 
     def save(self) -> None:
         """Write the checkpoint; a reader never sees half a file."""
@@ -166,6 +175,7 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train SuperPoint on the CPU.")
     parser.add_argument("--checkpoint", type=Path, required=True, help="file to write, and to read with --resume")
+    parser.add_argument("--start-from", type=Path, help="begin with these .safetensors weights, not random ones")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--steps", type=int, default=20000, help="end after this many steps at the latest")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end after this long, pauses not counted")
@@ -185,8 +195,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, run.stop)
     signal.signal(signal.SIGINT, run.stop)
     for name in ("orb", "sift"):
-        repeated, right = measure(classical(name, 300), run.held_out)
-        print(f"{name}: repeatability {repeated:.3f} homography {right:.3f}", flush=True)
+        run.tell(name, classical(name, 300))
     run.train()
 
 

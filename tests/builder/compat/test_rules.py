@@ -10,7 +10,7 @@ import pytest
 from builder.cells import Cell
 from builder.compat import rules, tables
 from builder.facts import Machine
-from builder.matrix import Target
+from builder.matrix import Align, Head, Keypoints, Output, Target
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090
 
 ORT = Target("t", "onnxruntime", machine="a CPU")
@@ -20,6 +20,7 @@ TRT10 = Target("t", "tensorrt", "10.16", machine="RTX 3090", sm="8.6")
 TRT86 = Target("t", "tensorrt", "8.6", machine="GTX 1060", sm="6.1")
 ORIN_JP6 = Target("t", "tensorrt", "10.3", machine="Orin", arch="aarch64", sm="8.7", jetpack="6.2")
 XAVIER = Target("t", "tensorrt", "8.5.2", machine="Xavier NX", arch="aarch64", sm="7.2", jetpack="5.1")
+MAP = Head("h", (Output("scores", ("batch", "h", "w")),))
 BF16_CPU = dataclasses.replace(LAPTOP, features=("avx2", "amx_bf16"))
 
 
@@ -27,8 +28,8 @@ def on(target: Target, **changes: str) -> Target:
     return dataclasses.replace(target, **changes)  # type: ignore[arg-type]
 
 
-def judged(precision: str, target: Target, machine: Machine = LAPTOP) -> Optional[rules.Skip]:
-    return rules.judge(Cell("m", "h", precision, target.name), target, machine)
+def judged(precision: str, target: Target, machine: Machine = LAPTOP, head: Head = MAP) -> Optional[rules.Skip]:
+    return rules.judge(rules.Asked(Cell("m", head.name, precision, target.name), head, target, machine))
 
 
 @pytest.mark.parametrize(
@@ -142,3 +143,29 @@ def test_the_rows_do_not_overlap_and_every_jetpack_has_one() -> None:
         assert before.last < after.first
     for version, _, _ in tables.JETPACK_TENSORRT.values():
         assert tables.tensorrt_row(version) is not None, version
+
+
+def points(count: "int | str") -> Tuple[Output, ...]:
+    return Output("xy", ("batch", count, 2)), Output("scores", ("batch", count))
+
+
+@pytest.mark.parametrize(
+    ("head", "target", "refused"),
+    [
+        (Head("h", points(3840), align=Align("xy", "scores")), RTX, False),
+        (Head("h", points(3841), align=Align("xy", "scores")), RTX, True),
+        (Head("h", points(3841), align=Align("xy", "scores")), TRT10, True),
+        (Head("h", points(8192), postprocess=Keypoints(points="xy")), TRT86, True),
+        (Head("h", points(8192), align=Align("xy", "scores")), ORT, False),
+        (Head("h", points(8192), align=Align("xy", "scores")), OV, False),
+        (Head("h", points("k"), align=Align("xy", "scores")), RTX, False),
+        (Head("h", points(8192)), RTX, False),  # nobody says that these rows are points
+        (Head("h", points(8192), postprocess=Keypoints()), RTX, False),
+    ],
+)
+def test_topk_is_refused_before_anything_is_built(head: Head, target: Target, refused: bool) -> None:
+    skip = judged("fp32", target, head=head)
+    assert (skip is not None) == refused
+    if skip is not None:
+        assert skip.rule == "tensorrt-topk"
+        assert "3840" in skip.fact and len(skip.remedies) == 3

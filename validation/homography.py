@@ -27,18 +27,19 @@ def random_homography(
     zoom: float = 1.4,
     tilt: float = 0.12,
     travel: float = 0.5,
+    stretch: float = 0.15,
 ) -> Matrix:
     """A 3x3 homography from source to target pixels; sizes are (height, width).
 
     rotation: largest angle in degrees; zoom: largest factor of scale either way; tilt: largest change of
     scale by perspective between the centre and the edge; travel: offset of the centre, as a fraction of
-    the spare room that the source has around the target.
+    the spare room that the source has around the target; stretch: largest log ratio between the axes.
     """
     scale = np.exp(rng.uniform(-1, 1) * np.log(zoom))
-    stretch = np.exp(rng.uniform(-1, 1) * 0.15)
+    ratio = np.exp(rng.uniform(-1, 1) * stretch)
     angle = np.deg2rad(rng.uniform(-rotation, rotation))
     cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.diag([scale * stretch, scale / stretch, 1])
+    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.diag([scale * ratio, scale / ratio, 1])
     perspective = np.eye(3)
     perspective[2, 0] = rng.uniform(-tilt, tilt) / (target[1] / 2)
     perspective[2, 1] = rng.uniform(-tilt, tilt) / (target[0] / 2)

@@ -1,11 +1,15 @@
-"""Random changes of light, sensor and lens; the geometry stays."""
+"""Random changes of light, sensor and lens; the geometry stays. Images are uint8 [H, W] grey.
+
+`photometric` mixes them as a camera would; the other functions make one change each, for metrics that tell the changes
+apart.
+"""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from examples.superpoint.warp import Bytes, Float
+from validation.homography import Bytes, Float
 
 
 def shade(rng: np.random.Generator, size: tuple[int, int], strength: float) -> Float:
@@ -39,4 +43,27 @@ def photometric(rng: np.random.Generator, image: Bytes, strength: float = 1.0) -
     if rng.random() < 0.7:
         sigma = abs(rng.normal(0, 0.025)) * strength
         x = x + rng.standard_normal(x.shape, dtype=np.float32) * np.float32(sigma)
+    return _bytes(x)
+
+
+def illuminated(rng: np.random.Generator, image: Bytes) -> Bytes:
+    """Another gamma (0.6 to 1.7), contrast (0.6 to 1.2) and uneven light (up to 40 %)."""
+    x: Float = (image.astype(np.float32) / 255) ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))
+    mean = float(x.mean())
+    x = (x - mean) * np.float32(rng.uniform(0.6, 1.2)) + np.float32(mean)
+    return _bytes(x * shade(rng, (image.shape[0], image.shape[1]), 0.4))
+
+
+def blurred(rng: np.random.Generator, image: Bytes) -> Bytes:
+    """Gaussian blur, standard deviation 0.8 to 1.8 pixels."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 1.8)), dtype=np.uint8)
+
+
+def noisy(rng: np.random.Generator, image: Bytes) -> Bytes:
+    """Gaussian noise, standard deviation 0.02 to 0.06 of the full range."""
+    x: Float = image.astype(np.float32) / 255
+    return _bytes(x + rng.standard_normal(x.shape, dtype=np.float32) * np.float32(rng.uniform(0.02, 0.06)))
+
+
+def _bytes(x: Float) -> Bytes:
     return np.clip(x * 255 + 0.5, 0, 255).astype(np.uint8)

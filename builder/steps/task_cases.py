@@ -1,0 +1,31 @@
+"""The task-cases step: a task's cases as tensors and answers, made once for every artifact that is scored on them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from builder.action import Action
+from builder.errors import StepFailed
+from builder.recipes import Facts, Sampled, TaskCases
+from validation import task
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+
+
+def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+    recipe = action.recipe
+    if not isinstance(recipe, TaskCases):
+        raise StepFailed("a task-cases action needs a task-cases recipe")
+    made = task.find(recipe.metric, recipe.options, inputs / "code")
+    names = []
+    with task.told_of(recipe.metric):
+        for case in made.cases({name[len("data/") :]: inputs / name for name in recipe.data}, recipe.size):
+            if not _NAME.fullmatch(case.name) or case.name in names:
+                raise StepFailed(f"{recipe.metric}: {case.name!r} is no name for a case, or the second one")
+            task.store(case, recipe.size, recipe.preprocess, out)
+            names.append(case.name)
+            print(f"case {case.name}", flush=True)
+    if not names:
+        raise StepFailed(f"{recipe.metric} made no case of {', '.join(recipe.data)}")
+    return Sampled(tuple(names))

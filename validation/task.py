@@ -1,0 +1,130 @@
+"""A task: what the model is for, measured on cases whose right answer is known.
+
+matrix.yaml names a metric as `module:attr`; it is called as `attr(**options)` and returns a `Task`. The cases are made
+once, stored as tensors and answers, and scored wherever an artifact runs, so that a target needs neither the
+photographs nor their decoder. The model itself is scored on the same cases: what an artifact loses is the difference.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple, cast
+
+import numpy as np
+
+from builder import preprocess
+from builder.errors import StepFailed
+from builder.matrix import Head, Preprocess, Setting
+from builder.measurements import CaseScore, Score, TaskScores
+from builder.seams import Runner
+from validation.samples import Arrays
+
+Scores = Dict[str, float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Images that the model must see to answer once, and the answer.
+
+    images: uint8 [H, W, 3] in RGB order or [H, W], all of the size that `cases` was asked for. truth: whatever
+    arrays `score` needs, by name; no object arrays.
+    """
+
+    name: str
+    images: "Tuple[np.ndarray[Any, np.dtype[Any]], ...]"
+    truth: Arrays
+
+
+class Task(Protocol):
+    """All three methods are deterministic: the same files and outputs, the same numbers.
+
+    A task may have an attribute `lower_is_better`, the names of metrics that are errors; of all others, more is
+    better.
+    """
+
+    def cases(self, files: Mapping[str, Path], size: Tuple[int, int]) -> Iterator[Case]:
+        """The cases made of `files` (by the names in matrix.yaml, in that order) at `size` (height, width)."""
+        ...
+
+    def score(self, head: Head, truth: Arrays, outputs: Sequence[Arrays]) -> Scores:
+        """One case: `outputs` holds the head's tensors by name, batch of one, for each of the case's images."""
+        ...
+
+    def total(self, scores: Sequence[Scores]) -> Scores:
+        """The metrics over all cases, from what `score` gave for each. NaN where a metric has no value."""
+        ...
+
+
+def mean(scores: Sequence[Scores]) -> Scores:
+    """The mean of every number over the cases that have it: what `total` is for most metrics."""
+    names = dict.fromkeys(name for row in scores for name in row)
+    kept = {name: [row[name] for row in scores if math.isfinite(row.get(name, math.nan))] for name in names}
+    return {name: sum(values) / len(values) if values else math.nan for name, values in kept.items()}
+
+
+def find(metric: str, options: Sequence[Setting], code: Path) -> Task:
+    """The task behind `module:attr`; its module is looked for in the folder `code` first. Raises StepFailed."""
+    module, _, attribute = metric.partition(":")
+    sys.path.insert(0, str(code))
+    try:
+        make = getattr(importlib.import_module(module), attribute, None)
+    except ModuleNotFoundError as problem:
+        raise StepFailed(f"importing {module}: {problem}", hint="a metric may need numpy and cv2") from problem
+    if make is None:
+        raise StepFailed(f"{module} has no attribute {attribute!r}")
+    with told_of(metric):
+        return cast(Task, make(**{setting.name: setting.value for setting in options}))
+
+
+@contextmanager
+def told_of(metric: str) -> Iterator[None]:
+    """An exception in the person's metric becomes a StepFailed that names the metric's own line."""
+    try:
+        yield
+    except StepFailed:
+        raise
+    except Exception as problem:  # whatever the person's code raises is told as theirs
+        frame = traceback.extract_tb(problem.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        raise StepFailed(f"the metric {metric} raised {type(problem).__name__} at {where}: {problem}") from problem
+
+
+def store(case: Case, size: Tuple[int, int], contract: Preprocess, folder: Path) -> None:
+    """Write `NAME.npz`: `image/N` as the model's input tensors [1, C, h, w], `truth/NAME` as they are."""
+    arrays: Dict[str, Any] = {}
+    for number, image in enumerate(case.images):
+        if image.shape[:2] != size:
+            raise StepFailed(f"case {case.name!r}: image {number} is {image.shape[0]}x{image.shape[1]}, not {size}")
+        arrays[f"image/{number}"] = preprocess.tensor(image, contract, size)
+    arrays.update({f"truth/{name}": np.asarray(value) for name, value in case.truth.items()})
+    np.savez_compressed(folder / f"{case.name}.npz", **arrays)
+
+
+def measure(metric: str, task: Task, head: Head, image: str, runner: Runner, folder: Path) -> TaskScores:
+    """Score a runner on every stored case of `folder`. `metric` is for messages, `image` the model's input."""
+    scores: List[Scores] = []
+    rows: List[CaseScore] = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as file:
+            truth = {key[len("truth/") :]: file[key] for key in file.files if key.startswith("truth/")}
+            count = sum(key.startswith("image/") for key in file.files)
+            outputs = [runner({image: file[f"image/{number}"]}) for number in range(count)]
+        with told_of(metric):
+            scores.append(task.score(head, truth, outputs))
+        rows += [CaseScore(path.stem, key, _number(value)) for key, value in scores[-1].items()]
+        print(f"scored {path.stem}", flush=True)
+    with told_of(metric):
+        total = task.total(scores)
+    errors = frozenset(getattr(task, "lower_is_better", ()))
+    return TaskScores(tuple(Score(key, _number(value), key in errors) for key, value in total.items()), tuple(rows))
+
+
+def _number(value: float) -> Optional[float]:
+    """Seven digits; None for what is not a number, which JSON cannot hold."""
+    return float(f"{float(value):.7g}") if math.isfinite(value) else None

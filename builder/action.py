@@ -64,6 +64,10 @@ class Blob:
     size: int
 
 
+# Files of an engine build that no host needs.
+BY_PRODUCTS = ("timing.cache", "calibration.cache")
+
+
 @dataclass(frozen=True)
 class Result:
     """What an action gave: its files, its facts, how long it took (seconds) and its peak memory (MiB)."""
@@ -73,6 +77,11 @@ class Result:
     facts: Facts
     seconds: float
     peak_mib: int
+
+    @property
+    def product(self) -> Tuple[Blob, ...]:
+        """The outputs without what is only kept for the next build."""
+        return tuple(blob for blob in self.outputs if blob.name not in BY_PRODUCTS)
 
     def output(self, name: str) -> Blob:
         return next(blob for blob in self.outputs if blob.name == name)
@@ -89,5 +98,5 @@ class Pending:
 
     def measuring(self, built: Result) -> Tuple[Action, ...]:
         """The measuring actions, complete, once the engine action gave `built`."""
-        artifact = tuple(Pinned(f"artifact/{blob.name}", blob.digest) for blob in built.outputs)
+        artifact = tuple(Pinned(f"artifact/{blob.name}", blob.digest) for blob in built.product)
         return tuple(replace(action, inputs=(*artifact, *action.inputs)) for action in self.measure)

@@ -84,9 +84,9 @@ def _artifact(planned: PlannedCell, outcome: Outcome, store: Layout) -> Artifact
     made = (outcome.results[job].facts for job in (planned.onnx, planned.engine))
     remarks = tuple(remark for facts in made if isinstance(facts, Made) for remark in facts.remarks)
     return Artifact(
-        digest=versions.put_artifact(store, planned.cell.id, engine.outputs).digest,
-        size=sum(blob.size for blob in engine.outputs),
-        files=engine.outputs,
+        digest=versions.put_artifact(store, planned.cell.id, engine.product).digest,
+        size=sum(blob.size for blob in engine.product),
+        files=engine.product,
         onnx=onnx.digest,
         action=engine.key,
         compute=planned.settings.compute,

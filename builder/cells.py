@@ -15,6 +15,7 @@ from typing import Iterable, List, Tuple
 
 from builder.errors import UsageError
 from builder.matrix import CellSettings, Compute, Matrix, Target
+from builder.tensorrt_options import TensorRtOptions
 
 _MOST_PATTERNS = 10_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -42,6 +43,7 @@ class Settings:
     compute: Compute
     static: bool
     workspace: str
+    tensorrt: TensorRtOptions
 
 
 def all_cells(matrix: Matrix) -> Tuple[Cell, ...]:
@@ -83,8 +85,16 @@ def settings_of(matrix: Matrix, cell: Cell) -> CellSettings:
     for override in matrix.overrides:
         if selects(override.select, cell):
             given = {f.name: getattr(override.set, f.name) for f in dataclasses.fields(override.set)}
+            if override.set.tensorrt is not None and merged.tensorrt is not None:
+                given["tensorrt"] = _over(merged.tensorrt, override.set.tensorrt)
             merged = dataclasses.replace(merged, **{k: v for k, v in given.items() if v is not None})
     return merged
+
+
+def _over(under: TensorRtOptions, over: TensorRtOptions) -> TensorRtOptions:
+    """Key by key, the later winning."""
+    given = {f.name: getattr(over, f.name) for f in dataclasses.fields(over)}
+    return dataclasses.replace(under, **{k: v for k, v in given.items() if v is not None and v != ()})
 
 
 def resolve(matrix: Matrix, cell: Cell) -> Settings:
@@ -97,6 +107,7 @@ def resolve(matrix: Matrix, cell: Cell) -> Settings:
         compute=chosen.compute or usual_compute(cell, target),
         static=bool(chosen.static),
         workspace=chosen.workspace or "1GiB",
+        tensorrt=(chosen.tensorrt if target.runtime.startswith("tensorrt") else None) or TensorRtOptions(),
     )
 
 

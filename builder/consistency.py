@@ -12,6 +12,7 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 
 from builder import shapes
 from builder.cells import all_cells, selects
+from builder.compat import dialects
 from builder.matrix import (
     CellSettings,
     Head,
@@ -25,6 +26,7 @@ from builder.matrix import (
     WeightsFile,
 )
 from builder.record import Path, RecordError
+from builder.tensorrt_options import TensorRtOptions
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}")
@@ -275,12 +277,24 @@ def _check_settings(matrix: Matrix) -> None:
     for path, chosen in places:
         for i, name in enumerate(chosen.profiles or ()):
             _known(name, known, (*path, "profiles", i), "profile")
+        if chosen.tensorrt is not None:
+            _check_tensorrt(chosen.tensorrt, (*path, "tensorrt"))
         workspace = chosen.workspace
         if workspace is not None:
             try:
                 bytes_of(workspace)
             except ValueError as problem:
                 raise RecordError((*path, "workspace"), str(problem)) from None
+
+
+def _check_tensorrt(options: TensorRtOptions, path: Path) -> None:
+    for said in dialects.contradictions(options):
+        raise RecordError(path, said)
+    level = options.optimization_level
+    _expect(level is None or 0 <= level <= 5, (*path, "optimization_level"), f"{level} is not a level from 0 to 5")
+    _expect(options.dla_core is None or options.dla_core >= 0, (*path, "dla_core"), "must not be negative")
+    if options.timing_cache is not None:
+        _check_sha256(options.timing_cache.sha256, (*path, "timing_cache", "sha256"))
 
 
 def _check_selectors(matrix: Matrix) -> None:

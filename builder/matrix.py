@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
+from builder.gates import Gate
 from builder.record import described
 from builder.shapes import Dim
+from builder.tensorrt_options import TensorRtOptions
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
@@ -255,6 +257,9 @@ class CellSettings:
     workspace: Optional[str] = field(
         default=None, metadata=described("TensorRT builder workspace, '4GiB' or '512MiB'.")
     )
+    tensorrt: Optional[TensorRtOptions] = field(
+        default=None, metadata=described("How TensorRT builds; key by key over the defaults and earlier overrides.")
+    )
     disabled: Optional[Disabled] = None
 
 
@@ -262,57 +267,6 @@ class CellSettings:
 class Override:
     select: str = field(metadata=described("Cell ids, with * and {a,b}; later overrides win."))
     set: CellSettings
-
-
-@dataclass(frozen=True)
-class OutputGate:
-    """Limits for one output. Errors are at most, similarities at least."""
-
-    output: str
-    max_abs: Optional[float] = field(default=None, metadata=described("Largest absolute difference of any element."))
-    mean_abs: Optional[float] = field(default=None, metadata=described("Mean absolute difference, worst photograph."))
-    p99_abs: Optional[float] = field(
-        default=None, metadata=described("99th percentile absolute difference, worst photograph.")
-    )
-    max_rel: Optional[float] = field(default=None, metadata=described("Largest relative difference of any element."))
-    cosine: Optional[float] = field(default=None, metadata=described("Lowest cosine similarity of a whole tensor."))
-    snr_db: Optional[float] = field(
-        default=None, metadata=described("Lowest signal-to-noise ratio of a whole tensor, decibels.")
-    )
-    matched: Optional[float] = field(
-        default=None, metadata=described("Heads with `align`: lowest fraction of points found again.")
-    )
-
-
-@dataclass(frozen=True)
-class MetricGate:
-    """Limits for one metric of a task. What is lost is counted against the model itself on the same cases."""
-
-    metric: str
-    threshold: Optional[float] = field(
-        default=None, metadata=described("The artifact's own value must be at least this (at most, for an error).")
-    )
-    max_degradation: Optional[float] = field(
-        default=None, metadata=described("It may be worse than the model itself by at most this.")
-    )
-    percent_max_degradation: Optional[float] = field(
-        default=None, metadata=described("The same, in percent of the model's own value.")
-    )
-
-
-@dataclass(frozen=True)
-class TaskGate:
-    task: str
-    metrics: Tuple[MetricGate, ...] = field(metadata=described("Limits by metric.", keyed=True))
-
-
-@dataclass(frozen=True)
-class Gate:
-    select: str = field(metadata=described("Cell ids, with * and {a,b}; later gates win, limit by limit."))
-    outputs: Tuple[OutputGate, ...] = field(
-        default=(), metadata=described("Limits by output name; * is every output.", keyed=True)
-    )
-    tasks: Tuple[TaskGate, ...] = field(default=(), metadata=described("Limits by task, then by metric.", keyed=True))
 
 
 @dataclass(frozen=True)

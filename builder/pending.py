@@ -31,6 +31,7 @@ def keep(plan: Plan, outcome: Outcome, pinner: Pinner, store: Layout) -> None:
             continue
         jobs = [plan.job(id) for id in cell.measurements]
         if all(need in outcome.results or need == cell.engine for job in jobs for need in job.needs):
+            _carry(pinner.files(plan.job(cell.engine), action), action, store)
             measure = tuple(pinner.pin(job, outcome.results, without=cell.engine) for job in jobs)
             for job, made in zip(jobs, measure):
                 _carry(pinner.files(job, made), made, store)
@@ -38,7 +39,7 @@ def keep(plan: Plan, outcome: Outcome, pinner: Pinner, store: Layout) -> None:
 
 
 def _carry(files: Mapping[str, Path], action: Action, store: Layout) -> None:
-    """Put the files that lie beside matrix.yaml (a metric's code) into the store, which travels to the other machine."""
+    """Put the files that lie beside matrix.yaml (a metric's code, a timing cache) into the store, which travels to the other machine."""
     for pinned in action.inputs:
         if not store.holds(pinned.digest):
             store.put_bytes(pinned.name, files[pinned.name].read_bytes())

@@ -7,10 +7,11 @@ from typing import Dict, List, Optional, Tuple
 
 from builder.action import Platform
 from builder.cells import Cell, Settings, all_cells, any_selects, resolve, settings_of
-from builder.compat import rules
+from builder.compat import dialects, rules
+from builder.draw import draw
 from builder.facts import Machine
-from builder.jobs import DrawnTask, Job, Wanted, draw
-from builder.matrix import Matrix
+from builder.jobs import DrawnTask, Job, Wanted
+from builder.matrix import Matrix, Target
 from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
 
 
@@ -61,6 +62,15 @@ def plan(matrix: Matrix, machine: Machine, *, only: Tuple[str, ...] = (), skip: 
     return Plan(tuple(cells), tuple(jobs.values()))
 
 
+def _option_skip(cell: Cell, settings: Settings, target: Target) -> Optional[rules.Skip]:
+    """The first option of this cell that its TensorRT does not have."""
+    if not target.runtime.startswith("tensorrt") or target.version is None:
+        return None
+    for found in dialects.refused(settings.tensorrt, target.runtime, target.version):
+        return rules.Skip(f"option-{found.option}", found.why, found.source, (found.instead,))
+    return None
+
+
 def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job]) -> PlannedCell:
     target, settings = matrix.target(cell.target), resolve(matrix, cell)
     planned = PlannedCell(cell, "build", settings)
@@ -70,7 +80,9 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         return replace(
             planned, fate="skipped", reason=f"disabled: {disabled.reason}", source="matrix.yaml", remedies=remedies
         )
-    skip = rules.judge(rules.Asked(cell, matrix.head(cell.head), target, machine))
+    skip = _option_skip(cell, settings, target) or rules.judge(
+        rules.Asked(cell, matrix.head(cell.head), target, machine)
+    )
     if skip is not None:
         return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, remedies=skip.remedies)
     platform = platform_of(target, machine)

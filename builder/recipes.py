@@ -10,9 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
-from builder.matrix import Align, Compute, Head, Input, OnnxSource, Output, Preprocess, Profile, Setting, TorchSource
+from builder.matrix import (
+    Align,
+    Compute,
+    Head,
+    Input,
+    OnnxSource,
+    Output,
+    Preprocess,
+    Profile,
+    Setting,
+    TorchSource,
+)
 from builder.measurements import Latency, Parity, TaskScores
 from builder.record import KEYED
+from builder.tensorrt_options import TensorRtOptions
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,20 @@ class Engine:
     compute: Compute
     profiles: Tuple[Profile, ...]
     workspace: int
+    tensorrt: TensorRtOptions
+    calibration: str  # the method, where TensorRT's own calibrator is to find the ranges; else empty
     step: Literal["engine"] = "engine"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """Photographs -> `images.npz`, what TensorRT's calibrator is fed: `images` float32 [N, C, H, W]."""
+
+    photographs: Tuple[str, ...]
+    size: Tuple[int, int]
+    preprocess: Preprocess
+    step: Literal["calibration-data"] = "calibration-data"
     version: Literal[1] = 1
 
 
@@ -170,6 +195,7 @@ Recipe = Union[
     Simplify,
     LowerFp16,
     LowerInt8,
+    CalibrationData,
     Engine,
     Reference,
     MeasureParity,

@@ -55,7 +55,8 @@ class Runner(Protocol):
 
 class Backend(Protocol):
     def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
-        """Write the files that `open` takes into `out`. Raises StepFailed."""
+        """Write the files that `open` takes into `out`. Raises StepFailed. Beside `onnx` lie `timing.cache` and
+        `calibration.npz` where the recipe asks for them; both names' `.cache` files in `out` are by-products."""
         ...
 
     def open(self, folder: Path, options: OpenOptions) -> Runner:

@@ -52,6 +52,7 @@ STEPS: Dict[str, str] = {
     "simplify": "builder.steps.simplify",
     "lower-fp16": "builder.steps.lower_fp16",
     "lower-int8": "builder.steps.lower_int8",
+    "calibration-data": "builder.steps.calibration_data",
     "engine": "builder.steps.engine",
     "reference": "builder.steps.reference",
     "parity": "builder.steps.parity",

@@ -39,24 +39,28 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "errors release facts measurements shapes text validation.samples compat.tables "
-    "stores executors backends sources steps verbs compat validation.homography",
-    1: "digest cli validation.timing validation.light validation.keypoint_metrics",
-    2: "record code_digest",
-    3: "matrix yaml_marks",
-    4: "cells recipes schema photographs preprocess keypoints onnx_file validation.align",
-    5: "action consistency compat.rules",
-    6: "manifest places load seams stores.layout worker",
-    7: "jobs choose pull stores.versions executors.local validation.parity validation.task validation.verdict "
-    "verbs.selection",
-    8: "plan host onnx_session backends.tensorrt_build validation.keypoint_tasks",
-    9: "pinning progress live backends.onnxruntime_cpu backends.openvino_cpu backends.tensorrt_native "
-    "backends.tensorrt_rtx sources.torch_module verbs.pull verbs.schema verbs.run",
-    10: "run sources.onnx_file steps.export steps.simplify steps.lower_fp16 steps.calibrate steps.engine "
-    "steps.reference steps.parity steps.task_cases steps.task_reference steps.task steps.latency",
-    11: "assemble pending summary steps.lower_int8",
-    12: "verbs.plan verbs.perform",
-    13: "verbs.matrix",
+    0: "backends compat detect errors executors facts measurements release shapes sources steps stores text "
+    "verbs compat.tables detect.gpu detect.probe validation.homography validation.samples",
+    1: "cli digest backends.tensorrt_words detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
+    "detect.processor detect.surroundings validation.keypoint_metrics validation.light validation.timing",
+    2: "code_digest record detect.jetson",
+    3: "gates tensorrt_options yaml_marks detect.nvidia",
+    4: "matrix compat.dialects",
+    5: "cells keypoints onnx_file photographs preprocess recipes schema validation.align",
+    6: "action consistency backends.tensorrt_build compat.rules verbs.schema",
+    7: "jobs load manifest places seams worker steps.calibration_data steps.lower_fp16 stores.layout",
+    8: "choose draw_source onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
+    "backends.tensorrt_rtx executors.local sources.torch_module steps.engine steps.export steps.reference "
+    "stores.versions validation.parity validation.task validation.verdict verbs.selection",
+    9: "draw_measurements host backends.onnxruntime_cpu sources.onnx_file steps.calibrate steps.latency "
+    "steps.parity steps.simplify steps.task steps.task_cases steps.task_reference validation.keypoint_tasks "
+    "verbs.pull",
+    10: "draw steps.lower_int8 verbs.run",
+    11: "plan",
+    12: "live progress",
+    13: "run",
+    14: "assemble pending summary verbs.plan",
+    15: "verbs.matrix verbs.perform",
 }
 
 
@@ -74,6 +78,8 @@ SIBLINGS = {
     ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
     ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
     ("builder.compat.rules", "builder.compat.tables"),
+    ("builder.compat.dialects", "builder.compat.tables"),
+    ("builder.backends.tensorrt_build", "builder.backends.tensorrt_words"),
     ("builder.stores.versions", "builder.stores.layout"),
     ("builder.verbs.matrix", "builder.verbs.plan"),
     *((f"builder.verbs.{verb}", "builder.verbs.selection") for verb in ("plan", "matrix")),
@@ -156,12 +162,14 @@ HEAVY: Dict[str, Set[str]] = {
     "numpy": {
         "onnx_session",
         "backends.openvino_cpu",
+        "backends.tensorrt_build",
         "host",
         "keypoints",
         "preprocess",
         "seams",
         "sources.torch_module",
         "steps.calibrate",
+        "steps.calibration_data",
         "steps.latency",
         "steps.lower_fp16",
         "steps.lower_int8",

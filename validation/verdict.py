@@ -7,7 +7,7 @@ from typing import Dict, Iterable, List, Literal, Optional, Sequence, Tuple
 
 from builder.cells import Cell, selects
 from builder.manifest import Miss, TaskResult
-from builder.matrix import Gate, MetricGate, OutputGate
+from builder.gates import Gate, MetricGate, OutputGate
 from builder.measurements import OutputParity, TaskScores
 
 # Metrics of which more is better; of all others, less.

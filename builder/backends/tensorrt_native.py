@@ -1,37 +1,34 @@
-"""Native TensorRT, on the machine that has the GPU: strongly typed from 10 on, builder flags before.
+"""Native TensorRT 8 to 11, on the machine that has the GPU.
 
-Nobody has run this file on a GPU yet: no machine of the project has one. What it asks of Polygraphy is what the
-TensorRT-RTX backend, which is tested, asks too.
+Nobody has run this file on a GPU yet: no machine of the project has one. Every name that it asks TensorRT for is held
+against the real Python bindings of 8.6, 10.16 and 11.4 (`tests/conformance/`), and what it asks of Polygraphy is what
+the TensorRT-RTX backend, which builds real engines, asks too.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 from builder.action import Platform
+from builder.compat import dialects
 from builder.recipes import Engine, Made
 from builder.seams import OpenOptions, Runner
-
-_FIRST_STRONGLY_TYPED = 10
 
 
 class TensorRt:
     def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
         from builder.backends import tensorrt_build
 
-        strongly_typed = int(platform.version.split(".")[0]) >= _FIRST_STRONGLY_TYPED
-        flags: Dict[str, Any] = {}
-        if not strongly_typed:  # the graph is typed or carries Q/DQ; the flags permit what it says, and no more
-            flags = {
-                "fp16": recipe.precision == "fp16",
-                "int8": recipe.precision == "int8",
-                "precision_constraints": "obey",
-            }
-        layers = tensorrt_build.build(
-            recipe, onnx, out, strongly_typed=strongly_typed, flags=flags, configure=lambda config: None
+        calls = dialects.compiled(
+            recipe.tensorrt, recipe.precision, recipe.calibration, platform.runtime, platform.version
         )
-        return Made(layers, ())
+
+        def for_the_core(config: Any) -> None:
+            if calls.dla_core is not None:  # Polygraphy always takes core 0
+                config.DLA_core = calls.dla_core
+
+        return Made(*tensorrt_build.build(recipe, calls, onnx, out, for_the_core))
 
     def open(self, folder: Path, options: OpenOptions) -> Runner:
         from builder.backends import tensorrt_build

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.action import Platform
+from builder.compat import dialects
 from builder.recipes import Engine, Made
 from builder.seams import OpenOptions, Runner
 
@@ -25,8 +26,10 @@ class TensorRtRtx:
             config.num_compute_capabilities = 1
             config.set_compute_capability(getattr(tensorrt_rtx.ComputeCapability, named), 0)
 
-        layers = tensorrt_build.build(recipe, onnx, out, strongly_typed=True, flags={}, configure=for_the_gpu)
-        return Made(layers, ())
+        calls = dialects.compiled(
+            recipe.tensorrt, recipe.precision, recipe.calibration, platform.runtime, platform.version
+        )
+        return Made(*tensorrt_build.build(recipe, calls, onnx, out, for_the_gpu))
 
     def open(self, folder: Path, options: OpenOptions) -> Runner:
         from builder.backends import tensorrt_build

@@ -83,8 +83,8 @@ def jetpack_brings_its_tensorrt(asked: Asked) -> Optional[Skip]:
         return None
     series = ".".join(target.jetpack.split(".")[:2])
     row = tables.JETPACK_TENSORRT.get(series)
-    asked = tables.version(target.version)
-    if row is not None and asked[:2] == tables.version(row[0])[:2]:
+    declared = tables.version(target.version)
+    if row is not None and declared[:2] == tables.version(row[0])[:2]:
         return None
     brings = f"brings TensorRT {row[0]}" if row else "is in no table here"
     remedy = f'version: "{row[0]}"' if row else "jetpack: one of " + ", ".join(tables.JETPACK_TENSORRT)

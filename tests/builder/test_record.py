@@ -17,6 +17,7 @@ from builder.matrix import Matrix, OnnxSource, Output, Preprocess, Profile, Sett
 from builder.measurements import Latency, Parity
 from builder.recipes import Engine, Export, Facts, LowerInt8, Made, Recipe, Sampled
 from builder.record import RecordError, dotted, fields_of, from_json, hints_of, keyed, to_json
+from builder.tensorrt_options import TensorRtOptions
 from builder.worker import Order, Outcome
 
 _SCALARS = {
@@ -174,7 +175,7 @@ def test_the_order_of_outputs_is_part_of_the_key() -> None:
 
 def test_the_order_of_profiles_is_part_of_the_key() -> None:
     def engine(*names: str) -> Action:
-        return Action(Engine("fp32", "f32", tuple(Profile(n, ()) for n in names), 1), (), ())
+        return Action(Engine("fp32", "f32", tuple(Profile(n, ()) for n in names), 1, TensorRtOptions(), ""), (), ())
 
     assert engine("a", "b").key != engine("b", "a").key
 

@@ -18,6 +18,7 @@ from builder.matrix import Runtime
 from builder.places import PACKAGE
 from builder.recipes import Engine, LowerFp16, Made, Recipe
 from builder.record import from_json, to_json
+from builder.tensorrt_options import TensorRtOptions
 from tests.fakes import REPOSITORY
 
 
@@ -127,5 +128,7 @@ def test_an_engine_goes_to_the_backend_of_its_platform(tmp_path: Path, monkeypat
             return Made(1, ())
 
     monkeypatch.setattr(seams, "backend", lambda name: Mine())
-    assert worker.perform(order(tmp_path, Engine("fp32", "f32", (), 1 << 30))).facts == Made(1, ())
+    assert worker.perform(order(tmp_path, Engine("fp32", "f32", (), 1 << 30, TensorRtOptions(), ""))).facts == Made(
+        1, ()
+    )
     assert asked == [("mine", "model.onnx", "out")]

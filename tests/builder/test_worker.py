@@ -12,12 +12,15 @@ from builder.errors import StepFailed
 from builder.executors.local import worker_environment
 from builder.recipes import Engine
 from builder.record import from_json, to_json
+from builder.tensorrt_options import TensorRtOptions
 from builder.worker import Order, Outcome
 
 
 def test_it_ends_in_order_while_its_standard_input_is_open(tmp_path: Path) -> None:
     """A thread waits on standard input all the while; it must not abort the interpreter's shutdown."""
-    action = Action(Engine("fp32", "f32", (), 0), (), (), platform=None)  # refused by the step itself
+    action = Action(
+        Engine("fp32", "f32", (), 0, TensorRtOptions(), ""), (), (), platform=None
+    )  # refused by the step itself
     order = tmp_path / "order.json"
     order.write_text(json.dumps(to_json(Order(action, str(tmp_path), str(tmp_path), str(tmp_path)))))
     worker = subprocess.Popen(

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Dict, Iterator, List, Tuple
 
-from builder import matrix, schema
+from builder import gates, matrix, schema, tensorrt_options
 from builder.digest import Json
 from builder.record import fields_of, required, to_json
 
@@ -107,7 +107,7 @@ def _mentioned(value: Json) -> List[str]:
 
 
 def _rows(name: str, body: Dict[str, Json]) -> Iterator[Tuple[str, str, str, str]]:
-    record = getattr(matrix, name)
+    record = next(getattr(file, name) for file in (matrix, gates, tensorrt_options) if hasattr(file, name))
     for key, item in _properties(body).items():
         meaning = str(item.get("description") or MEANINGS.get(f"{name}.{key}", ""))
         yield f"`{key}`", _type(item), _default(record, key), re.sub(r"([*|])", r"\\\1", meaning)
@@ -128,7 +128,8 @@ def _type(item: Json) -> str:
         assert isinstance(item["prefixItems"], list)
         return "[" + ", ".join(_type(part) for part in item["prefixItems"]) + "]"
     if "items" in item:
-        return f"list of {_type(item['items'])}"
+        listed = _type(item["items"])
+        return f"list of ({listed})" if " or " in listed else f"list of {listed}"
     if "additionalProperties" in item:
         return f"name: {_type(item['additionalProperties'])}"
     return {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}[

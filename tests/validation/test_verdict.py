@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 import pytest
 
 from builder.cells import Cell
-from builder.matrix import Gate, OutputGate
+from builder.gates import Gate, OutputGate
 from builder.measurements import OutputParity
 from validation import verdict
 

@@ -1,0 +1,126 @@
+"""The jobs that make one cell: export, simplify, lower, engine, and what measures it. Pure."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+from builder import draw_measurements as measure
+from builder.consistency import bytes_of
+from builder.draw_source import options, source_pins
+from builder.jobs import Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
+from builder.matrix import Head, Matrix, TorchSource
+from builder.places import PACKAGE
+from builder.recipes import CalibrationData, Engine, Export, LowerFp16, LowerInt8, Simplify
+
+
+def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
+    head = matrix.head(wanted.cell.head)
+    export = _export(matrix, head)
+    graphs = [export]
+    if wanted.settings.simplify:
+        graphs.append(_simplify(matrix, head, export.id))
+    lowered = _lower(matrix, wanted, graphs[-1].id)
+    if lowered is not None:
+        graphs.append(lowered)
+    data = _calibration_data(matrix) if _calibrated(wanted) else None
+    engine = _engine(matrix, wanted, graphs[-1].id, data.id if data else None)
+    reference = measure.reference(matrix, head)
+    parity = measure.parity(matrix, wanted, engine.id, reference.id)
+    tasks = [measure.task(matrix, wanted, task, engine.id) for task in measure.fitting_tasks(matrix, wanted)]
+    latency = measure.latency(matrix, wanted, engine.id, export.id)
+    jobs = (
+        *graphs,
+        *((data,) if data else ()),
+        engine,
+        reference,
+        parity,
+        *(job for made, _ in tasks for job in made),
+        latency,
+    )
+    return Drawn(jobs, graphs[-1].id, engine.id, parity.id, latency.id, tuple(drawn for _, drawn in tasks))
+
+
+def _export(matrix: Matrix, head: Head) -> Job:
+    model = matrix.model
+    example = next(r for r in model.profiles[0].inputs if r.name == model.inputs[0].name).min
+    recipe = Export(
+        source=model.source,
+        head=head.name,
+        options=options(matrix, head),
+        inputs=model.inputs,
+        outputs=head.outputs,
+        example=example,
+        opset=model.opset,
+    )
+    tools = ("torch", "onnx", "onnxscript") if isinstance(model.source, TorchSource) else ("onnx",)
+    return Job(f"export/{head.name}", recipe, source_pins(matrix), tools)
+
+
+def _simplify(matrix: Matrix, head: Head, export: str) -> Job:
+    shape = next(r for r in matrix.model.profiles[0].inputs if r.name == matrix.model.inputs[0].name)
+    recipe = Simplify(matrix.model.inputs, head.outputs, (shape.min, shape.opt), head.align is not None)
+    return Job(
+        f"simplify/{head.name}",
+        recipe,
+        (OutputPin("model.onnx", export, "model.onnx"),),
+        ("onnx", "onnxsim", "onnxruntime"),
+    )
+
+
+def _lower(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
+    """The lowering this cell needs: none for fp32, and none where the runtime itself stores fp16 or computes bf16."""
+    cell, runtime = wanted.cell, matrix.target(wanted.cell.target).runtime
+    variant = f"{cell.head}" if wanted.settings.simplify else f"{cell.head}/unsimplified"
+    model_pin = OutputPin("model.onnx", onnx, "model.onnx")
+    if cell.precision == "fp16" and runtime != "openvino":
+        return Job(f"lower-fp16/{variant}", LowerFp16(), (model_pin,), ("onnx", "onnxruntime"))
+    if cell.precision != "int8" or matrix.calibration is None or _calibrated(wanted):
+        return None
+    chosen, photographs = matrix.calibration, matrix.calibration.photographs
+    names = tuple(f"photographs/{name}" for name in photographs.files)
+    pins = tuple(PhotographPin(name, photographs, file) for name, file in zip(names, photographs.files))
+    recipe = LowerInt8(
+        photographs=names,
+        input=matrix.model.inputs[0],
+        size=chosen.size,
+        preprocess=matrix.model.preprocess,
+        method=chosen.method,
+        percentile=chosen.percentile,
+        activations=wanted.settings.activations,
+    )
+    job = f"lower-int8/{variant}/{wanted.settings.activations}"
+    return Job(job, recipe, (model_pin, *pins), ("onnx", "onnxruntime", "numpy", "opencv-python-headless"))
+
+
+def _calibrated(wanted: Wanted) -> bool:
+    """Does TensorRT's own calibrator find the ranges, on the target, instead of Q/DQ in the graph?"""
+    return wanted.cell.precision == "int8" and wanted.settings.tensorrt.int8 == "calibrator"
+
+
+def _calibration_data(matrix: Matrix) -> Job:
+    assert matrix.calibration is not None
+    chosen, photographs = matrix.calibration, matrix.calibration.photographs
+    names = tuple(f"photographs/{name}" for name in photographs.files)
+    pins = tuple(PhotographPin(name, photographs, file) for name, file in zip(names, photographs.files))
+    recipe = CalibrationData(names, chosen.size, matrix.model.preprocess)
+    return Job("calibration-data", recipe, pins, ("numpy", "opencv-python-headless"))
+
+
+def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str]) -> Job:
+    settings = wanted.settings
+    recipe = Engine(
+        precision=wanted.cell.precision,
+        compute=settings.compute,
+        profiles=tuple(matrix.profile(name) for name in settings.profiles),
+        workspace=bytes_of(settings.workspace),
+        tensorrt=settings.tensorrt,
+        calibration=matrix.calibration.method if calibration and matrix.calibration else "",
+    )
+    tools = () if wanted.elsewhere else (PACKAGE[matrix.target(wanted.cell.target).runtime],)
+    pins: List[Pin] = [OutputPin("model.onnx", onnx, "model.onnx")]
+    if calibration is not None:
+        pins.append(OutputPin("calibration.npz", calibration, "images.npz"))
+    timing = settings.tensorrt.timing_cache
+    if timing is not None:
+        pins.append(FilePin("timing.cache", timing.file, timing.sha256))
+    return Job(f"engine/{wanted.cell.id}", recipe, tuple(pins), tools, wanted.platform, elsewhere=wanted.elsewhere)

@@ -1,0 +1,59 @@
+"""The gates of matrix.yaml: how far an artifact may be from the model. Judging by them is `validation/verdict.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional, Tuple
+
+from builder.record import described
+
+
+@dataclass(frozen=True)
+class OutputGate:
+    """Limits for one output. Errors are at most, similarities at least."""
+
+    output: str
+    max_abs: Optional[float] = field(default=None, metadata=described("Largest absolute difference of any element."))
+    mean_abs: Optional[float] = field(default=None, metadata=described("Mean absolute difference, worst photograph."))
+    p99_abs: Optional[float] = field(
+        default=None, metadata=described("99th percentile absolute difference, worst photograph.")
+    )
+    max_rel: Optional[float] = field(default=None, metadata=described("Largest relative difference of any element."))
+    cosine: Optional[float] = field(default=None, metadata=described("Lowest cosine similarity of a whole tensor."))
+    snr_db: Optional[float] = field(
+        default=None, metadata=described("Lowest signal-to-noise ratio of a whole tensor, decibels.")
+    )
+    matched: Optional[float] = field(
+        default=None, metadata=described("Heads with `align`: lowest fraction of points found again.")
+    )
+
+
+@dataclass(frozen=True)
+class MetricGate:
+    """Limits for one metric of a task. What is lost is counted against the model itself on the same cases."""
+
+    metric: str
+    threshold: Optional[float] = field(
+        default=None, metadata=described("The artifact's own value must be at least this (at most, for an error).")
+    )
+    max_degradation: Optional[float] = field(
+        default=None, metadata=described("It may be worse than the model itself by at most this.")
+    )
+    percent_max_degradation: Optional[float] = field(
+        default=None, metadata=described("The same, in percent of the model's own value.")
+    )
+
+
+@dataclass(frozen=True)
+class TaskGate:
+    task: str
+    metrics: Tuple[MetricGate, ...] = field(metadata=described("Limits by metric.", keyed=True))
+
+
+@dataclass(frozen=True)
+class Gate:
+    select: str = field(metadata=described("Cell ids, with * and {a,b}; later gates win, limit by limit."))
+    outputs: Tuple[OutputGate, ...] = field(
+        default=(), metadata=described("Limits by output name; * is every output.", keyed=True)
+    )
+    tasks: Tuple[TaskGate, ...] = field(default=(), metadata=described("Limits by task, then by metric.", keyed=True))

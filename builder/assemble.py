@@ -130,7 +130,7 @@ def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, scored: Tuple[
         return Verdict("failed", broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""))
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
     limits = verdict.limits(matrix.gates, planned.cell, outputs)
-    wanted = verdict.task_limits(matrix.gates, planned.cell)
+    wanted = verdict.task_limits(matrix.gates, planned.cell, [task.name for task in planned.tasks])
     if not limits and not wanted:
         return Verdict(
             "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)

@@ -247,7 +247,9 @@ def _check_photographs(photographs: Photographs, path: Path) -> None:
 def _check_task(matrix: Matrix, task: TaskSet, path: Path) -> None:
     _name(task.name, path, at_key=True)
     _expect(bool(_FACTORY.fullmatch(task.metric)), (*path, "metric"), f"{task.metric!r} is not of the form module:attr")
-    _check_photographs(task.data, (*path, "data"))
+    _expect(bool(task.data.files), (*path, "data", "files"), "at least one file is needed")
+    for i, file in enumerate(task.data.files):
+        _expect(file not in task.data.files[:i], (*path, "data", "files", i), f"{file!r} is listed twice")
     for i, head in enumerate(task.heads):
         _known(head, (h.name for h in matrix.model.heads), (*path, "heads", i), "head")
     image = matrix.model.inputs[0]
@@ -314,7 +316,11 @@ def _check_gates(matrix: Matrix) -> None:
         for limits in gate.outputs:
             _known(limits.output, known, ("gates", i, "outputs", limits.output), "output")
         for gated in gate.tasks:
-            _known(gated.task, (t.name for t in matrix.tasks), ("gates", i, "tasks", gated.task), "task")
+            at = ("gates", i, "tasks", gated.task)
+            _known(gated.task, (t.name for t in matrix.tasks), at, "task")
+            for limit in gated.metrics:
+                given = (limit.threshold, limit.max_degradation, limit.percent_max_degradation)
+                _expect(any(v is not None for v in given), (*at, limit.metric), "no limit is given")
         _expect(bool(gate.outputs or gate.tasks), ("gates", i), "a gate has limits for `outputs` or `tasks`")
 
 

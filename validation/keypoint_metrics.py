@@ -58,12 +58,11 @@ def matching_score(
     first: Features, second: Features, homography: Matrix, size: Tuple[int, int], pixels: float
 ) -> float:
     """Right matches over keypoints in the area that both views show, the mean of both views. NaN without any."""
+    back = np.linalg.inv(homography)
     a, b = matches(first, second)
-    right = int((np.linalg.norm(warp_points(a, homography) - b, axis=1) <= pixels).sum()) if len(a) else 0
-    counts = (
-        int(shared(first.points, homography, size).sum()),
-        int(shared(second.points, np.linalg.inv(homography), size).sum()),
-    )
+    both = shared(a, homography, size) & shared(b, back, size)
+    right = int((np.linalg.norm(warp_points(a[both], homography) - b[both], axis=1) <= pixels).sum())
+    counts = int(shared(first.points, homography, size).sum()), int(shared(second.points, back, size).sum())
     return float(np.mean([right / n for n in counts if n])) if any(counts) else float("nan")
 
 
@@ -116,7 +115,8 @@ def stereo_scores(left: Features, right: Features, disparity: Float, pixels: flo
     points = left.points[known]
     true = points - np.stack([_at(disparity, points), np.zeros(len(points), np.float32)], 1)
     if not len(points) or not len(right.points):
-        return {f"{name}_{pixels:g}px": float("nan") for name in ("precision", "matching_score", "repeatability")}
+        nothing = 0.0 if len(points) or len(right.points) else float("nan")  # nothing on one side only is wrong
+        return {f"{name}_{pixels:g}px": nothing for name in ("precision", "matching_score", "repeatability")}
     distance = np.linalg.norm(true[:, None] - right.points[None], axis=2)
     a, b = matches(left, right)
     shift = _at(disparity, a)

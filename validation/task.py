@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import sys
 import traceback
 from contextlib import contextmanager
@@ -72,57 +73,71 @@ def find(metric: str, options: Sequence[Setting], code: Path) -> Task:
     """The task behind `module:attr`; its module is looked for in the folder `code` first. Raises StepFailed."""
     module, _, attribute = metric.partition(":")
     sys.path.insert(0, str(code))
-    try:
-        make = getattr(importlib.import_module(module), attribute, None)
-    except ModuleNotFoundError as problem:
-        raise StepFailed(f"importing {module}: {problem}", hint="a metric may need numpy and cv2") from problem
-    if make is None:
-        raise StepFailed(f"{module} has no attribute {attribute!r}")
-    with told_of(metric):
+    with told_of(metric, code):
+        try:
+            make = getattr(importlib.import_module(module), attribute, None)
+        except ModuleNotFoundError as problem:
+            raise StepFailed(f"importing {module}: {problem}", hint="a metric may need numpy and cv2") from problem
+        if make is None:
+            raise StepFailed(f"{module} has no attribute {attribute!r}")
         return cast(Task, make(**{setting.name: setting.value for setting in options}))
 
 
 @contextmanager
-def told_of(metric: str) -> Iterator[None]:
-    """An exception in the person's metric becomes a StepFailed that names the metric's own line."""
+def told_of(metric: str, code: Path) -> Iterator[None]:
+    """An exception in the person's metric becomes a StepFailed that names the metric's own line, below `code`."""
     try:
         yield
     except StepFailed:
         raise
     except Exception as problem:  # whatever the person's code raises is told as theirs
-        frame = traceback.extract_tb(problem.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}:{frame.lineno}"
-        raise StepFailed(f"the metric {metric} raised {type(problem).__name__} at {where}: {problem}") from problem
+        own = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith(f"{code}{os.sep}")]
+        where = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+        raise StepFailed(f"the metric {metric} raised {type(problem).__name__}{where}: {problem}") from problem
 
 
 def store(case: Case, size: Tuple[int, int], contract: Preprocess, folder: Path) -> None:
     """Write `NAME.npz`: `image/N` as the model's input tensors [1, C, h, w], `truth/NAME` as they are."""
     arrays: Dict[str, Any] = {}
     for number, image in enumerate(case.images):
-        if image.shape[:2] != size:
-            raise StepFailed(f"case {case.name!r}: image {number} is {image.shape[0]}x{image.shape[1]}, not {size}")
+        if image.dtype != np.uint8 or image.shape not in (size, (*size, 3)):
+            wanted = f"uint8 [{size[0]}, {size[1]}] or [{size[0]}, {size[1]}, 3]"
+            raise StepFailed(f"case {case.name!r}: image {number} is {image.dtype} {list(image.shape)}, not {wanted}")
         arrays[f"image/{number}"] = preprocess.tensor(image, contract, size)
-    arrays.update({f"truth/{name}": np.asarray(value) for name, value in case.truth.items()})
+    for name, value in case.truth.items():
+        arrays[f"truth/{name}"] = np.asarray(value)
+        if arrays[f"truth/{name}"].dtype.hasobject:
+            raise StepFailed(f"case {case.name!r}: truth {name!r} holds Python objects; give numbers or text")
     np.savez_compressed(folder / f"{case.name}.npz", **arrays)
 
 
-def measure(metric: str, task: Task, head: Head, image: str, runner: Runner, folder: Path) -> TaskScores:
-    """Score a runner on every stored case of `folder`. `metric` is for messages, `image` the model's input."""
+def measure(metric: str, task: Task, head: Head, image: str, runner: Runner, inputs: Path) -> TaskScores:
+    """Score a runner on every stored case of `inputs/cases`. `metric` is for messages, `image` the model's input."""
     scores: List[Scores] = []
     rows: List[CaseScore] = []
-    for path in sorted(folder.glob("*.npz")):
+    for path in sorted((inputs / "cases").glob("*.npz")):
         with np.load(path, allow_pickle=False) as file:
             truth = {key[len("truth/") :]: file[key] for key in file.files if key.startswith("truth/")}
             count = sum(key.startswith("image/") for key in file.files)
             outputs = [runner({image: file[f"image/{number}"]}) for number in range(count)]
-        with told_of(metric):
-            scores.append(task.score(head, truth, outputs))
+        with told_of(metric, inputs / "code"):
+            scores.append(_numbers(task.score(head, truth, outputs)))
         rows += [CaseScore(path.stem, key, _number(value)) for key, value in scores[-1].items()]
         print(f"scored {path.stem}", flush=True)
-    with told_of(metric):
-        total = task.total(scores)
+    with told_of(metric, inputs / "code"):
+        total = _numbers(task.total(scores))
     errors = frozenset(getattr(task, "lower_is_better", ()))
     return TaskScores(tuple(Score(key, _number(value), key in errors) for key, value in total.items()), tuple(rows))
+
+
+def _numbers(given: object) -> Scores:
+    """What a metric returned, checked. Raises TypeError, which is told as the metric's."""
+    if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"it returned {type(given).__name__}, not a dictionary of numbers by name")
+    for name, value in given.items():
+        if isinstance(value, (str, bytes)) or value is None or np.ndim(value):
+            raise TypeError(f"{name!r} is {type(value).__name__}, not a number")
+    return {name: float(value) for name, value in given.items()}
 
 
 def _number(value: float) -> Optional[float]:

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Dict, Iterable, List, Literal, Optional, Sequence, Tuple
 
 from builder.cells import Cell, selects
-from builder.manifest import Miss, TaskResult
 from builder.gates import Gate, MetricGate, OutputGate
+from builder.manifest import Miss, TaskResult
 from builder.measurements import OutputParity, TaskScores
 
 # Metrics of which more is better; of all others, less.
@@ -71,19 +71,26 @@ def _worst(rows: Sequence[OutputParity], metric: str) -> Optional[OutputParity]:
 
 
 def against(task: str, reference: TaskScores, candidate: TaskScores) -> Tuple[TaskResult, ...]:
-    """The candidate's metrics beside the model's own, each with the case in which it lost most."""
+    """The candidate's metrics beside the model's own, each with the case in which it lost most.
+
+    A case for which the model has a number and the candidate none leaves the total without a value: the mean of the
+    other cases would hide that it found nothing there.
+    """
     own = {score.metric: score.value for score in reference.scores}
-    return tuple(
-        TaskResult(
-            task=task,
-            metric=score.metric,
-            value=score.value,
-            reference=own.get(score.metric),
-            lower_is_better=score.lower_is_better,
-            worst=_worst_case(score.metric, reference, candidate, 1 if score.lower_is_better else -1),
-        )
-        for score in candidate.scores
-    )
+    results: List[TaskResult] = []
+    for score in candidate.scores:
+        silent = _silent_case(score.metric, reference, candidate)
+        worst = silent or _worst_case(score.metric, reference, candidate, 1 if score.lower_is_better else -1)
+        value = None if silent else score.value
+        results.append(TaskResult(task, score.metric, value, own.get(score.metric), score.lower_is_better, worst))
+    return tuple(results)
+
+
+def _silent_case(metric: str, reference: TaskScores, candidate: TaskScores) -> str:
+    """The first case in which only the model has a number of this name, or ""."""
+    had = {row.case for row in reference.cases if row.metric == metric and row.value is not None}
+    has = {row.case for row in candidate.cases if row.metric == metric and row.value is not None}
+    return min(had - has, default="")
 
 
 def _worst_case(metric: str, reference: TaskScores, candidate: TaskScores, sign: int) -> str:
@@ -98,13 +105,14 @@ def _worst_case(metric: str, reference: TaskScores, candidate: TaskScores, sign:
     return worst[1] if worst[0] > 0 else ""
 
 
-def task_limits(gates: Iterable[Gate], cell: Cell) -> Dict[Tuple[str, str], MetricGate]:
-    """(task, metric) -> its limits: every matching gate laid over the earlier ones, limit by limit."""
+def task_limits(gates: Iterable[Gate], cell: Cell, tasks: Sequence[str]) -> Dict[Tuple[str, str], MetricGate]:
+    """(task, metric) -> its limits, of the `tasks` that the cell is scored on: every matching gate laid over the earlier
+    ones, limit by limit."""
     resolved: Dict[Tuple[str, str], MetricGate] = {}
     for gate in gates:
         if not selects(gate.select, cell):
             continue
-        for wanted in gate.tasks:
+        for wanted in (gated for gated in gate.tasks if gated.task in tasks):
             for limits_ in wanted.metrics:
                 given = {k: v for k, v in dataclasses.asdict(limits_).items() if v is not None}
                 before = resolved.get((wanted.task, limits_.metric), limits_)
@@ -129,18 +137,21 @@ def task_misses(scored: Sequence[TaskResult], limit_of: Dict[Tuple[str, str], Me
         )
         for bound, value, limit, at_most in checks:
             if limit is not None and (value is None or (value > limit if at_most else value < limit)):
-                # The case that lost most explains a loss; of a total that is too low it would say nothing.
-                found.append(Miss(task, metric, value, limit, "" if bound == "value" else result.worst, bound))
+                # The case that lost most explains a loss or a missing number; of a low total it would say nothing.
+                case = "" if bound == "value" and value is not None else result.worst
+                found.append(Miss(task, metric, value, limit, case, bound))
     return tuple(found)
 
 
 def describe(miss: Miss) -> str:
     """'scores max_abs 0.031 > 0.02 on camera-480x640'."""
-    where = (f" on {miss.sample}" if miss.bound == "value" else f", most on {miss.sample}") if miss.sample else ""
+    where = f" on {miss.sample}" if miss.sample else ""
     if miss.found is None:
         return f"{miss.output} {miss.metric} has no number (limit {miss.limit:g}){where}"
     sign = "<" if miss.found < miss.limit else ">"
     lost = {"value": "", "degradation": "lost ", "percent degradation": "lost "}[miss.bound]
+    if miss.bound != "value" and miss.sample:
+        where = f", most on {miss.sample}"
     unit = "%" if miss.bound == "percent degradation" else ""
     digits = next((d for d in (4, 7) if float(f"{miss.found:.{d}g}") != float(f"{miss.limit:.{d}g}")), 12)
     numbers = f"{lost}{miss.found:.{digits}g}{unit} {sign} {miss.limit:.{digits}g}{unit}"

@@ -47,17 +47,18 @@ def build(recipe: Engine, calls: Calls, onnx: Path, out: Path, configure: Config
     timing = onnx.with_name(TIMING_CACHE)
     with Words() as words:
         network = func.extend(NetworkFromOnnxPath(str(onnx.resolve()), strongly_typed=calls.strongly_typed))(look)
-        config = CreateConfig(
-            profiles=_profiles(recipe),
-            load_timing_cache=str(timing.resolve()) if timing.exists() else None,
-            **config_arguments(recipe, calls, onnx, out),
-        )
         try:
+            config = CreateConfig(
+                profiles=_profiles(recipe),
+                load_timing_cache=str(timing.resolve()) if timing.exists() else None,
+                **config_arguments(recipe, calls, onnx, out),
+            )
             engine = EngineBytesFromNetwork(network, config=_then(config, keep))()
         except PolygraphyException as problem:
             raise StepFailed(f"TensorRT refused: {words.said(problem)}", hint=words.hint()) from problem
     (out / ENGINE).write_bytes(bytes(engine))
-    _save_timings(made[0], out)
+    if calls.keep_timings:
+        _save_timings(made[0], out)
     return layers[0], tuple(remarks)
 
 
@@ -134,7 +135,7 @@ def _calibrator(base: Any, recipe: Engine, onnx: Path, out: Path) -> Any:
 
 
 def _save_timings(config: Any, out: Path) -> None:
-    """Keep what was timed, so that a later build can be pinned to it. RTX times nothing ahead of time."""
+    """Keep what was timed, so that a later build can be pinned to it."""
     cache = config.get_timing_cache()
     data = bytes(cache.serialize()) if cache is not None else b""
     if data:

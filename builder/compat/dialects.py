@@ -90,6 +90,7 @@ class Calls:
     tactic_sources: Optional[Tuple[str, ...]]  # members of TacticSource
     profiling_verbosity: str  # member of ProfilingVerbosity
     strict_timing_cache: bool
+    keep_timings: bool  # RTX times nothing ahead of time; its cache is empty but for a header
 
 
 _DATA_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
@@ -174,6 +175,7 @@ def compiled(options: TensorRtOptions, precision: str, method: str, runtime: str
         tactic_sources=tuple(s.upper() for s in options.tactic_sources) if options.tactic_sources is not None else None,
         profiling_verbosity=(options.profiling or "detailed").upper(),
         strict_timing_cache=bool(options.timing_cache and options.timing_cache.strict),
+        keep_timings=runtime != "tensorrt-rtx",
     )
 
 

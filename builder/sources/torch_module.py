@@ -7,6 +7,7 @@ import importlib
 import inspect
 import io
 import logging
+import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -116,20 +117,42 @@ def _takes_head(factory: Any) -> bool:
 def read_weights(path: Path) -> Dict[str, torch.Tensor]:
     """A state dict from .safetensors, or from a PyTorch file read with `weights_only`: no code is unpickled."""
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return dict(load_file(str(path.resolve())))
+        return _read_safetensors(path)
     try:
         state = torch.load(path.resolve(), map_location="cpu", weights_only=True)
-    except Exception as problem:  # torch raises pickle's and zipfile's errors alike
+    except pickle.UnpicklingError as problem:  # its own message advises to run the code
         raise StepFailed(
-            f"{path.name} cannot be read as plain weights: {first_line(problem)}",
-            hint="convert it to .safetensors; files that need code to be unpickled are refused",
+            f"{path.name} holds more than plain tensors, or is no PyTorch file; code in it was not run",
+            hint="save a state dict, best with safetensors.torch.save_file",
+        ) from problem
+    except Exception as problem:  # torch raises zipfile's and other errors for a damaged file
+        raise StepFailed(
+            f"{path.name} cannot be read as plain weights: {first_line(problem)}", hint="get the file again"
         ) from problem
     inner = state.get("state_dict", state) if isinstance(state, dict) else None
     if not isinstance(inner, dict):
         raise StepFailed(f"{path.name} holds no state dict")
+    odd = [str(key) for key, value in inner.items() if not (isinstance(key, str) and isinstance(value, torch.Tensor))]
+    if odd:
+        listed = ", ".join(odd[:_LISTED_KEYS]) + (f" and {len(odd) - _LISTED_KEYS} more" if odd[_LISTED_KEYS:] else "")
+        raise StepFailed(
+            f"{path.name} is no state dict: {listed} hold no tensor",
+            hint="save model.state_dict() itself; only a `state_dict` around it is unwrapped",
+        )
     return inner
+
+
+def _read_safetensors(path: Path) -> Dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(str(path.resolve())))
+    except (SafetensorError, OSError) as problem:
+        raise StepFailed(
+            f"{path.name} cannot be read as safetensors: {first_line(problem)}",
+            hint="get the file again; a Git LFS pointer is fetched with `git lfs pull`",
+        ) from problem
 
 
 def _load(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
@@ -148,7 +171,13 @@ def _load(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         raise StepFailed(
             "the weights do not fit the model: " + "; ".join(said), hint="check `weights:` and the factory's options"
         )
-    module.load_state_dict(dict(state), strict=True)
+    try:
+        module.load_state_dict(dict(state), strict=True)
+    except RuntimeError as problem:  # a sparse or meta tensor, of the right shape
+        why = str(problem).splitlines()[-1].strip()  # the first line only says that there were errors
+        raise StepFailed(
+            f"the weights cannot be copied into the model: {why}", hint="save dense tensors with their values"
+        ) from problem
 
 
 def _example(recipe: Export, tensor: Input) -> Tuple[int, ...]:

@@ -12,7 +12,7 @@ One Cast sits on each border.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, FrozenSet, List, Set
+from typing import Dict, FrozenSet, List, Set, Tuple
 
 import numpy as np
 import onnx
@@ -25,6 +25,8 @@ from builder.errors import StepFailed
 from builder.recipes import Facts, Made
 
 FLOAT32_OPS: FrozenSet[str] = frozenset({"Softmax", "ReduceL2", "Clip", "Div", "GridSample", "LayerNormalization"})
+# Inputs whose type ONNX fixes to float32 whatever the others are: the regions and scales of a resize.
+FLOAT32_INPUTS: Dict[str, Tuple[int, ...]] = {"Resize": (1, 2), "Upsample": (1,)}
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -70,7 +72,8 @@ class _Lowering:
         single = self._stays_single(node)
         if single:
             self._wide.update(node.output)
-        node.input[:] = [self._operand(name, single) for name in node.input]
+        fixed = FLOAT32_INPUTS.get(node.op_type, ())
+        node.input[:] = [self._operand(name, single or at in fixed) for at, name in enumerate(node.input)]
         _retype(node, single)
         narrow_outputs = [o for o in node.output if o in self._outputs and not single]
         node.output[:] = [f"{o}_half" if o in narrow_outputs else o for o in node.output]
@@ -85,7 +88,9 @@ class _Lowering:
             return True
         if not any(name in self._floats for name in node.output):
             return False
-        computed = [name for name in node.input if name in self._floats and name not in self._arrays]
+        fixed = FLOAT32_INPUTS.get(node.op_type, ())
+        operands = [name for at, name in enumerate(node.input) if at not in fixed]
+        computed = [name for name in operands if name in self._floats and name not in self._arrays]
         if not computed:  # a cast of integers or booleans: exact in float32
             return node.op_type == "Cast"
         return all(name in self._wide and name not in self._inputs for name in computed)

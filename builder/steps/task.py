@@ -18,4 +18,4 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     options = seams.OpenOptions(recipe.compute, recipe.static, frugal=True)
     runner = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
     scored = task.find(recipe.metric, recipe.settings, inputs / "code")
-    return task.measure(recipe.metric, scored, recipe.contract, recipe.input, runner, inputs / "cases")
+    return task.measure(recipe.metric, scored, recipe.contract, recipe.input, runner, inputs)

@@ -10,7 +10,7 @@ from builder.errors import StepFailed
 from builder.recipes import Facts, Sampled, TaskCases
 from validation import task
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_NAME = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]*")  # what can be a file name
 
 
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
@@ -19,7 +19,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
         raise StepFailed("a task-cases action needs a task-cases recipe")
     made = task.find(recipe.metric, recipe.options, inputs / "code")
     names = []
-    with task.told_of(recipe.metric):
+    with task.told_of(recipe.metric, inputs / "code"):
         for case in made.cases({name[len("data/") :]: inputs / name for name in recipe.data}, recipe.size):
             if not _NAME.fullmatch(case.name) or case.name in names:
                 raise StepFailed(f"{recipe.metric}: {case.name!r} is no name for a case, or the second one")

@@ -10,7 +10,7 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from onnx import numpy_helper  # noqa: E402
+from onnx import helper, numpy_helper  # noqa: E402
 
 from builder import onnx_file  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
@@ -56,6 +56,25 @@ def test_fp16_halves_the_weights_and_spares_the_norm() -> None:
     found = {v.name: v.type.tensor_type.elem_type for v in types}
     assert found["n"] == found["n1"] == onnx.TensorProto.FLOAT
     assert found["c1"] == found["p1"] == onnx.TensorProto.FLOAT16
+
+
+def test_fp16_keeps_the_scales_of_a_resize(tmp_path: Path) -> None:
+    """ONNX fixes their type to float32; a resize by scales is what every upsampling network has."""
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Resize", ["c", "", "scales"], ["up"], mode="linear"),
+        helper.make_node("Mul", ["up", "half"], ["out"]),
+    ]
+    weights = np.random.default_rng(1).normal(size=(2, 1, 3, 3)).astype(np.float32)
+    arrays = {"w": weights, "scales": np.float32([1, 1, 2, 2]), "half": np.float32(0.5)}
+    model = onnx_models.model(nodes, arrays, ["batch", 1, "h", "w"], ["batch", 2, "2*h", "2*w"])
+    lowered = lower_fp16.to_float16(model)
+    onnx_file.save(lowered, tmp_path / "m.onnx")
+    kinds = {i.name: i.data_type for i in lowered.graph.initializer}
+    assert kinds["scales"] == onnx.TensorProto.FLOAT
+    assert kinds["half_f16"] == onnx.TensorProto.FLOAT16, "the resize itself is float16, and what follows"
+    image = np.random.default_rng(2).random((1, 1, 8, 8), dtype=np.float32)
+    assert np.abs(onnx_models.run(model, image) - onnx_models.run(lowered, image)).max() < 1e-2
 
 
 def test_fp16_works_at_another_size() -> None:

@@ -144,7 +144,7 @@ def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, scored: Tuple[
 def _failure(planned: PlannedCell, outcome: Outcome) -> Optional[DeployError]:
     """The error of the first of this cell's jobs, or of what they need, that failed."""
     references = (task.reference for task in planned.tasks)
-    jobs: Tuple[str, ...] = (planned.onnx, planned.engine, *references, *planned.measurements)
+    jobs: Tuple[str, ...] = (planned.onnx, planned.parse, planned.engine, *references, *planned.measurements)
     for job in jobs:
         failed = outcome.failures.get(outcome.blocked.get(job, job))
         if failed is not None:

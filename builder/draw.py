@@ -10,7 +10,7 @@ from builder.draw_source import options, source_pins
 from builder.jobs import Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
 from builder.matrix import Head, Matrix, TorchSource
 from builder.places import PACKAGE
-from builder.recipes import CalibrationData, Engine, Export, LowerFp16, LowerInt8, Simplify
+from builder.recipes import CalibrationData, Engine, Export, LowerFp16, LowerInt8, Parse, Simplify
 
 
 def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
@@ -28,16 +28,18 @@ def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
     parity = measure.parity(matrix, wanted, engine.id, reference.id)
     tasks = [measure.task(matrix, wanted, task, engine.id) for task in measure.fitting_tasks(matrix, wanted)]
     latency = measure.latency(matrix, wanted, engine.id, export.id)
-    jobs = (
-        *graphs,
-        *((data,) if data else ()),
-        engine,
-        reference,
-        parity,
-        *(job for made, _ in tasks for job in made),
-        latency,
+    parse = _parse(matrix, wanted, graphs[-1].id)
+    before = [job for job in (data, parse) if job is not None]
+    scored = [job for made, _ in tasks for job in made]
+    return Drawn(
+        jobs=(*graphs, *before, engine, reference, parity, *scored, latency),
+        onnx=graphs[-1].id,
+        engine=engine.id,
+        parity=parity.id,
+        latency=latency.id,
+        tasks=tuple(drawn for _, drawn in tasks),
+        parse=parse.id if parse else "",
     )
-    return Drawn(jobs, graphs[-1].id, engine.id, parity.id, latency.id, tuple(drawn for _, drawn in tasks))
 
 
 def _export(matrix: Matrix, head: Head) -> Job:
@@ -104,6 +106,13 @@ def _calibration_data(matrix: Matrix) -> Job:
     pins = tuple(PhotographPin(name, photographs, file) for name, file in zip(names, photographs.files))
     recipe = CalibrationData(names, chosen.size, matrix.model.preprocess)
     return Job("calibration-data", recipe, pins, ("numpy", "opencv-python-headless"))
+
+
+def _parse(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
+    """A graph for native TensorRT elsewhere is parsed here first, where a parser of it is."""
+    if matrix.target(wanted.cell.target).runtime != "tensorrt" or not wanted.elsewhere or wanted.parser is None:
+        return None
+    return Job(f"parse/{onnx}", Parse(), (OutputPin("model.onnx", onnx, "model.onnx"),), (wanted.parser, "polygraphy"))
 
 
 def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str]) -> Job:

@@ -80,7 +80,7 @@ class Job:
 @dataclass(frozen=True)
 class Wanted:
     """A cell to draw jobs for. `elsewhere`: why it cannot be built here; `unrunnable`: why it cannot be run here;
-    `machine`: the kind of machine that would time it here."""
+    `machine`: the kind of machine that would time it here; `parser`: the package whose parser of TensorRT is here."""
 
     cell: Cell
     settings: Settings
@@ -88,6 +88,7 @@ class Wanted:
     machine: str
     elsewhere: Optional[str] = None
     unrunnable: Optional[str] = None
+    parser: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Drawn:
     parity: str
     latency: str
     tasks: Tuple[DrawnTask, ...]
+    parse: str = ""
 
 
 def sample_name(photograph: str, size: Tuple[int, int]) -> str:

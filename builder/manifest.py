@@ -77,7 +77,8 @@ class TaskResult:
         """How much worse than the model it is, in the metric's own unit; negative when it is better."""
         if self.value is None or self.reference is None:
             return None
-        return self.value - self.reference if self.lower_is_better else self.reference - self.value
+        lost = self.value - self.reference if self.lower_is_better else self.reference - self.value
+        return round(lost, 9)  # 0.8 - 0.78 is not more than 0.02
 
 
 @dataclass(frozen=True)

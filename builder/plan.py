@@ -12,7 +12,7 @@ from builder.draw import draw
 from builder.facts import Machine
 from builder.jobs import DrawnTask, Job, Wanted
 from builder.matrix import Matrix, Target
-from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
+from builder.places import PARSER, cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class PlannedCell:
     parity: str = ""
     latency: str = ""
     tasks: Tuple[DrawnTask, ...] = ()
+    parse: str = ""
 
     @property
     def measurements(self) -> Tuple[str, ...]:
@@ -87,7 +88,8 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, remedies=skip.remedies)
     platform = platform_of(target, machine)
     elsewhere, unrunnable = cannot_build(platform, machine), cannot_run(platform, machine)
-    drawn = draw(matrix, Wanted(cell, settings, platform, machine.kind, elsewhere, unrunnable))
+    parser = PARSER if machine.version(PARSER) else None
+    drawn = draw(matrix, Wanted(cell, settings, platform, machine.kind, elsewhere, unrunnable, parser))
     for job in drawn.jobs:
         jobs.setdefault(job.id, job)
     planned = replace(
@@ -99,6 +101,7 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         parity=drawn.parity,
         latency=drawn.latency,
         tasks=drawn.tasks,
+        parse=drawn.parse,
     )
     if elsewhere is not None:
         remedy = how_to_build(target, machine, matrix.store)

@@ -78,6 +78,14 @@ class LowerInt8:
 
 
 @dataclass(frozen=True)
+class Parse:
+    """`model.onnx` -> nothing, or the words in which TensorRT's parser refuses it."""
+
+    step: Literal["parse"] = "parse"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
 class Engine:
     """`model.onnx` -> the files a target's runtime opens."""
 
@@ -196,6 +204,7 @@ Recipe = Union[
     LowerFp16,
     LowerInt8,
     CalibrationData,
+    Parse,
     Engine,
     Reference,
     MeasureParity,

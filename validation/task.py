@@ -121,22 +121,22 @@ def measure(metric: str, task: Task, head: Head, image: str, runner: Runner, inp
             count = sum(key.startswith("image/") for key in file.files)
             outputs = [runner({image: file[f"image/{number}"]}) for number in range(count)]
         with told_of(metric, inputs / "code"):
-            scores.append(_numbers(task.score(head, truth, outputs)))
+            scores.append(_numbers(metric, task.score(head, truth, outputs)))
         rows += [CaseScore(path.stem, key, _number(value)) for key, value in scores[-1].items()]
         print(f"scored {path.stem}", flush=True)
     with told_of(metric, inputs / "code"):
-        total = _numbers(task.total(scores))
+        total = _numbers(metric, task.total(scores))
     errors = frozenset(getattr(task, "lower_is_better", ()))
     return TaskScores(tuple(Score(key, _number(value), key in errors) for key, value in total.items()), tuple(rows))
 
 
-def _numbers(given: object) -> Scores:
-    """What a metric returned, checked. Raises TypeError, which is told as the metric's."""
+def _numbers(metric: str, given: object) -> Scores:
+    """What a metric returned, checked. Raises StepFailed."""
     if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
-        raise TypeError(f"it returned {type(given).__name__}, not a dictionary of numbers by name")
+        raise StepFailed(f"the metric {metric} returned {type(given).__name__}, not a dictionary of numbers by name")
     for name, value in given.items():
         if isinstance(value, (str, bytes)) or value is None or np.ndim(value):
-            raise TypeError(f"{name!r} is {type(value).__name__}, not a number")
+            raise StepFailed(f"the metric {metric} gave {name!r} as {type(value).__name__}, not a number")
     return {name: float(value) for name, value in given.items()}
 
 

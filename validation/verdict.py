@@ -127,9 +127,7 @@ def task_misses(scored: Sequence[TaskResult], limit_of: Dict[Tuple[str, str], Me
     for (task, metric), gate in limit_of.items():
         result = results.get((task, metric)) or TaskResult(task, metric, None, None)
         lost, own = result.lost, result.reference
-        percent = (
-            None if lost is None or own is None else 100 * lost / abs(own) if own else (100.0 if lost > 0 else 0.0)
-        )
+        percent = _percent(lost, own)
         checks: Tuple[Tuple[Bound, Optional[float], Optional[float], bool], ...] = (
             ("value", result.value, gate.threshold, result.lower_is_better),
             ("degradation", lost, gate.max_degradation, True),
@@ -141,6 +139,13 @@ def task_misses(scored: Sequence[TaskResult], limit_of: Dict[Tuple[str, str], Me
                 case = "" if bound == "value" and value is not None else result.worst
                 found.append(Miss(task, metric, value, limit, case, bound))
     return tuple(found)
+
+
+def _percent(lost: Optional[float], own: Optional[float]) -> Optional[float]:
+    """What was lost in percent of the model's own value; of nothing, anything lost is all of it."""
+    if lost is None or own is None:
+        return None
+    return round(100 * lost / abs(own), 7) if own else (100.0 if lost > 0 else 0.0)
 
 
 def describe(miss: Miss) -> str:

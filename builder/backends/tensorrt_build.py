@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
 
-from builder.backends.tensorrt_words import Words
+from builder.tensorrt_words import Words
 from builder.compat.dialects import Calls
 from builder.errors import StepFailed
 from builder.recipes import Engine

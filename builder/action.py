@@ -66,6 +66,8 @@ class Blob:
 
 # Files of an engine build that no host needs.
 BY_PRODUCTS = ("timing.cache", "calibration.cache")
+# What identifies an artifact, beside its files; see builder/sidecar.py.
+SIDECAR = "artifact.json"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ class Result:
         """The outputs without what is only kept for the next build."""
         return tuple(blob for blob in self.outputs if blob.name not in BY_PRODUCTS)
 
+    @property
+    def opened(self) -> Tuple[Blob, ...]:
+        """The product without its sidecar: what a measurement depends on. The same bytes made by another action are
+        not measured again."""
+        return tuple(blob for blob in self.product if blob.name != SIDECAR)
+
     def output(self, name: str) -> Blob:
         return next(blob for blob in self.outputs if blob.name == name)
 
@@ -98,5 +106,5 @@ class Pending:
 
     def measuring(self, built: Result) -> Tuple[Action, ...]:
         """The measuring actions, complete, once the engine action gave `built`."""
-        artifact = tuple(Pinned(f"artifact/{blob.name}", blob.digest) for blob in built.product)
+        artifact = tuple(Pinned(f"artifact/{blob.name}", blob.digest) for blob in built.opened)
         return tuple(replace(action, inputs=(*artifact, *action.inputs)) for action in self.measure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import List, Optional, Tuple
 
 from builder.action import Tool
+from builder.compat import dialects
 from builder.errors import DeployError
 from builder.facts import Machine
 from builder.load import Loaded
@@ -93,7 +94,13 @@ def _artifact(planned: PlannedCell, outcome: Outcome, store: Layout) -> Artifact
         static=planned.settings.static,
         seconds=engine.seconds,
         remarks=remarks,
+        portability=_portability(planned),
     )
+
+
+def _portability(planned: PlannedCell) -> str:
+    runtime = planned.platform.runtime if planned.platform else ""
+    return dialects.portability(planned.settings.tensorrt, runtime) if runtime.startswith("tensorrt") else ""
 
 
 def _verdict(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:

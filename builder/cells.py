@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Iterable, List, Tuple
 
 from builder.errors import UsageError
-from builder.matrix import CellSettings, Compute, Matrix, Target
+from builder.matrix import Allowed, CellSettings, Compute, Matrix, Target
 from builder.tensorrt_options import TensorRtOptions
 
 _MOST_PATTERNS = 10_000
@@ -44,6 +44,7 @@ class Settings:
     static: bool
     workspace: str
     tensorrt: TensorRtOptions
+    allow: Tuple[Allowed, ...] = ()
 
 
 def all_cells(matrix: Matrix) -> Tuple[Cell, ...]:
@@ -87,8 +88,14 @@ def settings_of(matrix: Matrix, cell: Cell) -> CellSettings:
             given = {f.name: getattr(override.set, f.name) for f in dataclasses.fields(override.set)}
             if override.set.tensorrt is not None and merged.tensorrt is not None:
                 given["tensorrt"] = _over(merged.tensorrt, override.set.tensorrt)
+            given["allow"] = _all_allowed(merged.allow, override.set.allow)
             merged = dataclasses.replace(merged, **{k: v for k, v in given.items() if v is not None})
     return merged
+
+
+def _all_allowed(under: Tuple[Allowed, ...], over: Tuple[Allowed, ...]) -> Tuple[Allowed, ...]:
+    """Rule by rule, the later reason winning."""
+    return tuple({allowed.rule: allowed for allowed in (*under, *over)}.values())
 
 
 def _over(under: TensorRtOptions, over: TensorRtOptions) -> TensorRtOptions:
@@ -108,6 +115,7 @@ def resolve(matrix: Matrix, cell: Cell) -> Settings:
         static=bool(chosen.static),
         workspace=chosen.workspace or "1GiB",
         tensorrt=(chosen.tensorrt if target.runtime.startswith("tensorrt") else None) or TensorRtOptions(),
+        allow=chosen.allow,
     )
 
 
@@ -115,6 +123,6 @@ def usual_compute(cell: Cell, target: Target) -> Compute:
     """The arithmetic a precision stands for. fp16 on a CPU is how weights are stored, not how they multiply."""
     if cell.precision == "bf16":
         return "bf16"
-    if cell.precision == "fp16" and target.runtime.startswith("tensorrt"):
+    if cell.precision == "fp16" and target.sm is not None:
         return "f16"
     return "f32"

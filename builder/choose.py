@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
-from builder.compat import tables
+from builder.compat.precision import CPU_BF16
+from builder.compat.tables import version as numbers_of
 from builder.facts import Machine
-from builder.manifest import Entry, Manifest
+from builder.manifest import Artifact, Entry, Manifest
 from builder.matrix import Profile
-from builder.places import PACKAGE
+from builder.places import PACKAGE, no_cuda
 
 # Without any measurement, what usually is faster comes first: GPU engines, then fewer bits.
-_PRIOR = {"tensorrt": 0.0, "tensorrt-rtx": 0.0, "openvino": 1.0, "onnxruntime": 2.0}
+_PRIOR = {"tensorrt": 0.0, "tensorrt-rtx": 0.0, "onnxruntime-gpu": 0.5, "openvino": 1.0, "onnxruntime": 2.0}
 _BITS = {"int8": 0.1, "bf16": 0.2, "fp16": 0.3, "fp32": 0.4}
 # Runtimes whose artifact any version reads (plain ONNX). Others are only proven for the version that was measured.
-_ANY_VERSION = ("onnxruntime",)
+_ANY_VERSION = ("onnxruntime", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,31 @@ def cannot_run(entry: Entry, machine: Machine) -> Optional[str]:
         return "it has no artifact"
     if (platform.os, platform.arch) != (machine.os, machine.arch):
         return f"it is for {platform.os} on {platform.arch}, this host is {machine.os} on {machine.arch}"
-    if platform.sm is not None and not any(gpu.sm == platform.sm for gpu in machine.gpus):
-        has = ", ".join(f"{g.name} ({g.sm})" for g in machine.gpus) or "no NVIDIA GPU"
-        return f"it needs compute capability {platform.sm}, this host has {has}"
-    if entry.artifact.compute == "bf16" and not set(tables.CPU_BF16) & set(machine.features):
+    if platform.sm is not None and not any(_loads_on(entry.artifact, platform.sm, gpu.sm) for gpu in machine.gpus):
+        has = ", ".join(gpu.described for gpu in machine.gpus) or "no NVIDIA GPU"
+        why = f" that it can use: {machine.gpu_problem}" if machine.gpu_problem and not machine.gpus else ""
+        return f"it needs compute capability {platform.sm}, this host has {has}{why}"
+    if entry.artifact.compute == "bf16" and not set(CPU_BF16) & set(machine.features):
         return f"it computes in bf16, which {machine.cpu} lacks"
     installed = machine.version(PACKAGE[platform.runtime])
     if installed is None:
         return f"{PACKAGE[platform.runtime]} is not installed on this host"
-    if platform.runtime not in _ANY_VERSION and not _same_series(installed, platform.version):
+    newer = entry.artifact.portability.endswith("+version") and _at_least(installed, platform.version)
+    if platform.runtime not in _ANY_VERSION and not newer and not _same_series(installed, platform.version):
         return f"it was proven with {platform.runtime} {platform.version}, this host has {installed}"
-    return None
+    return no_cuda(platform.runtime, machine) if platform.sm is not None else None
+
+
+def _loads_on(artifact: Artifact, built_for: str, sm: str) -> bool:
+    """Does an engine built for one compute capability load on a GPU of another? An `ampere-plus` one does from 8.0 on."""
+    if artifact.portability.startswith("ampere-plus"):
+        return bool(sm) and numbers_of(sm) >= (8, 0)  # empty where the driver does not say
+    return sm == built_for
+
+
+def _at_least(installed: str, proven: str) -> bool:
+    numbers = [int(part) for part in installed.split(".") if part.isdigit()]
+    return proven != "any" and tuple(numbers) >= numbers_of(proven)
 
 
 def _same_series(installed: str, proven: str) -> bool:

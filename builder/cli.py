@@ -17,11 +17,14 @@ from builder.errors import DeployError, SystemRefused, UsageError
 from builder.release import VERSION
 
 VERBS = {
+    "doctor": "say what this machine is, and what it can build and run",
     "plan": "show what every cell of the matrix would become, and why",
+    "explain": "say of one cell what becomes of it, which rules were asked, and what works instead",
     "matrix": "build, check and publish every artifact of the matrix",
     "perform": "on a target's own machine: build and measure the cells that wait for it",
     "pull": "on a host: place the fastest artifact proven for this machine",
     "run": "on a host: run the pulled artifact on a photograph",
+    "inspect": "say what an artifact is, what is in it, and in which precision it computes",
     "schema": "print the JSON Schema of matrix.yaml",
 }
 INTERRUPTED = 130

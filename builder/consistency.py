@@ -13,7 +13,9 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 from builder import shapes
 from builder.cells import all_cells, selects
 from builder.compat import dialects
+from builder.compat.precision import WAIVABLE
 from builder.matrix import (
+    Calibration,
     CellSettings,
     Head,
     Matrix,
@@ -63,10 +65,10 @@ def _expect(ok: bool, path: Path, problem: str) -> None:
         raise RecordError(path, problem)
 
 
-def _known(name: str, known: Iterable[str], path: Path, what: str) -> None:
+def _known(name: str, known: Iterable[str], path: Path, what: str, *, at_key: bool = False) -> None:
     names = tuple(known)
     if name not in names:
-        raise RecordError(path, f"{what} {name!r} is not declared", wrong=name, known=names)
+        raise RecordError(path, f"{what} {name!r} is not declared", wrong=name, known=names, at_key=at_key)
 
 
 def _check_model(matrix: Matrix) -> None:
@@ -188,19 +190,14 @@ def _check_precisions(matrix: Matrix) -> None:
 def _check_target(target: Target) -> None:
     path: Path = ("targets", target.name)
     _name(target.name, path, at_key=True)
-    gpu = target.runtime in ("tensorrt", "tensorrt-rtx")
-    if gpu:
+    if target.runtime in ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu"):
         _expect(target.sm is not None, path, f"{target.runtime} needs `sm`, the GPU's compute capability")
-        _expect(target.version is not None, path, f"{target.runtime} needs `version`, in quotes")
+        versioned = target.version is not None or target.runtime == "onnxruntime-gpu"
+        _expect(versioned, path, f"{target.runtime} needs `version`, in quotes")
     else:
         _expect(target.sm is None, (*path, "sm"), f"{target.runtime} here runs on the CPU; `sm` has no meaning for it")
-    for key, form in (
-        ("version", _VERSION),
-        ("cuda", _VERSION),
-        ("jetpack", _VERSION),
-        ("python", _VERSION),
-        ("sm", _SM),
-    ):
+    for key in ("version", "cuda", "cudnn", "driver", "jetpack", "python", "sm"):
+        form = _SM if key == "sm" else _VERSION
         text: Optional[str] = getattr(target, key)
         _expect(text is None or bool(form.fullmatch(text)), (*path, key), f"{text!r} is not a version number")
 
@@ -223,16 +220,30 @@ def _check_samples(matrix: Matrix) -> None:
             f"no size lies inside the profile {profile.name!r}, so it could not be checked",
         )
     if matrix.calibration is not None:
-        _check_photographs(matrix.calibration.photographs, ("calibration", "photographs"))
-        _expect(
-            0 < matrix.calibration.percentile <= 100, ("calibration", "percentile"), "must be above 0 and at most 100"
-        )
-        try:
-            shapes.with_size(image.shape, matrix.calibration.size)
-        except ValueError as problem:
-            raise RecordError(("calibration", "size"), str(problem)) from None
+        _check_calibration(matrix, matrix.calibration, ("calibration",))
     _expect(matrix.latency.seconds > 0, ("latency", "seconds"), "must be positive")
     _expect(matrix.latency.threads >= 0, ("latency", "threads"), "must not be negative")
+
+
+def _check_calibration(matrix: Matrix, chosen: Calibration, path: Path) -> None:
+    _expect(
+        (chosen.photographs is None) != (chosen.source is None), path, "needs `photographs` or `source`, one of them"
+    )
+    if chosen.photographs is not None:
+        _check_photographs(chosen.photographs, (*path, "photographs"))
+    if chosen.source is not None:
+        _expect(
+            bool(_FACTORY.fullmatch(chosen.source)),
+            (*path, "source"),
+            f"{chosen.source!r} is not of the form module:attr",
+        )
+        _expect(chosen.count is None, (*path, "count"), "is for photographs; the source says how many it gives")
+    _expect(chosen.count is None or chosen.count >= 1, (*path, "count"), "must be at least 1")
+    _expect(0 < chosen.percentile <= 100, (*path, "percentile"), "must be above 0 and at most 100")
+    try:
+        shapes.with_size(matrix.model.inputs[0].shape, chosen.size)
+    except ValueError as problem:
+        raise RecordError((*path, "size"), str(problem)) from None
 
 
 def _check_photographs(photographs: Photographs, path: Path) -> None:
@@ -248,8 +259,9 @@ def _check_task(matrix: Matrix, task: TaskSet, path: Path) -> None:
     _name(task.name, path, at_key=True)
     _expect(bool(_FACTORY.fullmatch(task.metric)), (*path, "metric"), f"{task.metric!r} is not of the form module:attr")
     _expect(bool(task.data.files), (*path, "data", "files"), "at least one file is needed")
-    for i, file in enumerate(task.data.files):
-        _expect(file not in task.data.files[:i], (*path, "data", "files", i), f"{file!r} is listed twice")
+    places = [PurePosixPath(file) for file in task.data.files]
+    for i, place in enumerate(places):
+        _expect(place not in places[:i], (*path, "data", "files", i), f"{str(place)!r} is listed twice")
     for i, head in enumerate(task.heads):
         _known(head, (h.name for h in matrix.model.heads), (*path, "heads", i), "head")
     image = matrix.model.inputs[0]
@@ -279,6 +291,10 @@ def _check_settings(matrix: Matrix) -> None:
     for path, chosen in places:
         for i, name in enumerate(chosen.profiles or ()):
             _known(name, known, (*path, "profiles", i), "profile")
+        for allowed in chosen.allow:
+            at = (*path, "allow", allowed.rule)
+            _known(allowed.rule, WAIVABLE, at, "only rules about speed can be waived;", at_key=True)
+            _expect(bool(allowed.reason.strip()), at, "say why it is wanted all the same")
         if chosen.tensorrt is not None:
             _check_tensorrt(chosen.tensorrt, (*path, "tensorrt"))
         workspace = chosen.workspace
@@ -314,10 +330,10 @@ def _check_gates(matrix: Matrix) -> None:
     known = sorted({o.name for head in matrix.model.heads for o in head.outputs} | {"*"})
     for i, gate in enumerate(matrix.gates):
         for limits in gate.outputs:
-            _known(limits.output, known, ("gates", i, "outputs", limits.output), "output")
+            _known(limits.output, known, ("gates", i, "outputs", limits.output), "output", at_key=True)
         for gated in gate.tasks:
             at = ("gates", i, "tasks", gated.task)
-            _known(gated.task, (t.name for t in matrix.tasks), at, "task")
+            _known(gated.task, (t.name for t in matrix.tasks), at, "task", at_key=True)
             for limit in gated.metrics:
                 given = (limit.threshold, limit.max_degradation, limit.percent_max_degradation)
                 _expect(any(v is not None for v in given), (*at, limit.metric), "no limit is given")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from builder import draw_measurements as measure
+from builder.compat import tensorrt
 from builder.consistency import bytes_of
 from builder.draw_source import options, source_pins
-from builder.jobs import Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
+from builder.jobs import CodeFilesPin, Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
 from builder.matrix import Head, Matrix, TorchSource
-from builder.places import PACKAGE
-from builder.recipes import CalibrationData, Engine, Export, LowerFp16, LowerInt8, Parse, Simplify
+from builder.places import BUILDER
+from builder.recipes import CalibrationData, Engine, Export, LowerFp16, LowerInt8, LowerOpset, Parse, Simplify
+
+CALIBRATION = "calibration-data"  # the job
 
 
 def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
@@ -19,20 +22,31 @@ def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
     graphs = [export]
     if wanted.settings.simplify:
         graphs.append(_simplify(matrix, head, export.id))
+    data = _calibration_data(matrix, wanted)
     lowered = _lower(matrix, wanted, graphs[-1].id)
     if lowered is not None:
         graphs.append(lowered)
-    data = _calibration_data(matrix) if _calibrated(wanted) else None
-    engine = _engine(matrix, wanted, graphs[-1].id, data.id if data else None)
+    respelled = _lower_opset(matrix, wanted, graphs[-1].id)
+    if respelled is not None:
+        graphs.append(respelled)
+    engine = _engine(matrix, wanted, graphs[-1].id, CALIBRATION if _calibrated(wanted) else None)
     reference = measure.reference(matrix, head)
     parity = measure.parity(matrix, wanted, engine.id, reference.id)
     tasks = [measure.task(matrix, wanted, task, engine.id) for task in measure.fitting_tasks(matrix, wanted)]
     latency = measure.latency(matrix, wanted, engine.id, export.id)
     parse = _parse(matrix, wanted, graphs[-1].id)
-    before = [job for job in (data, parse) if job is not None]
     scored = [job for made, _ in tasks for job in made]
     return Drawn(
-        jobs=(*graphs, *before, engine, reference, parity, *scored, latency),
+        jobs=(
+            *((data,) if data else ()),
+            *graphs,
+            *((parse,) if parse else ()),
+            engine,
+            reference,
+            parity,
+            *scored,
+            latency,
+        ),
         onnx=graphs[-1].id,
         engine=engine.id,
         parity=parity.id,
@@ -78,20 +92,21 @@ def _lower(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
         return Job(f"lower-fp16/{variant}", LowerFp16(), (model_pin,), ("onnx", "onnxruntime"))
     if cell.precision != "int8" or matrix.calibration is None or _calibrated(wanted):
         return None
-    chosen, photographs = matrix.calibration, matrix.calibration.photographs
-    names = tuple(f"photographs/{name}" for name in photographs.files)
-    pins = tuple(PhotographPin(name, photographs, file) for name, file in zip(names, photographs.files))
-    recipe = LowerInt8(
-        photographs=names,
-        input=matrix.model.inputs[0],
-        size=chosen.size,
-        preprocess=matrix.model.preprocess,
-        method=chosen.method,
-        percentile=chosen.percentile,
-        activations=wanted.settings.activations,
-    )
+    recipe = LowerInt8(matrix.calibration.method, matrix.calibration.percentile, wanted.settings.activations)
     job = f"lower-int8/{variant}/{wanted.settings.activations}"
-    return Job(job, recipe, (model_pin, *pins), ("onnx", "onnxruntime", "numpy", "opencv-python-headless"))
+    images = OutputPin("images.npz", CALIBRATION, "images.npz")
+    return Job(job, recipe, (model_pin, images), ("onnx", "onnxruntime", "numpy"))
+
+
+def _lower_opset(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
+    """A TensorRT whose parser reads only an older opset gets the graph in that one."""
+    target = matrix.target(wanted.cell.target)
+    series = tensorrt.series(target.version) if target.runtime == "tensorrt" and target.version else None
+    declared = isinstance(matrix.model.source, TorchSource)  # an ONNX file may have any
+    if series is None or series.opset >= (matrix.model.opset if declared else tensorrt.SERIES[-1].opset):
+        return None
+    pins = (OutputPin("model.onnx", onnx, "model.onnx"),)
+    return Job(f"lower-opset/{onnx}/{series.opset}", LowerOpset(series.opset), pins, ("onnx",))
 
 
 def _calibrated(wanted: Wanted) -> bool:
@@ -99,13 +114,20 @@ def _calibrated(wanted: Wanted) -> bool:
     return wanted.cell.precision == "int8" and wanted.settings.tensorrt.int8 == "calibrator"
 
 
-def _calibration_data(matrix: Matrix) -> Job:
-    assert matrix.calibration is not None
-    chosen, photographs = matrix.calibration, matrix.calibration.photographs
-    names = tuple(f"photographs/{name}" for name in photographs.files)
-    pins = tuple(PhotographPin(name, photographs, file) for name, file in zip(names, photographs.files))
-    recipe = CalibrationData(names, chosen.size, matrix.model.preprocess)
-    return Job("calibration-data", recipe, pins, ("numpy", "opencv-python-headless"))
+def _calibration_data(matrix: Matrix, wanted: Wanted) -> Optional[Job]:
+    """The images that set the ranges: for Q/DQ in the graph and for TensorRT's calibrator alike."""
+    chosen = matrix.calibration
+    if chosen is None or wanted.cell.precision != "int8":
+        return None
+    pins: List[Pin] = []
+    names: Tuple[str, ...] = ()
+    if chosen.photographs is not None:
+        names = tuple(f"photographs/{name}" for name in chosen.photographs.files)
+        pins += [PhotographPin(name, chosen.photographs, file) for name, file in zip(names, chosen.photographs.files)]
+    if chosen.source is not None:
+        pins.append(CodeFilesPin("code", chosen.source))
+    recipe = CalibrationData(names, chosen.source or "", chosen.size, matrix.model.preprocess)
+    return Job(CALIBRATION, recipe, tuple(pins), ("numpy", "opencv-python-headless"))
 
 
 def _parse(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
@@ -125,7 +147,7 @@ def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str
         tensorrt=settings.tensorrt,
         calibration=matrix.calibration.method if calibration and matrix.calibration else "",
     )
-    tools = () if wanted.elsewhere else (PACKAGE[matrix.target(wanted.cell.target).runtime],)
+    tools = () if wanted.elsewhere else (BUILDER[matrix.target(wanted.cell.target).runtime],)
     pins: List[Pin] = [OutputPin("model.onnx", onnx, "model.onnx")]
     if calibration is not None:
         pins.append(OutputPin("calibration.npz", calibration, "images.npz"))

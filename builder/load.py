@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from builder import consistency, digest
+from builder import consistency, digest, photographs
 from builder.errors import UsageError
 from builder.matrix import Matrix
 from builder.record import RecordError, dotted, from_json
@@ -41,7 +41,7 @@ def load(path: Path) -> Loaded:
     if marked.data is None:
         raise UsageError("the file is empty", where=str(path), hint=_MINIMAL_HINT)
     try:
-        matrix = from_json(Matrix, marked.data)
+        matrix = photographs.declared(from_json(Matrix, marked.data), path.parent)
         consistency.check(matrix)
     except RecordError as problem:
         raise _placed(path, marked, problem) from None

@@ -48,7 +48,8 @@ class Verdict:
 @dataclass(frozen=True)
 class Artifact:
     """The files of a built cell. `digest` is its OCI manifest in the store, `onnx` the graph it was built from,
-    `action` the key of the action that built it, `compute` and `static` how a host must open it."""
+    `action` the key of the action that built it, `compute` and `static` how a host must open it. `portability` of an engine:
+    on which GPUs and versions it loads (see `builder/compat/dialects.py`)."""
 
     digest: str
     size: int
@@ -59,6 +60,7 @@ class Artifact:
     static: bool
     seconds: float
     remarks: Tuple[str, ...] = ()
+    portability: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from builder.tensorrt_options import TensorRtOptions
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
-Runtime = Literal["onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"]
+Runtime = Literal["onnxruntime", "openvino", "onnxruntime-gpu", "tensorrt-rtx", "tensorrt"]
 Compute = Literal["f32", "bf16", "f16"]
 
 
@@ -160,7 +160,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Photographs:
-    files: Tuple[str, ...] = field(metadata=described("File names inside `folder`, in order."))
+    files: Tuple[str, ...] = field(
+        metadata=described("File names inside `folder`, in order; one with * stands for all that match, by name.")
+    )
     folder: str = field(default=".", metadata=described("Beside matrix.yaml, or inside `package`."))
     package: Optional[str] = field(
         default=None, metadata=described("An installed Python package that ships the files.")
@@ -177,10 +179,26 @@ class ParitySet:
 
 @dataclass(frozen=True)
 class Calibration:
-    photographs: Photographs
+    photographs: Optional[Photographs] = field(
+        default=None,
+        metadata=described("The photographs whose activations set the ranges. Use others than for parity."),
+    )
+    source: Optional[str] = field(
+        default=None,
+        metadata=described(
+            "Instead of photographs: module:attr, called without arguments; gives images, uint8 [H, W, 3] or [H, W]."
+        ),
+    )
+    count: Optional[int] = field(
+        default=None, metadata=described("Use only so many, drawn at random; all when left out.")
+    )
+    seed: int = field(default=0, metadata=described("Of that draw."))
     size: Tuple[int, int] = field(default=(240, 320), metadata=described("(height, width) of the calibration images."))
-    method: Literal["minmax", "percentile", "mse"] = field(
-        default="mse", metadata=described("Range of an activation: its extremes, a percentile, or least squared error.")
+    method: Literal["minmax", "percentile", "mse", "entropy"] = field(
+        default="mse",
+        metadata=described(
+            "Range of an activation: extremes, a percentile, least squared error, or least information lost."
+        ),
     )
     percentile: float = field(default=99.999, metadata=described("Used by method: percentile."))
 
@@ -229,9 +247,23 @@ class Target:
     arch: Literal["x86_64", "aarch64"] = "x86_64"
     sm: Optional[str] = field(default=None, metadata=described('GPU compute capability in quotes, "8.6".'))
     cuda: Optional[str] = field(default=None, metadata=described('CUDA toolkit in quotes, "12.9".'))
+    cudnn: Optional[str] = field(
+        default=None, metadata=described('onnxruntime-gpu: cuDNN in quotes, "9.10.2" (the newest that knows the GPU).')
+    )
+    driver: Optional[str] = field(
+        default=None, metadata=described('NVIDIA driver of that machine in quotes, "535.183".')
+    )
     jetpack: Optional[str] = field(default=None, metadata=described('JetPack in quotes, "6.2".'))
     python: Optional[str] = field(default=None, metadata=described('Python on that machine in quotes, "3.10".'))
     disabled: Optional[Disabled] = None
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A cell that a rule about speed would skip, wanted all the same."""
+
+    rule: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -259,6 +291,12 @@ class CellSettings:
     )
     tensorrt: Optional[TensorRtOptions] = field(
         default=None, metadata=described("How TensorRT builds; key by key over the defaults and earlier overrides.")
+    )
+    allow: Tuple[Allowed, ...] = field(
+        default=(),
+        metadata=described(
+            "rule: reason. Rules about speed (fp16-rate, rtx-int8, cuda-int8) that you waive here.", keyed=True
+        ),
     )
     disabled: Optional[Disabled] = None
 

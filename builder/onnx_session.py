@@ -1,9 +1,11 @@
-"""An onnxruntime session on the CPU as a runner: what the onnxruntime artifact, calibration, the simplifier's check and
-the naive yardstick share.
+"""An onnxruntime session as a runner: on the CPU, what the onnxruntime artifact, calibration, the simplifier's check and
+the naive yardstick share; on an NVIDIA GPU, for onnxruntime-gpu.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any, Dict, Union
 
@@ -12,6 +14,9 @@ import onnxruntime
 
 from builder.errors import StepFailed, first_line
 from builder.seams import Tensors
+
+_CUDA = "CUDAExecutionProvider"
+_FIRST_WITH_TF32 = (1, 18)
 
 
 class Session:
@@ -43,3 +48,34 @@ def _session(model: Union[str, bytes], name: str, threads: int, frugal: bool) ->
         return Session(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
     except Exception as problem:  # onnxruntime's exceptions share no base but Exception
         raise StepFailed(f"onnxruntime cannot open {name}: {first_line(problem)}") from problem
+
+
+def session_on_gpu(onnx: Path, threads: int) -> Session:
+    """A session on the CUDA provider, in fp32 where the graph says fp32 (never TF32). The provider gives way to the CPU
+    with no more than a line in a log when a library is missing; here that is an error."""
+    name = onnx.name
+    if _CUDA not in onnxruntime.get_available_providers():
+        raise StepFailed(
+            f"the onnxruntime that is installed here has no {_CUDA}",
+            hint="pip uninstall onnxruntime onnxruntime-gpu, then install onnxruntime-gpu alone: both fill one folder",
+        )
+    preload = getattr(onnxruntime, "preload_dlls", None)  # from 1.21 on: CUDA and cuDNN from the nvidia-* packages
+    if preload is not None:
+        with contextlib.redirect_stdout(sys.stderr):
+            preload()
+    options = onnxruntime.SessionOptions()
+    if threads:
+        options.intra_op_num_threads = threads
+    number = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    settings = {"use_tf32": "0"} if number >= _FIRST_WITH_TF32 else {}
+    try:
+        session = onnxruntime.InferenceSession(str(onnx), options, providers=[(_CUDA, settings)], enable_fallback=0)
+        session.disable_fallback()
+    except Exception as problem:  # onnxruntime's exceptions share no base but Exception
+        raise StepFailed(f"onnxruntime cannot open {name} on the GPU: {first_line(problem)}") from problem
+    if session.get_providers()[:1] != [_CUDA]:
+        raise StepFailed(
+            f"onnxruntime opened {name} on the CPU instead of the GPU",
+            hint="its log above says which library it missed; `build explain CELL` has the versions that fit together",
+        )
+    return Session(session)

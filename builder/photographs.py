@@ -1,12 +1,19 @@
-"""Where the photographs named in matrix.yaml lie on this disk. They are found here, not opened."""
+"""Where the photographs named in matrix.yaml lie on this disk, and which ones a pattern means. They are found here, not
+opened.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import random
+from dataclasses import replace
 from pathlib import Path
+from typing import List, Optional
 
 from builder.errors import UsageError
-from builder.matrix import Photographs
+from builder.matrix import Calibration, Matrix, Photographs
+from builder.record import Path as RecordPath
+from builder.record import RecordError
 
 
 def locate(photographs: Photographs, file: str, root: Path) -> Path:
@@ -18,6 +25,49 @@ def locate(photographs: Photographs, file: str, root: Path) -> Path:
             f"no photograph {file!r}", where=str(path.parent), hint="correct `files:` or `folder:` in matrix.yaml"
         )
     return path
+
+
+def declared(matrix: Matrix, root: Path) -> Matrix:
+    """`matrix` with patterns in place of file names written out, and the calibration's draw made.
+
+    Raises RecordError for a pattern that matches nothing, or a draw of more than there are.
+    """
+    parity = replace(
+        matrix.parity, photographs=_written_out(matrix.parity.photographs, root, ("parity", "photographs"))
+    )
+    tasks = tuple(replace(t, data=_written_out(t.data, root, ("tasks", t.name, "data"))) for t in matrix.tasks)
+    return replace(matrix, parity=parity, tasks=tasks, calibration=_drawn(matrix.calibration, root))
+
+
+def _drawn(chosen: Optional[Calibration], root: Path) -> Optional[Calibration]:
+    if chosen is None or chosen.photographs is None:
+        return chosen
+    all_of = _written_out(chosen.photographs, root, ("calibration", "photographs"))
+    if chosen.count is not None and chosen.count < len(all_of.files):
+        places = sorted(random.Random(chosen.seed).sample(range(len(all_of.files)), max(chosen.count, 0)))
+        all_of = replace(all_of, files=tuple(all_of.files[place] for place in places))
+    elif chosen.count is not None and chosen.count > len(all_of.files):
+        raise RecordError(
+            ("calibration", "count"), f"{chosen.count} of {len(all_of.files)} photographs cannot be drawn"
+        )
+    return replace(chosen, photographs=all_of)
+
+
+def _written_out(photographs: Photographs, root: Path, path: RecordPath) -> Photographs:
+    if not any("*" in file for file in photographs.files):
+        return photographs
+    folder = (_package_folder(photographs.package) if photographs.package else root) / photographs.folder
+    names: List[str] = []
+    for i, file in enumerate(photographs.files):
+        found = (
+            sorted(p.relative_to(folder).as_posix() for p in folder.glob(file) if p.is_file())
+            if "*" in file
+            else [file]
+        )
+        if not found:
+            raise RecordError((*path, "files", i), f"no file in {folder} matches {file!r}", wrong=file)
+        names += [name for name in found if name not in names]
+    return replace(photographs, files=tuple(names))
 
 
 def _package_folder(package: str) -> Path:

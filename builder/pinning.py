@@ -62,7 +62,7 @@ class Pinner:
             made = results[pin.job]
             if pin.output != "*":
                 return (Pinned(pin.name, made.output(pin.output).digest),)
-            return tuple(Pinned(f"{pin.name}/{blob.name}", blob.digest) for blob in made.product)
+            return tuple(Pinned(f"{pin.name}/{blob.name}", blob.digest) for blob in made.opened)
         if isinstance(pin, CodePin):
             if pin.factory not in self._codes:
                 self._codes[pin.factory] = code_digest.of_factory(pin.factory, self.root)

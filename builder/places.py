@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Optional
+import re
+from typing import Optional, Tuple
 
 from builder.action import Platform
-from builder.compat import tables
+from builder.compat import cuda, install, onnxruntime_gpu
 from builder.facts import Machine
 from builder.matrix import Target
 
-PACKAGE = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
-EXTRA = {"onnxruntime": "build", "openvino": "build", "tensorrt-rtx": "rtx"}
+PACKAGE = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "onnxruntime-gpu": "onnxruntime-gpu",
+    "tensorrt-rtx": "tensorrt_rtx",
+    "tensorrt": "tensorrt",
+}
+# What builds the artifact. That of onnxruntime-gpu is an ONNX file, which any onnxruntime can check.
+BUILDER = {**PACKAGE, "onnxruntime-gpu": "onnxruntime"}
+PARSER = "tensorrt_rtx"  # the package that brings TensorRT's ONNX parser to a machine without a GPU
+EXTRA = {"onnxruntime": "build", "openvino": "build", "onnxruntime-gpu": "build", "tensorrt-rtx": "rtx"}
 
 
 def platform_of(target: Target, machine: Machine) -> Platform:
@@ -22,11 +32,21 @@ def platform_of(target: Target, machine: Machine) -> Platform:
 
 
 def cannot_build(platform: Platform, machine: Machine) -> Optional[str]:
-    """Why the artifact cannot be built on `machine`; None when it can. TensorRT-RTX builds ahead of time, GPU or not."""
+    """Why the artifact cannot be built on `machine`; None when it can. TensorRT-RTX builds ahead of time, GPU or not, and
+    onnxruntime-gpu opens a plain ONNX file."""
     if (platform.os, platform.arch) != (machine.os, machine.arch):
         return f"needs {platform.os} on {platform.arch}; this machine is {machine.os} on {machine.arch}"
     if platform.runtime == "tensorrt" and not _has_gpu(platform, machine):
-        return f"needs a GPU of compute capability {platform.sm} and TensorRT {platform.version}; {_gpus(machine)}"
+        return f"needs a GPU of compute capability {platform.sm} and TensorRT {platform.version}; {gpus_of(machine)}"
+    if platform.runtime == "onnxruntime-gpu" and machine.version(BUILDER[platform.runtime]) is not None:
+        return None
+    wrong = _wrong_package(platform, machine)
+    if wrong is not None:
+        return wrong
+    return no_cuda(platform.runtime, machine) if platform.runtime == "tensorrt" else None
+
+
+def _wrong_package(platform: Platform, machine: Machine) -> Optional[str]:
     package = PACKAGE[platform.runtime]
     installed = machine.version(package)
     if installed is None:
@@ -39,43 +59,84 @@ def cannot_build(platform: Platform, machine: Machine) -> Optional[str]:
 def cannot_run(platform: Platform, machine: Machine) -> Optional[str]:
     """Why a built artifact cannot be run, and so not verified, on `machine`; None when it can."""
     if platform.sm is not None and not _has_gpu(platform, machine):
-        return f"no GPU of compute capability {platform.sm} here to run it on; {_gpus(machine)}"
-    return cannot_build(platform, machine)
+        return f"no GPU of compute capability {platform.sm} here to run it on; {gpus_of(machine)}"
+    if platform.sm is not None and machine.gpu_problem:
+        return no_cuda(platform.runtime, machine)
+    if cannot_build(platform, machine) is not None or platform.sm is None:
+        return cannot_build(platform, machine)
+    return _wrong_package(platform, machine) or no_cuda(platform.runtime, machine)
 
 
-def how_to_build(target: Target, machine: Machine, store: str) -> str:
-    """What to do so that the cells of `target` get built: a line to type here, or on the target's own machine."""
+def no_cuda(runtime: str, machine: Machine) -> Optional[str]:
+    """Why `runtime` cannot use the GPU that is there: CUDA does not start, or the driver is older than the CUDA that
+    the installed runtime was made for. A CUDA of the same first number is enough: minor version compatibility."""
+    if machine.gpu_problem:
+        return f"its GPU cannot be used: {machine.gpu_problem}"
+    made_for, known = _cuda_of(runtime, machine), numbers(machine.cuda_driver)
+    for row in cuda.TOOLKITS:
+        if made_for is not None and made_for[1] == row.family and known[:1] and known[0] < numbers(row.family)[0]:
+            return (
+                f"its {f'NVIDIA driver {machine.driver}'.rstrip()} knows CUDA up to {machine.cuda_driver}; "
+                f"{made_for[0]} needs CUDA {row.family}: install driver {row.driver} or newer"
+            )
+    return None
+
+
+def _cuda_of(runtime: str, machine: Machine) -> Optional[Tuple[str, str]]:
+    """(what is installed for `runtime`, the family of CUDA that it was made for), if that is known."""
+    if runtime == "onnxruntime-gpu":
+        installed = numbers(machine.version(PACKAGE[runtime]) or "")
+        row = onnxruntime_gpu.series(".".join(map(str, installed))) if installed else None
+        return (f"onnxruntime-gpu {machine.version(PACKAGE[runtime])}", row.cuda.first.split(".")[0]) if row else None
+    for family in (row.family for row in cuda.TOOLKITS):
+        libraries = f"{PACKAGE[runtime]}_cu{family}_libs"
+        if machine.version(libraries) is not None:
+            return libraries, family
+    return None
+
+
+def numbers(text: str) -> Tuple[int, ...]:
+    """The numbers that an installed version begins with: 10.14.1.48.post1 is (10, 14, 1, 48)."""
+    match = re.match(r"[0-9]{1,9}(\.[0-9]{1,9})*", text)
+    return tuple(map(int, match.group().split("."))) if match else ()
+
+
+def how_to_build(target: Target, machine: Machine, store: str, *, tasks: bool = True) -> str:
+    """What to do so that the cells of `target` get built: a line to type here, or lines for the target's own machine.
+    `tasks`: the matrix has metrics to score there."""
     extra = EXTRA.get(target.runtime)
     if extra and (target.os, target.arch) == (machine.os, machine.arch):
-        return f"pip install 'deploymatrix[{extra}]'" + (
-            f" '{PACKAGE[target.runtime]}=={target.version}.*'" if target.version else ""
-        )
-    return f"copy {store}/ to the {target.machine}{_needs(target)} and run there: build perform '*-{target.name}' --store {store}"
+        named = PACKAGE[target.runtime] if target.runtime != "onnxruntime-gpu" else None
+        pinned = f" '{named}=={target.version}.*'" if named and target.version else ""
+        return f"pip install 'deploymatrix[{extra}]'{pinned}"
+    return _orders(target, store, tasks)
 
 
-def how_to_verify(target: Target, store: str) -> str:
-    return f"copy {store}/ to the {target.machine} and run there: build perform '*-{target.name}' --store {store}"
+def how_to_verify(target: Target, store: str, *, tasks: bool = True) -> str:
+    return _orders(target, store, tasks)
 
 
-def _needs(target: Target) -> str:
-    """What must be on that machine, from the tables."""
-    if target.jetpack is not None:
-        row = tables.JETPACK_TENSORRT.get(".".join(target.jetpack.split(".")[:2]))
-        return f" (JetPack {target.jetpack}: TensorRT {target.version}" + (
-            f", CUDA {row[1]}, Python {row[2]})" if row else ")"
-        )
-    native = tables.tensorrt_row(target.version) if target.runtime == "tensorrt" and target.version else None
-    return f" (TensorRT {target.version}, CUDA {native.cuda}, Python {native.python})" if native else ""
+def _orders(target: Target, store: str, tasks: bool) -> str:
+    """A sentence and the commands that follow it, one a line: what must be on that machine, from the tables."""
+    if target.os != "linux":
+        return f"nothing yet: this program does not run on {target.os}"
+    named = f"{install.NAMES[target.runtime]} {target.version or ''}".rstrip()
+    said = "; ".join(part for part in (named, install.needs(target)) if part)
+    perform = f".venv/bin/build perform '*-{target.name}' --store {store}"
+    return "\n".join(
+        [f"copy {store}/ to the {target.machine} ({said}), and there:", *install.commands(target, tasks), perform]
+    )
 
 
 def _has_gpu(platform: Platform, machine: Machine) -> bool:
     return any(gpu.sm == platform.sm for gpu in machine.gpus)
 
 
-def _gpus(machine: Machine) -> str:
+def gpus_of(machine: Machine) -> str:
     if not machine.gpus:
-        return "this machine has no NVIDIA GPU"
-    return "this machine has " + ", ".join(f"{g.name} ({g.sm})" for g in machine.gpus)
+        why = f" that it can use: {machine.gpu_problem}" if machine.gpu_problem else ""
+        return f"this machine has no NVIDIA GPU{why}"
+    return "this machine has " + ", ".join(gpu.described for gpu in machine.gpus)
 
 
 def _within(installed: str, declared: str) -> bool:

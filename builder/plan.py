@@ -7,18 +7,18 @@ from typing import Dict, List, Optional, Tuple
 
 from builder.action import Platform
 from builder.cells import Cell, Settings, all_cells, any_selects, resolve, settings_of
-from builder.compat import dialects, rules
+from builder.compat import alternatives, rules
 from builder.draw import draw
 from builder.facts import Machine
 from builder.jobs import DrawnTask, Job, Wanted
-from builder.matrix import Matrix, Target
+from builder.matrix import Matrix, TorchSource
 from builder.places import PARSER, cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """`fate`: build (here), waiting (for its machine), skipped (a rule or the person said no). `unverified` says why
-    parity cannot be measured here. The job ids are empty for a skipped cell."""
+    """`fate`: build (here), waiting (for its machine), skipped (`rule`, or the person, said no). `unverified` says why
+    parity cannot be measured here; `note` which rule about speed was waived. A skipped cell has no job ids."""
 
     cell: Cell
     fate: str
@@ -34,6 +34,8 @@ class PlannedCell:
     latency: str = ""
     tasks: Tuple[DrawnTask, ...] = ()
     parse: str = ""
+    rule: str = ""
+    note: str = ""
 
     @property
     def measurements(self) -> Tuple[str, ...]:
@@ -63,13 +65,19 @@ def plan(matrix: Matrix, machine: Machine, *, only: Tuple[str, ...] = (), skip: 
     return Plan(tuple(cells), tuple(jobs.values()))
 
 
-def _option_skip(cell: Cell, settings: Settings, target: Target) -> Optional[rules.Skip]:
-    """The first option of this cell that its TensorRT does not have."""
-    if not target.runtime.startswith("tensorrt") or target.version is None:
-        return None
-    for found in dialects.refused(settings.tensorrt, target.runtime, target.version):
-        return rules.Skip(f"option-{found.option}", found.why, found.source, (found.instead,))
-    return None
+def asked_of(matrix: Matrix, cell: Cell, settings: Settings, machine: Machine) -> rules.Asked:
+    """What the compatibility rules are asked about a cell."""
+    return rules.Asked(
+        cell=cell,
+        head=matrix.head(cell.head),
+        target=matrix.target(cell.target),
+        machine=machine,
+        inputs=matrix.model.inputs,
+        profiles=tuple(matrix.profile(name) for name in settings.profiles),
+        options=settings.tensorrt,
+        allow=settings.allow,
+        opset=matrix.model.opset if isinstance(matrix.model.source, TorchSource) else 0,
+    )
 
 
 def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job]) -> PlannedCell:
@@ -77,15 +85,15 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
     planned = PlannedCell(cell, "build", settings)
     disabled = target.disabled or settings_of(matrix, cell).disabled
     if disabled is not None:
-        remedies = (f"see {disabled.issue}",) if disabled.issue else ()
+        see = (f"see {disabled.issue}",) if disabled.issue else ()
         return replace(
-            planned, fate="skipped", reason=f"disabled: {disabled.reason}", source="matrix.yaml", remedies=remedies
+            planned, fate="skipped", reason=f"disabled: {disabled.reason}", source="matrix.yaml", remedies=see
         )
-    skip = _option_skip(cell, settings, target) or rules.judge(
-        rules.Asked(cell, matrix.head(cell.head), target, machine)
-    )
+    asked = asked_of(matrix, cell, settings, machine)
+    skip = rules.judge(asked)
     if skip is not None:
-        return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, remedies=skip.remedies)
+        remedies = tuple(remedy.line for remedy in alternatives.remedies(asked, skip))
+        return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, rule=skip.rule, remedies=remedies)
     platform = platform_of(target, machine)
     elsewhere, unrunnable = cannot_build(platform, machine), cannot_run(platform, machine)
     parser = PARSER if machine.version(PARSER) else None
@@ -102,8 +110,17 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         latency=drawn.latency,
         tasks=drawn.tasks,
         parse=drawn.parse,
+        note=_note(asked),
     )
     if elsewhere is not None:
-        remedy = how_to_build(target, machine, matrix.store)
+        remedy = how_to_build(target, machine, matrix.store, tasks=bool(matrix.tasks))
         return replace(planned, fate="waiting", reason=elsewhere, remedies=(remedy,))
-    return replace(planned, remedies=(how_to_verify(target, matrix.store),)) if unrunnable else planned
+    if unrunnable is None:
+        return planned
+    return replace(planned, remedies=(how_to_verify(target, matrix.store, tasks=bool(matrix.tasks)),))
+
+
+def _note(asked: rules.Asked) -> str:
+    """What was asked for although it is slow, and why."""
+    waived = [(said, rules.waived(asked, said)) for said in rules.answers(asked)] if asked.allow else []
+    return "; ".join(f"{said.fact}, wanted all the same: {allowed.reason}" for said, allowed in waived if allowed)

@@ -64,16 +64,21 @@ class LowerFp16:
 
 @dataclass(frozen=True)
 class LowerInt8:
-    """`model.onnx` and calibration photographs -> `model.onnx` with explicit Q/DQ."""
+    """`model.onnx` and `images.npz` -> `model.onnx` with explicit Q/DQ."""
 
-    photographs: Tuple[str, ...]
-    input: Input
-    size: Tuple[int, int]
-    preprocess: Preprocess
     method: str
     percentile: float
     activations: str
     step: Literal["lower-int8"] = "lower-int8"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class LowerOpset:
+    """`model.onnx` -> `model.onnx` in the words of an older opset."""
+
+    opset: int
+    step: Literal["lower-opset"] = "lower-opset"
     version: Literal[1] = 1
 
 
@@ -96,14 +101,15 @@ class Engine:
     tensorrt: TensorRtOptions
     calibration: str  # the method, where TensorRT's own calibrator is to find the ranges; else empty
     step: Literal["engine"] = "engine"
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: artifact.json beside the files
 
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """Photographs -> `images.npz`, what TensorRT's calibrator is fed: `images` float32 [N, C, H, W]."""
+    """Photographs, or what a function of the person's gives -> `images.npz`: `images` float32 [N, C, H, W]."""
 
     photographs: Tuple[str, ...]
+    source: str  # module:attr, or empty for photographs
     size: Tuple[int, int]
     preprocess: Preprocess
     step: Literal["calibration-data"] = "calibration-data"
@@ -204,6 +210,7 @@ Recipe = Union[
     LowerFp16,
     LowerInt8,
     CalibrationData,
+    LowerOpset,
     Parse,
     Engine,
     Reference,

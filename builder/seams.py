@@ -107,6 +107,7 @@ class Executor(Protocol):
 
 BUILT_IN: Dict[Tuple[str, str], str] = {
     ("backend", "onnxruntime"): "builder.backends.onnxruntime_cpu:OnnxRuntime",
+    ("backend", "onnxruntime-gpu"): "builder.backends.onnxruntime_cuda:OnnxRuntimeCuda",
     ("backend", "openvino"): "builder.backends.openvino_cpu:OpenVino",
     ("backend", "tensorrt-rtx"): "builder.backends.tensorrt_rtx:TensorRtRtx",
     ("backend", "tensorrt"): "builder.backends.tensorrt_native:TensorRt",

@@ -39,6 +39,8 @@ def as_json(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool) ->
             row["artifact"] = entry.artifact.digest
         if entry.latency:
             row["p50_ms"], row["speedup"] = entry.latency.artifact.p50, entry.latency.speedup
+        if entry.tasks:
+            row["tasks"] = [to_json(result) for result in entry.tasks]
         cells.append(row)
     performed: List[Json] = [*sorted(outcome.performed)]
     return {"version": manifest.version, "new": fresh, "performed": performed, "cells": cells}

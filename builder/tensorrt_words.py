@@ -1,6 +1,6 @@
 """What TensorRT says when it refuses, made readable: the node or tensor it speaks of, and what to do about it.
 
-Its messages come through Polygraphy's logger to standard error, several lines deep, with source positions of its own.
+Its messages come through Polygraphy's logger, which prints them, several lines deep, with source positions of their own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from typing import ContextManager, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from builder.errors import first_line
 
@@ -33,18 +33,19 @@ _HINTS: Tuple[Tuple[str, str], ...] = (
 
 
 class Words:
-    """Collects what is printed to standard error inside its `with` block."""
+    """Collects what is printed inside its `with` block, to standard output or standard error."""
 
     def __init__(self) -> None:
         self._text = io.StringIO()
-        self._redirect: ContextManager[io.StringIO] = contextlib.redirect_stderr(self._text)
+        self._redirects = contextlib.ExitStack()
 
     def __enter__(self) -> "Words":
-        self._redirect.__enter__()
+        self._redirects.enter_context(contextlib.redirect_stdout(self._text))
+        self._redirects.enter_context(contextlib.redirect_stderr(self._text))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._redirect.__exit__(None, None, None)
+        self._redirects.close()
 
     def said(self, problem: Exception) -> str:
         """TensorRT's own reason, or, when it gave none, Polygraphy's."""
@@ -68,5 +69,5 @@ def readable(text: str) -> str:
 
 
 def _is_polygraphys(line: str) -> bool:
-    """`[!]` lines are Polygraphy's own summary of what TensorRT said before."""
-    return line.startswith("[!]")
+    """`[!]` is its own summary of what TensorRT said before, `[W]` and `[I]` are not why something was refused."""
+    return line.startswith(("[!]", "[W]", "[I]"))

@@ -53,8 +53,18 @@ def size(count: int) -> str:
     return f"{count / (1 << 20):.1f} MiB" if count >= 1 << 20 else f"{count / 1024:.0f} KiB"
 
 
-def wrapped(text: str, indent: str, width: int = 110) -> str:
-    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False)
+def wrapped(text: str, indent: str, width: int = 110, hanging: Optional[int] = None) -> str:
+    """`indent` begins the first line; those after it are indented by `hanging`, two more than that when not said. Lines
+    of `text` after its first are commands: they stay as they are."""
+    after = " " * hanging if hanging is not None else indent + "  "
+    said, *commands = text.split("\n")
+    filled = textwrap.fill(said, width, initial_indent=indent, subsequent_indent=after, break_long_words=False)
+    return "\n".join([filled, *(f"{after}  {command}" for command in commands)])
+
+
+def advice(pairs: Iterable[Tuple[str, str]]) -> List[str]:
+    """One paragraph per advice (the second of a pair), with the names that it is for."""
+    return [wrapped(f"{', '.join(dict.fromkeys(names))}: {said}", "  ") for said, names in grouped(pairs).items()]
 
 
 def grouped(pairs: Iterable[Tuple[str, str]]) -> Dict[str, List[str]]:

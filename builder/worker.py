@@ -53,6 +53,7 @@ STEPS: Dict[str, str] = {
     "lower-fp16": "builder.steps.lower_fp16",
     "lower-int8": "builder.steps.lower_int8",
     "calibration-data": "builder.steps.calibration_data",
+    "lower-opset": "builder.steps.lower_opset",
     "parse": "builder.steps.parse",
     "engine": "builder.steps.engine",
     "reference": "builder.steps.reference",

@@ -9,16 +9,29 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 
-from builder.action import Action, Blob, Platform, Result
+from builder import digest, sidecar
+from builder.action import SIDECAR, Action, Blob, Platform, Result
 from builder.errors import StepFailed
 from builder.facts import Gpu, Machine, Package
 from builder.load import Loaded, load
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
 from builder.matrix import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
-from builder.measurements import Latency, OutputParity, Parity, Percentiles
+from builder.measurements import CaseScore, Latency, OutputParity, Parity, Percentiles, Score, TaskScores
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
-from builder.recipes import Facts, Made, MeasureLatency, MeasureParity, Reference, Sampled
+from builder.recipes import (
+    CalibrationData,
+    Facts,
+    Made,
+    MeasureLatency,
+    MeasureParity,
+    MeasureTask,
+    Parse,
+    Reference,
+    Sampled,
+    ScoreReference,
+    TaskCases,
+)
 from builder.record import to_json
 from builder.run import Outcome, run
 from builder.seams import Store
@@ -151,6 +164,43 @@ def width() -> int:
 '''
 
 
+# The same project with a task, whose metric lies in two modules beside the matrix.
+TASK_MATRIX = (
+    MATRIX.replace(
+        "calibration:",
+        """\
+tasks:
+  good:
+    metric: score:Score
+    options: {strict: true}
+    data: {folder: photos, files: [a.png, b.png]}
+    size: [32, 32]
+calibration:""",
+    )
+    + """\
+    tasks:
+      good:
+        value: {threshold: 0.5, max_degradation: 0.1}
+"""
+)
+METRIC = '''\
+"""How good the model is."""
+
+from answers import best
+
+
+class Score:  # scored on every artifact
+    limit = best()
+'''
+ANSWERS = '''\
+"""What the metric compares with."""
+
+
+def best() -> int:
+    return 9
+'''
+
+
 class Project:
     """A folder with matrix.yaml and what it names. `edit` replaces text in a file."""
 
@@ -160,6 +210,9 @@ class Project:
         self.matrix.write_text(matrix, encoding="utf-8")
         (root / "model.py").write_text(MODEL, encoding="utf-8")
         (root / "layers.py").write_text(LAYERS, encoding="utf-8")
+        if matrix != MATRIX:
+            (root / "score.py").write_text(METRIC, encoding="utf-8")
+            (root / "answers.py").write_text(ANSWERS, encoding="utf-8")
         for name in "abcd":
             (root / "photos" / f"{name}.png").write_bytes(f"photograph {name}".encode())
 
@@ -184,7 +237,8 @@ class FakeExecutor:
     """Makes outputs that are a function of the action's inputs and parameters, as the real steps do.
 
     `same` names steps whose output never changes; `failing` names jobs by `step` or `step/precision`-like
-    predicates on the action; `numbers` are the parity numbers it measures.
+    predicates on the action; `max_abs` is the parity number that it measures, `value` the task metric of an artifact,
+    where the model itself has 0.8.
     """
 
     def __init__(
@@ -193,12 +247,14 @@ class FakeExecutor:
         same: FrozenSet[str] = frozenset(),
         fails: Callable[[Action], bool] = lambda action: False,
         max_abs: float = 0.001,
+        value: Optional[float] = 0.75,
         seconds: float = 0.0,
     ) -> None:
         self.performed: List[Action] = []
         self.overlaps: Set[Tuple[str, str]] = set()
         self.stopped = False
         self._same, self._fails, self._max_abs, self._seconds = same, fails, max_abs, seconds
+        self._value = value
         self._running: List[str] = []
         self._lock = threading.Lock()
 
@@ -246,12 +302,21 @@ class FakeExecutor:
                 for photo in recipe.photographs
                 for h, w in recipe.sizes
             }
-        if isinstance(recipe, (MeasureParity, MeasureLatency)):
+        if isinstance(recipe, TaskCases):
+            code = [data for name, data in given.items() if name.startswith("code/")]
+            return {f"{Path(file).stem}.npz": _digest(given[file], recipe.size, *code) for file in recipe.data}
+        if isinstance(recipe, (MeasureParity, MeasureLatency, MeasureTask, ScoreReference, Parse)):
             return {}
+        if isinstance(recipe, CalibrationData):
+            return {"images.npz": _digest(recipe.size, *given.values())}
         name = "model.bin" if recipe.step == "engine" else "model.onnx"
-        if recipe.step in self._same:
-            return {name: b"always the same"}
-        return {name: _digest(json.dumps(to_json(recipe)), action.platform, _code(action), *given.values())}
+        made = b"always the same"
+        if recipe.step not in self._same:
+            made = _digest(json.dumps(to_json(recipe)), action.platform, _code(action), *given.values())
+        if recipe.step != "engine":
+            return {name: made}
+        beside = sidecar.described(action, (Blob(name, digest.of_bytes(made), len(made)),))
+        return {name: made, SIDECAR: sidecar.text(beside).encode()}
 
     def _facts(self, action: Action) -> Facts:
         recipe = action.recipe
@@ -268,6 +333,15 @@ class FakeExecutor:
             return Latency(times, Percentiles(8.0, 9.0, 10.0, 7), recipe.shape, recipe.threads, recipe.machine, "fake")
         if isinstance(recipe, Reference):
             return Sampled(recipe.photographs)
+        if isinstance(recipe, CalibrationData):
+            return Sampled(recipe.photographs)
+        if isinstance(recipe, TaskCases):
+            return Sampled(tuple(Path(file).stem for file in recipe.data))
+        if isinstance(recipe, (MeasureTask, ScoreReference)):
+            value = 0.8 if isinstance(recipe, ScoreReference) else self._value
+            cases = sorted(pin.name[len("cases/") : -len(".npz")] for pin in action.inputs if pin.name[:6] == "cases/")
+            rows = tuple(CaseScore(case, "value", value) for case in cases)
+            return TaskScores((Score("value", value), Score("error", 0.0, lower_is_better=True)), rows)
         return Made(3, ())
 
 

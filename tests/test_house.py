@@ -39,28 +39,33 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "backends compat detect errors executors facts measurements release shapes sources steps stores text "
+    0: "backends compat detect errors executors inspection measurements release shapes sources steps stores text "
     "verbs compat.tables detect.gpu detect.probe validation.homography validation.samples",
-    1: "cli digest backends.tensorrt_words detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
-    "detect.processor detect.surroundings validation.keypoint_metrics validation.light validation.timing",
-    2: "code_digest record detect.jetson",
-    3: "gates tensorrt_options yaml_marks detect.nvidia",
-    4: "matrix compat.dialects",
-    5: "cells keypoints onnx_file photographs preprocess recipes schema validation.align",
-    6: "action consistency backends.tensorrt_build compat.rules verbs.schema",
-    7: "jobs load manifest places seams worker steps.calibration_data steps.lower_fp16 stores.layout",
-    8: "choose draw_source onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
-    "backends.tensorrt_rtx executors.local sources.torch_module steps.engine steps.export steps.reference "
-    "stores.versions validation.parity validation.task validation.verdict verbs.selection",
-    9: "draw_measurements host backends.onnxruntime_cpu sources.onnx_file steps.calibrate steps.latency "
+    1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
+    "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
+    "detect.surroundings validation.keypoint_metrics validation.light validation.timing",
+    2: "code_digest onnx_parser record detect.jetson detect.nvidia",
+    3: "facts gates tensorrt_options yaml_marks inspection.contents",
+    4: "fact_file matrix portrait compat.dialects inspection.engine_layers inspection.engine_plan "
+    "inspection.openvino_ir",
+    5: "cells keypoints onnx_file photographs preprocess recipes schema compat.install validation.align",
+    6: "action consistency backends.tensorrt_build compat.asked inspection.onnx_graph verbs.schema",
+    7: "jobs load manifest places seams sidecar worker compat.gpu_rules compat.graph_rules compat.native_rules "
+    "compat.precision_rules inspection.session_graph steps.lower_fp16 steps.lower_opset steps.parse "
+    "stores.layout",
+    8: "abilities choose draw_source onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
+    "backends.tensorrt_rtx compat.rules executors.local inspection.reading sources.torch_module steps.export "
+    "steps.reference stores.versions validation.parity validation.task validation.verdict verbs.selection",
+    9: "draw_measurements host backends.onnxruntime_cpu backends.onnxruntime_cuda compat.alternatives "
+    "inspection.subject sources.onnx_file steps.calibrate steps.calibration_data steps.engine steps.latency "
     "steps.parity steps.simplify steps.task steps.task_cases steps.task_reference validation.keypoint_tasks "
-    "verbs.pull",
-    10: "draw steps.lower_int8 verbs.run",
-    11: "plan",
-    12: "live progress",
+    "verbs.doctor verbs.pull",
+    10: "draw inspection.findings steps.lower_int8 verbs.run",
+    11: "plan inspection.report",
+    12: "live progress verbs.inspect",
     13: "run",
-    14: "assemble pending summary verbs.plan",
-    15: "verbs.matrix verbs.perform",
+    14: "assemble explanation pending summary verbs.plan",
+    15: "verbs.explain verbs.matrix verbs.perform",
 }
 
 
@@ -71,18 +76,35 @@ def _full(name: str) -> str:
 LEVEL = {_full(name): level for level, names in LAYERS.items() for name in names.split()}
 LEVEL.update({"builder": -1, "validation": -1})
 
+# In builder/compat the tables are data, the rules read tables, and `alternatives` puts its own to the rules.
+_COMPAT: Dict[str, str] = {
+    "dialects": "tables",
+    "cuda": "tables",
+    "jetpack": "tables",
+    "onnxruntime_gpu": "tables",
+    "precision": "tables",
+    "rtx": "tables",
+    "tensorrt": "tables",
+    "install": "tables cuda jetpack onnxruntime_gpu rtx tensorrt",
+    "native_rules": "asked tables cuda dialects jetpack tensorrt",
+    "gpu_rules": "asked tables cuda onnxruntime_gpu rtx",
+    "precision_rules": "asked onnxruntime_gpu precision rtx",
+    "graph_rules": "asked tensorrt",
+    "rules": "asked precision native_rules gpu_rules precision_rules graph_rules",
+    "alternatives": "asked tables install jetpack onnxruntime_gpu precision precision_rules rtx rules tensorrt",
+}
+COMPAT = {(f"builder.compat.{a}", f"builder.compat.{b}") for a, names in _COMPAT.items() for b in names.split()}
 # Siblings of these folders do not know each other, but for these.
 APART = ("steps", "backends", "sources", "executors", "compat", "stores", "verbs")
 SIBLINGS = {
     ("builder.steps.lower_int8", "builder.steps.calibrate"),
     ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
     ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
-    ("builder.compat.rules", "builder.compat.tables"),
-    ("builder.compat.dialects", "builder.compat.tables"),
-    ("builder.backends.tensorrt_build", "builder.backends.tensorrt_words"),
+    *COMPAT,
     ("builder.stores.versions", "builder.stores.layout"),
     ("builder.verbs.matrix", "builder.verbs.plan"),
-    *((f"builder.verbs.{verb}", "builder.verbs.selection") for verb in ("plan", "matrix")),
+    ("builder.verbs.explain", "builder.verbs.plan"),
+    *((f"builder.verbs.{verb}", "builder.verbs.selection") for verb in ("plan", "explain", "matrix")),
 }
 
 
@@ -144,11 +166,19 @@ def test_siblings_do_not_know_each_other() -> None:
 
 HEAVY: Dict[str, Set[str]] = {
     "torch": {"sources.torch_module"},
-    "onnx": {"onnx_file", "steps.calibrate", "steps.lower_fp16", "steps.lower_int8", "steps.simplify"},
-    "onnxruntime": {"onnx_session"},
+    "onnx": {
+        "inspection.onnx_graph",
+        "onnx_file",
+        "steps.calibrate",
+        "steps.lower_fp16",
+        "steps.lower_int8",
+        "steps.lower_opset",
+        "steps.simplify",
+    },
+    "onnxruntime": {"inspection.session_graph", "onnx_session"},
     "onnxsim": {"steps.simplify"},
-    "openvino": {"backends.openvino_cpu"},
-    "polygraphy": {"backends.tensorrt_build", "validation.parity"},
+    "openvino": {"backends.openvino_cpu", "inspection.openvino_ir"},
+    "polygraphy": {"onnx_parser", "backends.tensorrt_build", "inspection.engine_layers", "validation.parity"},
     "tensorrt": set(),
     "tensorrt_rtx": {"backends.tensorrt_rtx"},
     "cv2": {
@@ -173,6 +203,7 @@ HEAVY: Dict[str, Set[str]] = {
         "steps.latency",
         "steps.lower_fp16",
         "steps.lower_int8",
+        "steps.lower_opset",
         "steps.simplify",
         "validation.align",
         "validation.homography",
@@ -237,7 +268,7 @@ def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
     return last[0].split()[1:]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["plan"], ["plan", "--help"], ["pull", "--help"], ["matrix", "--help"], ["run", "--help"], ["schema"], ["perform", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["pull", "--help"], ["matrix", "--help"], ["run", "--help"], ["schema"], ["perform", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
 def test_light_commands_import_nothing_heavy(argv: List[str], tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     assert _loaded(argv, project.root) == ["0"]

@@ -15,7 +15,7 @@ import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple, cast
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple, cast
 
 import numpy as np
 
@@ -71,16 +71,23 @@ def mean(scores: Sequence[Scores]) -> Scores:
 
 def find(metric: str, options: Sequence[Setting], code: Path) -> Task:
     """The task behind `module:attr`; its module is looked for in the folder `code` first. Raises StepFailed."""
-    module, _, attribute = metric.partition(":")
-    sys.path.insert(0, str(code))
+    make = attribute(metric, code)
     with told_of(metric, code):
-        try:
-            make = getattr(importlib.import_module(module), attribute, None)
-        except ModuleNotFoundError as problem:
-            raise StepFailed(f"importing {module}: {problem}", hint="a metric may need numpy and cv2") from problem
-        if make is None:
-            raise StepFailed(f"{module} has no attribute {attribute!r}")
         return cast(Task, make(**{setting.name: setting.value for setting in options}))
+
+
+def attribute(place: str, code: Path) -> Callable[..., Any]:
+    """What `module:attr` names, the folder `code` searched first. Raises StepFailed."""
+    module, _, name = place.partition(":")
+    sys.path.insert(0, str(code))
+    with told_of(place, code):
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError as problem:
+            raise StepFailed(f"importing {module}: {problem}", hint="it may need numpy and cv2") from problem
+    if not callable(found):
+        raise StepFailed(f"{module} has no function or class {name!r}")
+    return cast("Callable[..., Any]", found)
 
 
 @contextmanager
@@ -93,7 +100,7 @@ def told_of(metric: str, code: Path) -> Iterator[None]:
     except Exception as problem:  # whatever the person's code raises is told as theirs
         own = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith(f"{code}{os.sep}")]
         where = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-        raise StepFailed(f"the metric {metric} raised {type(problem).__name__}{where}: {problem}") from problem
+        raise StepFailed(f"{metric} raised {type(problem).__name__}{where}: {problem}") from problem
 
 
 def store(case: Case, size: Tuple[int, int], contract: Preprocess, folder: Path) -> None:

@@ -11,7 +11,7 @@ from builder.manifest import Miss, TaskResult
 from builder.measurements import OutputParity, TaskScores
 
 # Metrics of which more is better; of all others, less.
-_AT_LEAST = frozenset({"cosine", "snr_db", "matched"})
+AT_LEAST = frozenset({"cosine", "snr_db", "matched"})
 Bound = Literal["value", "degradation", "percent degradation"]
 METRICS = tuple(f.name for f in dataclasses.fields(OutputGate) if f.name != "output")
 
@@ -44,7 +44,7 @@ def misses(measured: Sequence[OutputParity], limit_of: Dict[Tuple[str, str], flo
         if worst is None:  # every sample was rightly empty
             continue
         value: Optional[float] = getattr(worst, metric)
-        if value is None or (value < limit if metric in _AT_LEAST else value > limit):
+        if value is None or (value < limit if metric in AT_LEAST else value > limit):
             found.append(Miss(output, metric, value, limit, worst.sample))
     return tuple(found)
 
@@ -61,7 +61,7 @@ def _was_empty(row: OutputParity) -> bool:
 
 def _worst(rows: Sequence[OutputParity], metric: str) -> Optional[OutputParity]:
     """The row with the worst value of `metric`; one without a number is worse than any."""
-    sign = 1 if metric in _AT_LEAST else -1
+    sign = 1 if metric in AT_LEAST else -1
 
     def badness(row: OutputParity) -> Tuple[bool, float]:
         value: Optional[float] = getattr(row, metric)

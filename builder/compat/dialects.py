@@ -16,6 +16,7 @@ from builder.tensorrt_options import TensorRtOptions
 
 BINDINGS = "Python bindings of TensorRT, looked at version by version"
 NOTES = "NVIDIA TensorRT release notes"
+RTX_REFIT = f"{BINDINGS}; TensorRT-RTX 1.7 wants a GPU to build a refittable engine, which is then not ahead of time"
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ OPTIONS: Dict[str, Option] = {
     "version_compatible": Option((8, 6), None, False, NOTES + ", 8.6", "one target per version"),
     "hardware_compatible=ampere_plus": Option((8, 6), None, False, NOTES + ", 8.6", "one target per GPU"),
     "hardware_compatible=same_compute_capability": Option((10, 9), None, False, BINDINGS, "one target per GPU"),
-    "refit": Option((8, 0), None, True, BINDINGS, "leave refit out"),
-    "strip": Option((10, 0), None, True, BINDINGS, "leave strip out"),
+    "refit": Option((8, 0), None, False, RTX_REFIT, "leave refit out"),
+    "strip": Option((10, 0), None, False, RTX_REFIT, "leave strip out"),
     "dla_core": Option((8, 0), (11, 0), False, NOTES + ", 10.7: the last with DLA", "leave dla_core out: the GPU"),
     "sparsity": Option((8, 0), None, True, BINDINGS, "leave sparsity out"),
     "tf32": Option((8, 0), None, True, BINDINGS, "leave tf32 out"),

@@ -1,16 +1,26 @@
-"""The engine step: a lowered ONNX to the files that one target's runtime opens."""
+"""The engine step: a lowered ONNX to the files that one target's runtime opens, and artifact.json beside them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from builder import seams
+from builder import seams, sidecar
 from builder.action import Action
 from builder.errors import StepFailed
+from builder.inspection import reading
+from builder.inspection.contents import flag
 from builder.recipes import Engine, Facts
 
 
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
-    if not isinstance(action.recipe, Engine) or action.platform is None:
+    recipe, platform = action.recipe, action.platform
+    if not isinstance(recipe, Engine) or platform is None:
         raise StepFailed("an engine action needs an engine recipe and a platform")
-    return seams.backend(action.platform.runtime).build(action.recipe, action.platform, inputs / "model.onnx", out)
+    made = seams.backend(platform.runtime).build(recipe, platform, inputs / "model.onnx", out)
+    sidecar.write(action, out)
+    if recipe.precision != "int8":
+        return made
+    known = reading.Known(platform, recipe.compute, recipe.profiles)
+    flags = (flag(recipe.precision, reading.realised(file, known)) for file in sorted(out.iterdir()))
+    return replace(made, remarks=(*made.remarks, *(said for said in flags if said)))

@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from builder import onnx_file, preprocess
+from builder import onnx_file
 from builder.action import Action
 from builder.errors import StepFailed
 from builder.recipes import Facts, LowerInt8, Made
@@ -36,9 +36,8 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
         raise StepFailed(
             "the model has no convolution to quantize", hint="leave int8 out for it (`skip:` in matrix.yaml)"
         )
-    images = [
-        preprocess.tensor(preprocess.read(inputs / name), recipe.preprocess, recipe.size) for name in recipe.photographs
-    ]
+    with np.load(inputs / "images.npz", allow_pickle=False) as file:
+        images = [image[None] for image in file["images"]]
     found = grids(model, places, images, recipe)
     quantized = quantize(model, found, signed=recipe.activations == "symmetric")
     onnx_file.save(quantized, out / "model.onnx")

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.dry_run:
-        args.print_ids = False
+        args.print_ids, args.facts = False, None
         return plan_verb.run(args)
     loaded, place = load_matrix(args)
     only, skip = selectors(args, loaded.matrix)

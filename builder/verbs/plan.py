@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Dict, List
 
-from builder import facts, text
+from builder import fact_file, facts, portrait, text
 from builder.digest import Json
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
@@ -16,11 +16,18 @@ from builder.stores.layout import Layout
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 
 ORDER = ("build", "recalled", "waiting", "skipped")
+_TITLES = (
+    ("To build what waits:", "waiting"),
+    ("Instead of what is skipped (build explain CELL says more):", "skipped"),
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add_matrix(parser)
     add_selectors(parser)
+    parser.add_argument(
+        "--facts", type=Path, metavar="FILE", help="plan for the machine of this file, written by build doctor --json"
+    )
     parser.add_argument("--print-ids", action="store_true", help="only the ids of the cells that this machine builds")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -28,7 +35,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     loaded, place = load_matrix(args)
     only, skip = selectors(args, loaded.matrix)
-    machine, store = facts.here(), Layout(place)
+    machine = fact_file.read(args.facts).machine if args.facts else facts.here()
+    store = Layout(place)
     planned = plan(loaded.matrix, machine, only=only, skip=skip)
     if args.print_ids:
         print("\n".join(cell.cell.id for cell in planned.cells if cell.fate == "build"))
@@ -39,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps(as_json(planned, outcome), indent=1, ensure_ascii=False))
     else:
-        print(as_text(planned, outcome, place))
+        if args.facts:
+            print(f"As on the machine of {args.facts}: {portrait.in_short(machine)}\n")
+        print(as_text(planned, outcome, elsewhere=bool(args.facts)))
     return 0
 
 
@@ -57,7 +67,7 @@ def as_json(planned: Plan, outcome: Outcome) -> Json:
     cells: List[Json] = []
     for cell in planned.cells:
         row: Dict[str, Json] = {"cell": cell.cell.id, "plan": fate(cell, outcome)}
-        for name in ("reason", "source", "unverified"):
+        for name in ("reason", "rule", "source", "unverified", "note"):
             if getattr(cell, name):
                 row[name] = getattr(cell, name)
         if cell.remedies:
@@ -66,33 +76,28 @@ def as_json(planned: Plan, outcome: Outcome) -> Json:
     return {"cells": cells}
 
 
-def as_text(planned: Plan, outcome: Outcome, store: Path) -> str:
+def as_text(planned: Plan, outcome: Outcome, *, elsewhere: bool = False) -> str:
+    """`elsewhere`: planned for another machine than this one."""
     fates = [fate(cell, outcome) for cell in planned.cells]
     rows = [(cell.cell.id, word, _note(cell, word)) for cell, word in zip(planned.cells, fates)]
     parts = [text.table(("cell", "plan", "why"), rows, status=1), ""]
-    for title, word in (("To build what waits:", "waiting"), ("Instead of what is skipped:", "skipped")):
+    for title, word in _TITLES:
         pairs = [
             (cell.cell.target, " / ".join(cell.remedies))
             for cell, f in zip(planned.cells, fates)
             if f == word and cell.remedies
         ]
         if pairs:
-            parts += [title, *_advice(pairs), ""]
+            parts += [title, *text.advice(pairs), ""]
     parts.append(f"{len(planned.cells)} cells: {text.counts(fates, ORDER)}.")
-    parts.append("Next: build matrix" if "build" in fates else "Nothing to build here. Next on a host: build pull")
+    if elsewhere:
+        parts.append("Next, on that machine: build doctor")
+    else:
+        parts.append("Next: build matrix" if "build" in fates else "Nothing to build here. Next on a host: build pull")
     return "\n".join(parts)
 
 
 def _note(cell: PlannedCell, word: str) -> str:
-    if word in ("build", "recalled"):
-        return f"unverified here: {cell.unverified}" if cell.unverified else ""
-    return cell.reason
-
-
-def _advice(pairs: "list[tuple[str, str]]") -> List[str]:
-    """One paragraph per advice, with the targets it is for."""
-    lines = []
-    for advice, targets in text.grouped(pairs).items():
-        named = ", ".join(dict.fromkeys(targets))
-        lines.append(text.wrapped(f"{named}: {advice}", "  "))
-    return lines
+    unverified = f"unverified here: {cell.unverified}" if cell.unverified else ""
+    said = unverified if word in ("build", "recalled") else cell.reason
+    return "; ".join(part for part in (said, cell.note) if part)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.choose import accepts, choose, covering
+from builder.choose import accepts, cannot_run, choose, covering
+from builder.facts import Package
 from builder.manifest import Entry
 from tests.fakes import LAPTOP, RASPBERRY, RTX3090, entry, manifest, with_version, without
 
@@ -154,3 +155,41 @@ def test_the_chain_accepts_every_size_that_any_entry_accepts(all_sizes: List[Lis
     chain = covering(ranked)
     for side in range(1, 10):
         assert any(_accepts(e, side) for e in chain) == any(_accepts(e, side) for e in ranked)
+
+
+@pytest.mark.parametrize(
+    ("portability", "sm", "fits"),
+    [
+        ("", "8.6", True),
+        ("", "8.9", False),
+        ("gpu-model", "8.9", False),
+        ("compute-capability", "8.6", True),
+        ("compute-capability", "8.9", False),
+        ("ampere-plus", "8.9", True),
+        ("ampere-plus+version", "12.0", True),
+        ("ampere-plus", "7.5", False),
+    ],
+)
+def test_an_engine_loads_on_what_its_tier_says(portability: str, sm: str, fits: bool) -> None:
+    made = entry("t-dense-fp16-trt", runtime="tensorrt", version="10.16", sm="8.6")
+    assert made.artifact is not None
+    made = dataclasses.replace(made, artifact=dataclasses.replace(made.artifact, portability=portability))
+    machine = dataclasses.replace(RTX3090, gpus=(dataclasses.replace(RTX3090.gpus[0], sm=sm),))
+    assert (cannot_run(made, machine) is None) == fits
+
+
+@pytest.mark.parametrize(
+    ("portability", "installed", "fits"),
+    [
+        ("gpu-model", "10.16.1.11", True),
+        ("gpu-model", "11.0.0", False),
+        ("gpu-model+version", "11.0.0", True),
+        ("gpu-model+version", "10.13.3", False),
+    ],
+)
+def test_a_version_compatible_engine_loads_in_newer_versions(portability: str, installed: str, fits: bool) -> None:
+    made = entry("t-dense-fp16-trt", runtime="tensorrt", version="10.16", sm="8.6")
+    assert made.artifact is not None
+    made = dataclasses.replace(made, artifact=dataclasses.replace(made.artifact, portability=portability))
+    packages = (*(p for p in RTX3090.packages if p.name != "tensorrt"), Package("tensorrt", installed))
+    assert (cannot_run(made, dataclasses.replace(RTX3090, packages=packages)) is None) == fits

@@ -1,13 +1,18 @@
-"""The digest of a model's code: what it follows, and what it does not count."""
+"""The digest of a model's code, and the files of a metric's: what is followed, and what does not count."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Dict, List
 
 import pytest
 
 from builder import code_digest
 from builder.errors import UsageError
+from builder.jobs import CodeFilesPin, CodePin, Job
+from builder.pinning import Pinner
+from builder.recipes import LowerFp16
+from tests.fakes import LAPTOP, REPOSITORY, Project
 
 
 @pytest.fixture
@@ -76,3 +81,98 @@ def test_errors_have_a_place(root: Path) -> None:
     (root / "late.py").write_text("def (\n")
     with pytest.raises(UsageError, match=r"late.py:1:\d+: does not parse"):
         code_digest.of_factory("zoo.model:make", root)
+
+
+# ------------------------------------------------------------------------------------------- files that travel
+
+REACHED = (
+    "helper.py",
+    "late.py",
+    "zoo/__init__.py",
+    "zoo/deep/__init__.py",
+    "zoo/deep/block.py",
+    "zoo/layers.py",
+    "zoo/model.py",
+    "zoo/shared.py",
+)
+
+
+def files(root: Path, factory: str = "zoo.model:make") -> List[str]:
+    return [path.as_posix() for path in code_digest.files_of(factory, root)]
+
+
+def test_the_files_of_a_metric_are_all_that_it_may_import(root: Path) -> None:
+    """Siblings, packages on the way and what a function imports late; in one order, relative to the project."""
+    assert files(root) == list(REACHED)
+    assert files(root, "late:attr") == ["late.py"]
+    assert files(root, "zoo:attr") == ["zoo/__init__.py"]
+
+
+def test_the_files_are_those_that_the_digest_is_of(root: Path) -> None:
+    for name in (*REACHED, "unrelated.py"):
+        assert changes(root, name, "\nNEW = 2\n") == (name in files(root))
+
+
+def test_a_relative_project_folder_gives_the_same_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    assert files(Path()) == list(REACHED)
+
+
+def test_circular_imports_of_files_end(root: Path) -> None:
+    (root / "late.py").write_text("import zoo.model, helper\n")
+    assert files(root) == list(REACHED)
+
+
+@pytest.mark.parametrize(
+    "line", ["import validation.task", "from validation.task import mean", "import builder.record"]
+)
+def test_modules_of_this_program_do_not_travel(root: Path, line: str) -> None:
+    """Nor do a person's modules that hide behind their names: the program's own are imported first."""
+    for name in ("validation/__init__.py", "validation/task.py", "builder/__init__.py", "builder/record.py"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("import unrelated\n")
+    (root / "late.py").write_text(line + "\n")
+    assert [name for name in files(root) if name.startswith(("validation", "builder"))] == []
+    assert set(REACHED) <= set(files(root))
+
+
+def test_a_metric_of_this_program_has_no_files(root: Path) -> None:
+    assert files(root, "validation.keypoint_tasks:Stereo") == []
+    assert files(REPOSITORY, "validation.keypoint_tasks:Stereo") == [], "even where the program is the project"
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        ("validation.keypoint_task:Stereo", "no module 'validation.keypoint_task'"),
+        ("builder.metrics:Mine", "no module 'builder.metrics'"),
+        ("zoo.modle:make", "no module 'zoo.modle' below"),
+        ("numpy:mean", "no module 'numpy' below"),
+    ],
+)
+def test_a_metric_that_is_nowhere_is_named(root: Path, factory: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        code_digest.files_of(factory, root)
+    assert says in str(caught.value)
+    assert factory in str(caught.value)
+
+
+def test_a_file_that_does_not_parse_has_a_place_there_too(root: Path) -> None:
+    (root / "late.py").write_text("x = 1\ndef (\n")
+    with pytest.raises(UsageError, match=r"late.py:2:\d+: does not parse"):
+        code_digest.files_of("zoo.model:make", root)
+
+
+def test_comments_count_for_files_that_travel_and_not_for_a_model(project: Project) -> None:
+    """What travels is hashed as it is; a model's code never leaves, so its syntax trees will do."""
+    job = Job("job", LowerFp16(), (CodeFilesPin("code", "model:make"), CodePin("model", "model:make")), ())
+
+    def pinned() -> Dict[str, str]:
+        action = Pinner(project.root, LAPTOP, project.store).pin(job, {})
+        return {pin.name: pin.digest for pin in action.inputs}
+
+    before = pinned()
+    project.edit("layers.py", "def width", "# how wide it is\ndef width")
+    after = pinned()
+    assert list(before) == list(after) == ["code/layers.py", "code/model.py", "model"]
+    assert [name for name in before if before[name] != after[name]] == ["code/layers.py"]

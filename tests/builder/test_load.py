@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from builder import cli
 from builder.errors import DeployError
 from builder.load import load
-from tests.fakes import MATRIX, REPOSITORY
+from tests.fakes import MATRIX, REPOSITORY, TASK_MATRIX
 
 SHIPPED = (REPOSITORY / "matrix.yaml").read_text(encoding="utf-8")
 
 
 class Wrong(NamedTuple):
-    """`old` in the small matrix becomes `new`; the error is on the line of `at`, says `says` and names `near`."""
+    """`old` in the small matrix (or `text`) becomes `new`; the error is on the line of `at`, says `says`, names `near`."""
 
     name: str
     old: str
@@ -30,6 +30,7 @@ class Wrong(NamedTuple):
     at: str
     says: str
     near: str = ""
+    text: str = MATRIX
 
 
 WRONG = [
@@ -179,6 +180,46 @@ WRONG = [
 ]
 
 
+def _wrong_task(name: str, old: str, new: str, at: str, says: str, near: str = "") -> Wrong:
+    return Wrong(name, old, new, at, says, near, TASK_MATRIX)
+
+
+DATA = "data: {folder: photos, files: [a.png, b.png]}"
+LIMITS = "value: {threshold: 0.5, max_degradation: 0.1}"
+GATED = "    tasks:\n      good:\n"
+OUTPUTS = '    outputs:\n      "*": {max_abs: 0.01, cosine: 0.99}\n'
+
+WRONG += [
+    _wrong_task("task key", "metric: score", "metrik: score", "metrik", "unknown key 'metrik'", "metric"),
+    _wrong_task("task without a metric", "    metric: score:Score\n", "", "options: {", "missing key 'metric'"),
+    _wrong_task("task with a dash", "  good:\n    metric", "  go-od:\n    metric", "go-od", "'go-od' is not a name"),
+    _wrong_task("metric without a colon", "score:Score", "score.Score", "score.Score", "not of the form module:attr"),
+    _wrong_task("metric in a folder", "score:Score", "metrics/score:Score", "metrics/", "not of the form module:attr"),
+    _wrong_task("option of a metric", "{strict: true}", "{strict: [1, 2]}", "[1, 2]", "expected"),
+    _wrong_task("unknown head", DATA, DATA + "\n    heads: [dens]", "dens]", "head 'dens' is not declared", "dense"),
+    _wrong_task("no data", DATA, DATA.replace("a.png, b.png", ""), "files: []", "at least one file"),
+    _wrong_task("data twice", DATA, DATA.replace("b.png", "a.png"), "a.png, a.png", "'a.png' is listed twice"),
+    _wrong_task("size off the grid", "    size: [32, 32]\n", "    size: [32, 36]\n", "36", "36 is not a multiple of 8"),
+    _wrong_task("size of one side", "    size: [32, 32]\n", "    size: [32]\n", "[32]", "expected 2 items, found 1"),
+    _wrong_task(
+        "size outside", "    size: [32, 32]\n", "    size: [136, 32]\n", "136", "136x32 lies inside no profile"
+    ),
+    _wrong_task(
+        "too small a size", "    size: [32, 32]\n", "    size: [0, 32]\n", "[0, 32]", "0 is not a multiple of 8"
+    ),
+    _wrong_task(
+        "task in a gate", "      good:\n        value", "      god:\n        value", "god", "task 'god'", "good"
+    ),
+    _wrong_task("limit in a task gate", "{threshold", "{treshold", "treshold", "unknown key 'treshold'", "threshold"),
+    _wrong_task("a bare limit", LIMITS, "value: 0.5", "value: 0.5", "expected a mapping"),
+    _wrong_task("no limit", LIMITS, "value: {}", "value: {}", "no limit is given"),
+    _wrong_task("text for a limit", "threshold: 0.5", "threshold: half", "half", "expected a number"),
+    _wrong_task(
+        "a gate on nothing", OUTPUTS + GATED + "        " + LIMITS + "\n", "", "select", "`outputs` or `tasks`"
+    ),
+]
+
+
 def _listing(folder: Path) -> List[str]:
     return sorted(str(path) for path in folder.rglob("*"))
 
@@ -199,8 +240,8 @@ def _refused(path: Path, capsys: pytest.CaptureFixture[str], verb: str = "matrix
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda w: w.name.replace(" ", "-"))
 def test_a_wrong_value_has_a_place(wrong: Wrong, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert MATRIX.count(wrong.old) >= 1
-    text = MATRIX.replace(wrong.old, wrong.new, 1)
+    assert wrong.text.count(wrong.old) >= 1
+    text = wrong.text.replace(wrong.old, wrong.new, 1)
     path = tmp_path / "matrix.yaml"
     path.write_text(text, encoding="utf-8")
     said = _refused(path, capsys)
@@ -314,12 +355,40 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
         MATRIX + "".join(f"# note [{i}\n" for i in range(100)),
         MATRIX.replace("machine: RTX 3090", 'machine: "[[[ RTX {{{ 3090"'),
         MATRIX + "# " + "[" * 200 + "\n",
+        TASK_MATRIX,
+        TASK_MATRIX.replace("    size: [32, 32]", "    size: [128, 8]\n    heads: [dense]"),
+        TASK_MATRIX.replace("[a.png, b.png]}\n    size", "[a.png, a.npz, masks/a.png]}\n    size"),
+        TASK_MATRIX.replace(OUTPUTS, ""),
+        TASK_MATRIX.replace("score:Score", "my.metrics.score:Score"),
     ],
-    ids=["plain", "bom", "crlf", "merge", "brackets-in-comments", "brackets-in-text", "a-row-of-brackets"],
+    ids=[
+        "plain",
+        "bom",
+        "crlf",
+        "merge",
+        "brackets-in-comments",
+        "brackets-in-text",
+        "a-row-of-brackets",
+        "task",
+        "task-of-a-head",
+        "stems",
+        "gate-on-tasks-only",
+        "package",
+    ],
 )
 def test_good_files_load(text: str, tmp_path: Path) -> None:
     loaded = load(_written(tmp_path, text.encode()))
     assert [t.name for t in loaded.matrix.targets] == ["ort", "ov", "rtx", "trt"]
+
+
+def test_a_task_is_what_its_section_says(tmp_path: Path) -> None:
+    matrix = load(_written(tmp_path, TASK_MATRIX.encode())).matrix
+    task = matrix.task("good")
+    assert (task.metric, task.size, task.heads, task.data.files) == ("score:Score", (32, 32), (), ("a.png", "b.png"))
+    assert [(option.name, option.value) for option in task.options] == [("strict", True)]
+    ((gated,),) = [gate.tasks for gate in matrix.gates]
+    assert gated.task == "good"
+    assert [(m.metric, m.threshold, m.max_degradation) for m in gated.metrics] == [("value", 0.5, 0.1)]
 
 
 def test_a_merge_keeps_what_is_written_beside_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from builder.facts import Machine
 from builder.matrix import Target
 from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
-from tests.builder.compat.test_rules import ORIN_JP6, ORT, OV, RTX, TRT10, TRT86, XAVIER
+from tests.builder.compat.test_rules import ORIN_JP6, ORT, ORT_GPU, OV, RTX, TRT10, TRT86, XAVIER
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090, with_version, without
 
 ARM_ORT = dataclasses.replace(ORT, arch="aarch64")
@@ -49,6 +49,13 @@ ARM_ORT = dataclasses.replace(ORT, arch="aarch64")
         ),
         (TRT10, without(RTX3090, "tensorrt"), "tensorrt is not installed here", "not installed"),
         (TRT86, GTX1060, "", ""),
+        (ORT_GPU, LAPTOP, "", "no GPU of compute capability 6.1 here to run it on; this machine has no NVIDIA GPU"),
+        (ORT_GPU, GTX1060, "", "onnxruntime-gpu is not installed here"),
+        (ORT_GPU, without(LAPTOP, "onnxruntime"), "onnxruntime-gpu is not installed here", "no GPU"),
+        (ORT_GPU, with_version(GTX1060, "onnxruntime-gpu", "1.26.0"), "", ""),
+        (ORT_GPU, with_version(GTX1060, "onnxruntime-gpu", "1.23.2"), "", "the target declares 1.26"),
+        (ORT_GPU, without(with_version(GTX1060, "onnxruntime-gpu", "1.26.0"), "onnxruntime"), "", ""),
+        (ORT_GPU, ORIN, "needs linux on x86_64", "no GPU of compute capability 6.1"),
         (ORIN_JP6, ORIN, "", ""),
         (ORIN_JP6, RTX3090, "needs linux on aarch64", "no GPU of compute capability 8.7"),
         (XAVIER, ORIN, "needs a GPU of compute capability 7.2", "no GPU of compute capability 7.2"),
@@ -73,8 +80,21 @@ def test_what_to_type() -> None:
     line = how_to_build(RTX, LAPTOP, "artifacts")
     assert "deploymatrix[rtx]" in line
     assert "tensorrt_rtx==1.7.*" in line
-    line = how_to_build(ORIN_JP6, LAPTOP, "store")
-    assert line.startswith("copy store/ to the Orin (JetPack 6.2: TensorRT 10.3, CUDA 12.6, Python 3.10)")
-    assert line.endswith("build perform '*-t' --store store")
-    assert "TensorRT 8.6, CUDA" in how_to_build(TRT86, LAPTOP, "store")
-    assert "build perform '*-t' --store store" in how_to_verify(TRT10, "store")
+    first, *commands = how_to_build(ORIN_JP6, LAPTOP, "store").split("\n")
+    assert first == (
+        "copy store/ to the Orin (TensorRT 10.3; JetPack 6.2: CUDA 12.6, cuDNN 9.3, Python 3.10), and there:"
+    )
+    assert commands[0] == "sudo apt-get install nvidia-jetpack python3-venv"
+    assert commands[-1] == ".venv/bin/build perform '*-t' --store store"
+    assert "opencv" in commands[-2] and "opencv" not in how_to_build(ORIN_JP6, LAPTOP, "store", tasks=False)
+    assert "(TensorRT 8.6; CUDA 12.0 to 12.1, driver 525.60.13 to 580" in how_to_build(TRT86, LAPTOP, "store")
+    assert how_to_verify(TRT10, "store").endswith(".venv/bin/build perform '*-t' --store store")
+
+
+def test_an_onnx_file_for_a_gpu_is_built_where_any_onnxruntime_is() -> None:
+    assert how_to_build(ORT_GPU, without(LAPTOP, "onnxruntime"), "store") == "pip install 'deploymatrix[build]'"
+
+
+def test_nothing_is_ordered_for_windows() -> None:
+    windows = dataclasses.replace(TRT10, os="windows")
+    assert how_to_build(windows, LAPTOP, "store") == "nothing yet: this program does not run on windows"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
-from typing import Any, Dict
+from pathlib import Path
+from typing import Any, Dict, List, Set
 
 import pytest
 
@@ -13,7 +14,7 @@ from builder.jobs import sample_name
 from builder.load import Loaded
 from builder.plan import Plan, plan
 from builder.record import to_json
-from tests.fakes import LAPTOP, MACHINES, ORIN, RTX3090, Project
+from tests.fakes import LAPTOP, MACHINES, ORIN, RTX3090, TASK_MATRIX, Project
 
 
 def as_json(planned: Plan) -> str:
@@ -22,7 +23,19 @@ def as_json(planned: Plan) -> str:
     for cell in planned.cells:
         row = {
             name: getattr(cell, name)
-            for name in ("fate", "reason", "source", "remedies", "unverified", "onnx", "engine", "parity", "latency")
+            for name in (
+                "fate",
+                "rule",
+                "reason",
+                "source",
+                "note",
+                "remedies",
+                "unverified",
+                "onnx",
+                "engine",
+                "parity",
+                "latency",
+            )
             if getattr(cell, name)
         }
         cells[cell.cell.id] = row
@@ -64,7 +77,7 @@ def test_every_need_is_met_by_an_earlier_job(name: str, shipped: Loaded) -> None
         seen.add(job.id)
     assert len(seen) == len(planned.jobs)
     for cell in planned.cells:
-        named = {cell.onnx, cell.engine, cell.parity, cell.latency} - {""}
+        named = {cell.onnx, cell.engine, *cell.measurements, *(task.reference for task in cell.tasks)} - {""}
         assert named <= seen
         assert bool(named) == (cell.fate != "skipped")
         assert cell.fate in ("build", "waiting", "skipped")
@@ -171,3 +184,130 @@ def test_timings_of_other_machines_have_other_recipes(project: Project) -> None:
     assert plan(matrix, LAPTOP).job("engine/tiny-dense-fp32-ort") == plan(matrix, other).job(
         "engine/tiny-dense-fp32-ort"
     )
+
+
+# ------------------------------------------------------------------------------------------- tasks
+
+SPARSE = """\
+    sparse:
+      outputs:
+        scores: [batch, 8*h8, 8*w8]
+        descriptors: [batch, 4, h8, w8]
+  profiles:
+"""
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Project:
+    """The small project with a task and a second head."""
+    project = Project(tmp_path / "scored", TASK_MATRIX)
+    project.edit("matrix.yaml", "  profiles:\n", SPARSE)
+    return project
+
+
+def task_jobs(planned: Plan) -> List[str]:
+    return [job.id for job in planned.jobs if job.id.startswith("task")]
+
+
+@pytest.mark.parametrize("name", ["laptop", "rtx3090"])
+def test_a_task_makes_cases_once_and_scores_the_model_once_a_head(name: str, scored: Project) -> None:
+    planned = plan(scored.load().matrix, MACHINES[name])
+    cells = [cell for cell in planned.cells if cell.fate != "skipped"]
+    assert len({cell.cell.head for cell in cells}) == 2
+    assert sorted(task_jobs(planned)) == sorted(
+        [
+            "task-cases/good",
+            "task-reference/good/dense",
+            "task-reference/good/sparse",
+            *(f"task/{cell.cell.id}/good" for cell in cells),
+        ]
+    )
+    for cell in cells:
+        (drawn,) = cell.tasks
+        assert (drawn.name, drawn.job) == ("good", f"task/{cell.cell.id}/good")
+        assert drawn.reference == f"task-reference/good/{cell.cell.head}"
+        assert planned.job(drawn.job).needs == (cell.engine, "task-cases/good")
+        assert planned.job(drawn.reference).needs == ("task-cases/good",)
+        assert cell.measurements == (cell.parity, drawn.job, cell.latency)
+    assert planned.job("task-cases/good").needs == ()
+    assert all(not cell.tasks for cell in planned.cells if cell.fate == "skipped")
+
+
+def test_a_task_is_for_the_heads_that_it_names(scored: Project) -> None:
+    scored.edit(
+        "matrix.yaml", "    size: [32, 32]\ncalibration", "    size: [32, 32]\n    heads: [sparse]\ncalibration"
+    )
+    planned = plan(scored.load().matrix, LAPTOP)
+    assert [job for job in task_jobs(planned) if "dense" in job] == []
+    assert [bool(cell.tasks) for cell in planned.cells if cell.fate != "skipped"] == [
+        cell.cell.head == "sparse" for cell in planned.cells if cell.fate != "skipped"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "profiles", "fitting"),
+    [
+        ("[64, 64]", "[small]", {"ort", "ov", "rtx", "trt"}),
+        ("[128, 128]", "[small]", set()),
+        ("[128, 128]", "[large]", {"ort"}),
+        ("[64, 72]", "[small, large]", {"ort"}),
+        ("[8, 128]", "[large]", {"ort"}),
+    ],
+)
+def test_a_task_is_scored_on_the_cells_whose_profiles_hold_its_size(
+    size: str, profiles: str, fitting: Set[str], scored: Project
+) -> None:
+    """All targets have the small profile, and ort those that are given here."""
+    scored.edit("matrix.yaml", "    size: [32, 32]\ncalibration", f"    size: {size}\ncalibration")
+    scored.edit("matrix.yaml", "gates:", f'overrides:\n  - {{select: "*-ort", set: {{profiles: {profiles}}}}}\ngates:')
+    planned = plan(scored.load().matrix, LAPTOP)
+    assert {cell.cell.target for cell in planned.cells if cell.tasks} == fitting
+    assert bool(task_jobs(planned)) == bool(fitting), "no cases for nobody"
+
+
+def test_the_metrics_tools_are_in_the_key_where_they_are_known(scored: Project) -> None:
+    planned = plan(scored.load().matrix, LAPTOP)
+    for job in planned.jobs:
+        if job.id.startswith("task"):
+            assert set(job.tools) >= {"numpy", "opencv-python-headless"} or (job.elsewhere and job.tools == ())
+            assert not job.exclusive
+    assert "torch" in planned.job("task-reference/good/dense").tools
+    assert planned.job("task/tiny-dense-fp32-rtx/good").elsewhere
+
+
+def recipes(project: Project, start: str) -> Dict[str, Any]:
+    return {job.id: job.recipe for job in plan(project.load().matrix, LAPTOP).jobs if job.id.startswith(start)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("{strict: true}", "{strict: false}", {"task-cases", "task-reference", "task"}),
+        ("    size: [32, 32]\ncalibration", "    size: [16, 16]\ncalibration", {"task-cases"}),
+        ("[a.png, b.png]}\n    size", "[b.png, a.png]}\n    size", {"task-cases"}),
+        ("preprocess: {multiple: 8}", "preprocess: {multiple: 8, range: [0, 2]}", {"task-cases"}),
+        ("  profiles:\n", "      postprocess: {threshold: 0.1}\n  profiles:\n", {"task-reference", "task"}),
+        ("max_degradation: 0.1", "max_degradation: 0.2", set()),
+        ("machine: RTX 3090}\n  trt", "machine: mine}\n  trt", set()),
+    ],
+    ids=["option", "size", "data-order", "contract", "postprocess", "gate", "machine"],
+)
+def test_a_change_is_in_the_recipes_that_it_bears_on(old: str, new: str, changed: Set[str], scored: Project) -> None:
+    """What follows from the cases follows by their digests, and need not be said twice."""
+    before = recipes(scored, "task")
+    scored.edit("matrix.yaml", old, new)
+    after = recipes(scored, "task")
+    assert list(before) == list(after)
+    assert {job.partition("/")[0] for job in before if before[job] != after[job]} == changed
+
+
+def test_tasks_are_drawn_each_by_itself(scored: Project) -> None:
+    more = (
+        "  more:\n    metric: score:Score\n    data: {folder: photos, files: [c.png]}\n    size: [16, 16]\ncalibration:"
+    )
+    scored.edit("matrix.yaml", "calibration:", more)
+    planned = plan(scored.load().matrix, LAPTOP)
+    assert {job for job in task_jobs(planned) if job.startswith("task-cases")} == {"task-cases/good", "task-cases/more"}
+    cell = planned.cells[0]
+    assert [drawn.name for drawn in cell.tasks] == ["good", "more"]
+    assert planned.job(f"task/{cell.cell.id}/more").needs == (cell.engine, "task-cases/more")

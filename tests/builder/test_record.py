@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from builder import digest
 from builder.action import Action, Pending, Pinned, Platform, Result, Tool
+from builder.fact_file import FactFile
 from builder.manifest import Manifest
 from builder.matrix import Matrix, OnnxSource, Output, Preprocess, Profile, Setting
-from builder.measurements import Latency, Parity
-from builder.recipes import Engine, Export, Facts, LowerInt8, Made, Recipe, Sampled
+from builder.measurements import Latency, Parity, TaskScores
+from builder.recipes import CalibrationData, Engine, Export, Facts, Made, Recipe, Sampled, TaskCases
 from builder.record import RecordError, dotted, fields_of, from_json, hints_of, keyed, to_json
 from builder.tensorrt_options import TensorRtOptions
 from builder.worker import Order, Outcome
@@ -66,7 +67,9 @@ def _through_text(value: object) -> object:
     return json.loads(json.dumps(to_json(value), allow_nan=False))
 
 
-@pytest.mark.parametrize("cls", [Matrix, Action, Result, Pending, Manifest, Order, Outcome], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "cls", [Matrix, Action, Result, Pending, Manifest, Order, Outcome, FactFile], ids=lambda c: c.__name__
+)
 def test_every_record_survives_json(cls: type) -> None:
     @given(record(cls))
     @settings(max_examples=12)
@@ -103,21 +106,16 @@ def test_a_result_survives_with_each_kind_of_facts(facts: type) -> None:
 
 
 def test_every_kind_is_tried_above() -> None:
-    assert set(FACTS) == {Made, Sampled, Parity, Latency}
-    assert {cls.__dataclass_fields__["step"].default for cls in RECIPES} >= {"export", "engine", "parity", "latency"}
+    assert set(FACTS) == {Made, Sampled, Parity, TaskScores, Latency}
+    assert {cls.__dataclass_fields__["step"].default for cls in RECIPES} >= {
+        *("export", "engine", "parity", "latency"),
+        *("task-cases", "task-reference", "task"),
+    }
 
 
 def fixed_action() -> Action:
     """One action whose key is in tests/golden/: if it changes, every store in the world is rebuilt."""
-    recipe = LowerInt8(
-        photographs=("photographs/ä.png",),
-        input=from_json(Matrix, json.loads(MINIMAL)).model.inputs[0],
-        size=(480, 640),
-        preprocess=Preprocess(multiple=8),
-        method="mse",
-        percentile=99.999,
-        activations="symmetric",
-    )
+    recipe = CalibrationData(("photographs/ä.png",), "", (480, 640), Preprocess(multiple=8, mean=(0.5,)))
     inputs = (Pinned("model.onnx", digest.of_bytes(b"model")), Pinned("photographs/ä.png", digest.of_bytes(b"photo")))
     return Action(recipe, inputs, (Tool("onnx", "1.21.0"),), Platform("openvino", "2026.0", "linux", "x86_64"))
 
@@ -171,6 +169,15 @@ def _export(*outputs: str) -> Action:
 def test_the_order_of_outputs_is_part_of_the_key() -> None:
     """A module returns a tuple: the names are given to its tensors in this order."""
     assert _export("scores", "descriptors").key != _export("descriptors", "scores").key
+
+
+def test_the_order_of_a_tasks_files_is_part_of_the_key() -> None:
+    """A metric may take the first for the left photograph and the second for the right one."""
+
+    def cases(*files: str) -> Action:
+        return Action(TaskCases("m:M", (), files, (8, 8), Preprocess()), (), ())
+
+    assert cases("data/a.png", "data/b.png").key != cases("data/b.png", "data/a.png").key
 
 
 def test_the_order_of_profiles_is_part_of_the_key() -> None:

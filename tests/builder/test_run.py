@@ -5,18 +5,29 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Callable, List, Set
+from typing import Any, Callable, Dict, List, Mapping, Set, Tuple
 
 import pytest
 
-from builder import pending
+from builder import digest, pending
 from builder.action import Action
 from builder.errors import StepFailed, UsageError
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.run import prospect
 from builder.stores.layout import Layout
-from tests.fakes import GTX1060, LAPTOP, ORIN, RTX3090, FakeExecutor, Project, Ran, run_project, with_version
+from tests.fakes import (
+    GTX1060,
+    LAPTOP,
+    ORIN,
+    RTX3090,
+    TASK_MATRIX,
+    FakeExecutor,
+    Project,
+    Ran,
+    run_project,
+    with_version,
+)
 
 HERE = ("*-ort", "*-ov")  # cells that the laptop builds and measures
 
@@ -61,15 +72,15 @@ def test_a_changed_parity_photograph_measures_again_and_builds_nothing(project: 
 
 def test_a_changed_calibration_photograph_lowers_again(project: Project) -> None:
     ran = changed(project, lambda: project.edit("photos/c.png", "c", "C"))
-    assert steps(ran) == {"lower-int8", "engine", "parity", "latency"}
-    assert all("int8" in job for job in ran.performed)
+    assert steps(ran) == {"calibration-data", "lower-int8", "parse", "engine", "parity", "latency"}
+    assert all("int8" in job for job in ran.performed if job != "calibration-data")
 
 
 def test_a_calibration_that_gives_the_same_model_stops_there(project: Project) -> None:
     same = frozenset({"lower-int8"})
     run_project(project, FakeExecutor(same=same))
     project.edit("photos/c.png", "c", "C")
-    assert steps(run_project(project, FakeExecutor(same=same))) == {"lower-int8"}
+    assert steps(run_project(project, FakeExecutor(same=same))) == {"calibration-data", "lower-int8"}
 
 
 def test_an_equal_simplified_model_stops_the_rebuild(project: Project) -> None:
@@ -138,13 +149,13 @@ def test_a_failed_step_blocks_only_what_needs_it(project: Project) -> None:
 
 def test_a_failed_step_is_tried_again_and_the_rest_is_recalled(project: Project) -> None:
     run_project(project, FakeExecutor(fails=lambda action: action.recipe.step == "lower-int8"))
-    assert steps(run_project(project)) == {"lower-int8", "engine", "parity", "latency"}
+    assert steps(run_project(project)) == {"lower-int8", "parse", "engine", "parity", "latency"}
 
 
 def test_a_missing_photograph_fails_its_job_only(project: Project) -> None:
     (project.root / "photos" / "c.png").unlink()
     ran = run_project(project)
-    problem = ran.outcome.failures["lower-int8/dense/symmetric"]
+    problem = ran.outcome.failures["calibration-data"]
     assert isinstance(problem, UsageError)
     assert "no photograph 'c.png'" in str(problem)
     assert "parity/tiny-dense-fp32-ort" in ran.outcome.results
@@ -213,6 +224,135 @@ def test_prospect_performs_and_writes_nothing(project: Project) -> None:
     first = run_project(project)
     found = prospect(first.plan, Pinner(project.root, LAPTOP, project.store), project.store)
     assert set(found.results) == set(first.outcome.results)
+
+
+# ------------------------------------------------------------------------------------------- tasks
+
+SCORING = {"task-cases", "task-reference", "task"}
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Project:
+    """The small project with a task on data of its own."""
+    project = Project(tmp_path / "scored", TASK_MATRIX)
+    project.edit("matrix.yaml", "[a.png, b.png]}\n    size", "[e.png, f.png]}\n    size")
+    for name in ("e.png", "f.png"):
+        (project.root / "photos" / name).write_bytes(b"what the task is about")
+    return project
+
+
+def test_every_artifact_and_the_model_itself_are_scored(scored: Project) -> None:
+    ran = run_project(scored)
+    assert ran.outcome.failures == ran.outcome.blocked == {}
+    assert [job for job in ran.performed if job.startswith("task")] == sorted(
+        [
+            "task-cases/good",
+            "task-reference/good/dense",
+            *(f"task/tiny-dense-{p}-{t}/good" for p in ("fp32", "fp16", "int8") for t in ("ort", "ov")),
+        ]
+    )
+    assert {job for job in ran.outcome.waiting if job.startswith("task")} == {
+        f"task/{cell.cell.id}/good" for cell in ran.plan.cells if cell.tasks and cell.cell.target in ("rtx", "trt")
+    }
+    assert run_project(scored).performed == []
+
+
+def test_a_score_is_of_the_artifact_the_cases_and_the_code(scored: Project) -> None:
+    ran = run_project(scored)
+    artifact = ran.outcome.results["engine/tiny-dense-fp16-ort"].outputs[0]
+    cases = ran.outcome.results["task-cases/good"].outputs
+    inputs = {pin.name: pin.digest for pin in ran.outcome.actions["task/tiny-dense-fp16-ort/good"].inputs}
+    assert inputs == {
+        "artifact/model.bin": artifact.digest,
+        "code/score.py": digest.of_file(scored.root / "score.py"),
+        "code/answers.py": digest.of_file(scored.root / "answers.py"),
+        **{f"cases/{case.name}": case.digest for case in cases},
+    }
+    model = [pin.name for pin in ran.outcome.actions["task-reference/good/dense"].inputs]
+    assert model == ["code", "code/answers.py", "code/score.py", "cases/e.npz", "cases/f.npz"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("score.py", "limit = best()", "limit = best() + 1"), SCORING),
+        (("score.py", "# scored on every artifact", "# on each"), SCORING),
+        (("answers.py", "return 9", "return 8"), SCORING),
+        (("photos/e.png", "about", "ABOUT"), SCORING),
+        (("matrix.yaml", "{strict: true}", "{strict: false}"), SCORING),
+        (("matrix.yaml", "max_degradation: 0.1", "percent_max_degradation: 3"), set()),
+        (("matrix.yaml", "  good:\n    metric", "  # what it is for\n  good:\n    metric"), set()),
+        (
+            ("matrix.yaml", "        value: {threshold: 0.5, max_degradation: 0.1}", "        other: {threshold: 2}"),
+            set(),
+        ),
+        (("photos/a.png", "a", "A"), {"reference", "parity"}),
+        (
+            ("photos/c.png", "c", "C"),
+            {"calibration-data", "lower-int8", "parse", "engine", "parity", "task", "latency"},
+        ),
+    ],
+    ids=["metric", "comment", "module", "data", "option", "gate", "remark", "metrics", "parity-photo", "calibration"],
+)
+def test_a_task_is_scored_again_when_and_only_when_something_of_it_changed(
+    change: Tuple[str, str, str], expected: Set[str], scored: Project
+) -> None:
+    ran = changed(scored, lambda: scored.edit(*change))
+    assert steps(ran) <= expected
+    assert steps(ran) >= expected - {"parse"}
+
+
+def test_another_postprocess_scores_again_on_the_same_cases(scored: Project) -> None:
+    ran = changed(
+        scored,
+        lambda: scored.edit("matrix.yaml", "  profiles:\n", "      postprocess: {threshold: 0.1}\n  profiles:\n"),
+    )
+    assert steps(ran) == {"task-reference", "task"}
+
+
+def test_a_changed_model_is_scored_again_on_the_same_cases(scored: Project) -> None:
+    ran = changed(scored, lambda: scored.edit("layers.py", "64", "65"))
+    assert {"export", "engine", "task-reference", "task"} <= steps(ran)
+    assert "task-cases" not in steps(ran)
+
+
+def test_a_module_that_the_metric_does_not_reach_scores_nothing(scored: Project) -> None:
+    (scored.root / "other.py").write_text("x = 1\n")
+    assert changed(scored, lambda: scored.edit("other.py", "1", "2")).performed == []
+
+
+def test_a_task_more_scores_that_one_only(scored: Project) -> None:
+    more = (
+        "  more:\n    metric: score:Score\n    data: {folder: photos, files: [c.png]}\n    size: [16, 16]\ncalibration:"
+    )
+    ran = changed(scored, lambda: scored.edit("matrix.yaml", "calibration:", more))
+    assert steps(ran) == SCORING
+    assert all("more" in job for job in ran.performed)
+
+
+def test_cases_that_cannot_be_made_block_the_scores_and_nothing_else(scored: Project) -> None:
+    ran = run_project(scored, FakeExecutor(fails=lambda action: action.recipe.step == "task-cases"))
+    assert set(ran.outcome.failures) == {"task-cases/good"}
+    assert set(ran.outcome.blocked.values()) == {"task-cases/good"}
+    assert {job.partition("/")[0] for job in ran.outcome.blocked} == {"task-reference", "task"}
+    assert {"parity/tiny-dense-fp32-ort", "latency/tiny-dense-fp32-ort"} <= set(ran.outcome.results)
+
+
+def test_a_model_that_cannot_be_scored_does_not_keep_the_artifacts_from_it(scored: Project) -> None:
+    ran = run_project(scored, FakeExecutor(fails=lambda action: action.recipe.step == "task-reference"))
+    assert set(ran.outcome.failures) == {"task-reference/good/dense"}
+    assert ran.outcome.blocked == {}
+    assert "task/tiny-dense-fp32-ort/good" in ran.outcome.results
+
+
+@pytest.mark.parametrize(
+    ("file", "says"), [("score.py", "no module 'score' below"), ("photos/e.png", "no photograph 'e.png'")]
+)
+def test_what_a_task_is_missing_is_named(file: str, says: str, scored: Project) -> None:
+    (scored.root / file).unlink()
+    problem = run_project(scored).outcome.failures["task-cases/good"]
+    assert isinstance(problem, UsageError)
+    assert says in str(problem)
 
 
 # ------------------------------------------------------------------------------------------- pinning
@@ -354,3 +494,71 @@ def test_a_store_copied_elsewhere_is_enough(project: Project, tmp_path: Path) ->
     assert len(report.done) == 3
     keys: List[str] = [item.engine.key for item in there.pending() if item.cell in report.done]
     assert all(there.recall(key) for key in keys)
+
+
+# ------------------------------------------------------------------------------------------- tasks on other machines
+
+
+class Reading(FakeExecutor):
+    """Remembers what the files of each scored action held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: List[Dict[str, bytes]] = []
+
+    def perform(self, action: Action, files: Mapping[str, Path], *rest: Any) -> Any:  # type: ignore[override]
+        if action.recipe.step == "task":
+            self.read.append({name: path.read_bytes() for name, path in files.items()})
+        return super().perform(action, files, *rest)
+
+
+def test_the_metric_travels_in_the_store_to_a_machine_without_the_project(scored: Project, tmp_path: Path) -> None:
+    kept(scored)
+    code = {f"code/{name}": (scored.root / name).read_bytes() for name in ("score.py", "answers.py")}
+    scored.store.root.rename(tmp_path / "copied")
+    away = tmp_path / "away"
+    scored.root.rename(away)
+    there, executor = Layout(tmp_path / "copied"), Reading()
+    report = pending.perform("*-{rtx,trt}", there, executor, RTX3090, lambda line: None)
+    assert (report.refused, report.failed, len(report.done)) == ({}, {}, 5)
+    assert len(executor.read) == 5
+    for read in executor.read:
+        assert {name: data for name, data in read.items() if name.startswith("code/")} == code
+        assert {name for name in read if not name.startswith("code/")} == {
+            "artifact/model.bin",
+            "cases/e.npz",
+            "cases/f.npz",
+        }
+
+    away.rename(scored.root)
+    (tmp_path / "copied").rename(scored.store.root)
+    again = run_project(scored)
+    assert again.performed == []
+    assert again.outcome.waiting == set()
+    assert again.reporter.ends["task/tiny-dense-fp32-trt/good"] == "recalled"
+
+
+def test_what_another_machine_measures_has_the_tasks_between_parity_and_timing(scored: Project) -> None:
+    kept(scored)
+    for item in scored.store.pending():
+        assert [action.recipe.step for action in item.measure] == ["parity", "task", "latency"]
+
+
+def test_a_metric_of_this_program_travels_without_code(scored: Project) -> None:
+    scored.edit("matrix.yaml", "score:Score", "validation.keypoint_tasks:Homographies")
+    (scored.root / "score.py").unlink()
+    kept(scored)
+    report = performed_on(scored, RTX3090)
+    assert (len(report.done), report.failed) == (5, {})
+
+
+def test_a_changed_metric_waits_for_the_other_machine_and_the_engine_does_not(scored: Project) -> None:
+    kept(scored)
+    performed_on(scored, RTX3090)
+    scored.edit("score.py", "limit = best()", "limit = 1")
+    ran = kept(scored)
+    assert {job.partition("/")[0] for job in ran.outcome.waiting} == {"task"}
+    executor = FakeExecutor()
+    pending.perform("*", scored.store, executor, RTX3090, lambda line: None)
+    assert set(executor.steps) == {"task"}
+    assert run_project(scored).outcome.waiting == set()

@@ -128,6 +128,7 @@ def test_an_engine_goes_to_the_backend_of_its_platform(tmp_path: Path, monkeypat
             return Made(1, ())
 
     monkeypatch.setattr(seams, "backend", lambda name: Mine())
+    (tmp_path / "out").mkdir()
     assert worker.perform(order(tmp_path, Engine("fp32", "f32", (), 1 << 30, TensorRtOptions(), ""))).facts == Made(
         1, ()
     )

@@ -34,7 +34,6 @@ MEANINGS: Dict[str, str] = {
     "ShapeRange.opt": "Usual shape. TensorRT optimises for it, and latency is measured at it.",
     "ShapeRange.max": "Largest shape.",
     "ParitySet.photographs": "The photographs to compare on.",
-    "Calibration.photographs": "The photographs whose activations set the int8 ranges. Use others than for parity.",
     "Disabled.reason": "Why. `build plan` shows it.",
     "Target.runtime": "What opens the artifact there.",
     "Target.os": "Operating system of that machine.",

@@ -17,7 +17,7 @@ from builder.manifest import Status
 from builder.matrix import Matrix
 from builder.record import fields_of
 from builder.yaml_marks import parse
-from tests.docs import doc_pages, key_tables
+from tests.docs import compat_tables, doc_pages, key_tables
 from tests.docs.doc_pages import DOCS, ROOT, Page
 
 PAGES = doc_pages.pages()
@@ -122,15 +122,27 @@ def test_every_key_of_the_matrix_has_a_meaning() -> None:
     assert key_tables.stale() == ()
 
 
-def test_the_key_tables_are_current() -> None:
-    path = DOCS / "reference" / "matrix.md"
+def _is_current(page: str, begin: str, end: str, wanted: str) -> None:
+    path = DOCS / "reference" / page
     text = path.read_text(encoding="utf-8")
-    before, _, rest = text.partition(key_tables.BEGIN)
-    _, _, after = rest.partition(key_tables.END)
-    wanted = before + key_tables.text() + after
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    wanted = before + wanted + after
     if os.environ.get("UPDATE_DOCS") == "1":
         path.write_text(wanted, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == wanted, "run: UPDATE_DOCS=1 pytest tests/docs"
+
+
+def test_the_key_tables_are_current() -> None:
+    _is_current("matrix.md", key_tables.BEGIN, key_tables.END, key_tables.text())
+
+
+def test_the_compatibility_tables_are_current() -> None:
+    _is_current("compatibility.md", compat_tables.BEGIN, compat_tables.END, compat_tables.text())
+
+
+def test_every_rule_is_in_the_compatibility_page() -> None:
+    assert compat_tables.rule_names() | {"option-*"} == set(compat_tables.RULES)
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))

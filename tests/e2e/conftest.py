@@ -1,4 +1,4 @@
-"""A project of its own for the end-to-end tests: a small real model, real photographs, small shapes."""
+"""A project of its own for the end-to-end tests: a small real model and metric, real photographs, small shapes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,51 @@ def corners(head: str, width: int = 16) -> nn.Module:
     return Corners(width)
 '''
 
+METRIC = '''"""How the best scores follow the edges of the photograph, for the end-to-end tests."""
+import cv2
+import numpy as np
+
+from edges import in_cells, strength
+from validation.task import Case, mean
+
+
+class Edges:
+    lower_is_better = ("spread",)
+
+    def __init__(self, power=1.0):
+        self.power = power
+
+    def cases(self, files, size):
+        for name, path in files.items():
+            photograph = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            image = cv2.resize(photograph, size[::-1], interpolation=cv2.INTER_AREA)
+            yield Case(name.split(".")[0], (image,), {"edges": in_cells(strength(image)) ** self.power})
+
+    def score(self, head, truth, outputs):
+        scores = outputs[0]["scores"][0]
+        together = np.corrcoef(in_cells(scores).ravel(), truth["edges"].ravel())[0, 1]
+        return {"correlation": float(together), "spread": float(scores.std() / scores.mean())}
+
+    def total(self, scores):
+        return mean(scores)
+'''
+
+EDGES = '''"""Where a photograph changes."""
+import cv2
+import numpy as np
+
+
+def strength(image):
+    grey = image.astype(np.float32) / 255
+    return np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+
+
+def in_cells(values):
+    """The largest value of each cell of 8x8 pixels."""
+    height, width = values.shape
+    return values.reshape(height // 8, 8, width // 8, 8).max(axis=(1, 3))
+'''
+
 MATRIX = """schema: 1
 model:
   name: corners
@@ -64,17 +109,29 @@ calibration:
   photographs: {folder: photographs, files: [brick.png, grass.png]}
   size: [96, 128]
   method: minmax
+tasks:
+  edges:
+    metric: score:Edges
+    options: {power: 0.5}
+    data: {folder: photographs, files: [coins.png, chelsea.png]}
+    size: [96, 128]
+  views:
+    metric: validation.keypoint_tasks:Homographies
+    options: {kinds: rotation blur, keypoints: 60}
+    data: {folder: photographs, files: [coins.png]}
+    size: [192, 256]
 latency: {seconds: 0.2}
 gates:
   - {select: "*", outputs: {"*": {cosine: 0.9}}}
   - {select: "*-fp32-*", outputs: {"*": {max_abs: 1e-4}}}
+  - {select: "*-fp32-*", tasks: {edges: {correlation: {max_degradation: 1e-4}}, views: {homography_5px: {max_degradation: 0}}}}
 defaults: {profiles: [small]}
 overrides:
   - {select: "*-cpu_onnxruntime", set: {profiles: [wide]}}
   - {select: "*-int8-cpu_*", set: {activations: asymmetric}}
 """
 
-PHOTOGRAPHS = ("camera.png", "coffee.png", "brick.png", "grass.png", "rocket.jpg")
+PHOTOGRAPHS = ("camera.png", "coffee.png", "brick.png", "grass.png", "rocket.jpg", "coins.png", "chelsea.png")
 
 
 class Project:
@@ -107,6 +164,8 @@ def lay_out(folder: Path) -> Project:
     for name in PHOTOGRAPHS:
         shutil.copy(data / name, folder / "photographs" / name)
     (folder / "network.py").write_text(MODEL)
+    (folder / "score.py").write_text(METRIC)
+    (folder / "edges.py").write_text(EDGES)
     (folder / "matrix.yaml").write_text(MATRIX)
     return Project(folder)
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Dict, List
@@ -12,6 +16,7 @@ from typing import Any, Dict, List
 import pytest
 
 from tests.e2e.conftest import Project
+from tests.fakes import REPOSITORY
 
 pytestmark = pytest.mark.e2e
 
@@ -59,7 +64,7 @@ def test_a_comment_in_the_model_or_the_matrix_performs_nothing(fresh: Project) -
 
 def test_code_that_exports_to_the_same_graph_stops_at_the_export(fresh: Project) -> None:
     fresh.edit("network.py", "def corners(head: str, width: int = 16)", "def corners(head: str, width: int = 8 + 8)")
-    assert performed_steps(summary(fresh)) == ["export", "reference"]
+    assert performed_steps(summary(fresh)) == ["export", "reference", "task-reference"]
 
 
 def test_another_parity_photograph_measures_parity_only(fresh: Project) -> None:
@@ -70,7 +75,9 @@ def test_another_parity_photograph_measures_parity_only(fresh: Project) -> None:
 def test_another_calibration_photograph_rebuilds_int8_only(fresh: Project) -> None:
     shutil.copy(fresh.folder / "photographs" / "rocket.jpg", fresh.folder / "photographs" / "brick.png")
     result = summary(fresh)
-    assert {"lower-int8"} < set(performed_steps(result)) <= {"lower-int8", "engine", "parity", "latency"}
+    assert (
+        {"lower-int8"} < set(performed_steps(result)) <= {"lower-int8", "parse", "engine", "parity", "task", "latency"}
+    )
     assert all("int8" in job for job in result["performed"])
 
 
@@ -128,7 +135,7 @@ def test_exported_dimensions_keep_their_names(built: Project) -> None:
     onnx = pytest.importorskip("onnx")
     manifest = latest_manifest(built.folder / "artifacts")
     entry = next(e for e in manifest["entries"] if e["cell"] == "corners-map-fp32-cpu_onnxruntime")
-    digest = entry["artifact"]["files"][0]["digest"].split(":")[1]
+    digest = entry["artifact"]["files"][-1]["digest"].split(":")[1]
     model = onnx.load(str(built.folder / "artifacts" / "blobs" / "sha256" / digest))
     found = {
         v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
@@ -139,6 +146,137 @@ def test_exported_dimensions_keep_their_names(built: Project) -> None:
         "scores": ["batch", "8*h8", "8*w8"],
         "descriptors": ["batch", 16, "h8", "w8"],
     }
+
+
+# ------------------------------------------------------------------------------------------- tasks
+
+SCORED = [
+    *(f"corners-map-{precision}-cpu_onnxruntime" for precision in ("fp32", "fp16", "int8")),
+    *(f"corners-map-{precision}-cpu_openvino" for precision in ("fp32", "fp16", "int8")),
+]
+
+
+def task_rows(project: Project, cell: str) -> Dict[str, Dict[str, Any]]:
+    """`task metric` -> its row in the manifest."""
+    manifest = latest_manifest(project.folder / "artifacts")
+    entry = next(e for e in manifest["entries"] if e["cell"] == cell)
+    return {f"{row['task']} {row['metric']}": row for row in entry.get("tasks", ())}
+
+
+def metrics_of_the_model(folder: Path) -> Dict[str, float]:
+    """Of the task `edges`, by hand: no case is stored, and no artifact built."""
+    script = (
+        "import json, torch; from pathlib import Path; import network, score;"
+        "torch.manual_seed(3); model = network.corners('map').eval();"
+        "metric = score.Edges(power=0.5);"
+        "files = {name: Path('photographs', name) for name in ('coins.png', 'chelsea.png')};"
+        "images = [(case, torch.from_numpy(case.images[0][None, None] / 255.0).float())"
+        " for case in metric.cases(files, (96, 128))];"
+        "scores = [metric.score(None, case.truth, [{'scores': model(image)[0].detach().numpy()}])"
+        " for case, image in images];"
+        "print(json.dumps({name: float(value) for name, value in metric.total(scores).items()}))"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=str(folder), env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_every_artifact_is_scored_beside_the_model(built: Project) -> None:
+    by_hand = metrics_of_the_model(built.folder)
+    for cell in SCORED:
+        rows = task_rows(built, cell)
+        assert [name for name in rows if name.startswith("edges")] == ["edges correlation", "edges spread"]
+        for name, value in by_hand.items():
+            row = rows[f"edges {name}"]
+            assert row["reference"] == pytest.approx(value, abs=1e-5)
+            near = {"fp32": 1e-5, "fp16": 1e-3, "int8": 0.1}[cell.split("-")[2]]
+            assert row["value"] == pytest.approx(value, abs=near)
+            assert row.get("lower_is_better", False) == (name == "spread")
+    int8 = task_rows(built, "corners-map-int8-cpu_onnxruntime")["edges correlation"]
+    assert abs(int8["value"] - int8["reference"]) > 1e-6, "the artifact's own outputs were scored"
+
+
+def test_a_task_is_scored_where_its_size_is_allowed_and_nowhere_else(built: Project) -> None:
+    wide = task_rows(built, "corners-map-fp32-cpu_onnxruntime")
+    assert {name for name in wide if name.startswith("views")} == {
+        "views repeatability_1px",
+        "views repeatability_3px",
+        "views matching_score_3px",
+        *(f"views homography_{n}px" for n in (1, 3, 5)),
+    }
+    for name, row in wide.items():
+        if name.startswith("views"):
+            assert 0 <= row["value"] <= 1
+            assert row["value"] == pytest.approx(row["reference"], abs=0.02)
+    assert wide["views repeatability_3px"]["value"] > 0, "keypoints were found"
+    assert not [name for name in task_rows(built, "corners-map-fp32-cpu_openvino") if name.startswith("views")]
+
+
+def test_a_raised_task_gate_fails_its_cells_and_performs_nothing(fresh: Project) -> None:
+    gate = '- {select: "*-cpu_openvino", tasks: {edges: {correlation: {threshold: 2}}}}'
+    fresh.edit("matrix.yaml", "defaults:", f"  {gate}\ndefaults:")
+    result = summary(fresh, code=3)
+    assert (result["performed"], result["new"]) == ([], True)
+    failed = {cell for cell, status in verdicts(result).items() if status == "failed"}
+    assert failed == {cell for cell in verdicts(result) if cell.endswith("cpu_openvino")}
+    row = next(row for row in result["cells"] if row["cell"] == "corners-map-fp32-cpu_openvino")
+    assert re.fullmatch(r"edges correlation 0\.\d+ < 2", row["verdict"]["reason"])
+
+
+def test_an_edited_metric_performs_task_steps_only(fresh: Project) -> None:
+    before = {cell: task_rows(fresh, cell) for cell in SCORED}
+    fresh.edit("edges.py", "np.hypot(", "2 * np.hypot(")  # a module that the metric imports; correlation knows no scale
+    result = summary(fresh)
+    assert performed_steps(result) == ["task", "task-cases", "task-reference"]
+    assert all("edges" in job for job in result["performed"]), "the other task has no code of the project"
+    for cell in SCORED:
+        for name, row in task_rows(fresh, cell).items():
+            assert row["value"] == pytest.approx(before[cell][name]["value"], abs=1e-5)
+
+
+def test_a_metric_that_raises_fails_its_cells_with_its_own_line(fresh: Project) -> None:
+    fresh.edit("score.py", "        together = ", "        truth['corners']\n        together = ")
+    line = 1 + (fresh.folder / "score.py").read_text().splitlines().index("        truth['corners']")
+    done = fresh.build("matrix", "--quiet", "--only", "*-fp32-cpu_*", check=False)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert f"score:Edges raised KeyError at score.py:{line}: 'corners'" in done.stdout
+
+
+def test_a_metric_travels_in_the_store(fresh: Project, tmp_path: Path) -> None:
+    """What waits for a GPU machine carries the metric's code and the cases. Here a CPU target stands for it, in a
+    folder with nothing but the copied store."""
+    from builder import facts
+    from builder.action import Pending
+    from builder.load import load
+    from builder.pinning import Pinner
+    from builder.plan import plan
+    from builder.run import prospect
+    from builder.stores.layout import Layout
+
+    loaded, store, machine = load(fresh.folder / "matrix.yaml"), Layout(fresh.folder / "artifacts"), facts.here()
+    planned, pinner = plan(loaded.matrix, machine), Pinner(fresh.folder, machine, store)
+    outcome = prospect(planned, pinner, store)
+    cell = next(cell for cell in planned.cells if cell.cell.id == "corners-map-fp32-cpu_openvino")
+    ((job, before),) = [(planned.job(task.job), outcome.results[task.job]) for task in cell.tasks]
+    there = tmp_path / "there"
+    there.mkdir()
+    shutil.copytree(str(store.root), str(there / "store"), symlinks=True)
+    shutil.rmtree(str(fresh.folder))
+
+    copied = Layout(there / "store")
+    for path in (copied.root / ".deploymatrix" / "pending").glob("*.json"):
+        path.unlink()
+    measure = pinner.pin(job, outcome.results, without=cell.engine)
+    copied.remember(Pending(cell.cell.id, outcome.actions[cell.engine], (measure,)))
+    (copied.root / ".deploymatrix" / "results" / f"{before.key.split(':')[1]}.json").unlink()
+    assert copied.recall(before.key) is None
+    Project(there).build("perform", "*", "--store", "store")
+    after = copied.recall(before.key)
+    assert after is not None
+    assert after.facts == before.facts
 
 
 def test_pull_and_run_on_a_photograph(fresh: Project) -> None:
@@ -219,7 +357,7 @@ def test_a_model_that_is_only_an_onnx_file(fresh: Project) -> None:
 
     manifest = latest_manifest(fresh.folder / "artifacts")
     entry = next(e for e in manifest["entries"] if e["cell"] == "corners-map-fp32-cpu_onnxruntime")
-    blob = fresh.folder / "artifacts" / "blobs" / "sha256" / entry["artifact"]["files"][0]["digest"].split(":")[1]
+    blob = fresh.folder / "artifacts" / "blobs" / "sha256" / entry["artifact"]["files"][-1]["digest"].split(":")[1]
     shutil.copy(blob, fresh.folder / "model.onnx")
     sha = digest.of_file(fresh.folder / "model.onnx")[len("sha256:") :]
     fresh.edit(

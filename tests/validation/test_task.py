@@ -117,10 +117,10 @@ def test_a_metric_of_this_program_needs_no_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "wrong_metric has no attribute 'Make'"),
-        ("make = 1\n", "wrong_metric has no attribute 'Make'"),
+        ("", "wrong_metric has no function or class 'Make'"),
+        ("make = 1\n", "wrong_metric has no function or class 'Make'"),
         ("import not_there_at_all\nclass Make: pass\n", "importing wrong_metric: No module named 'not_there_at_all'"),
-        ("class Make:\n    pass\n", "the metric wrong_metric:Make raised TypeError"),
+        ("class Make:\n    pass\n", "wrong_metric:Make raised TypeError"),
         (
             "\nclass Make:\n    def __init__(self, x):\n        raise OSError('no disk')\n",
             "OSError at wrong_metric.py:4:",
@@ -141,7 +141,7 @@ def test_a_metric_that_cannot_be_had_is_told_with_the_reason(text: str, says: st
 def test_a_missing_module_is_told_with_a_hint(code: Path) -> None:
     with pytest.raises(StepFailed, match="No module named 'ligth_metric'") as caught:
         task.find("ligth_metric:Brightness", (), code)
-    assert caught.value.hint == "a metric may need numpy and cv2"
+    assert caught.value.hint == "it may need numpy and cv2"
 
 
 def test_a_wrong_option_is_named_and_no_line_of_this_program(code: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_total_need_not_be_a_mean(tmp_path: Path) -> None:
 def test_a_metric_that_raises_is_told_with_its_own_line(fail: str, remark: str, code: Path, tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=f" at light_metric.py:{line_of(remark)}: ") as caught:
         measured(brightness(code, fail=fail), stored(tmp_path, case()))
-    assert str(caught.value).startswith("the metric some:Metric raised ")
+    assert str(caught.value).startswith("some:Metric raised ")
 
 
 def test_a_step_failed_of_the_metric_is_passed_on(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def test_what_a_version_lacks(options: TensorRtOptions, version: str, refused: T
         TensorRtOptions(typing="weak"),
         TensorRtOptions(int8="calibrator"),
         TensorRtOptions(dla_core=0),
+        TensorRtOptions(refit=True),
+        TensorRtOptions(strip=True),
         TensorRtOptions(hardware_compatible="ampere_plus"),
         TensorRtOptions(timing_cache=TimingCache("t", "")),
     ],

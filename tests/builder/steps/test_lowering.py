@@ -14,7 +14,6 @@ from onnx import helper, numpy_helper  # noqa: E402
 
 from builder import onnx_file  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
-from builder.matrix import Input, Preprocess  # noqa: E402
 from builder.recipes import LowerInt8  # noqa: E402
 from builder.steps import calibrate, lower_fp16, lower_int8  # noqa: E402
 from tests import onnx_models  # noqa: E402
@@ -92,9 +91,7 @@ def test_a_weight_beyond_float16_is_refused() -> None:
 
 
 def recipe(activations: str = "symmetric", method: str = "minmax", percentile: float = 99.0) -> LowerInt8:
-    return LowerInt8(
-        ("a",), Input("image", ("batch", 1, "8*h8", "8*w8")), (16, 24), Preprocess(), method, percentile, activations
-    )
+    return LowerInt8(method, percentile, activations)
 
 
 def quantized(activations: str, method: str = "minmax") -> Any:
@@ -105,7 +102,7 @@ def quantized(activations: str, method: str = "minmax") -> Any:
 
 
 @pytest.mark.parametrize("activations", ["symmetric", "asymmetric"])
-@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
 def test_int8_is_near(activations: str, method: str, tmp_path: Path) -> None:
     model, lowered = onnx_models.convolutional(), quantized(activations, method)
     onnx_file.save(lowered, tmp_path / "m.onnx")
@@ -187,3 +184,14 @@ def test_a_percentile_cuts_an_outlier() -> None:
     cut = calibrate.grids(model, ["image"], [wild], recipe(method="percentile"))["image"]
     kept = calibrate.grids(model, ["image"], [wild], recipe())["image"]
     assert cut.scale < kept.scale / 10
+
+
+def test_entropy_cuts_a_thin_tail_and_keeps_a_thick_one() -> None:
+    """Migacz 2017: range is given up where the codes say more with a finer grid."""
+    centres = np.linspace(0, 10, 2049)
+    bell = 1e6 * np.exp(-0.5 * ((centres[:-1] - 1) / 0.4) ** 2)
+    tail = np.where(centres[:-1] > 9.9, 3.0, 0.0)
+    thin = calibrate._choose(calibrate.Histogram(np.round(bell) + tail, centres), recipe(method="entropy"), True)
+    flat = calibrate._choose(calibrate.Histogram(np.full(2048, 1e4), centres), recipe(method="entropy"), True)
+    assert thin.scale * 127 < 5, "three values of a million are clipped"
+    assert flat.scale * 127 > 9.5, "nothing is clipped where every value is as likely"

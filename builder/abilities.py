@@ -1,0 +1,217 @@
+"""What a machine can do with each step and runtime, what is missing for the rest, and how to get that. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import List, Literal, Optional, Tuple
+
+from builder.compat import install, jetpack, onnxruntime_gpu, rtx, tensorrt
+from builder.compat.tables import version
+from builder.facts import Machine
+from builder.matrix import Matrix, Target
+from builder.places import (
+    BUILDER,
+    EXTRA,
+    PACKAGE,
+    cannot_build,
+    cannot_run,
+    gpus_of,
+    how_to_build,
+    how_to_verify,
+    no_cuda,
+    numbers,
+    platform_of,
+)
+
+# What must be installed for the steps before a runtime is in play, and the extra that has it.
+_STEPS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
+    ("export a PyTorch model", "build", ("torch", "onnx", "onnxscript", "numpy", "opencv-python-headless")),
+    ("lower an ONNX model", "build", ("onnx", "onnxsim", "onnxruntime", "numpy", "opencv-python-headless")),
+    ("compare artifacts", "", ("polygraphy", "numpy")),
+    ("run on photographs", "host", ("numpy", "opencv-python-headless")),
+)
+_BUILD_PYTHON = (3, 10)  # the extra `build` needs it
+_NEWEST_TENSORRT = 10  # the newest major version that `pip install` is advised for; 11 has not been run yet
+
+
+@dataclass(frozen=True)
+class Ability:
+    """`build` and `run` say why not; they are empty for what the machine can do. A step has no `run`."""
+
+    what: str
+    build: str
+    run: str
+    remedies: Tuple[str, ...] = ()
+
+    @property
+    def can(self) -> str:
+        words = [word for word, problem in (("build", self.build), ("run", self.run)) if not problem]
+        return ", ".join(words) or "no"
+
+    @property
+    def why_not(self) -> str:
+        if self.build and self.run and self.build != self.run:
+            return f"build: {self.build}; run: {self.run}"
+        return self.build or self.run
+
+
+def steps(machine: Machine) -> Tuple[Ability, ...]:
+    return tuple(_step(machine, *row) for row in _STEPS)
+
+
+def _step(machine: Machine, what: str, extra: str, packages: Tuple[str, ...]) -> Ability:
+    lacking = [name for name in packages if machine.version(name) is None]
+    if not lacking:
+        return Ability(what, "", "")
+    remedy = f"pip install 'deploymatrix[{extra}]'" if extra else f"pip install {' '.join(lacking)}"
+    if extra == "build" and numbers(machine.python)[:2] < _BUILD_PYTHON:
+        remedy = "do this on a machine with Python 3.10 or newer, then copy its store here"
+    return Ability(what, f"not installed: {', '.join(lacking)}", "", (remedy,))
+
+
+def runtimes(machine: Machine) -> Tuple[Ability, ...]:
+    cpu = tuple(_cpu(name, machine) for name in ("onnxruntime", "openvino"))
+    return (*cpu, _onnxruntime_gpu(machine), _rtx(machine), _tensorrt(machine))
+
+
+def targets(matrix: Matrix, machine: Machine) -> Tuple[Ability, ...]:
+    """The targets of a matrix; whether single cells are ruled out is what `build plan` says."""
+    return tuple(_target(target, machine, matrix.store, tasks=bool(matrix.tasks)) for target in matrix.targets)
+
+
+def _target(target: Target, machine: Machine, store: str, *, tasks: bool) -> Ability:
+    if target.disabled is not None:
+        why = f"disabled in the matrix: {target.disabled.reason}"
+        return Ability(target.name, why, why)
+    platform = platform_of(target, machine)
+    build, run = cannot_build(platform, machine), cannot_run(platform, machine)
+    if (target.os, target.arch) == (machine.os, machine.arch) and any(gpu.sm == target.sm for gpu in machine.gpus):
+        # This is the machine that is meant: what is missing is a package, or what the reason itself says.
+        lacking = machine.version(PACKAGE[target.runtime]) is None and not machine.gpu_problem
+        return Ability(target.name, build or "", build or run or "", _to_type(target, tasks) if lacking else ())
+    if build is not None:
+        return Ability(target.name, build, build, (how_to_build(target, machine, store, tasks=tasks),))
+    return Ability(target.name, "", run or "", (how_to_verify(target, store, tasks=tasks),) if run else ())
+
+
+def _cpu(runtime: str, machine: Machine) -> Ability:
+    problem = _absent(runtime, machine)
+    return Ability(runtime, problem, problem, ("pip install 'deploymatrix[host]'",) if problem else ())
+
+
+def _onnxruntime_gpu(machine: Machine) -> Ability:
+    """It opens a plain ONNX file, which any onnxruntime makes."""
+    name = "onnxruntime-gpu"
+    absent = "" if machine.version(BUILDER[name]) is not None else f"{BUILDER[name]} is not installed"
+    installed = numbers(machine.version(PACKAGE[name]) or "")
+    row = onnxruntime_gpu.series(".".join(map(str, installed))) if installed else None
+    known = [gpu.sm for gpu in machine.gpus if gpu.sm]
+    if not machine.gpus:
+        run = f"it runs on an NVIDIA GPU; {gpus_of(machine)}"
+    elif machine.l4t and row is None:
+        run = "the package index has no onnxruntime-gpu for JetPack"
+    elif row is not None and known and all(version(sm) < version(row.sm_from) for sm in known):
+        run = f"onnxruntime-gpu {row.newest} is for compute capability {row.sm_from} and newer; {gpus_of(machine)}"
+    else:
+        run = _out_of_reach(name, machine) or _absent(name, machine) or no_cuda(name, machine) or ""
+    remedies: Tuple[str, ...] = ()
+    if known and not machine.gpu_problem and (absent or _absent(name, machine)):
+        remedies = _to_type(_fitting_onnxruntime(machine, max(known, key=version)))
+    elif absent:
+        remedies = (f"pip install 'deploymatrix[{EXTRA[name]}]'",)
+    return Ability(name, absent, run, remedies)
+
+
+def _rtx(machine: Machine) -> Ability:
+    name = "tensorrt-rtx"
+    if (machine.os, machine.arch) not in rtx.PLATFORMS:
+        why = f"it exists for {' and '.join(map(' on '.join, rtx.PLATFORMS))}, not for {machine.os} on {machine.arch}"
+        return Ability(name, why, why)
+    absent = _absent(name, machine)
+    run, newest = absent, rtx.RTX[-1]
+    if not any(gpu.sm in newest.sm for gpu in machine.gpus):
+        run = f"it runs on compute capability {', '.join(newest.sm)}; {gpus_of(machine)}"
+    run = _out_of_reach(name, machine) or run or no_cuda(name, machine) or ""
+    return Ability(name, absent, run, (f"pip install 'deploymatrix[{EXTRA[name]}]'",) if absent else ())
+
+
+def _tensorrt(machine: Machine) -> Ability:
+    name = "tensorrt"
+    if not machine.gpus:
+        why = f"it builds and runs on its own GPU only; {gpus_of(machine)}"
+        return Ability(name, why, why)
+    out_of_reach = _out_of_reach(name, machine)
+    if out_of_reach:
+        return Ability(name, out_of_reach, out_of_reach)
+    known = [gpu.sm for gpu in machine.gpus if gpu.sm]
+    if not known:
+        why = f"the compute capability of the GPU is unknown; {gpus_of(machine)}"
+        return Ability(name, why, why, ("install a newer NVIDIA driver, or nvidia-ml-py: pip install nvidia-ml-py",))
+    problem, remedies = _absent(name, machine), _to_type(_fitting_tensorrt(machine, max(known, key=version)))
+    if problem and machine.version("libnvinfer"):
+        problem = f"TensorRT {machine.version('libnvinfer')} is installed, but this Python does not see its module"
+    problem = problem or _does_not_know(machine, known)
+    if not problem:
+        problem, remedies = no_cuda(name, machine) or "", ()
+    return Ability(name, problem, problem, remedies if problem else ())
+
+
+def _does_not_know(machine: Machine, known: List[str]) -> str:
+    """Newer TensorRTs dropped older GPUs, older ones do not know newer GPUs. That of a JetPack knows its Jetson."""
+    installed = numbers(machine.version("tensorrt") or "")
+    row = tensorrt.series(".".join(map(str, installed))) if installed else None
+    if machine.l4t or row is None or set(known) & set(row.sm):
+        return ""
+    return f"TensorRT {machine.version('tensorrt')} is for compute capability {', '.join(row.sm)}; {gpus_of(machine)}"
+
+
+def _to_type(target: Optional[Target], tasks: bool = False) -> Tuple[str, ...]:
+    if target is None:
+        return ()
+    said = f"{install.NAMES[target.runtime]} {target.version or ''}".rstrip()
+    return ("\n".join([f"{said} ({install.needs(target)}), in an empty folder:", *install.commands(target, tasks)]),)
+
+
+def _fitting_onnxruntime(machine: Machine, sm: str) -> Optional[Target]:
+    """The newest onnxruntime-gpu for this GPU, its driver and this Python. The package index has none for a Jetson."""
+    here = Target("here", "onnxruntime-gpu", arch=_arch(machine), sm=sm)
+    python = ".".join(map(str, numbers(machine.python)[:2]))
+    for row in reversed(onnxruntime_gpu.ORT):
+        fits = numbers(row.cuda.first)[0] <= _driver(machine) and version(sm) >= version(row.sm_from)
+        if fits and not machine.l4t and machine.arch in row.arches and row.python.covers(python):
+            return replace(here, version=".".join(row.newest.split(".")[:2]))
+    return None
+
+
+def _fitting_tensorrt(machine: Machine, sm: str) -> Optional[Target]:
+    """The TensorRT of this JetPack, or the newest for this GPU and its driver."""
+    here = Target("here", "tensorrt", arch=_arch(machine), sm=sm)
+    if machine.l4t:
+        rows = jetpack.named(machine.jetpack) if machine.jetpack else ()
+        return replace(here, version=rows[-1].tensorrt, jetpack=machine.jetpack) if rows else None
+    driver = _driver(machine)
+    for row in reversed(tensorrt.SERIES):
+        newest = numbers(row.newest)
+        ends = [span.last for span in row.cuda if numbers(span.first)[0] <= driver]
+        if newest[0] <= _NEWEST_TENSORRT and sm in row.sm and ends:
+            # From CUDA 12 on the packages that ask least of a driver are advised; before, one has to say which.
+            return replace(here, version=f"{newest[0]}.{newest[1]}", cuda=ends[0] if driver < 12 else None)
+    return None
+
+
+def _out_of_reach(runtime: str, machine: Machine) -> str:
+    """Said before anything about packages: with such a GPU, installing them would be in vain."""
+    return no_cuda(runtime, machine) or "" if machine.gpus and machine.gpu_problem else ""
+
+
+def _driver(machine: Machine) -> int:
+    """The first number of the newest CUDA that the driver knows; 12 where that is not known."""
+    return (numbers(machine.cuda_driver) or (12,))[0]
+
+
+def _arch(machine: Machine) -> Literal["x86_64", "aarch64"]:
+    return "aarch64" if machine.arch == "aarch64" else "x86_64"
+
+
+def _absent(runtime: str, machine: Machine) -> str:
+    return "" if machine.version(PACKAGE[runtime]) is not None else f"{PACKAGE[runtime]} is not installed"

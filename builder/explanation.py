@@ -1,0 +1,201 @@
+"""Why a cell is what it is: facts, rules, settings, gates and steps of one cell, gathered for `build explain`. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+from builder.cells import Settings, selects
+from builder.compat import alternatives, rules
+from builder.facts import Machine
+from builder.gates import Gate
+from builder.matrix import Matrix, TorchSource
+from builder.plan import Plan, PlannedCell, asked_of
+from builder.run import Outcome
+from validation import verdict
+
+
+@dataclass(frozen=True)
+class Line:
+    """`name`: `value`, and where it comes from, when that is worth saying."""
+
+    name: str
+    value: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Instead:
+    """`use` this, which `needs` that, at this cost in time."""
+
+    use: str
+    needs: str = ""
+    cost: str = ""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`fate` is what `build plan` says of the cell; `rules` those that hold, `broken` the one that does not."""
+
+    cell: str
+    fate: str
+    why: str
+    what: Tuple[Line, ...]
+    rules: Tuple[Line, ...]
+    broken: Optional[Line] = None
+    instead: Tuple[Instead, ...] = ()
+    orders: Tuple[str, ...] = ()
+    settings: Tuple[Line, ...] = ()
+    gates: Tuple[Line, ...] = ()
+    steps: Tuple[Line, ...] = ()
+
+
+def explain(
+    matrix: Matrix, machine: Machine, planned: Plan, cell: PlannedCell, outcome: Outcome, fate: str
+) -> Explanation:
+    asked = asked_of(matrix, cell.cell, cell.settings, machine)
+    answers, skip = rules.answers(asked), rules.judge(asked)
+    remedies = alternatives.remedies(asked, skip) if skip is not None else ()
+    disabled = cell.fate == "skipped" and skip is None
+    return Explanation(
+        cell=cell.cell.id,
+        fate=fate,
+        why="; ".join(part for part in (cell.reason or _unverified(cell), cell.note) if part),
+        what=_what(matrix, cell),
+        rules=tuple(Line(said.rule, said.fact, said.source) for said in answers if isinstance(said, rules.Held))
+        + _waived(asked, answers),
+        broken=Line(skip.rule, skip.fact, skip.source) if skip is not None else None,
+        instead=tuple(Instead(r.use, r.needs, r.cost) for r in remedies),
+        orders=cell.remedies if skip is None and not disabled else (),
+        settings=_settings(matrix, cell),
+        gates=_gates(matrix, cell) if cell.fate != "skipped" else (),
+        steps=_steps(planned, cell, outcome),
+    )
+
+
+def _unverified(cell: PlannedCell) -> str:
+    return f"unverified here: {cell.unverified}" if cell.unverified else ""
+
+
+def _waived(asked: rules.Asked, answers: Tuple[rules.Answer, ...]) -> Tuple[Line, ...]:
+    pairs = [(said, rules.waived(asked, said)) for said in answers]
+    return tuple(
+        Line(said.rule, f"{said.fact}; allowed: {allowed.reason}", said.source) for said, allowed in pairs if allowed
+    )
+
+
+def _what(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
+    """The four parts of the id, with all that the matrix declares of them."""
+    model, cell, target = matrix.model, planned.cell, matrix.target(planned.cell.target)
+    source = model.source.factory if isinstance(model.source, TorchSource) else model.source.onnx
+    outputs = [f"{o.name} {_shape(o.shape)}" for o in matrix.head(cell.head).outputs]
+    inputs = [f"{i.name} {_shape(i.shape)}" for i in model.inputs]
+    declared = {
+        f.name: getattr(target, f.name)
+        for f in dataclasses.fields(target)
+        if f.name not in ("name", "disabled") and getattr(target, f.name) is not None
+    }
+    return (
+        Line("model", f"{model.name}: {source}, ONNX opset {model.opset}, input {', '.join(inputs)}"),
+        Line("head", f"{cell.head}: {', '.join(outputs)}"),
+        Line("precision", cell.precision),
+        Line("target", f"{target.name}: " + ", ".join(f"{name} {value}" for name, value in declared.items())),
+    )
+
+
+def _shape(shape: "Tuple[int | str, ...]") -> str:
+    return f"[{', '.join(str(dim) for dim in shape)}]"
+
+
+def _settings(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
+    """What matters to the target's runtime, with the last place that says it."""
+    runtime = matrix.target(planned.cell.target).runtime
+    idle = {
+        "static": runtime != "openvino",
+        "workspace": runtime != "tensorrt" and runtime != "tensorrt-rtx",
+        "activations": planned.cell.precision != "int8",
+        "allow": not planned.settings.allow,
+    }
+    lines: List[Line] = []
+    for field in dataclasses.fields(Settings):
+        value = getattr(planned.settings, field.name)
+        if field.name == "tensorrt":
+            given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            said = ", ".join(f"{name} {_said(v)}" for name, v in given.items() if v not in (None, ()))
+            if not said:
+                continue
+        elif idle.get(field.name):
+            continue
+        else:
+            said = _said(value)
+        lines.append(Line(field.name, said, _origin(matrix, planned, field.name)))
+    return tuple(lines)
+
+
+def _said(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(_said(item) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return ": ".join(str(getattr(value, f.name)) for f in dataclasses.fields(value))
+    return str(value)
+
+
+def _origin(matrix: Matrix, planned: PlannedCell, name: str) -> str:
+    for override in reversed(matrix.overrides):
+        if selects(override.select, planned.cell) and getattr(override.set, name) not in (None, ()):
+            return f'override "{override.select}"'
+    return "defaults" if getattr(matrix.defaults, name) not in (None, ()) else "built in"
+
+
+def _gates(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
+    outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
+    lines = [
+        Line(f"{output} {metric}", _limit(metric, value), _gate(matrix, planned, output, metric))
+        for (output, metric), value in verdict.limits(matrix.gates, planned.cell, outputs).items()
+    ]
+    limits = verdict.task_limits(matrix.gates, planned.cell, [task.name for task in planned.tasks])
+    for (task, metric), limit in limits.items():
+        given = {f.name: getattr(limit, f.name) for f in dataclasses.fields(limit) if f.name != "metric"}
+        said = ", ".join(f"{name} {value:g}" for name, value in given.items() if value is not None)
+        lines.append(Line(f"{task} {metric}", said))
+    return tuple(lines)
+
+
+def _limit(metric: str, value: float) -> str:
+    return f"{'at least' if metric in verdict.AT_LEAST else 'at most'} {value:g}"
+
+
+def _gate(matrix: Matrix, planned: PlannedCell, output: str, metric: str) -> str:
+    """The last gate that sets this limit."""
+
+    def sets(gate: Gate) -> bool:
+        return any(o.output in ("*", output) and getattr(o, metric) is not None for o in gate.outputs)
+
+    found = [gate.select for gate in matrix.gates if selects(gate.select, planned.cell) and sets(gate)]
+    return f'gate "{found[-1]}"' if found else ""
+
+
+def _steps(planned: Plan, cell: PlannedCell, outcome: Outcome) -> Tuple[Line, ...]:
+    """Every job that the cell needs, in order of need, and how it stands."""
+    jobs = {job.id: job for job in planned.jobs}
+    wanted: Dict[str, None] = {}
+
+    def add(id: str) -> None:
+        if id in jobs and id not in wanted:
+            for need in jobs[id].needs:
+                add(need)
+            wanted[id] = None
+
+    references = [task.reference for task in cell.tasks]
+    for id in (cell.parse, cell.engine, *references, *cell.measurements):
+        add(id)
+    return tuple(Line(id, _state(id, jobs[id].elsewhere, outcome)) for id in wanted)
+
+
+def _state(id: str, elsewhere: Optional[str], outcome: Outcome) -> str:
+    if id in outcome.results:
+        return "done"
+    return "to do on its own machine" if elsewhere else "to do here"

@@ -1,0 +1,1 @@
+"""What `build inspect` reads out of an artifact: one file per format, and one for what they have in common."""

@@ -1,0 +1,106 @@
+"""What the bytes of a TensorRT plan tell, without TensorRT and without a GPU.
+
+Two kinds are known. A plan of TensorRT begins with `ftrt`, one of TensorRT-RTX with `vtrt`. The version is in bytes 24 to
+27, where `trtexec --getPlanVersionOnly` reads it. Plans of TensorRT-RTX 1.7 were looked at: there the header also holds the
+length of the whole, and the network stands in readable text, with the compute capability and, for each convolution and
+matrix product, the types of what it multiplies. That text is no interface: what is not found in it is not said.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Dict, Optional, Tuple
+
+from builder.errors import StoreDamaged, UsageError
+from builder.inspection.contents import Contents, Fact, Layer, Layers
+
+NATIVE, RTX = b"ftrt", b"vtrt"
+_HEADER = 28
+_NAMES = {NATIVE: "TensorRT", RTX: "TensorRT-RTX"}
+_WORDS = {"float": "fp32", "half": "fp16", "bfloat16": "bf16", "bf16": "bf16", "int8": "int8", "uint8": "int8"}
+_TENSOR = re.compile(rb'\n  (?:sub_)?tensor=\{ [^\n]*? name="([^"\n]+)" [^\n]*? type=(\w+) \}')
+_COMPUTE = re.compile(rb'\n  (corrltn|fully_connected|matmul|gemm)=\{ name="([^"\n]+)" [^\n]*? input=\{([^}\n]*)\}')
+_KINDS = {"corrltn": "convolution", "fully_connected": "matrix product"}
+_ACCELERATORS = re.compile(rb"\n  accelerators=\{([^}\n]*)\}")
+
+
+def is_plan(head: bytes) -> bool:
+    return head[:4] in _NAMES
+
+
+def read(path: Path, name: str) -> Contents:
+    """StoreDamaged for a plan that is cut short, UsageError for what is none."""
+    data = path.read_bytes()
+    if not is_plan(data):
+        raise UsageError("is no TensorRT plan", where=name)
+    if len(data) < _HEADER:
+        raise StoreDamaged(f"the plan is cut short after {len(data)} bytes", where=name, hint="copy or build it again")
+    kind = data[:4]
+    version = _version(data)
+    if kind == RTX:
+        _check_length(data, name)
+    facts = (
+        Fact("built by", f"{_NAMES[kind]} {version}" if version else ""),
+        Fact("compute capability", ", ".join(_capabilities(data)) if kind == RTX else ""),
+    )
+    return Contents(
+        file=name,
+        format="tensorrt-rtx-plan" if kind == RTX else "tensorrt-plan",
+        size=len(data),
+        facts=tuple(fact for fact in facts if fact.value),
+        realised=_layers(data) if kind == RTX else None,
+        notes=() if version else ("its serialization is not one that this program knows: no version found",),
+    )
+
+
+def wrapped(head: bytes) -> Optional[str]:
+    """Other tools put metadata before a plan: a length, then JSON. What to say of such a file; None for any other."""
+    length = int.from_bytes(head[:4], "little")
+    if not 2 <= length <= len(head) - 8 or not is_plan(head[4 + length :]):
+        return None
+    try:
+        json.loads(head[4 : 4 + length])
+    except ValueError:
+        return None
+    return f"it is a TensorRT plan behind {4 + length} bytes of metadata of another tool, which TensorRT does not read"
+
+
+def _check_length(data: bytes, name: str) -> None:
+    """The header of an RTX plan holds the length of all that follows it and itself."""
+    whole = int.from_bytes(data[16:24], "little")
+    if whole > len(data):
+        raise StoreDamaged(
+            f"the plan is cut short: it has {len(data)} bytes, its header says {whole}",
+            where=name,
+            hint="copy or build it again",
+        )
+
+
+def _version(data: bytes) -> Optional[str]:
+    """`10.3.0.26`; None for a serialization that this program does not know."""
+    return ".".join(map(str, data[24:28])) if data[4:8] == bytes(4) else None
+
+
+def _capabilities(data: bytes) -> Tuple[str, ...]:
+    """sm86 -> 8.6, sm120 -> 12.0."""
+    found = [
+        digits
+        for match in _ACCELERATORS.findall(data)
+        for digits in re.findall(r"sm(\d+)[a-z]?\b", match.decode("latin-1"))
+    ]
+    return tuple(dict.fromkeys(f"{digits[:-1]}.{digits[-1]}" for digits in found))
+
+
+def _layers(data: bytes) -> Optional[Layers]:
+    """The convolutions and matrix products of the plan's text, once each though every profile has its own copy."""
+    types: Dict[bytes, bytes] = dict(_TENSOR.findall(data))
+    found: Dict[str, Layer] = {}
+    for kind, name, operands in _COMPUTE.findall(data):
+        first = next(iter(re.findall(rb'"([^"]+)"', operands)), b"")
+        precision = types.get(first, b"unknown").decode("ascii", "replace")
+        word = kind.decode("ascii")
+        label = re.sub(r" \[profile \d+\]$", "", name.decode("utf-8", "replace"))
+        found.setdefault(label, Layer(label, _KINDS.get(word, word), _WORDS.get(precision, precision)))
+    return Layers("by the plan's own text", tuple(found.values())) if found else None

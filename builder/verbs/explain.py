@@ -1,0 +1,98 @@
+"""`build explain`: one cell at length: what it is, what becomes of it, which rules were asked, and what works instead."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from pathlib import Path
+from typing import List, Tuple
+
+from builder import fact_file, facts, text
+from builder.cells import all_cells, selects
+from builder.errors import UsageError
+from builder.explanation import Explanation, Line, explain
+from builder.matrix import Matrix
+from builder.pinning import Pinner
+from builder.plan import plan
+from builder.record import to_json
+from builder.run import prospect
+from builder.stores.layout import Layout
+from builder.verbs import plan as plan_verb
+from builder.verbs.selection import add_matrix, load_matrix
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cells", metavar="CELL", help="a cell id, or several with * and {a,b}, in quotes")
+    add_matrix(parser)
+    parser.add_argument(
+        "--facts", type=Path, metavar="FILE", help="as on the machine of this file, written by build doctor --json"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def run(args: argparse.Namespace) -> int:
+    loaded, place = load_matrix(args)
+    only = _known(args.cells, loaded.matrix)
+    machine = fact_file.read(args.facts).machine if args.facts else facts.here()
+    store = Layout(place)
+    planned = plan(loaded.matrix, machine, only=only)
+    if not planned.cells:
+        raise UsageError(f"{args.cells!r} is left out by `build:` or `skip:`", where=str(args.matrix))
+    pinner = Pinner(loaded.root, machine, store)
+    pinner.check(planned.jobs)
+    outcome = prospect(planned, pinner, store)
+    found = [
+        explain(loaded.matrix, machine, planned, cell, outcome, plan_verb.fate(cell, outcome)) for cell in planned.cells
+    ]
+    if args.format == "json":
+        print(json.dumps({"cells": [to_json(one) for one in found]}, indent=1, ensure_ascii=False))
+    else:
+        print("\n\n".join(as_text(one) for one in found))
+    return 0
+
+
+def _known(selector: str, matrix: Matrix) -> Tuple[str, ...]:
+    cells = all_cells(matrix)
+    if any(selects(selector, cell) for cell in cells):
+        return (selector,)
+    near = difflib.get_close_matches(selector, [cell.id for cell in cells], n=3, cutoff=0.5)
+    hint = f"the nearest: {', '.join(near)}" if near else "list the cells with: build plan"
+    raise UsageError(f"{selector!r} is no cell of this matrix", hint=hint)
+
+
+def as_text(one: Explanation) -> str:
+    parts = [text.wrapped(f"{one.cell}: {text.paint(one.fate)}" + (f": {one.why}" if one.why else ""), "")]
+    parts += ["", "What it is", *_lines(one.what)]
+    if one.broken is not None:
+        parts += ["", "Why it is skipped", *_lines((one.broken,))]
+    if one.instead:
+        parts += ["", "What works instead"]
+        for number, remedy in enumerate(one.instead, 1):
+            said = "; ".join(part for part in (f"needs {remedy.needs}" if remedy.needs else "", remedy.cost) if part)
+            parts.append(text.wrapped(f"{number}. {remedy.use}" + (f": {said}" if said else ""), "  ", hanging=5))
+    if one.orders:
+        parts += [
+            "",
+            "To build it" if one.fate == "waiting" else "To verify it",
+            *(text.wrapped(order, "  ", hanging=2) for order in one.orders),
+        ]
+    for title, lines in (
+        ("Rules that were asked and hold", one.rules),
+        ("Settings", one.settings),
+        ("Gates", one.gates),
+        ("Steps", one.steps),
+    ):
+        if lines:
+            parts += ["", title, *_lines(lines)]
+    return "\n".join(parts)
+
+
+def _lines(lines: Tuple[Line, ...]) -> List[str]:
+    width = max(len(line.name) for line in lines) + 2
+    return [
+        text.wrapped(
+            line.value + (f" [{line.source}]" if line.source else ""), f"  {line.name.ljust(width)}", hanging=width + 2
+        )
+        for line in lines
+    ]

@@ -1,0 +1,13 @@
+"""The machines of tests/facts, each a file as `build doctor --json` writes it. No test is here."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+from builder import fact_file
+from builder.fact_file import FactFile
+from tests.fakes import REPOSITORY
+
+FOLDER = REPOSITORY / "tests" / "facts"
+FILES: Dict[str, FactFile] = {path.stem: fact_file.read(path) for path in sorted(FOLDER.glob("*.json"))}
+MACHINES = {name: file.machine for name, file in FILES.items()}

@@ -110,8 +110,8 @@ def _onnxruntime_gpu(machine: Machine) -> Ability:
         run = f"it runs on an NVIDIA GPU; {gpus_of(machine)}"
     elif machine.l4t and row is None:
         run = "the package index has no onnxruntime-gpu for JetPack"
-    elif row is not None and known and all(version(sm) < version(row.sm_from) for sm in known):
-        run = f"onnxruntime-gpu {row.newest} is for compute capability {row.sm_from} and newer; {gpus_of(machine)}"
+    elif row is not None and known and not any(row.runs_on(sm, machine.arch) for sm in known):
+        run = f"it has code for compute capability {', '.join(row.code_on(machine.arch))}; {gpus_of(machine)}"
     else:
         run = _out_of_reach(name, machine) or _absent(name, machine) or no_cuda(name, machine) or ""
     remedies: Tuple[str, ...] = ()
@@ -177,7 +177,7 @@ def _fitting_onnxruntime(machine: Machine, sm: str) -> Optional[Target]:
     here = Target("here", "onnxruntime-gpu", arch=_arch(machine), sm=sm)
     python = ".".join(map(str, numbers(machine.python)[:2]))
     for row in reversed(onnxruntime_gpu.ORT):
-        fits = numbers(row.cuda.first)[0] <= _driver(machine) and version(sm) >= version(row.sm_from)
+        fits = numbers(row.cuda.first)[0] <= _driver(machine) and row.runs_on(sm, machine.arch)
         if fits and not machine.l4t and machine.arch in row.arches and row.python.covers(python):
             return replace(here, version=".".join(row.newest.split(".")[:2]))
     return None

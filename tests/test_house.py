@@ -268,7 +268,7 @@ def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
     return last[0].split()[1:]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["pull", "--help"], ["matrix", "--help"], ["run", "--help"], ["schema"], ["perform", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["explain", "tiny-*"], ["pull", "--help"], ["matrix", "--help"], ["run", "--help"], ["inspect", "--help"], ["schema"], ["perform", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
 def test_light_commands_import_nothing_heavy(argv: List[str], tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     assert _loaded(argv, project.root) == ["0"]

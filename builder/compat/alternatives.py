@@ -163,7 +163,7 @@ def _tensorrts(base: Target) -> Iterator[Target]:
 def _onnxruntimes(base: Target) -> Iterator[Target]:
     for row in reversed(onnxruntime_gpu.ORT):
         cudnn = onnxruntime_gpu.cudnn_for(row, base.sm or "0")
-        if cudnn is not None:
+        if cudnn is not None and row.runs_on(base.sm or "0", base.arch):
             yield dataclasses.replace(base, version=_series(row.newest), cuda=row.cuda.last, cudnn=cudnn.newest or None)
 
 

@@ -201,9 +201,12 @@ def ort_knows_the_gpu(asked: Asked) -> Optional[Answer]:
     target, row = asked.target, _ort(asked.target)
     if row is None or target.sm is None:
         return None
-    said = f"onnxruntime-gpu {target.version} has code for compute capability {row.sm_from} and newer"
+    ptx = f", and PTX of {row.ptx} for what is newer" if row.ptx and target.arch == "x86_64" else ""
+    said = (
+        f"onnxruntime-gpu {target.version} has code for compute capability {', '.join(row.code_on(target.arch))}{ptx}"
+    )
     return answer(
-        version(target.sm) >= version(row.sm_from),
+        row.runs_on(target.sm, target.arch),
         "ort-gpu-sm",
         said,
         f"{said}; {target.machine} is {target.sm}",

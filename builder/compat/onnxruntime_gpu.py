@@ -1,4 +1,4 @@
-"""onnxruntime-gpu and cuDNN: the CUDA that each needs, and the GPUs whose code is inside. Data only.
+"""onnxruntime-gpu and cuDNN: the CUDA that each needs, and the GPUs whose code is inside.
 
 The rows are about the wheels for Linux on the package index; the Windows wheels hold code for other GPUs.
 """
@@ -14,18 +14,32 @@ from builder.compat.tables import Span, only, version
 
 @dataclass(frozen=True)
 class OrtSeries:
-    """`cudnn` is the first number. `sm_from`: the lowest compute capability that its code runs on; newer ones run the
-    code of their generation, or are compiled for where `ptx` is inside. `arches`: wheels there are."""
+    """`cudnn` is the first number. `code` is what its kernels are compiled for on x86-64; `ptx` the oldest that the driver
+    can compile for any newer GPU, empty where there is none; `arm` the code of the wheel for Arm servers."""
 
     versions: Span
     newest: str
     cuda: Span
     cudnn: str
-    sm_from: str
-    ptx: bool
+    code: Tuple[str, ...]
+    ptx: str
     python: Span
-    arches: Tuple[str, ...]
+    arm: Tuple[str, ...]
     source: str
+
+    @property
+    def arches(self) -> Tuple[str, ...]:
+        return ("x86_64", "aarch64") if self.arm else ("x86_64",)
+
+    def code_on(self, arch: str) -> Tuple[str, ...]:
+        return self.arm if arch == "aarch64" else self.code
+
+    def runs_on(self, sm: str, arch: str = "x86_64") -> bool:
+        """Code for 8.0 runs on 8.6 too, but not on 9.0; what PTX there is, the driver compiles for anything newer."""
+        wanted = version(sm)
+        if self.ptx and arch == "x86_64" and wanted >= version(self.ptx):
+            return True
+        return any(version(code)[0] == wanted[0] and version(code) <= wanted for code in self.code_on(arch))
 
 
 @dataclass(frozen=True)
@@ -36,30 +50,30 @@ class CudnnSeries:
     source: str
 
 
-_PAGE = "onnxruntime.ai, CUDA execution provider, requirements"
-_INDEX = "the wheels on the package index"
-_LOOKED = f"{_PAGE}; the code inside {_INDEX}, looked at"
-_UNSEEN = f"{_PAGE}; compute capability as in 1.18, whose wheel was looked at"
-_X86, _BOTH = ("x86_64",), ("x86_64", "aarch64")
-_CUDA12 = Span("12.0", "12.9")
+_SOURCE = "onnxruntime.ai, CUDA execution provider, requirements; the code inside the wheel of {}, looked at"
+_CUDA11, _CUDA12, _CUDA13 = Span("11.6", "11.8"), Span("12.0", "12.9"), Span("13.0", "13.4")
+_FROM_MAXWELL = ("5.2", "6.0", "6.1", "7.0", "7.5", "8.0")
+_FROM_PASCAL = ("6.0", "7.0", "7.5", "8.0", "8.6", "9.0")
+_FROM_TURING = ("7.5", "8.0", "8.6", "8.9", "9.0")
+_ARM = ("8.9", "9.0", "12.0", "12.1")
+
+
+def _row(
+    versions: Span, newest: str, cuda: Span, code: Tuple[str, ...], ptx: str, python: Span, arm: Tuple[str, ...] = ()
+) -> OrtSeries:
+    cudnn = "8" if cuda is _CUDA11 else "9"
+    return OrtSeries(versions, newest, cuda, cudnn, code, ptx, python, arm, _SOURCE.format(newest))
+
 
 ORT: Tuple[OrtSeries, ...] = (
-    OrtSeries(
-        Span("1.15", "1.16"), "1.16.3", Span("11.6", "11.8"), "8", "5.2", True, Span("3.8", "3.11"), _X86, _UNSEEN
-    ),
-    OrtSeries(only("1.17"), "1.17.1", Span("11.6", "11.8"), "8", "5.2", True, Span("3.8", "3.12"), _X86, _UNSEEN),
-    OrtSeries(only("1.18"), "1.18.1", Span("11.6", "11.8"), "8", "5.2", True, Span("3.8", "3.12"), _X86, _LOOKED),
-    OrtSeries(only("1.19"), "1.19.2", _CUDA12, "9", "5.2", True, Span("3.8", "3.12"), _X86, _LOOKED),
-    OrtSeries(only("1.20"), "1.20.2", _CUDA12, "9", "5.2", True, Span("3.10", "3.13"), _X86, _LOOKED),
-    OrtSeries(Span("1.21", "1.23"), "1.23.2", _CUDA12, "9", "6.0", True, Span("3.10", "3.13"), _X86, _LOOKED),
-    OrtSeries(Span("1.24", "1.26"), "1.26.0", _CUDA12, "9", "6.0", True, Span("3.11", "3.14"), _X86, _LOOKED),
-    OrtSeries(
-        Span("1.27", "1.28"), "1.28.0", Span("13.0", "13.4"), "9", "7.5", True, Span("3.11", "3.14"), _X86, _LOOKED
-    ),
-    OrtSeries(
-        Span("1.29", "1.30"), "1.30.0", Span("13.0", "13.4"), "9", "7.5", True, Span("3.11", "3.14"), _BOTH, _LOOKED
-    ),
-    OrtSeries(only("1.31"), "1.31.1", Span("13.0", "13.4"), "9", "7.5", False, Span("3.11", "3.14"), _BOTH, _LOOKED),
+    _row(Span("1.15", "1.16"), "1.16.3", _CUDA11, _FROM_MAXWELL, "5.2", Span("3.8", "3.11")),
+    _row(Span("1.17", "1.18"), "1.18.1", _CUDA11, _FROM_MAXWELL, "5.2", Span("3.8", "3.12")),
+    _row(only("1.19"), "1.19.2", _CUDA12, _FROM_MAXWELL, "5.2", Span("3.8", "3.12")),
+    _row(only("1.20"), "1.20.2", _CUDA12, _FROM_MAXWELL, "5.2", Span("3.10", "3.13")),
+    _row(Span("1.21", "1.23"), "1.23.2", _CUDA12, _FROM_PASCAL, "9.0", Span("3.10", "3.13")),
+    _row(Span("1.24", "1.26"), "1.26.0", _CUDA12, _FROM_PASCAL, "9.0", Span("3.11", "3.14")),
+    _row(Span("1.27", "1.28"), "1.28.0", _CUDA13, (*_FROM_TURING, "10.0", "12.0"), "12.0", Span("3.11", "3.14")),
+    _row(Span("1.29", "1.31"), "1.31.1", _CUDA13, (*_FROM_TURING, "12.0"), "", Span("3.11", "3.14"), _ARM),
 )
 
 CUDNN: Tuple[CudnnSeries, ...] = (

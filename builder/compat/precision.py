@@ -81,7 +81,7 @@ CPU_SPEEDS: Tuple[CpuSpeed, ...] = (
     CpuSpeed("onnxruntime", "fp16", 0.99),
     CpuSpeed("onnxruntime", "int8", 0.69),
 )
-CPU_SPEEDS_ON = "on two AVX-512 VNNI cores (docs/results/cpu.md)"
+CPU_SPEEDS_ON = "SuperPoint on two AVX-512 VNNI cores (docs/results/cpu.md)"
 
 
 def arithmetic(precision: str) -> Optional[Arithmetic]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from builder.choose import accepts, cannot_run, choose, covering
 from builder.facts import Package
 from builder.manifest import Entry
-from tests.fakes import LAPTOP, RASPBERRY, RTX3090, entry, manifest, with_version, without
+from tests.fakes import GTX1060, LAPTOP, RASPBERRY, RTX3090, entry, manifest, with_version, without
 
 
 @pytest.mark.parametrize(
@@ -193,3 +193,17 @@ def test_a_version_compatible_engine_loads_in_newer_versions(portability: str, i
     made = dataclasses.replace(made, artifact=dataclasses.replace(made.artifact, portability=portability))
     packages = (*(p for p in RTX3090.packages if p.name != "tensorrt"), Package("tensorrt", installed))
     assert (cannot_run(made, dataclasses.replace(RTX3090, packages=packages)) is None) == fits
+
+
+def test_an_onnx_file_for_the_gpu_is_offered_where_onnxruntime_gpu_is() -> None:
+    """Any version of onnxruntime-gpu reads it; without a measurement the GPU comes before the CPU, when asked for."""
+    gpu = entry(
+        "tiny-dense-fp32-gpu", status="unverified", runtime="onnxruntime-gpu", version="1.26", sm="6.1", p50=None
+    )
+    cpu = entry("tiny-dense-fp32-cpu", status="unverified", p50=None)
+    host = with_version(GTX1060, "onnxruntime-gpu", "1.23.2")
+    chosen = choose(manifest(cpu, gpu), host, "dense", unverified=True)
+    assert [e.cell for e in chosen.ranked][:1] == ["tiny-dense-fp32-gpu"]
+    assert choose(manifest(gpu), host, "dense").ranked == ()
+    (rejected,) = choose(manifest(gpu), GTX1060, "dense", unverified=True).rejected
+    assert rejected.reason == "onnxruntime-gpu is not installed on this host"

@@ -152,18 +152,19 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
         ),
         (
             "onnxruntime-gpu",
-            "The wheels for Linux on the package index. Where PTX is inside, the driver compiles it for newer GPUs.",
+            "The wheels for Linux on the package index. Code for 8.0 runs on 8.6 and 8.9 too, not on 9.0. PTX is compiled by "
+            "the driver for anything newer.",
             _table(
-                ("onnxruntime-gpu", "compute capability", "PTX", "CUDA", "cuDNN", "Python", "for", "source"),
+                ("onnxruntime-gpu", "code for", "PTX from", "on Arm", "CUDA", "cuDNN", "Python", "source"),
                 (
                     (
                         str(row.versions),
-                        f"{row.sm_from} and newer",
-                        "yes" if row.ptx else "no",
+                        ", ".join(row.code),
+                        row.ptx or "-",
+                        ", ".join(row.arm) or "-",
                         str(row.cuda),
                         row.cudnn,
                         str(row.python),
-                        ", ".join(row.arches),
                         row.source,
                     )
                     for row in onnxruntime_gpu.ORT

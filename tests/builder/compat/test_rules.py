@@ -157,6 +157,12 @@ def judged(precision: str, target: Target, machine: Machine = LAPTOP, head: Head
         ("fp32", on(ORT_GPU, version="1.14"), LAPTOP, "ort-gpu-version"),
         ("fp32", on(ORT_GPU, sm="5.2"), LAPTOP, "ort-gpu-sm"),
         ("fp32", on(ORT_GPU, sm="5.2", version="1.20"), LAPTOP, None),
+        ("fp32", on(ORT_GPU, sm="12.0"), LAPTOP, None),  # PTX of 9.0
+        ("fp32", on(ORT_GPU, sm="10.0", version="1.28"), LAPTOP, None),
+        ("fp32", on(ORT_GPU, sm="10.3", version="1.28"), LAPTOP, None),  # code for 10.0
+        ("fp32", on(ORT_GPU, sm="10.0", version="1.31"), LAPTOP, "ort-gpu-sm"),
+        ("fp32", on(ORT_GPU, sm="12.1", version="1.31"), LAPTOP, None),
+        ("fp32", on(ORT_GPU, sm="8.6", version="1.31", arch="aarch64"), LAPTOP, "ort-gpu-sm"),
         ("fp32", on(ORT_GPU, cudnn="9.10.2"), LAPTOP, None),
         ("fp32", on(ORT_GPU, cudnn="9.11"), LAPTOP, "cudnn-sm"),
         ("fp32", on(ORT_GPU, cudnn="8.9"), LAPTOP, "ort-gpu-cudnn"),

@@ -62,8 +62,9 @@ def test_newer_series_never_take_older_gpus_back() -> None:
         assert lowest == sorted(lowest)
         newest = [version(row.sm[-1]) for row in rows]
         assert newest == sorted(newest)
-    for rows in (onnxruntime_gpu.ORT, onnxruntime_gpu.CUDNN):
-        assert [version(r.sm_from) for r in rows] == sorted(version(r.sm_from) for r in rows)
+    assert [version(r.code[0]) for r in onnxruntime_gpu.ORT] == sorted(version(r.code[0]) for r in onnxruntime_gpu.ORT)
+    kernels = [version(row.sm_from) for row in onnxruntime_gpu.CUDNN]
+    assert kernels == sorted(kernels)
     opsets = [row.opset for row in tensorrt.SERIES]
     assert opsets == sorted(opsets)
     lasts = [version(row.cuda[-1].last) for row in tensorrt.SERIES]

@@ -5,7 +5,6 @@ opened.
 from __future__ import annotations
 
 import importlib.util
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import List, Optional
@@ -44,6 +43,8 @@ def _drawn(chosen: Optional[Calibration], root: Path) -> Optional[Calibration]:
         return chosen
     all_of = _written_out(chosen.photographs, root, ("calibration", "photographs"))
     if chosen.count is not None and chosen.count < len(all_of.files):
+        import random  # here, since it loads hashes and statistics that a plan has no use for
+
         places = sorted(random.Random(chosen.seed).sample(range(len(all_of.files)), max(chosen.count, 0)))
         all_of = replace(all_of, files=tuple(all_of.files[place] for place in places))
     elif chosen.count is not None and chosen.count > len(all_of.files):

@@ -52,8 +52,16 @@ class Plan:
         return next(job for job in self.jobs if job.id == id)
 
 
-def plan(matrix: Matrix, machine: Machine, *, only: Tuple[str, ...] = (), skip: Tuple[str, ...] = ()) -> Plan:
-    """Expand, judge and draw the jobs. `only` and `skip` are selectors from the command line."""
+def plan(
+    matrix: Matrix,
+    machine: Machine,
+    *,
+    only: Tuple[str, ...] = (),
+    skip: Tuple[str, ...] = (),
+    store: Optional[str] = None,
+) -> Plan:
+    """Expand, judge and draw the jobs. `only`, `skip` and `store` are what the command line says: selectors, and the
+    folder that the person is told to carry when it is not the one of matrix.yaml."""
     jobs: Dict[str, Job] = {}
     cells: List[PlannedCell] = []
     for cell in all_cells(matrix):
@@ -61,7 +69,7 @@ def plan(matrix: Matrix, machine: Machine, *, only: Tuple[str, ...] = (), skip: 
             continue
         if (only and not any_selects(only, cell)) or any_selects(skip, cell):
             continue
-        cells.append(_plan_cell(matrix, machine, cell, jobs))
+        cells.append(_plan_cell(matrix, machine, cell, jobs, store or matrix.store))
     return Plan(tuple(cells), tuple(jobs.values()))
 
 
@@ -80,7 +88,7 @@ def asked_of(matrix: Matrix, cell: Cell, settings: Settings, machine: Machine) -
     )
 
 
-def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job]) -> PlannedCell:
+def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job], store: str) -> PlannedCell:
     target, settings = matrix.target(cell.target), resolve(matrix, cell)
     planned = PlannedCell(cell, "build", settings)
     disabled = target.disabled or settings_of(matrix, cell).disabled
@@ -113,11 +121,11 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         note=_note(asked),
     )
     if elsewhere is not None:
-        remedy = how_to_build(target, machine, matrix.store, tasks=bool(matrix.tasks))
+        remedy = how_to_build(target, machine, store, tasks=bool(matrix.tasks))
         return replace(planned, fate="waiting", reason=elsewhere, remedies=(remedy,))
     if unrunnable is None:
         return planned
-    return replace(planned, remedies=(how_to_verify(target, matrix.store, tasks=bool(matrix.tasks)),))
+    return replace(planned, remedies=(how_to_verify(target, store, tasks=bool(matrix.tasks)),))
 
 
 def _note(asked: rules.Asked) -> str:

@@ -75,7 +75,6 @@ def estimated(first: Features, second: Features, robust: int = cv2.USAC_MAGSAC) 
     a, b = matches(first, second)
     if len(a) < 4:
         return None
-    cv2.setRNGSeed(0)
     found, _ = cv2.findHomography(a, b, robust, RANSAC_PIXELS, maxIters=5000, confidence=0.9999)
     return None if found is None else np.asarray(found, dtype=np.float64)
 

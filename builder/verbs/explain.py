@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     only = _known(args.cells, loaded.matrix)
     machine = fact_file.read(args.facts).machine if args.facts else facts.here()
     store = Layout(place)
-    planned = plan(loaded.matrix, machine, only=only)
+    planned = plan(loaded.matrix, machine, only=only, store=str(place))
     if not planned.cells:
         raise UsageError(f"{args.cells!r} is left out by `build:` or `skip:`", where=str(args.matrix))
     pinner = Pinner(loaded.root, machine, store)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     loaded, place = load_matrix(args)
     only, skip = selectors(args, loaded.matrix)
     machine, store = facts.here(), Layout(place)
-    wanted = plan(loaded.matrix, machine, only=only, skip=skip)
+    wanted = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))
     pinner = Pinner(loaded.root, machine, store)
     pinner.check(wanted.jobs)  # before anything is written
     reporter = _reporter(args)
@@ -72,7 +72,7 @@ def _publish(
     their place when nothing they depend on has changed."""
     whole = wanted
     if partly:
-        whole = plan(loaded.matrix, machine)
+        whole = plan(loaded.matrix, machine, store=str(store.root))
         found = prospect(whole, pinner, store)
         outcome = dataclasses.replace(
             outcome,

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     only, skip = selectors(args, loaded.matrix)
     machine = fact_file.read(args.facts).machine if args.facts else facts.here()
     store = Layout(place)
-    planned = plan(loaded.matrix, machine, only=only, skip=skip)
+    planned = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))
     if args.print_ids:
         print("\n".join(cell.cell.id for cell in planned.cells if cell.fate == "build"))
         return 0

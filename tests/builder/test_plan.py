@@ -311,3 +311,13 @@ def test_tasks_are_drawn_each_by_itself(scored: Project) -> None:
     cell = planned.cells[0]
     assert [drawn.name for drawn in cell.tasks] == ["good", "more"]
     assert planned.job(f"task/{cell.cell.id}/more").needs == (cell.engine, "task-cases/more")
+
+
+def test_what_waits_is_to_be_carried_in_the_store_that_was_chosen(project: Project) -> None:
+    """`--store DIR` is where the orders lie, whatever matrix.yaml says."""
+    planned = plan(project.load().matrix, LAPTOP, store="elsewhere/store")
+    told = [remedy for cell in planned.cells if cell.fate == "waiting" for remedy in cell.remedies]
+    assert told
+    for remedy in told:
+        assert "copy elsewhere/store/ to" in remedy and "--store elsewhere/store" in remedy
+        assert "artifacts" not in remedy

@@ -14,6 +14,7 @@ from typing import Optional, Tuple
 from builder import digest
 from builder.recipes import Facts, Recipe
 from builder.record import KEYED, to_json
+from builder.site import Site
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,14 @@ SIDECAR = "artifact.json"
 
 @dataclass(frozen=True)
 class Result:
-    """What an action gave: its files, its facts, how long it took (seconds) and its peak memory (MiB)."""
+    """What an action gave: its files, its facts, how long it took (seconds), its peak memory (MiB), and where."""
 
     key: str
     outputs: Tuple[Blob, ...]
     facts: Facts
     seconds: float
     peak_mib: int
+    site: Optional[Site] = None
 
     @property
     def product(self) -> Tuple[Blob, ...]:

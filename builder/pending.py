@@ -6,11 +6,13 @@ machine does it and records the results under the same keys, so that the planner
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping
 
+from builder import site
 from builder.action import Action, Pending, Result
 from builder.cells import expand
 from builder.errors import DeployError
@@ -67,9 +69,9 @@ def perform(
             report.refused[pending.cell] = reason
             continue
         try:
-            built = _recall_or_perform(pending.engine, store, executor, say)
+            built = _recall_or_perform(pending.engine, store, executor, machine, say)
             for action in pending.measuring(built):
-                _recall_or_perform(action, store, executor, say)
+                _recall_or_perform(action, store, executor, machine, say)
             report.done.append(pending.cell)
         except DeployError as problem:
             report.failed[pending.cell] = problem
@@ -80,11 +82,14 @@ def _selected(selector: str, cell: str) -> bool:
     return any(fnmatch.fnmatchcase(cell, pattern) for pattern in expand(selector))
 
 
-def _recall_or_perform(action: Action, store: Layout, executor: Executor, say: Callable[[str], None]) -> Result:
+def _recall_or_perform(
+    action: Action, store: Layout, executor: Executor, machine: Machine, say: Callable[[str], None]
+) -> Result:
     found = store.recall(action.key)
     if found is not None:
         return found
     files: Dict[str, Path] = {pinned.name: store.fetch(pinned.digest) for pinned in action.inputs}
-    result = executor.perform(action, files, store.root, store, say)
+    made = executor.perform(action, files, store.root, store, say)
+    result = dataclasses.replace(made, site=site.here(machine))
     store.record(result)
     return result

@@ -6,10 +6,12 @@ has performed them (`builder/pending.py` keeps the rest for it).
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Dict, List, Set
 
+from builder import site
 from builder.action import Action, Result
 from builder.errors import DeployError
 from builder.jobs import Job
@@ -146,7 +148,7 @@ class _Run:
 
     def _finish(self, job: Job, future: "Future[Result]") -> None:
         try:
-            result = future.result()
+            result = dataclasses.replace(future.result(), site=site.here(self._pinner.machine))
         except DeployError as problem:
             self._outcome.failures[job.id] = problem
             self._ended(job, "failed")

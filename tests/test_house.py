@@ -46,25 +46,25 @@ LAYERS: Dict[int, str] = {
     "detect.surroundings validation.keypoint_metrics validation.light validation.timing",
     2: "code_digest onnx_parser record detect.jetson detect.nvidia",
     3: "facts gates tensorrt_options yaml_marks inspection.contents",
-    4: "fact_file matrix portrait compat.dialects inspection.engine_layers inspection.engine_plan "
+    4: "fact_file matrix portrait site compat.dialects inspection.engine_layers inspection.engine_plan "
     "inspection.openvino_ir",
     5: "cells keypoints onnx_file photographs preprocess recipes schema compat.install validation.align",
     6: "action consistency backends.tensorrt_build compat.asked inspection.onnx_graph verbs.schema",
-    7: "jobs load manifest places seams sidecar worker compat.gpu_rules compat.graph_rules compat.native_rules "
-    "compat.precision_rules inspection.session_graph steps.lower_fp16 steps.lower_opset steps.parse "
-    "stores.layout",
+    7: "jobs load manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
+    "compat.native_rules compat.precision_rules inspection.session_graph steps.lower_fp16 steps.lower_opset "
+    "steps.parse stores.layout",
     8: "abilities choose draw_source onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
     "backends.tensorrt_rtx compat.rules executors.local inspection.reading sources.torch_module steps.export "
-    "steps.reference stores.versions validation.parity validation.task validation.verdict verbs.selection",
+    "steps.reference stores.versions verbs.selection validation.parity validation.task validation.verdict",
     9: "draw_measurements host backends.onnxruntime_cpu backends.onnxruntime_cuda compat.alternatives "
     "inspection.subject sources.onnx_file steps.calibrate steps.calibration_data steps.engine steps.latency "
-    "steps.parity steps.simplify steps.task steps.task_cases steps.task_reference validation.keypoint_tasks "
-    "verbs.doctor verbs.pull",
+    "steps.parity steps.simplify steps.task steps.task_cases steps.task_reference verbs.doctor verbs.pull "
+    "validation.keypoint_tasks",
     10: "draw inspection.findings steps.lower_int8 verbs.run",
     11: "plan inspection.report",
     12: "live progress verbs.inspect",
     13: "run",
-    14: "assemble explanation pending summary verbs.plan",
+    14: "assemble explanation pending summary tracing verbs.plan",
     15: "verbs.explain verbs.matrix verbs.perform",
 }
 

@@ -1,6 +1,7 @@
 """Versions in an OCI image layout: writing a manifest and its artifacts as standard OCI objects, and finding them.
 
     index.json -> image index `v3` -> OCI manifest of our manifest.json
+                                      and of provenance.json, which only the audit reads
                                    -> OCI manifest per artifact, its files as layers with titles
 
 Every object has an `artifactType` and annotations, since OCI's `platform` has no field for a GPU.
@@ -11,10 +12,11 @@ from __future__ import annotations
 import json
 from typing import Dict, List, Optional, Tuple, cast
 
-from builder import digest
+from builder import digest, provenance
 from builder.action import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
+from builder.provenance import Provenance
 from builder.record import RecordError, from_json, to_json
 from builder.stores.layout import Layout
 
@@ -25,6 +27,7 @@ _TITLE = "org.opencontainers.image.title"
 _REF = "org.opencontainers.image.ref.name"
 ARTIFACT_TYPE = "application/vnd.deploymatrix.artifact.v1"
 MANIFEST_TYPE = "application/vnd.deploymatrix.manifest.v1+json"
+PROVENANCE_TYPE = "application/vnd.deploymatrix.provenance.v1+json"
 _FILE_TYPES = {".onnx": "application/vnd.onnx", ".xml": "application/vnd.openvino.ir+xml"}
 
 Object = Dict[str, digest.Json]
@@ -35,10 +38,11 @@ def put_artifact(store: Layout, cell: str, files: Tuple[Blob, ...]) -> Blob:
     return _put_manifest(store, ARTIFACT_TYPE, files, {"dev.deploymatrix.cell": cell})
 
 
-def publish(store: Layout, manifest: Manifest) -> None:
+def publish(store: Layout, manifest: Manifest, made_of: Optional[Provenance] = None) -> None:
     """Write `manifest` as the store's newest version. Nothing is visible until index.json is replaced."""
     body = store.put_bytes("manifest.json", json.dumps(to_json(manifest), indent=1, ensure_ascii=False).encode())
-    children = [_descriptor(_put_manifest(store, MANIFEST_TYPE, (body,), {}), _MANIFEST, MANIFEST_TYPE)]
+    beside = (store.put_bytes(provenance.FILE, provenance.text(made_of)),) if made_of else ()
+    children = [_descriptor(_put_manifest(store, MANIFEST_TYPE, (body, *beside), {}), _MANIFEST, MANIFEST_TYPE)]
     for entry in manifest.entries:
         if entry.artifact is not None:
             children.append(_artifact_descriptor(store, entry))
@@ -68,6 +72,28 @@ def latest(store: Layout) -> Optional[Manifest]:
 
 def read(store: Layout, version: int) -> Manifest:
     """Version `version`. UsageError when there is none, StoreDamaged when it does not read."""
+    layers = _layers(store, version)
+    return _manifest(store, _digest(layers[0] if layers else None))
+
+
+def numbers(store: Layout) -> Tuple[int, ...]:
+    """Every version's number, ascending."""
+    return tuple(sorted(_versions(store)))
+
+
+def read_provenance(store: Layout, version: int) -> Optional[Provenance]:
+    """What `version` was made of; None when it was published without (by an older release). Errors as `read`."""
+    for layer in _layers(store, version):
+        if _object(layer).get("mediaType") == PROVENANCE_TYPE:
+            try:
+                return from_json(Provenance, json.loads(store.read(_digest(layer))))
+            except (ValueError, RecordError) as problem:
+                raise _unreadable(store, f"the provenance of v{version}", problem) from None
+    return None
+
+
+def _layers(store: Layout, version: int) -> "list[digest.Json]":
+    """The manifest of `version`, and what lies beside it."""
     known = _versions(store)
     if version not in known:
         listed = ", ".join(f"v{n}" for n in sorted(known)) or "none"
@@ -75,8 +101,7 @@ def read(store: Layout, version: int) -> Manifest:
     index = _load(store, known[version])
     for child in _list(index.get("manifests")):
         if _object(child).get("artifactType") == MANIFEST_TYPE:
-            layers = _list(_load(store, _digest(child)).get("layers"))
-            return _manifest(store, _digest(layers[0] if layers else None))
+            return _list(_load(store, _digest(child)).get("layers"))
     raise StoreDamaged(f"version {version} holds no manifest", where=str(store.root))
 
 
@@ -84,11 +109,15 @@ def _manifest(store: Layout, blob: str) -> Manifest:
     try:
         return from_json(Manifest, json.loads(store.read(blob)))
     except (ValueError, RecordError) as problem:
-        raise StoreDamaged(
-            f"the manifest does not read: {problem}",
-            where=str(store.root),
-            hint="it may be from a newer deploymatrix: pip install --upgrade deploymatrix",
-        ) from None
+        raise _unreadable(store, "the manifest", problem) from None
+
+
+def _unreadable(store: Layout, what: str, problem: Exception) -> StoreDamaged:
+    return StoreDamaged(
+        f"{what} does not read: {problem}",
+        where=str(store.root),
+        hint="it may be from a newer deploymatrix: pip install --upgrade deploymatrix",
+    )
 
 
 def _versions(store: Layout) -> Dict[int, str]:
@@ -116,7 +145,9 @@ def _put_manifest(store: Layout, kind: str, files: Tuple[Blob, ...], notes: Obje
     layers: List[digest.Json] = []
     for blob in files:
         suffix = "." + blob.name.rsplit(".", 1)[-1]
-        media = MANIFEST_TYPE if kind == MANIFEST_TYPE else _FILE_TYPES.get(suffix, "application/octet-stream")
+        media = _FILE_TYPES.get(suffix, "application/octet-stream")
+        if kind == MANIFEST_TYPE:
+            media = PROVENANCE_TYPE if blob.name == provenance.FILE else MANIFEST_TYPE
         layers.append(
             {"mediaType": media, "digest": blob.digest, "size": blob.size, "annotations": {_TITLE: blob.name}}
         )

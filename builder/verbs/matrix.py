@@ -99,7 +99,9 @@ def _publish(
     )
     if last is not None and last.says_the_same_as(made):
         return last, False
-    versions.publish(store, made)
+    from builder import tracing  # here, so that a run with nothing to say does not pay for it
+
+    versions.publish(store, made, tracing.trace(whole, outcome, made.version))
     return made, True
 
 

@@ -1,0 +1,73 @@
+"""What a version was made of: for every cell the actions that made and measured it, with all their digests.
+
+It lies beside the manifest in the store (`provenance.json`), so that a host that pulls need not read it. The audit
+compares it from version to version and so says what changed without building anything again. Data only;
+`builder/tracing.py` writes it, `validation/causes.py` compares it.
+
+A recipe is kept as flat settings (`profiles.0.name`), not as a record, so that recipes of other releases still read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Dict, Literal, Optional, Tuple
+
+from builder.action import Pinned, Platform, Tool
+from builder.matrix import Setting
+from builder.record import KEYED, to_json
+from builder.site import Site
+
+FILE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One action and what it gave. `inputs` and `outputs` are digests by name. An action without a result (it waits for
+    another machine, or it failed) has no outputs; `site` is None too where an older release performed it."""
+
+    key: str
+    step: str
+    settings: Tuple[Setting, ...] = field(default=(), metadata=KEYED)
+    inputs: Tuple[Pinned, ...] = field(default=(), metadata=KEYED)
+    tools: Tuple[Tool, ...] = field(default=(), metadata=KEYED)
+    platform: Optional[Platform] = None
+    outputs: Tuple[Pinned, ...] = field(default=(), metadata=KEYED)
+    done: bool = False
+    site: Optional[Site] = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """The job `job` of a cell was the action `key`; `needs` are the jobs whose outputs it took."""
+
+    job: str
+    key: str
+    needs: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """All jobs of a cell, each after those that it needs."""
+
+    cell: str
+    links: Tuple[Link, ...] = field(default=(), metadata=KEYED)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    schema: Literal[1]
+    version: int
+    steps: Tuple[Step, ...] = field(default=(), metadata=KEYED)
+    cells: Tuple[Chain, ...] = field(default=(), metadata=KEYED)
+
+    def by_key(self) -> Dict[str, Step]:
+        return {step.key: step for step in self.steps}
+
+    def chain(self, cell: str) -> Tuple[Link, ...]:
+        """The links of `cell`; empty when it was not built."""
+        return next((chain.links for chain in self.cells if chain.cell == cell), ())
+
+
+def text(provenance: Provenance) -> bytes:
+    return json.dumps(to_json(provenance), separators=(",", ":"), ensure_ascii=False).encode()

@@ -38,7 +38,9 @@ from typing import (
 from builder.digest import Json
 
 T = TypeVar("T")
-Path = Tuple[Union[str, int], ...]
+Path = Tuple[
+    Union[int, str], ...
+]  # the order of shapes.Dim: typing gives equal unions one form, the first that it meets
 
 _LARGEST_INT = 1 << 62  # beyond it, a whole number is not meant as a float
 KEYED: Mapping[str, bool] = {"keyed": True}

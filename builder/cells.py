@@ -45,6 +45,7 @@ class Settings:
     workspace: str
     tensorrt: TensorRtOptions
     allow: Tuple[Allowed, ...] = ()
+    keep: Tuple[str, ...] = ()
 
 
 def all_cells(matrix: Matrix) -> Tuple[Cell, ...]:
@@ -116,6 +117,7 @@ def resolve(matrix: Matrix, cell: Cell) -> Settings:
         workspace=chosen.workspace or "1GiB",
         tensorrt=(chosen.tensorrt if target.runtime.startswith("tensorrt") else None) or TensorRtOptions(),
         allow=chosen.allow,
+        keep=tuple(sorted(set(chosen.keep or ()))),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import List, Optional, Tuple
 
+from builder import digest
 from builder import draw_measurements as measure
 from builder.compat import tensorrt
 from builder.consistency import bytes_of
@@ -86,13 +87,15 @@ def _simplify(matrix: Matrix, head: Head, export: str) -> Job:
 def _lower(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
     """The lowering this cell needs: none for fp32, and none where the runtime itself stores fp16 or computes bf16."""
     cell, runtime = wanted.cell, matrix.target(wanted.cell.target).runtime
-    variant = f"{cell.head}" if wanted.settings.simplify else f"{cell.head}/unsimplified"
+    variant, keep = f"{cell.head}" if wanted.settings.simplify else f"{cell.head}/unsimplified", wanted.settings.keep
+    if keep:
+        variant += f"/keep-{digest.of_json(list(keep))[7:15]}"
     model_pin = OutputPin("model.onnx", onnx, "model.onnx")
     if cell.precision == "fp16" and runtime != "openvino":
-        return Job(f"lower-fp16/{variant}", LowerFp16(), (model_pin,), ("onnx", "onnxruntime"))
+        return Job(f"lower-fp16/{variant}", LowerFp16(keep), (model_pin,), ("onnx", "onnxruntime"))
     if cell.precision != "int8" or matrix.calibration is None or _calibrated(wanted):
         return None
-    recipe = LowerInt8(matrix.calibration.method, matrix.calibration.percentile, wanted.settings.activations)
+    recipe = LowerInt8(matrix.calibration.method, matrix.calibration.percentile, wanted.settings.activations, keep)
     job = f"lower-int8/{variant}/{wanted.settings.activations}"
     images = OutputPin("images.npz", CALIBRATION, "images.npz")
     return Job(job, recipe, (model_pin, images), ("onnx", "onnxruntime", "numpy"))

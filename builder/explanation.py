@@ -116,6 +116,7 @@ def _settings(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
         "workspace": runtime != "tensorrt" and runtime != "tensorrt-rtx",
         "activations": planned.cell.precision != "int8",
         "allow": not planned.settings.allow,
+        "keep": not planned.settings.keep,
     }
     lines: List[Line] = []
     for field in dataclasses.fields(Settings):

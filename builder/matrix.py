@@ -278,6 +278,10 @@ class CellSettings:
         default=None,
         metadata=described("int8 activations: symmetric int8 (TensorRT takes only this) or asymmetric uint8."),
     )
+    keep: Optional[Tuple[str, ...]] = field(
+        default=None,
+        metadata=described("int8 and fp16: names of ONNX nodes, with *, that stay in float32."),
+    )
     compute: Optional[Compute] = field(
         default=None,
         metadata=described("OpenVINO: arithmetic of everything that is not int8. Never left to the runtime."),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 from pathlib import Path
-from typing import Iterator, List, Tuple, Union
+from typing import FrozenSet, Iterable, Iterator, List, Set, Tuple, Union
 
 import onnx
 
@@ -24,6 +26,27 @@ def load(path: Path) -> onnx.ModelProto:
             hint="save it in one piece: onnx.save(onnx.load(PATH), NEW, save_as_external_data=False)",
         )
     return model
+
+
+def label(node: onnx.NodeProto) -> str:
+    """What a person calls a node: its name, or the tensor it makes when it has none."""
+    return str(node.name or node.output[0])
+
+
+def labelled(model: onnx.ModelProto, patterns: Iterable[str]) -> FrozenSet[str]:
+    """The labels of the nodes that the patterns name, with *. StepFailed for a pattern that names none."""
+    known = [label(node) for node in model.graph.node]
+    found: Set[str] = set()
+    for pattern in patterns:
+        hit = {name for name in known if name == pattern} or {n for n in known if fnmatch.fnmatchcase(n, pattern)}
+        if not hit:
+            near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4) or known[:3]
+            raise StepFailed(
+                f"keep: the model has no node {pattern!r}",
+                hint=f"nodes of it: {', '.join(near)}; correct `keep:` in matrix.yaml",
+            )
+        found |= hit
+    return frozenset(found)
 
 
 def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

@@ -1,7 +1,7 @@
 """The recipe of each step: every parameter that decides its output, and the facts the step reports back.
 
 A recipe's `version` is bumped by hand when the step's code changes what it makes; it is part of the key. No
-recipe field has a default: whoever plans says it all. Where order means something (outputs, profiles) it is a list
+recipe field has a default, so that whoever plans says it all, but for `keep`: it came later, and empty changes no key. Where order means something (outputs, profiles) it is a list
 in JSON too, since a key sorts the names of a mapping.
 """
 
@@ -56,19 +56,23 @@ class Simplify:
 
 @dataclass(frozen=True)
 class LowerFp16:
-    """`model.onnx` -> `model.onnx` with float16 arithmetic and float32 inputs and outputs."""
+    """`model.onnx` -> `model.onnx` with float16 arithmetic and float32 inputs and outputs. `keep`: names of nodes, with *,
+    that stay in float32."""
 
+    keep: Tuple[str, ...] = ()
     step: Literal["lower-fp16"] = "lower-fp16"
     version: Literal[1] = 1
 
 
 @dataclass(frozen=True)
 class LowerInt8:
-    """`model.onnx` and `images.npz` -> `model.onnx` with explicit Q/DQ."""
+    """`model.onnx` and `images.npz` -> `model.onnx` with explicit Q/DQ. `keep`: names of nodes, with *, that stay in
+    float32."""
 
     method: str
     percentile: float
     activations: str
+    keep: Tuple[str, ...] = ()
     step: Literal["lower-int8"] = "lower-int8"
     version: Literal[1] = 1
 

@@ -4,6 +4,7 @@ Every float32 tensor becomes float16 except
 - the graph's inputs and outputs;
 - what `FLOAT32_OPS` read and write: exponentials, the L2 norm, whose sums of squares leave float16's range, and
   sampling at coordinates, of which float16 holds too few digits;
+- what the nodes that the recipe keeps read and write;
 - what is computed from such tensors alone: scores after a softmax, pixel coordinates that were integers. A float16
   score has so few digits that neighbours tie in non-maximum suppression.
 One Cast sits on each border.
@@ -22,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from builder import onnx_file
 from builder.action import Action
 from builder.errors import StepFailed
-from builder.recipes import Facts, Made
+from builder.recipes import Facts, LowerFp16, Made
 
 FLOAT32_OPS: FrozenSet[str] = frozenset({"Softmax", "ReduceL2", "Clip", "Div", "GridSample", "LayerNormalization"})
 # Inputs whose type ONNX fixes to float32 whatever the others are: the regions and scales of a resize.
@@ -31,13 +32,18 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
-    model = to_float16(onnx_file.load(inputs / "model.onnx"))
+    recipe = action.recipe
+    if not isinstance(recipe, LowerFp16):
+        raise StepFailed("an fp16 action needs an fp16 recipe")
+    original = onnx_file.load(inputs / "model.onnx")
+    model = to_float16(original, onnx_file.labelled(original, recipe.keep))
     onnx_file.save(model, out / "model.onnx")
     return Made(len(model.graph.node), ())
 
 
-def to_float16(model: onnx.ModelProto, keep: FrozenSet[str] = FLOAT32_OPS) -> onnx.ModelProto:
-    """A copy of `model`. StepFailed when a weight leaves float16's range: no silent infinity."""
+def to_float16(model: onnx.ModelProto, keep: FrozenSet[str] = frozenset()) -> onnx.ModelProto:
+    """A copy of `model`; the nodes labelled in `keep` stay as they are. StepFailed when a weight leaves float16's range: no
+    silent infinity."""
     return _Lowering(model, keep).graph()
 
 
@@ -46,6 +52,7 @@ class _Lowering:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._keep = keep
+        self._kept_operands = {name for n in model.graph.node if onnx_file.label(n) in keep for name in n.input}
         self._floats = _float_tensors(model)
         self._arrays: Dict[str, NDArray[np.generic]] = {
             i.name: numpy_helper.to_array(i) for i in model.graph.initializer
@@ -53,6 +60,7 @@ class _Lowering:
         self._outputs = {value.name for value in model.graph.output} & self._floats
         self._inputs = {value.name for value in model.graph.input}
         self._wide = set(self._inputs)  # tensors that exist in float32; the rest is float16
+        self._spared = set(self._inputs)  # of these, what does not make float32 of all that is computed from it
         self._nodes: List[onnx.NodeProto] = []
         self._casts: Set[str] = set()
 
@@ -69,7 +77,10 @@ class _Lowering:
         return self._model
 
     def _lower(self, node: onnx.NodeProto) -> None:
-        single = self._stays_single(node)
+        by_nature = self._stays_single(node)
+        single = by_nature or self._is_kept(node)
+        if single and not by_nature:
+            self._spared.update(node.output)
         if single:
             self._wide.update(node.output)
         fixed = FLOAT32_INPUTS.get(node.op_type, ())
@@ -84,7 +95,7 @@ class _Lowering:
 
     def _stays_single(self, node: onnx.NodeProto) -> bool:
         """A kept operator, or one whose float inputs were all computed in float32 (the image itself does not count)."""
-        if node.op_type in self._keep:
+        if node.op_type in FLOAT32_OPS:
             return True
         if not any(name in self._floats for name in node.output):
             return False
@@ -93,7 +104,12 @@ class _Lowering:
         computed = [name for name in operands if name in self._floats and name not in self._arrays]
         if not computed:  # a cast of integers or booleans: exact in float32
             return node.op_type == "Cast"
-        return all(name in self._wide and name not in self._inputs for name in computed)
+        return all(name in self._wide and name not in self._spared for name in computed)
+
+    def _is_kept(self, node: onnx.NodeProto) -> bool:
+        """By the recipe, or a constant that a kept node reads."""
+        named = onnx_file.label(node) in self._keep
+        return named or (node.op_type == "Constant" and node.output[0] in self._kept_operands)
 
     def _operand(self, name: str, single: bool) -> str:
         if name not in self._floats or (name in self._arrays and single):

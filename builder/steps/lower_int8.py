@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Set
+from typing import Dict, FrozenSet, List, Set
 
 import numpy as np
 import onnx
@@ -31,39 +31,51 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(recipe, LowerInt8):
         raise StepFailed("an int8 action needs an int8 recipe")
     model = onnx_file.load(inputs / "model.onnx")
-    places = activations(model)
-    if not places:
+    keep = onnx_file.labelled(model, recipe.keep)
+    if not activations(model):
         raise StepFailed(
             "the model has no convolution to quantize", hint="leave int8 out for it (`skip:` in matrix.yaml)"
         )
+    places = activations(model, keep)
     with np.load(inputs / "images.npz", allow_pickle=False) as file:
         images = [image[None] for image in file["images"]]
-    found = grids(model, places, images, recipe)
-    quantized = quantize(model, found, signed=recipe.activations == "symmetric")
+    found = grids(model, places, images, recipe) if places else {}  # none: every convolution is kept
+    quantized = quantize(model, found, signed=recipe.activations == "symmetric", keep=keep)
     onnx_file.save(quantized, out / "model.onnx")
     return Made(len(quantized.graph.node), ())
 
 
-def activations(model: onnx.ModelProto) -> List[str]:
-    """The tensors that get a pair, in graph order."""
+def activations(model: onnx.ModelProto, keep: FrozenSet[str] = frozenset()) -> List[str]:
+    """The tensors that get a pair, in graph order. `keep`: labels of nodes that stay in float32."""
     producer = {name: node for node in model.graph.node for name in node.output}
-    convolutions = [node for node in model.graph.node if _is_quantizable(node, model)]
-    return list(dict.fromkeys(_before_pooling(producer, node.input[0]) for node in convolutions))
+    convolutions = [node for node in model.graph.node if _is_quantizable(node, model, keep)]
+    pools = _passed_pools(model, keep)
+    return list(dict.fromkeys(_before_pooling(producer, node.input[0], pools) for node in convolutions))
 
 
-def _is_quantizable(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
-    """A convolution whose weights are constants."""
+def _is_quantizable(node: onnx.NodeProto, model: onnx.ModelProto, keep: FrozenSet[str]) -> bool:
+    """A convolution whose weights are constants, and that is not kept."""
+    if onnx_file.label(node) in keep:
+        return False
     return node.op_type == "Conv" and any(i.name == node.input[1] for i in model.graph.initializer)
 
 
-def _before_pooling(producer: Dict[str, onnx.NodeProto], name: str) -> str:
-    node = producer.get(name)
-    return _before_pooling(producer, node.input[0]) if node is not None and node.op_type == "MaxPool" else name
+def _passed_pools(model: onnx.ModelProto, keep: FrozenSet[str]) -> FrozenSet[str]:
+    """Outputs of the MaxPools that a pair may go in front of: neither kept themselves nor read by a kept node."""
+    read = {name for node in model.graph.node if onnx_file.label(node) in keep for name in node.input}
+    pools = [n for n in model.graph.node if n.op_type == "MaxPool" and onnx_file.label(n) not in keep]
+    return frozenset(node.output[0] for node in pools if node.output[0] not in read)
 
 
-def quantize(model: onnx.ModelProto, grids: Dict[str, Grid], *, signed: bool) -> onnx.ModelProto:
-    """A copy of `model` with the pairs written in."""
-    return _Writer(model, grids, signed).graph()
+def _before_pooling(producer: Dict[str, onnx.NodeProto], name: str, pools: FrozenSet[str]) -> str:
+    return _before_pooling(producer, producer[name].input[0], pools) if name in pools else name
+
+
+def quantize(
+    model: onnx.ModelProto, grids: Dict[str, Grid], *, signed: bool, keep: FrozenSet[str] = frozenset()
+) -> onnx.ModelProto:
+    """A copy of `model` with the pairs written in; the nodes labelled in `keep` stay as they are."""
+    return _Writer(model, grids, signed, keep).graph()
 
 
 @dataclass(frozen=True)
@@ -83,14 +95,14 @@ def quantize_weight(weight: Floats) -> QuantizedWeight:
 
 
 class _Writer:
-    def __init__(self, model: onnx.ModelProto, grids: Dict[str, Grid], signed: bool) -> None:
+    def __init__(self, model: onnx.ModelProto, grids: Dict[str, Grid], signed: bool, keep: FrozenSet[str]) -> None:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._grids = grids
         self._kind = np.int8 if signed else np.uint8
         self._producer = {name: node for node in model.graph.node for name in node.output}
-        self._quantizable = {node.output[0] for node in model.graph.node if _is_quantizable(node, model)}
-        self._pooled = self._pools_to_quantize()
+        self._quantizable = {node.output[0] for node in model.graph.node if _is_quantizable(node, model, keep)}
+        self._pooled = self._pools_to_quantize(_passed_pools(model, keep))
         self._arrays: Dict[str, NDArray[np.generic]] = {
             i.name: numpy_helper.to_array(i) for i in model.graph.initializer
         }
@@ -117,12 +129,12 @@ class _Writer:
         )
         return self._model
 
-    def _pools_to_quantize(self) -> Set[str]:
+    def _pools_to_quantize(self, passed: FrozenSet[str]) -> Set[str]:
         """Outputs of the MaxPools between a pair and its convolution."""
         found: Set[str] = set()
         for node in self._model.graph.node:
             name = node.input[0] if node.output[0] in self._quantizable else ""
-            while name in self._producer and self._producer[name].op_type == "MaxPool":
+            while name in passed:
                 found.add(name)
                 name = self._producer[name].input[0]
         return found

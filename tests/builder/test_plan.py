@@ -13,6 +13,7 @@ import pytest
 from builder.jobs import sample_name
 from builder.load import Loaded
 from builder.plan import Plan, plan
+from builder.recipes import LowerFp16, LowerInt8
 from builder.record import to_json
 from tests.fakes import LAPTOP, MACHINES, ORIN, RTX3090, TASK_MATRIX, Project
 
@@ -108,6 +109,24 @@ def test_cells_with_other_settings_do_not_share(project: Project) -> None:
     assert cells["fp32-ort"].onnx == "export/dense"
     assert cells["fp16-ort"].onnx != cells["fp16-trt"].onnx
     assert cells["int8-ort"].onnx != cells["int8-trt"].onnx
+
+
+def test_a_kept_node_is_in_the_lowering_of_its_cells_and_in_nothing_else(project: Project) -> None:
+    def lowerings() -> Dict[str, Any]:
+        planned = plan(project.load().matrix, LAPTOP)
+        return {c.cell.id: planned.job(c.onnx) for c in planned.cells if c.onnx}
+
+    before = lowerings()
+    keep = 'overrides: [{select: "*-ort", set: {keep: [second, first*, second]}}]\n'
+    project.matrix.write_text(project.matrix.read_text(encoding="utf-8") + keep, encoding="utf-8")
+    after = lowerings()
+    changed = {cell for cell in after if after[cell] != before[cell]}
+    assert changed == {"tiny-dense-fp16-ort", "tiny-dense-int8-ort"}
+    for cell in changed:
+        recipe = after[cell].recipe
+        assert isinstance(recipe, (LowerFp16, LowerInt8))
+        assert recipe.keep == ("first*", "second"), "in one order, once each"
+        assert after[cell].id.startswith(f"{before[cell].id.split('/dense')[0]}/dense/keep-")
 
 
 def test_one_job_id_means_one_recipe(shipped: Loaded) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from onnx import helper, numpy_helper  # noqa: E402
 
 from builder import onnx_file  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
-from builder.recipes import LowerInt8  # noqa: E402
+from builder.recipes import LowerFp16, LowerInt8  # noqa: E402
 from builder.steps import calibrate, lower_fp16, lower_int8  # noqa: E402
 from tests import onnx_models  # noqa: E402
 
@@ -195,3 +196,109 @@ def test_entropy_cuts_a_thin_tail_and_keeps_a_thick_one() -> None:
     flat = calibrate._choose(calibrate.Histogram(np.full(2048, 1e4), centres), recipe(method="entropy"), True)
     assert thin.scale * 127 < 5, "three values of a million are clipped"
     assert flat.scale * 127 > 9.5, "nothing is clipped where every value is as likely"
+
+
+# ------------------------------------------------------------------------------------------- kept nodes
+
+
+def branching() -> Any:
+    """Two convolutions read one pool, and one of them is followed by a third; only some nodes have names."""
+    random = np.random.default_rng(5)
+    arrays = {
+        "w1": random.normal(size=(4, 1, 3, 3)).astype(np.float32),
+        "b1": random.normal(size=(4,)).astype(np.float32),
+        "w2": random.normal(size=(3, 4, 1, 1)).astype(np.float32),
+        "w4": random.normal(size=(3, 3, 1, 1)).astype(np.float32),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Constant", [], ["third"], value=numpy_helper.from_array(np.float32(1 / 3), "third")),
+        node("Conv", ["image", "w1", "b1"], ["c1"], "first", pads=[1, 1, 1, 1]),
+        node("Relu", ["c1"], ["r1"], "relu"),
+        node("MaxPool", ["r1"], ["p1"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["p1", "w2"], ["c2"], "left"),
+        node("Conv", ["p1", "w2"], ["c3"]),
+        node("Mul", ["c3", "third"], ["m3"], "scale"),
+        node("Conv", ["m3", "w4"], ["c4"], "last"),
+        node("Add", ["c2", "c4"], ["out"], "join"),
+    ]
+    return onnx_models.model(nodes, arrays, ["batch", 1, "2*h", "2*w"], ["batch", 3, "h", "w"])
+
+
+def lowered(model: Any, precision: str, *keep: str) -> Any:
+    labels = onnx_file.labelled(model, keep)
+    if precision == "fp16":
+        return lower_fp16.to_float16(model, labels)
+    places = lower_int8.activations(model, labels)
+    grids = calibrate.grids(model, places, IMAGES, recipe(precision)) if places else {}
+    return lower_int8.quantize(model, grids, signed=precision == "symmetric", keep=labels)
+
+
+PRECISIONS = ("fp16", "symmetric", "asymmetric")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("make", [branching, onnx_models.convolutional])
+def test_with_every_node_kept_the_numbers_are_those_of_float32(precision: str, make: Any, tmp_path: Path) -> None:
+    model = make()
+    same = lowered(model, precision, "*")
+    onnx_file.save(same, tmp_path / "m.onnx")
+    assert (onnx_models.run(model, IMAGES[0]) == onnx_models.run(same, IMAGES[0])).all()
+    assert [n.op_type for n in same.graph.node] == [n.op_type for n in model.graph.node], "not one node was added"
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ["first", "relu", "pool", "left", "c3", "scale", "last", "join"])
+def test_a_kept_node_reads_and_writes_float32(precision: str, name: str, tmp_path: Path) -> None:
+    """It computes exactly what the float32 model computes from the same tensors."""
+    model = branching()
+    made = lowered(model, precision, name)
+    onnx_file.save(made, tmp_path / "m.onnx")
+    assert np.abs(onnx_models.run(made, IMAGES[0]) - onnx_models.run(model, IMAGES[0])).max() < 0.3
+    original = next(n for n in model.graph.node if onnx_file.label(n) == name)
+    kept = next(n for n in made.graph.node if onnx_file.label(n) in (name, f"{name}_half"))
+    producer = {out: n for n in made.graph.node for out in n.output}
+    for before, after in zip(original.input, kept.input):
+        assert producer.get(after, onnx.NodeProto()).op_type != "DequantizeLinear", "no rounding on its way in"
+        assert after in (before, f"{before}_f32")
+    types = onnx.shape_inference.infer_shapes(made, strict_mode=True).graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*types.value_info, *types.output)}
+    assert kinds[kept.output[0]] == onnx.TensorProto.FLOAT
+    weights = {i.name: i.data_type for i in made.graph.initializer}
+    assert all(weights.get(i, onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT for i in kept.input)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_not_kept_is_still_lowered(precision: str) -> None:
+    found = {n.op_type for n in lowered(branching(), precision, "first", "last").graph.node}
+    assert ("Cast" if precision == "fp16" else "QuantizeLinear") in found
+
+
+def test_a_weight_beyond_float16_may_be_kept() -> None:
+    model = onnx_models.convolutional(scale=1e6)
+    lowered_model = lowered(model, "fp16", "c1")  # a node without a name goes by what it makes
+    assert {i.name for i in lowered_model.graph.initializer} >= {"w1", "b1", "w2_f16"}
+
+
+def test_a_constant_of_a_kept_node_keeps_its_digits() -> None:
+    made = lowered(branching(), "fp16", "scale")
+    assert numpy_helper.to_array(made.graph.node[0].attribute[0].t) == np.float32(1 / 3)
+
+
+def test_a_keep_that_names_nothing_names_the_nearest() -> None:
+    with pytest.raises(StepFailed, match="no node 'frist'") as caught:
+        onnx_file.labelled(branching(), ("first", "frist"))
+    assert "first" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_steps_keep_what_the_recipe_says(precision: str, tmp_path: Path) -> None:
+    from builder.action import Action
+
+    onnx_file.save(branching(), tmp_path / "model.onnx")
+    np.savez(tmp_path / "images.npz", images=np.concatenate(IMAGES))
+    (tmp_path / "out").mkdir()
+    keeping = LowerFp16(("*",)) if precision == "fp16" else dataclasses.replace(recipe(), keep=("*",))
+    step = lower_fp16 if precision == "fp16" else lower_int8
+    step.perform(Action(keeping, (), ()), tmp_path, tmp_path / "out", tmp_path)
+    assert len(onnx_file.load(tmp_path / "out" / "model.onnx").graph.node) == 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import List, Optional, Tuple
 
 from builder.action import Tool
@@ -17,7 +18,7 @@ from builder.recipes import Made
 from builder.run import Outcome
 from builder.stores import versions
 from builder.stores.layout import Layout
-from validation import verdict
+from validation import limits, task_results, verdict
 
 
 def manifest(
@@ -32,7 +33,7 @@ def manifest(
     release: str,
 ) -> Manifest:
     return Manifest(
-        schema=1,
+        schema=2,
         version=version,
         created=created,
         matrix=loaded.digest,
@@ -60,7 +61,6 @@ def _entry(matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout
     cell, target = planned.cell, matrix.target(planned.cell.target)
     engine = outcome.results.get(planned.engine)
     parity = outcome.results.get(planned.parity)
-    latency = outcome.results.get(planned.latency)
     measured = parity.facts.outputs if parity and isinstance(parity.facts, Parity) else ()
     return Entry(
         cell=cell.id,
@@ -74,7 +74,7 @@ def _entry(matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout
         artifact=_artifact(planned, outcome, store) if engine else None,
         parity=measured,
         tasks=_task_results(planned, outcome),
-        latency=latency.facts if latency and isinstance(latency.facts, Latency) else None,
+        latency=_latency(planned, outcome),
         reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" else "",
     )
 
@@ -98,6 +98,11 @@ def _artifact(planned: PlannedCell, outcome: Outcome, store: Layout) -> Artifact
     )
 
 
+def _latency(planned: PlannedCell, outcome: Outcome) -> Optional[Latency]:
+    found = outcome.results.get(planned.latency)
+    return found.facts if found and isinstance(found.facts, Latency) else None
+
+
 def _portability(planned: PlannedCell) -> str:
     runtime = planned.platform.runtime if planned.platform else ""
     return dialects.portability(planned.settings.tensorrt, runtime) if runtime.startswith("tensorrt") else ""
@@ -119,7 +124,7 @@ def _verdict(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
     unscored = [task.name for task in planned.tasks if task.job not in outcome.results]
     if unscored:
         return Verdict("unverified", f"not scored on {', '.join(unscored)}: {planned.unverified or 'it was not run'}")
-    return _judged(matrix, planned, parity.facts, _task_results(planned, outcome))
+    return _judged(matrix, planned, parity.facts, _task_results(planned, outcome), _latency(planned, outcome))
 
 
 def _task_results(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, ...]:
@@ -127,25 +132,30 @@ def _task_results(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, .
     for task in planned.tasks:
         scored, reference = outcome.results.get(task.job), outcome.results.get(task.reference)
         if scored and reference and isinstance(scored.facts, TaskScores) and isinstance(reference.facts, TaskScores):
-            results += verdict.against(task.name, reference.facts, scored.facts)
+            results += task_results.against(task.name, reference.facts, scored.facts)
     return tuple(results)
 
 
-def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, scored: Tuple[TaskResult, ...]) -> Verdict:
+def _judged(
+    matrix: Matrix,
+    planned: PlannedCell,
+    parity: Parity,
+    scored: Tuple[TaskResult, ...],
+    latency: Optional[Latency],
+) -> Verdict:
     broken = verdict.problems(parity.outputs)
     if broken:
         return Verdict("failed", broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""))
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
-    limits = verdict.limits(matrix.gates, planned.cell, outputs)
-    wanted = verdict.task_limits(matrix.gates, planned.cell, [task.name for task in planned.tasks])
-    if not limits and not wanted:
+    wanted = limits.resolve(matrix.gates, planned.cell, outputs, [task.name for task in planned.tasks])
+    if all(limit.report_only for limit in wanted):
         return Verdict(
             "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)
         )
-    missed = (*verdict.misses(parity.outputs, limits), *verdict.task_misses(scored, wanted))
-    if missed:
-        return Verdict("failed", "; ".join(map(verdict.describe, missed)), (), missed)
-    return Verdict("passed")
+    found = Verdict("passed", checks=verdict.checks(wanted, parity.outputs, scored, latency))
+    if found.misses:
+        return dataclasses.replace(found, status="failed", reason="; ".join(map(verdict.describe, found.misses)))
+    return found
 
 
 def _failure(planned: PlannedCell, outcome: Outcome) -> Optional[DeployError]:

@@ -8,25 +8,15 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Iterable, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
-from builder import shapes
+from builder import consistency_gates, shapes
 from builder.cells import all_cells, selects
 from builder.compat import dialects
 from builder.compat.precision import WAIVABLE
-from builder.matrix import (
-    Calibration,
-    CellSettings,
-    Head,
-    Matrix,
-    Photographs,
-    Profile,
-    ShapeRange,
-    Target,
-    TaskSet,
-    TorchSource,
-    WeightsFile,
-)
+from builder.evidence import Calibration, Photographs, TaskSet
+from builder.expect import declared, expect
+from builder.matrix import CellSettings, Head, Matrix, Profile, ShapeRange, Target, TorchSource, WeightsFile
 from builder.record import Path, RecordError
 from builder.tensorrt_options import TensorRtOptions
 
@@ -49,7 +39,7 @@ def check(matrix: Matrix) -> None:
         _check_task(matrix, task, ("tasks", task.name))
     _check_settings(matrix)
     _check_selectors(matrix)
-    _check_gates(matrix)
+    consistency_gates.check(matrix)
 
 
 def bytes_of(text: str) -> int:
@@ -60,30 +50,17 @@ def bytes_of(text: str) -> int:
     return int(match.group(1)) * _UNITS[match.group(2)]
 
 
-def _expect(ok: bool, path: Path, problem: str) -> None:
-    if not ok:
-        raise RecordError(path, problem)
-
-
-def _known(name: str, known: Iterable[str], path: Path, what: str, *, at_key: bool = False) -> None:
-    names = tuple(known)
-    if name not in names:
-        raise RecordError(path, f"{what} {name!r} is not declared", wrong=name, known=names, at_key=at_key)
-
-
 def _check_model(matrix: Matrix) -> None:
     model, at = matrix.model, ("model",)
     _name(model.name, (*at, "name"))
     _check_source(matrix)
-    _expect(len(model.inputs) == 1, (*at, "inputs"), "exactly one input tensor (an image) is supported")
-    _expect(bool(model.heads), (*at, "heads"), "at least one head is needed")
-    _expect(bool(model.profiles), (*at, "profiles"), "at least one optimization profile is needed")
-    _expect(9 <= model.opset <= 25, (*at, "opset"), f"{model.opset} is not an opset between 9 and 25")
+    expect(len(model.inputs) == 1, (*at, "inputs"), "exactly one input tensor (an image) is supported")
+    expect(bool(model.heads), (*at, "heads"), "at least one head is needed")
+    expect(bool(model.profiles), (*at, "profiles"), "at least one optimization profile is needed")
+    expect(9 <= model.opset <= 25, (*at, "opset"), f"{model.opset} is not an opset between 9 and 25")
     for tensor in model.inputs:
         _check_shape(tensor.shape, (*at, "inputs", tensor.name, "shape"))
-        _expect(
-            len(tensor.shape) == 4, (*at, "inputs", tensor.name, "shape"), "an image input is NCHW: four dimensions"
-        )
+        expect(len(tensor.shape) == 4, (*at, "inputs", tensor.name, "shape"), "an image input is NCHW: four dimensions")
     _check_preprocess(matrix)
     for head in model.heads:
         _check_head(head, (*at, "heads", head.name))
@@ -94,16 +71,16 @@ def _check_model(matrix: Matrix) -> None:
 def _check_preprocess(matrix: Matrix) -> None:
     contract, at = matrix.model.preprocess, ("model", "preprocess")
     channels = {"grayscale": 1, "rgb": 3}[contract.color]
-    _expect(contract.multiple >= 1, (*at, "multiple"), "must be at least 1")
+    expect(contract.multiple >= 1, (*at, "multiple"), "must be at least 1")
     for key in ("mean", "std"):
         numbers = getattr(contract, key)
-        _expect(
+        expect(
             len(numbers) in (0, channels), (*at, key), f"{contract.color} needs {channels} numbers, not {len(numbers)}"
         )
-    _expect(0 not in contract.std, (*at, "std"), "a standard deviation of 0 divides by zero")
+    expect(0 not in contract.std, (*at, "std"), "a standard deviation of 0 divides by zero")
     image = matrix.model.inputs[0]
     if isinstance(image.shape[1], int):
-        _expect(
+        expect(
             image.shape[1] == channels,
             (*at, "color"),
             f"{contract.color} has {channels} channels, input {image.name!r} {image.shape[1]}",
@@ -113,7 +90,7 @@ def _check_preprocess(matrix: Matrix) -> None:
 def _check_source(matrix: Matrix) -> None:
     source, at = matrix.model.source, ("model", "source")
     if isinstance(source, TorchSource):
-        _expect(
+        expect(
             bool(_FACTORY.fullmatch(source.factory)),
             (*at, "factory"),
             f"{source.factory!r} is not of the form module:attr",
@@ -125,7 +102,7 @@ def _check_source(matrix: Matrix) -> None:
 
 
 def _check_sha256(text: str, path: Path) -> None:
-    _expect(
+    expect(
         bool(_HEX64.fullmatch(text)),
         path,
         f"{text!r} is not a SHA-256 (64 lower-case hex digits; see `sha256sum FILE`)",
@@ -142,19 +119,19 @@ def _check_shape(shape: Sequence[shapes.Dim], path: Path) -> None:
 
 def _check_head(head: Head, path: Path) -> None:
     _name(head.name, path, at_key=True)
-    _expect(bool(head.outputs), (*path, "outputs"), "at least one output is needed")
+    expect(bool(head.outputs), (*path, "outputs"), "at least one output is needed")
     for output in head.outputs:
         _check_shape(output.shape, (*path, "outputs", output.name))
     if head.align is not None:
         for key in ("points", "scores"):
-            _known(getattr(head.align, key), (o.name for o in head.outputs), (*path, "align", key), "output")
+            declared(getattr(head.align, key), (o.name for o in head.outputs), (*path, "align", key), "output")
     if head.postprocess is not None:
-        _expect(head.postprocess.nms_radius >= 0, (*path, "postprocess", "nms_radius"), "must not be negative")
-        _expect(head.postprocess.top_k >= 1, (*path, "postprocess", "top_k"), "must be at least 1")
+        expect(head.postprocess.nms_radius >= 0, (*path, "postprocess", "nms_radius"), "must not be negative")
+        expect(head.postprocess.top_k >= 1, (*path, "postprocess", "top_k"), "must be at least 1")
         for key in ("scores", "descriptors", "points"):
             named: Optional[str] = getattr(head.postprocess, key)
             if named is not None:
-                _known(named, (o.name for o in head.outputs), (*path, "postprocess"), "output")
+                declared(named, (o.name for o in head.outputs), (*path, "postprocess"), "output")
 
 
 def _check_profile(matrix: Matrix, profile: Profile, path: Path) -> None:
@@ -163,7 +140,7 @@ def _check_profile(matrix: Matrix, profile: Profile, path: Path) -> None:
     for missing in sorted(set(inputs) - {r.name for r in profile.inputs}):
         raise RecordError(path, f"input {missing!r} has no min, opt and max here")
     for shape in profile.inputs:
-        _known(shape.name, inputs, (*path, shape.name), "input")
+        declared(shape.name, inputs, (*path, shape.name), "input")
         _check_range(shape, inputs[shape.name].shape, (*path, shape.name))
 
 
@@ -174,38 +151,38 @@ def _check_range(shape: ShapeRange, symbolic: shapes.Shape, path: Path) -> None:
         except ValueError as problem:
             raise RecordError((*path, which), str(problem)) from None
     for i, (low, usual, high) in enumerate(zip(shape.min, shape.opt, shape.max)):
-        _expect(
+        expect(
             low <= usual <= high, (*path, "opt", i), f"dimension {i} is not min <= opt <= max ({low}, {usual}, {high})"
         )
 
 
 def _check_precisions(matrix: Matrix) -> None:
-    _expect(bool(matrix.precisions), ("precisions",), "at least one precision is needed")
+    expect(bool(matrix.precisions), ("precisions",), "at least one precision is needed")
     for i, precision in enumerate(matrix.precisions):
-        _expect(precision not in matrix.precisions[:i], ("precisions", i), f"{precision} is listed twice")
+        expect(precision not in matrix.precisions[:i], ("precisions", i), f"{precision} is listed twice")
     if "int8" in matrix.precisions:
-        _expect(matrix.calibration is not None, ("precisions",), "int8 needs a `calibration:` section with photographs")
+        expect(matrix.calibration is not None, ("precisions",), "int8 needs a `calibration:` section with photographs")
 
 
 def _check_target(target: Target) -> None:
     path: Path = ("targets", target.name)
     _name(target.name, path, at_key=True)
     if target.runtime in ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu"):
-        _expect(target.sm is not None, path, f"{target.runtime} needs `sm`, the GPU's compute capability")
+        expect(target.sm is not None, path, f"{target.runtime} needs `sm`, the GPU's compute capability")
         versioned = target.version is not None or target.runtime == "onnxruntime-gpu"
-        _expect(versioned, path, f"{target.runtime} needs `version`, in quotes")
+        expect(versioned, path, f"{target.runtime} needs `version`, in quotes")
     else:
-        _expect(target.sm is None, (*path, "sm"), f"{target.runtime} here runs on the CPU; `sm` has no meaning for it")
+        expect(target.sm is None, (*path, "sm"), f"{target.runtime} here runs on the CPU; `sm` has no meaning for it")
     for key in ("version", "cuda", "cudnn", "driver", "jetpack", "python", "sm"):
         form = _SM if key == "sm" else _VERSION
         text: Optional[str] = getattr(target, key)
-        _expect(text is None or bool(form.fullmatch(text)), (*path, key), f"{text!r} is not a version number")
+        expect(text is None or bool(form.fullmatch(text)), (*path, key), f"{text!r} is not a version number")
 
 
 def _check_samples(matrix: Matrix) -> None:
     _check_photographs(matrix.parity.photographs, ("parity", "photographs"))
     for i, size in enumerate(matrix.parity.sizes):
-        _expect(size not in matrix.parity.sizes[:i], ("parity", "sizes", i), f"{list(size)} is listed twice")
+        expect(size not in matrix.parity.sizes[:i], ("parity", "sizes", i), f"{list(size)} is listed twice")
     image = matrix.model.inputs[0]
     for i, size in enumerate(matrix.parity.sizes):
         try:
@@ -214,32 +191,32 @@ def _check_samples(matrix: Matrix) -> None:
             raise RecordError(("parity", "sizes", i), str(problem)) from None
     for profile in matrix.model.profiles:
         inside = [s for s in matrix.parity.sizes if accepts(profile, image.name, shapes.with_size(image.shape, s))]
-        _expect(
+        expect(
             bool(inside),
             ("parity", "sizes"),
             f"no size lies inside the profile {profile.name!r}, so it could not be checked",
         )
     if matrix.calibration is not None:
         _check_calibration(matrix, matrix.calibration, ("calibration",))
-    _expect(matrix.latency.seconds > 0, ("latency", "seconds"), "must be positive")
-    _expect(matrix.latency.threads >= 0, ("latency", "threads"), "must not be negative")
+    expect(matrix.latency.seconds > 0, ("latency", "seconds"), "must be positive")
+    expect(matrix.latency.threads >= 0, ("latency", "threads"), "must not be negative")
 
 
 def _check_calibration(matrix: Matrix, chosen: Calibration, path: Path) -> None:
-    _expect(
+    expect(
         (chosen.photographs is None) != (chosen.source is None), path, "needs `photographs` or `source`, one of them"
     )
     if chosen.photographs is not None:
         _check_photographs(chosen.photographs, (*path, "photographs"))
     if chosen.source is not None:
-        _expect(
+        expect(
             bool(_FACTORY.fullmatch(chosen.source)),
             (*path, "source"),
             f"{chosen.source!r} is not of the form module:attr",
         )
-        _expect(chosen.count is None, (*path, "count"), "is for photographs; the source says how many it gives")
-    _expect(chosen.count is None or chosen.count >= 1, (*path, "count"), "must be at least 1")
-    _expect(0 < chosen.percentile <= 100, (*path, "percentile"), "must be above 0 and at most 100")
+        expect(chosen.count is None, (*path, "count"), "is for photographs; the source says how many it gives")
+    expect(chosen.count is None or chosen.count >= 1, (*path, "count"), "must be at least 1")
+    expect(0 < chosen.percentile <= 100, (*path, "percentile"), "must be above 0 and at most 100")
     try:
         shapes.with_size(matrix.model.inputs[0].shape, chosen.size)
     except ValueError as problem:
@@ -248,28 +225,28 @@ def _check_calibration(matrix: Matrix, chosen: Calibration, path: Path) -> None:
 
 def _check_photographs(photographs: Photographs, path: Path) -> None:
     """Samples are named after the file without its folder and ending, so that must tell them apart."""
-    _expect(bool(photographs.files), (*path, "files"), "at least one photograph is needed")
+    expect(bool(photographs.files), (*path, "files"), "at least one photograph is needed")
     stems = [PurePosixPath(file).stem for file in photographs.files]
     for i, stem in enumerate(stems):
-        _expect(bool(stem), (*path, "files", i), "an empty file name")
-        _expect(stem not in stems[:i], (*path, "files", i), f"a second photograph named {stem!r}")
+        expect(bool(stem), (*path, "files", i), "an empty file name")
+        expect(stem not in stems[:i], (*path, "files", i), f"a second photograph named {stem!r}")
 
 
 def _check_task(matrix: Matrix, task: TaskSet, path: Path) -> None:
     _name(task.name, path, at_key=True)
-    _expect(bool(_FACTORY.fullmatch(task.metric)), (*path, "metric"), f"{task.metric!r} is not of the form module:attr")
-    _expect(bool(task.data.files), (*path, "data", "files"), "at least one file is needed")
+    expect(bool(_FACTORY.fullmatch(task.metric)), (*path, "metric"), f"{task.metric!r} is not of the form module:attr")
+    expect(bool(task.data.files), (*path, "data", "files"), "at least one file is needed")
     places = [PurePosixPath(file) for file in task.data.files]
     for i, place in enumerate(places):
-        _expect(place not in places[:i], (*path, "data", "files", i), f"{str(place)!r} is listed twice")
+        expect(place not in places[:i], (*path, "data", "files", i), f"{str(place)!r} is listed twice")
     for i, head in enumerate(task.heads):
-        _known(head, (h.name for h in matrix.model.heads), (*path, "heads", i), "head")
+        declared(head, (h.name for h in matrix.model.heads), (*path, "heads", i), "head")
     image = matrix.model.inputs[0]
     try:
         shape = shapes.with_size(image.shape, task.size)
     except ValueError as problem:
         raise RecordError((*path, "size"), str(problem)) from None
-    _expect(
+    expect(
         any(accepts(profile, image.name, shape) for profile in matrix.model.profiles),
         (*path, "size"),
         f"{task.size[0]}x{task.size[1]} lies inside no profile, so no artifact could be scored",
@@ -290,11 +267,11 @@ def _check_settings(matrix: Matrix) -> None:
     places += [(("overrides", i, "set"), o.set) for i, o in enumerate(matrix.overrides)]
     for path, chosen in places:
         for i, name in enumerate(chosen.profiles or ()):
-            _known(name, known, (*path, "profiles", i), "profile")
+            declared(name, known, (*path, "profiles", i), "profile")
         for allowed in chosen.allow:
             at = (*path, "allow", allowed.rule)
-            _known(allowed.rule, WAIVABLE, at, "only rules about speed can be waived;", at_key=True)
-            _expect(bool(allowed.reason.strip()), at, "say why it is wanted all the same")
+            declared(allowed.rule, WAIVABLE, at, "only rules about speed can be waived;", at_key=True)
+            expect(bool(allowed.reason.strip()), at, "say why it is wanted all the same")
         if chosen.tensorrt is not None:
             _check_tensorrt(chosen.tensorrt, (*path, "tensorrt"))
         workspace = chosen.workspace
@@ -309,8 +286,8 @@ def _check_tensorrt(options: TensorRtOptions, path: Path) -> None:
     for said in dialects.contradictions(options):
         raise RecordError(path, said)
     level = options.optimization_level
-    _expect(level is None or 0 <= level <= 5, (*path, "optimization_level"), f"{level} is not a level from 0 to 5")
-    _expect(options.dla_core is None or options.dla_core >= 0, (*path, "dla_core"), "must not be negative")
+    expect(level is None or 0 <= level <= 5, (*path, "optimization_level"), f"{level} is not a level from 0 to 5")
+    expect(options.dla_core is None or options.dla_core >= 0, (*path, "dla_core"), "must not be negative")
     if options.timing_cache is not None:
         _check_sha256(options.timing_cache.sha256, (*path, "timing_cache", "sha256"))
 
@@ -324,20 +301,6 @@ def _check_selectors(matrix: Matrix) -> None:
     for path, selector in places:
         if not any(selects(selector, cell) for cell in cells):
             raise RecordError(path, f"{selector!r} selects no cell", wrong=selector, known=tuple(c.id for c in cells))
-
-
-def _check_gates(matrix: Matrix) -> None:
-    known = sorted({o.name for head in matrix.model.heads for o in head.outputs} | {"*"})
-    for i, gate in enumerate(matrix.gates):
-        for limits in gate.outputs:
-            _known(limits.output, known, ("gates", i, "outputs", limits.output), "output", at_key=True)
-        for gated in gate.tasks:
-            at = ("gates", i, "tasks", gated.task)
-            _known(gated.task, (t.name for t in matrix.tasks), at, "task", at_key=True)
-            for limit in gated.metrics:
-                given = (limit.threshold, limit.max_degradation, limit.percent_max_degradation)
-                _expect(any(v is not None for v in given), (*at, limit.metric), "no limit is given")
-        _expect(bool(gate.outputs or gate.tasks), ("gates", i), "a gate has limits for `outputs` or `tasks`")
 
 
 def _name(text: str, path: Path, *, at_key: bool = False) -> None:

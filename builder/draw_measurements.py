@@ -7,8 +7,9 @@ from typing import List, Tuple
 from builder import shapes
 from builder.consistency import accepts
 from builder.draw_source import options, source_pins, source_runtime
+from builder.evidence import TaskSet
 from builder.jobs import CodeFilesPin, DrawnTask, Job, OutputPin, PhotographPin, Pin, Wanted, sample_name
-from builder.matrix import Head, Matrix, TaskSet
+from builder.matrix import Head, Matrix
 from builder.recipes import MeasureLatency, MeasureParity, MeasureTask, Reference, ScoreReference, TaskCases
 
 _METRIC_TOOLS = ("numpy", "opencv-python-headless")  # what a metric may import; their versions enter its key
@@ -50,6 +51,7 @@ def parity(matrix: Matrix, wanted: Wanted, engine: str, reference: str) -> Job:
         samples=samples,
         outputs=tuple(o.name for o in head.outputs),
         align=head.align,
+        agreement=tuple(a for a in matrix.parity.agreement if a.output in {o.name for o in head.outputs}),
         compute=wanted.settings.compute,
         static=wanted.settings.static,
     )

@@ -6,7 +6,8 @@ from pathlib import PurePosixPath
 from typing import List, Tuple
 
 from builder.jobs import CodePin, FilePin, Pin
-from builder.matrix import Head, Matrix, OnnxSource, Setting, TorchSource, WeightsFile
+from builder.matrix import Head, Matrix, OnnxSource, TorchSource, WeightsFile
+from builder.setting import Setting
 
 
 def source_pins(matrix: Matrix) -> Tuple[Pin, ...]:

@@ -9,11 +9,11 @@ from typing import Dict, List, Optional, Tuple
 from builder.cells import Settings, selects
 from builder.compat import alternatives, rules
 from builder.facts import Machine
-from builder.gates import Gate
+from builder.gates import Limit
 from builder.matrix import Matrix, TorchSource
 from builder.plan import Plan, PlannedCell, asked_of
 from builder.run import Outcome
-from validation import verdict
+from validation import limits, verdict
 
 
 @dataclass(frozen=True)
@@ -153,30 +153,22 @@ def _origin(matrix: Matrix, planned: PlannedCell, name: str) -> str:
 
 def _gates(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
-    lines = [
-        Line(f"{output} {metric}", _limit(metric, value), _gate(matrix, planned, output, metric))
-        for (output, metric), value in verdict.limits(matrix.gates, planned.cell, outputs).items()
-    ]
-    limits = verdict.task_limits(matrix.gates, planned.cell, [task.name for task in planned.tasks])
-    for (task, metric), limit in limits.items():
-        given = {f.name: getattr(limit, f.name) for f in dataclasses.fields(limit) if f.name != "metric"}
-        said = ", ".join(f"{name} {value:g}" for name, value in given.items() if value is not None)
-        lines.append(Line(f"{task} {metric}", said))
-    return tuple(lines)
+    tasks = [task.name for task in planned.tasks]
+    return tuple(
+        Line(f"{limit.subject} {limit.metric}", _limit(limit), f'gate "{limit.select}"')
+        for limit in limits.resolve(matrix.gates, planned.cell, outputs, tasks)
+    )
 
 
-def _limit(metric: str, value: float) -> str:
-    return f"{'at least' if metric in verdict.AT_LEAST else 'at most'} {value:g}"
-
-
-def _gate(matrix: Matrix, planned: PlannedCell, output: str, metric: str) -> str:
-    """The last gate that sets this limit."""
-
-    def sets(gate: Gate) -> bool:
-        return any(o.output in ("*", output) and getattr(o, metric) is not None for o in gate.outputs)
-
-    found = [gate.select for gate in matrix.gates if selects(gate.select, planned.cell) and sets(gate)]
-    return f'gate "{found[-1]}"' if found else ""
+def _limit(limit: Limit) -> str:
+    """'at least 0.9', 'loses at most 5 %', and whether it only reports."""
+    if limit.bound == "value":
+        least = limit.metric in verdict.AT_LEAST if limit.level == "tensor" else limit.metric == "speedup"
+        said = f"{'threshold' if limit.level == 'task' else 'at least' if least else 'at most'} {limit.value:g}"
+    else:
+        than = "slower than the naive export by" if limit.level == "speed" else "loses"
+        said = f"{than} at most {limit.value:g}{' %' if limit.bound == 'percent degradation' else ''}"
+    return f"{said} (reported only)" if limit.report_only else said
 
 
 def _steps(planned: Plan, cell: PlannedCell, outcome: Outcome) -> Tuple[Line, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional, Tuple
+from typing import Literal, Optional, Tuple
 
 from builder.record import described
 
@@ -15,13 +15,32 @@ class OutputGate:
     output: str
     max_abs: Optional[float] = field(default=None, metadata=described("Largest absolute difference of any element."))
     mean_abs: Optional[float] = field(default=None, metadata=described("Mean absolute difference, worst photograph."))
+    median_abs: Optional[float] = field(
+        default=None, metadata=described("Median absolute difference, worst photograph.")
+    )
     p99_abs: Optional[float] = field(
         default=None, metadata=described("99th percentile absolute difference, worst photograph.")
     )
     max_rel: Optional[float] = field(default=None, metadata=described("Largest relative difference of any element."))
+    mean_rel: Optional[float] = field(default=None, metadata=described("Mean relative difference, worst photograph."))
+    median_rel: Optional[float] = field(
+        default=None, metadata=described("Median relative difference, worst photograph.")
+    )
+    p99_rel: Optional[float] = field(
+        default=None, metadata=described("99th percentile relative difference, worst photograph.")
+    )
     cosine: Optional[float] = field(default=None, metadata=described("Lowest cosine similarity of a whole tensor."))
     snr_db: Optional[float] = field(
         default=None, metadata=described("Lowest signal-to-noise ratio of a whole tensor, decibels.")
+    )
+    psnr_db: Optional[float] = field(
+        default=None, metadata=described("Lowest peak signal-to-noise ratio of a whole tensor, decibels.")
+    )
+    agreement: Optional[float] = field(
+        default=None,
+        metadata=described(
+            "Outputs named in `parity.agreement`: lowest fraction of places with the same largest index."
+        ),
     )
     matched: Optional[float] = field(
         default=None, metadata=described("Heads with `align`: lowest fraction of points found again.")
@@ -30,7 +49,8 @@ class OutputGate:
 
 @dataclass(frozen=True)
 class MetricGate:
-    """Limits for one metric of a task. What is lost is counted against the model itself on the same cases."""
+    """Limits for one metric of a task or of speed. What is lost is counted against the model itself on the same cases, or
+    against the naive export timed in turns."""
 
     metric: str
     threshold: Optional[float] = field(
@@ -57,3 +77,31 @@ class Gate:
         default=(), metadata=described("Limits by output name; * is every output.", keyed=True)
     )
     tasks: Tuple[TaskGate, ...] = field(default=(), metadata=described("Limits by task, then by metric.", keyed=True))
+    speed: Tuple[MetricGate, ...] = field(
+        default=(),
+        metadata=described(
+            "Limits for p50_ms, p90_ms, p99_ms (what is lost: against the naive export), speedup.", keyed=True
+        ),
+    )
+    report_only: bool = field(
+        default=False, metadata=described("A miss is told and recorded, and does not fail the cell.")
+    )
+
+
+Level = Literal["tensor", "task", "speed"]
+Bound = Literal["value", "degradation", "percent degradation"]
+SPEED = ("p50_ms", "p90_ms", "p99_ms", "speedup")  # the metrics of a speed gate
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One number that a cell is held to. `subject` is an output, a task, or `latency`; `bound` says what `value` limits:
+    the number itself, or what is lost of it; `select` is the gate's that set it."""
+
+    level: Level
+    subject: str
+    metric: str
+    bound: Bound
+    value: float
+    select: str
+    report_only: bool = False

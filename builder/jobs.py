@@ -11,7 +11,7 @@ from typing import Optional, Tuple, Union
 
 from builder.action import Platform
 from builder.cells import Cell, Settings
-from builder.matrix import Photographs
+from builder.evidence import Photographs
 from builder.recipes import Recipe
 
 

@@ -88,10 +88,11 @@ def _placed(path: Path, marked: Marked, problem: RecordError) -> UsageError:
     parent = problem.path[:-1] if problem.at_key else problem.path
     if parent:
         what += f" (in {dotted(parent)})"
-    return UsageError(what, where=f"{path}:{line}:{column}", hint=_nearest(problem))
+    return UsageError(what, where=f"{path}:{line}:{column}", hint=nearest(problem))
 
 
-def _nearest(problem: RecordError) -> Optional[str]:
+def nearest(problem: RecordError) -> Optional[str]:
+    """What the person may have meant, or what would be right there."""
     if not problem.known:
         return None
     near = difflib.get_close_matches(problem.wrong, problem.known, n=1, cutoff=0.5)

@@ -16,33 +16,58 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
 from builder.action import Blob, Platform, Tool
+from builder.gates import Bound, Level
 from builder.matrix import Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.measurements import Latency, OutputParity
 from builder.record import KEYED
 
 Status = Literal["passed", "failed", "unverified", "waiting", "skipped"]
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Miss:
-    """A gate that was missed, at its worst sample. `output` is an output, or the task whose metric it is; `found` is what
-    `limit` limits: the number itself, or (`bound` says so) what was lost against the model."""
+class Check:
+    """A limit and what was found, at its worst: the photograph, case or image size `worst` (empty where none is to blame).
 
-    output: str
+    `found` is what the limit is about: the number itself, or (`bound` says so) what was lost; None where there is no
+    number, which keeps no limit. `gate` is the selector of the gate that set the limit. `slack` is how far beyond the limit noise alone may bring it, in the same unit.
+    """
+
+    level: Level
+    subject: str
     metric: str
     found: Optional[float]
     limit: float
-    sample: str
-    bound: Literal["value", "degradation", "percent degradation"] = "value"
+    at_most: bool
+    gate: str
+    worst: str = ""
+    bound: Bound = "value"
+    slack: float = 0.0
+    report_only: bool = False
+
+    @property
+    def kept(self) -> bool:
+        if self.found is None:
+            return False
+        return self.found <= self.limit + self.slack if self.at_most else self.found >= self.limit - self.slack
 
 
 @dataclass(frozen=True)
 class Verdict:
+    """`checks`: every gate that was judged, kept or missed."""
+
     status: Status
     reason: str = ""
     remedies: Tuple[str, ...] = ()
-    misses: Tuple[Miss, ...] = ()
+    checks: Tuple[Check, ...] = ()
+
+    @property
+    def misses(self) -> Tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.kept and not check.report_only)
+
+    @property
+    def warnings(self) -> Tuple[Check, ...]:
+        """Missed, but only to be reported."""
+        return tuple(check for check in self.checks if not check.kept and check.report_only)
 
 
 @dataclass(frozen=True)
@@ -133,7 +158,9 @@ class Builder:
 
 @dataclass(frozen=True)
 class Manifest:
-    schema: Literal[1]
+    """`builder/manifest_upgrade.py` says what changed from one schema to the next."""
+
+    schema: Literal[2]
     version: int
     created: str
     matrix: str

@@ -25,6 +25,11 @@ class OutputParity:
     cosine: Optional[float] = None
     snr_db: Optional[float] = None
     matched: Optional[float] = None
+    median_abs: Optional[float] = None
+    mean_rel: Optional[float] = None
+    median_rel: Optional[float] = None
+    psnr_db: Optional[float] = None
+    agreement: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,11 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class Latency:
-    """The artifact and the naive export (fp32, default onnxruntime session), timed in turns in one process."""
+    """The artifact and the naive export (fp32, default onnxruntime session), timed in turns in one process.
+
+    `noise` is how far the median moves by chance, as a fraction of it (see `validation/timing.py`); `mhz` the processor's
+    clock just after, where the machine tells it.
+    """
 
     artifact: Percentiles
     naive: Optional[Percentiles]
@@ -82,6 +91,8 @@ class Latency:
     threads: int
     machine: str
     method: str
+    noise: Optional[float] = None
+    mhz: Optional[int] = None
     kind: Literal["latency"] = "latency"
 
     @property

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import List, Optional
 
 from builder.errors import UsageError
-from builder.matrix import Calibration, Matrix, Photographs
+from builder.evidence import Calibration, Photographs
+from builder.matrix import Matrix
 from builder.record import Path as RecordPath
 from builder.record import RecordError
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Dict, Literal, Optional, Tuple
 
 from builder.action import Pinned, Platform, Tool
-from builder.matrix import Setting
 from builder.record import KEYED, to_json
+from builder.setting import Setting
 from builder.site import Site
 
 FILE = "provenance.json"

@@ -10,20 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
-from builder.matrix import (
-    Align,
-    Compute,
-    Head,
-    Input,
-    OnnxSource,
-    Output,
-    Preprocess,
-    Profile,
-    Setting,
-    TorchSource,
-)
+from builder.evidence import Agreement
+from builder.matrix import Align, Compute, Head, Input, OnnxSource, Output, Preprocess, Profile, TorchSource
 from builder.measurements import Latency, Parity, TaskScores
 from builder.record import KEYED
+from builder.setting import Setting
 from builder.tensorrt_options import TensorRtOptions
 
 
@@ -143,10 +134,11 @@ class MeasureParity:
     samples: Tuple[str, ...]
     outputs: Tuple[str, ...]
     align: Optional[Align]
+    agreement: Tuple[Agreement, ...] = field(metadata=KEYED)
     compute: Compute
     static: bool
     step: Literal["parity"] = "parity"
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: median, mean relative, PSNR, agreement
 
 
 @dataclass(frozen=True)
@@ -204,7 +196,7 @@ class MeasureLatency:
     static: bool
     machine: str
     step: Literal["latency"] = "latency"
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: noise and clock
 
 
 ModelItself = Union[Reference, ScoreReference]  # the recipes that run the source instead of an artifact

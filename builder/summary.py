@@ -11,6 +11,7 @@ from builder.manifest import Entry, Manifest
 from builder.plan import Plan
 from builder.record import to_json
 from builder.run import Outcome
+from validation import verdict
 
 _ORDER = ("passed", "failed", "unverified", "waiting", "skipped")
 
@@ -92,7 +93,8 @@ def _remark(entry: Entry) -> str:
     if entry.verdict.status != "passed":
         return entry.verdict.reason.partition("\n")[0]
     remarks = entry.artifact.remarks if entry.artifact else ()
-    return "; ".join((*_worst(entry), *_tasks(entry), *remarks))
+    warned = [f"reported only: {verdict.describe(check)}" for check in entry.verdict.warnings]
+    return "; ".join((*warned, *_worst(entry), *_tasks(entry), *remarks))
 
 
 def _worst(entry: Entry) -> List[str]:

@@ -7,11 +7,11 @@ from typing import Dict, Iterator, List, Tuple
 from builder.action import Pinned
 from builder.digest import Json
 from builder.jobs import Job
-from builder.matrix import Setting
 from builder.plan import Plan, PlannedCell
 from builder.provenance import Chain, Link, Provenance, Step
 from builder.record import to_json
 from builder.run import Outcome
+from builder.setting import Setting
 
 _TOLD_APART = ("step",)  # has a field of its own
 

@@ -462,7 +462,7 @@ def manifest(*entries: Entry, version: int = 1, postprocess: Optional[Keypoints]
         (HeadContract("dense", outputs, postprocess),),
         Preprocess(multiple=8),
     )
-    return Manifest(1, version, "2026-11-21T00:00:00+00:00", SHA, identity, Builder("0", "m", "3.12"), tuple(entries))
+    return Manifest(2, version, "2026-11-21T00:00:00+00:00", SHA, identity, Builder("0", "m", "3.12"), tuple(entries))
 
 
 def stored(store: Layout, name: str, data: bytes) -> Blob:

@@ -1,21 +1,31 @@
 """Parity of an artifact with the reference on one sample, through Polygraphy's comparators.
 
 The artifact runs as a Polygraphy runner; the statistics are Polygraphy's: absolute and relative difference
-(SimpleCompareFunc; relative to the reference), cosine similarity, and SNR in decibels. Tensors that cannot be
-compared (another shape, NaN, Inf, a runner that raised) give a `problem` instead of numbers.
+(SimpleCompareFunc; relative to the reference), cosine similarity, SNR and PSNR in decibels. Polygraphy's comparison of
+indices says only whether all agree, so the fraction that does is counted here. Tensors that cannot be compared (another shape, NaN, Inf, a runner that raised) give a `problem` instead of numbers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any, Iterator, List, Optional, Tuple
+import sys
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from polygraphy.backend.base import BaseRunner
-from polygraphy.comparator import CosineSimilarityCompareFunc, IterationResult, SimpleCompareFunc, SnrCompareFunc
+from polygraphy.comparator import (
+    CosineSimilarityCompareFunc,
+    IterationResult,
+    PsnrCompareFunc,
+    SimpleCompareFunc,
+    SnrCompareFunc,
+)
 from polygraphy.logger import G_LOGGER
 
-from builder.errors import first_line
+from builder.errors import StepFailed, first_line
+from builder.evidence import Agreement
 from builder.matrix import Align
 from builder.measurements import OutputParity
 from builder.seams import Runner
@@ -39,19 +49,41 @@ class ArtifactRunner(BaseRunner):  # type: ignore[misc]  # Polygraphy ships no t
         return self._runner(feed_dict)
 
 
-def compare(runner: Runner, sample: Sample, outputs: Tuple[str, ...], align: Optional[Align]) -> List[OutputParity]:
+def compare(
+    runner: Runner,
+    sample: Sample,
+    outputs: Tuple[str, ...],
+    align: Optional[Align],
+    agreement: Tuple[Agreement, ...] = (),
+) -> List[OutputParity]:
     """One OutputParity per name in `outputs`, in that order."""
     G_LOGGER.module_severity = G_LOGGER.CRITICAL
+    with _without_torch():
+        try:
+            with ArtifactRunner(runner) as artifact:
+                candidate = dict(artifact.infer(sample.inputs, check_inputs=False))
+        except Exception as problem:  # whatever a runtime raises is this cell's failure, not the run's
+            told = f"the artifact did not run: {first_line(problem)}"
+            return [OutputParity(name, sample.name, told) for name in outputs]
+        return list(_compared(sample, candidate, outputs, align, {agreed.output: agreed.axis for agreed in agreement}))
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """Polygraphy asks of every array whether it is PyTorch's, and imports PyTorch to ask: seconds for nothing, in every
+    process that compares. Where it is not imported yet, it cannot be for this while."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
     try:
-        with ArtifactRunner(runner) as artifact:
-            candidate = dict(artifact.infer(sample.inputs, check_inputs=False))
-    except Exception as problem:  # whatever a runtime raises is this cell's failure, not the run's
-        return [OutputParity(name, sample.name, f"the artifact did not run: {first_line(problem)}") for name in outputs]
-    return list(_compared(sample, candidate, outputs, align))
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def _compared(
-    sample: Sample, candidate: Arrays, outputs: Tuple[str, ...], align: Optional[Align]
+    sample: Sample, candidate: Arrays, outputs: Tuple[str, ...], align: Optional[Align], axes: Dict[str, int]
 ) -> Iterator[OutputParity]:
     problems = {name: _problem(name, sample.outputs, candidate) for name in outputs}
     reference, matched = sample.outputs, None
@@ -63,7 +95,9 @@ def _compared(
         elif reference[name].size == 0:
             yield OutputParity(name, sample.name, None, matched=matched)
         else:
-            yield _statistics(name, sample.name, reference[name], candidate[name], matched)
+            measured = _statistics(name, sample.name, reference[name], candidate[name])
+            agreed = _agreement(reference[name], candidate[name], axes[name]) if name in axes else None
+            yield dataclasses.replace(measured, matched=matched, agreement=agreed)
 
 
 def _problem(name: str, reference: Arrays, candidate: Arrays) -> Optional[str]:
@@ -76,23 +110,34 @@ def _problem(name: str, reference: Arrays, candidate: Arrays) -> Optional[str]:
     return f"{bad} of {found.size} values are NaN or Inf" if bad else None
 
 
-def _statistics(name: str, sample: str, reference: Any, candidate: Any, matched: Optional[float]) -> OutputParity:
+def _agreement(reference: Any, candidate: Any, axis: int) -> float:
+    """Fraction of places where the largest element along `axis` has the same index. Raises StepFailed."""
+    if not -reference.ndim <= axis < reference.ndim:
+        raise StepFailed(f"`parity.agreement`: there is no axis {axis} in a tensor of shape {list(reference.shape)}")
+    return float(f"{np.mean(reference.argmax(axis) == candidate.argmax(axis)):.7g}")
+
+
+def _statistics(name: str, sample: str, reference: Any, candidate: Any) -> OutputParity:
     simple = _run(SimpleCompareFunc(check_error_stat="quantile", error_quantile=_QUANTILE), name, reference, candidate)
     cosine = _run(CosineSimilarityCompareFunc(), name, reference, candidate)
     # Polygraphy takes the signal from the first argument, and the signal is the reference.
     snr = _run(SnrCompareFunc(), name, candidate, reference)
+    psnr = _run(PsnrCompareFunc(), name, candidate, reference)
     return OutputParity(
         output=name,
         sample=sample,
         problem=None,
         max_abs=_finite(simple.max_absdiff),
         mean_abs=_finite(simple.mean_absdiff),
+        median_abs=_finite(simple.median_absdiff),
         p99_abs=_finite(simple.quantile_absdiff),
         max_rel=_finite(simple.max_reldiff),
+        mean_rel=_finite(simple.mean_reldiff),
+        median_rel=_finite(simple.median_reldiff),
         p99_rel=_finite(simple.quantile_reldiff),
         cosine=_finite(cosine.cosine_similarity),
         snr_db=_decibels(snr.snr),
-        matched=matched,
+        psnr_db=_decibels(psnr.psnr),
     )
 
 

@@ -21,9 +21,10 @@ import numpy as np
 
 from builder import preprocess
 from builder.errors import StepFailed
-from builder.matrix import Head, Preprocess, Setting
+from builder.matrix import Head, Preprocess
 from builder.measurements import CaseScore, Score, TaskScores
 from builder.seams import Runner
+from builder.setting import Setting
 from validation.samples import Arrays
 
 Scores = Dict[str, float]

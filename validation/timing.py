@@ -1,15 +1,23 @@
-"""Latency of an artifact beside a yardstick, run by run in turns, so that a noisy minute hits both."""
+"""Latency of an artifact beside a yardstick, run by run in turns, so that a noisy minute hits both.
+
+The noise floor is an A/A comparison: the artifact's own runs are split at random into two halves, 200 times; how far
+apart the halves' medians lie in all but 5 % of the splits is what chance alone does to a median of half as many runs.
+"""
 
 from __future__ import annotations
 
 import math
+import random
+import statistics
 import time
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from builder.measurements import Latency, Percentiles
 
 _WARM_UP = 2
-_FEWEST = 7
+_FEWEST = 8
+_FEWEST_IN_HALF = 4
+_SPLITS = 200
 _PAUSE = 0.05  # seconds before each run: a runtime's threads spin for a while after their last work
 
 
@@ -21,8 +29,9 @@ def interleaved(
     shape: Tuple[int, ...],
     threads: int,
     machine: str,
+    mhz: Callable[[], Optional[int]] = lambda: None,
 ) -> Latency:
-    """Alternate the two for `seconds`, at least seven runs each after two warm-up runs each."""
+    """Alternate the two for `seconds`, at least eight runs each after two warm-up runs each."""
     runs = [run for run in (artifact, naive) if run is not None]
     times: List[List[float]] = [[] for _ in runs]
     for _ in range(_WARM_UP):
@@ -44,7 +53,23 @@ def interleaved(
         machine=machine,
         method=f"{_WARM_UP} warm-up runs, then in turns with the naive export for {seconds:g} s, "
         f"{_PAUSE * 1000:g} ms pause before each, wall clock per run",
+        noise=noise(times[0]),
+        mhz=mhz(),
     )
+
+
+def noise(times: Sequence[float]) -> Optional[float]:
+    """The noise floor of `times` as a fraction of their median; None for fewer than eight."""
+    if len(times) < 2 * _FEWEST_IN_HALF or statistics.median(times) <= 0:
+        return None
+    draw, kept = random.Random(0), list(times)
+    apart: List[float] = []
+    for _ in range(_SPLITS):
+        draw.shuffle(kept)
+        half = len(kept) // 2
+        one, two = statistics.median(kept[:half]), statistics.median(kept[half:])
+        apart.append(abs(one - two) / statistics.median(times))
+    return round(sorted(apart)[int(_SPLITS * 0.95)], 4)
 
 
 def percentiles(times: Sequence[float]) -> Percentiles:

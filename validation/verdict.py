@@ -1,52 +1,64 @@
-"""Judging measurements against the gates of matrix.yaml. Pure: the same numbers and gates, the same verdict."""
+"""Judging measurements against limits. Pure: the same numbers and limits, the same checks."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Dict, Iterable, List, Literal, Optional, Sequence, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
-from builder.cells import Cell, selects
-from builder.gates import Gate, MetricGate, OutputGate
-from builder.manifest import Miss, TaskResult
-from builder.measurements import OutputParity, TaskScores
+from builder.gates import Limit
+from builder.manifest import Check, TaskResult
+from builder.measurements import Latency, OutputParity, Percentiles
 
-# Metrics of which more is better; of all others, less.
-AT_LEAST = frozenset({"cosine", "snr_db", "matched"})
-Bound = Literal["value", "degradation", "percent degradation"]
-METRICS = tuple(f.name for f in dataclasses.fields(OutputGate) if f.name != "output")
+# Metrics of tensors of which more is better; of all others, less.
+AT_LEAST = frozenset({"cosine", "snr_db", "psnr_db", "agreement", "matched"})
 
 
-def limits(gates: Iterable[Gate], cell: Cell, outputs: Sequence[str]) -> Dict[Tuple[str, str], float]:
-    """(output, metric) -> limit: every matching gate laid over the earlier ones, `*` over every output."""
-    resolved: Dict[Tuple[str, str], float] = {}
-    for gate in gates:
-        if not selects(gate.select, cell):
-            continue
-        for wanted in gate.outputs:
-            names = outputs if wanted.output == "*" else [o for o in outputs if o == wanted.output]
-            for name in names:
-                for metric in METRICS:
-                    limit: Optional[float] = getattr(wanted, metric)
-                    if limit is not None:
-                        resolved[name, metric] = limit
-    return resolved
+def checks(
+    limits: Iterable[Limit],
+    parity: Sequence[OutputParity],
+    tasks: Sequence[TaskResult],
+    latency: Optional[Latency],
+) -> Tuple[Check, ...]:
+    """One for each limit, but for outputs that were rightly empty on every sample. What was not measured has no number."""
+    made: List[Check] = []
+    scored = {(result.task, result.metric): result for result in tasks}
+    for limit in limits:
+        if limit.level == "task":
+            result = scored.get((limit.subject, limit.metric)) or TaskResult(limit.subject, limit.metric, None, None)
+            made.append(_of_task(limit, result))
+        elif limit.level == "speed":
+            made.append(_of_speed(limit, latency))
+        else:
+            made += _of_tensor(limit, [row for row in parity if row.output == limit.subject])
+    return tuple(made)
 
 
-def misses(measured: Sequence[OutputParity], limit_of: Dict[Tuple[str, str], float]) -> Tuple[Miss, ...]:
-    """One Miss per broken limit, at the sample where it is broken worst. A number that is missing is a miss."""
-    found: List[Miss] = []
-    for (output, metric), limit in limit_of.items():
-        rows = [row for row in measured if row.output == output and row.problem is None]
-        if not rows:  # nothing was measured: `problems` names why, or the output was never compared
-            found.append(Miss(output, metric, None, limit, "no sample"))
-            continue
-        worst = _worst([row for row in rows if metric == "matched" or not _was_empty(row)], metric)
-        if worst is None:  # every sample was rightly empty
-            continue
-        value: Optional[float] = getattr(worst, metric)
-        if value is None or (value < limit if metric in AT_LEAST else value > limit):
-            found.append(Miss(output, metric, value, limit, worst.sample))
-    return tuple(found)
+def _check(limit: Limit, found: Optional[float], at_most: bool, worst: str, slack: float = 0.0) -> Check:
+    return Check(
+        level=limit.level,
+        subject=limit.subject,
+        metric=limit.metric,
+        found=found,
+        limit=limit.value,
+        at_most=at_most,
+        gate=limit.select,
+        worst=worst,
+        bound=limit.bound,
+        slack=slack,
+        report_only=limit.report_only,
+    )
+
+
+# ------------------------------------------------------------------------------------------- tensors
+
+
+def _of_tensor(limit: Limit, rows: Sequence[OutputParity]) -> List[Check]:
+    """At the sample that is worst. None when the aligned set was rightly empty on every sample."""
+    metric, at_most = limit.metric, limit.metric not in AT_LEAST
+    compared = [row for row in rows if row.problem is None]
+    if not compared:  # `problems` names why, or the output was never compared
+        return [_check(limit, None, at_most, "no sample")]
+    worst = _worst([row for row in compared if metric == "matched" or not _was_empty(row)], metric)
+    return [] if worst is None else [_check(limit, getattr(worst, metric), at_most, worst.sample)]
 
 
 def problems(measured: Sequence[OutputParity]) -> Tuple[str, ...]:
@@ -70,75 +82,16 @@ def _worst(rows: Sequence[OutputParity], metric: str) -> Optional[OutputParity]:
     return min(rows, key=badness, default=None)
 
 
-def against(task: str, reference: TaskScores, candidate: TaskScores) -> Tuple[TaskResult, ...]:
-    """The candidate's metrics beside the model's own, each with the case in which it lost most.
-
-    A case for which the model has a number and the candidate none leaves the total without a value: the mean of the
-    other cases would hide that it found nothing there.
-    """
-    own = {score.metric: score.value for score in reference.scores}
-    results: List[TaskResult] = []
-    for score in candidate.scores:
-        silent = _silent_case(score.metric, reference, candidate)
-        worst = silent or _worst_case(score.metric, reference, candidate, 1 if score.lower_is_better else -1)
-        value = None if silent else score.value
-        results.append(TaskResult(task, score.metric, value, own.get(score.metric), score.lower_is_better, worst))
-    return tuple(results)
+# ------------------------------------------------------------------------------------------- tasks and speed
 
 
-def _silent_case(metric: str, reference: TaskScores, candidate: TaskScores) -> str:
-    """The first case in which only the model has a number of this name, or ""."""
-    had = {row.case for row in reference.cases if row.metric == metric and row.value is not None}
-    has = {row.case for row in candidate.cases if row.metric == metric and row.value is not None}
-    return min(had - has, default="")
-
-
-def _worst_case(metric: str, reference: TaskScores, candidate: TaskScores, sign: int) -> str:
-    """ "" when no case has a number of this name, or none lost anything."""
-    own = {row.case: row.value for row in reference.cases if row.metric == metric}
-    lost = [
-        (sign * (row.value - (own[row.case] or 0.0)), row.case)
-        for row in candidate.cases
-        if row.metric == metric and row.value is not None and own.get(row.case) is not None
-    ]
-    worst = max(lost, default=(0.0, ""))
-    return worst[1] if worst[0] > 0 else ""
-
-
-def task_limits(gates: Iterable[Gate], cell: Cell, tasks: Sequence[str]) -> Dict[Tuple[str, str], MetricGate]:
-    """(task, metric) -> its limits, of the `tasks` that the cell is scored on: every matching gate laid over the earlier
-    ones, limit by limit."""
-    resolved: Dict[Tuple[str, str], MetricGate] = {}
-    for gate in gates:
-        if not selects(gate.select, cell):
-            continue
-        for wanted in (gated for gated in gate.tasks if gated.task in tasks):
-            for limits_ in wanted.metrics:
-                given = {k: v for k, v in dataclasses.asdict(limits_).items() if v is not None}
-                before = resolved.get((wanted.task, limits_.metric), limits_)
-                resolved[wanted.task, limits_.metric] = dataclasses.replace(before, **given)
-    return resolved
-
-
-def task_misses(scored: Sequence[TaskResult], limit_of: Dict[Tuple[str, str], MetricGate]) -> Tuple[Miss, ...]:
-    """One Miss per broken limit. A metric that was not measured, or has no number, is a miss."""
-    results = {(result.task, result.metric): result for result in scored}
-    found: List[Miss] = []
-    for (task, metric), gate in limit_of.items():
-        result = results.get((task, metric)) or TaskResult(task, metric, None, None)
-        lost, own = result.lost, result.reference
-        percent = _percent(lost, own)
-        checks: Tuple[Tuple[Bound, Optional[float], Optional[float], bool], ...] = (
-            ("value", result.value, gate.threshold, result.lower_is_better),
-            ("degradation", lost, gate.max_degradation, True),
-            ("percent degradation", percent, gate.percent_max_degradation, True),
-        )
-        for bound, value, limit, at_most in checks:
-            if limit is not None and (value is None or (value > limit if at_most else value < limit)):
-                # The case that lost most explains a loss or a missing number; of a low total it would say nothing.
-                case = "" if bound == "value" and value is not None else result.worst
-                found.append(Miss(task, metric, value, limit, case, bound))
-    return tuple(found)
+def _of_task(limit: Limit, result: TaskResult) -> Check:
+    if limit.bound == "value":
+        # The case that lost most explains a loss or a missing number; of a low total it would say nothing.
+        case = "" if result.value is not None else result.worst
+        return _check(limit, result.value, result.lower_is_better, case)
+    lost = result.lost
+    return _check(limit, lost if limit.bound == "degradation" else _percent(lost, result.reference), True, result.worst)
 
 
 def _percent(lost: Optional[float], own: Optional[float]) -> Optional[float]:
@@ -148,16 +101,42 @@ def _percent(lost: Optional[float], own: Optional[float]) -> Optional[float]:
     return round(100 * lost / abs(own), 7) if own else (100.0 if lost > 0 else 0.0)
 
 
-def describe(miss: Miss) -> str:
-    """'scores max_abs 0.031 > 0.02 on camera-480x640'."""
-    where = f" on {miss.sample}" if miss.sample else ""
-    if miss.found is None:
-        return f"{miss.output} {miss.metric} has no number (limit {miss.limit:g}){where}"
-    sign = "<" if miss.found < miss.limit else ">"
-    lost = {"value": "", "degradation": "lost ", "percent degradation": "lost "}[miss.bound]
-    if miss.bound != "value" and miss.sample:
-        where = f", most on {miss.sample}"
-    unit = "%" if miss.bound == "percent degradation" else ""
-    digits = next((d for d in (4, 7) if float(f"{miss.found:.{d}g}") != float(f"{miss.limit:.{d}g}")), 12)
-    numbers = f"{lost}{miss.found:.{digits}g}{unit} {sign} {miss.limit:.{digits}g}{unit}"
-    return f"{miss.output} {miss.metric} {numbers}{where}"
+def _of_speed(limit: Limit, latency: Optional[Latency]) -> Check:
+    """Noise may bring a time beyond its limit by itself: that much is forgiven, and recorded as slack."""
+    noise = (latency.noise if latency else None) or 0.0
+    at = "x".join(map(str, latency.shape)) if latency else ""
+    if limit.metric == "speedup":
+        speedup = latency.speedup if latency else None
+        return _check(limit, speedup, False, at, (speedup or 0.0) * noise)
+    time, naive = _time(latency.artifact if latency else None, limit), _time(latency.naive if latency else None, limit)
+    if limit.bound == "value" or time is None:
+        return _check(limit, time, True, at, (time or 0.0) * noise)
+    if naive is None or naive == 0:
+        return _check(limit, None, True, at)
+    if limit.bound == "degradation":
+        return _check(limit, round(time - naive, 6), True, at, time * noise)
+    return _check(limit, round(100 * (time / naive - 1), 6), True, at, 100 * noise * time / naive)
+
+
+def _time(measured: Optional[Percentiles], limit: Limit) -> Optional[float]:
+    if measured is None:
+        return None
+    return {"p50_ms": measured.p50, "p90_ms": measured.p90, "p99_ms": measured.p99}.get(limit.metric)
+
+
+# ------------------------------------------------------------------------------------------- in words
+
+
+def describe(check: Check) -> str:
+    """'scores max_abs 0.031 > 0.02 on camera-480x640, gate *-int8-*'; for a limit that was kept, <= or >= instead."""
+    where, gate = f" on {check.worst}" if check.worst else "", f", gate {check.gate}"
+    if check.found is None:
+        return f"{check.subject} {check.metric} has no number (limit {check.limit:g}){where}{gate}"
+    sign = ("<=" if check.at_most else ">=") if check.kept else (">" if check.at_most else "<")
+    lost = "" if check.bound == "value" else ("slower by " if check.level == "speed" else "lost ")
+    if check.bound != "value" and check.worst and check.level == "task":
+        where = f", most on {check.worst}"
+    unit = "%" if check.bound == "percent degradation" else ""
+    digits = next((d for d in (4, 7) if float(f"{check.found:.{d}g}") != float(f"{check.limit:.{d}g}")), 12)
+    numbers = f"{lost}{check.found:.{digits}g}{unit} {sign} {check.limit:.{digits}g}{unit}"
+    return f"{check.subject} {check.metric} {numbers}{where}{gate}"

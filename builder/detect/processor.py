@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import Dict, Iterable, List, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from builder.detect.probe import Probe
 
@@ -51,6 +51,18 @@ def name(probe: Probe) -> str:
 def features(probe: Probe) -> Tuple[str, ...]:
     flags = set(_first(probe.text("/proc/cpuinfo"), ("flags", "Features")).split())
     return tuple(f for f in FEATURES if f in flags)
+
+
+def clock(probe: Probe) -> Optional[int]:
+    """MHz of the first core now: what the kernel's governor says, else /proc/cpuinfo; None where neither tells."""
+    governed = probe.text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").strip()
+    if governed.isdigit():
+        return int(governed) // 1000
+    said = _first(probe.text("/proc/cpuinfo"), ("cpu MHz",))
+    try:
+        return round(float(said))
+    except ValueError:
+        return None
 
 
 def cores() -> int:

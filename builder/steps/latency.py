@@ -10,6 +10,7 @@ import numpy as np
 
 from builder import seams
 from builder.action import Action
+from builder.detect import probe, processor
 from builder.errors import StepFailed
 from builder.recipes import Facts, MeasureLatency
 from validation import timing
@@ -30,6 +31,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
         shape=recipe.shape,
         threads=recipe.threads,
         machine=recipe.machine,
+        mhz=lambda: processor.clock(probe.real()),
     )
 
 

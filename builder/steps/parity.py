@@ -22,6 +22,6 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     measured = []
     for name in recipe.samples:
         sample = load(inputs / "reference" / f"{name}.npz", name)
-        measured.extend(parity.compare(runner, sample, recipe.outputs, recipe.align))
+        measured.extend(parity.compare(runner, sample, recipe.outputs, recipe.align, recipe.agreement))
         print(f"parity {name}", flush=True)
     return Parity(tuple(measured))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Dict, List, Optional, Tuple, cast
 
-from builder import digest, provenance
+from builder import digest, manifest_upgrade, provenance
 from builder.action import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
@@ -107,7 +107,7 @@ def _layers(store: Layout, version: int) -> "list[digest.Json]":
 
 def _manifest(store: Layout, blob: str) -> Manifest:
     try:
-        return from_json(Manifest, json.loads(store.read(blob)))
+        return from_json(Manifest, manifest_upgrade.upgraded(json.loads(store.read(blob))))
     except (ValueError, RecordError) as problem:
         raise _unreadable(store, "the manifest", problem) from None
 

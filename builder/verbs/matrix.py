@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Optional, Tuple
 
-from builder import assemble, facts, pending, summary
+from builder import assemble, facts, gate_words, pending, summary
 from builder.errors import GateFailed, StepFailed
 from builder.executors.local import Local
 from builder.facts import Machine
@@ -35,6 +35,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=_jobs, default=1, metavar="N", help="steps at once (default 1; timing always runs alone)"
     )
+    parser.add_argument(
+        "--gate",
+        action="append",
+        default=[],
+        metavar="[CELLS:]PATH=NUMBER",
+        help="one more limit, over those of the matrix: '*-int8-*:outputs.scores.cosine=0.99'; may be repeated",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of the summary")
 
@@ -44,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
         args.print_ids, args.facts = False, None
         return plan_verb.run(args)
     loaded, place = load_matrix(args)
+    if args.gate:
+        loaded = gate_words.with_gates(loaded, tuple(args.gate))
     only, skip = selectors(args, loaded.matrix)
     machine, store = facts.here(), Layout(place)
     wanted = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))

@@ -215,7 +215,7 @@ WRONG += [
     _wrong_task("no limit", LIMITS, "value: {}", "value: {}", "no limit is given"),
     _wrong_task("text for a limit", "threshold: 0.5", "threshold: half", "half", "expected a number"),
     _wrong_task(
-        "a gate on nothing", OUTPUTS + GATED + "        " + LIMITS + "\n", "", "select", "`outputs` or `tasks`"
+        "a gate on nothing", OUTPUTS + GATED + "        " + LIMITS + "\n", "", "select", "`outputs`, `tasks` or `speed`"
     ),
 ]
 

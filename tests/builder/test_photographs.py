@@ -10,7 +10,8 @@ import pytest
 
 from builder import photographs
 from builder.errors import UsageError
-from builder.matrix import Calibration, Matrix, Photographs
+from builder.evidence import Calibration, Photographs
+from builder.matrix import Matrix
 from builder.record import RecordError
 from tests.fakes import Project
 

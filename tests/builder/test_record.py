@@ -14,10 +14,11 @@ from builder import digest
 from builder.action import Action, Pending, Pinned, Platform, Result, Tool
 from builder.fact_file import FactFile
 from builder.manifest import Manifest
-from builder.matrix import Matrix, OnnxSource, Output, Preprocess, Profile, Setting
+from builder.matrix import Matrix, OnnxSource, Output, Preprocess, Profile
 from builder.measurements import Latency, Parity, TaskScores
 from builder.recipes import CalibrationData, Engine, Export, Facts, Made, Recipe, Sampled, TaskCases
 from builder.record import RecordError, dotted, fields_of, from_json, hints_of, keyed, to_json
+from builder.setting import Setting
 from builder.tensorrt_options import TensorRtOptions
 from builder.worker import Order, Outcome
 

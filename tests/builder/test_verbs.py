@@ -126,6 +126,63 @@ def test_a_gate_that_is_missed_fails_the_cell_alone_and_measures_nothing(build: 
     assert versions.read(build.project.store, 1).version == 1, "the earlier version is still there"
 
 
+@pytest.mark.parametrize(
+    ("gate", "code", "reason"),
+    [
+        ("*-fp16-ov:outputs.scores.max_abs=0.0001", 3, "scores max_abs 0.001 > 0.0001 on "),
+        ("*-fp16-ov:speed.speedup.threshold=100", 3, "latency speedup 4 < 100 on 1x1x"),
+        ("*-fp16-ov:speed.p50_ms.percent_max_degradation=0", 0, ""),
+    ],
+)
+def test_a_gate_on_the_command_line_is_the_last_word(build: Shell, gate: str, code: int, reason: str) -> None:
+    assert build("matrix", "--quiet", "--gate", gate) == code
+    entry = entry_of(build, "fp16-ov")
+    assert entry.verdict.reason.startswith(reason)
+    assert any(check.gate == "*-fp16-ov" for check in entry.verdict.checks), "it is recorded"
+    assert build("matrix", "--quiet") == 0
+    assert build.verdicts() == EXPECTED, "for this run alone"
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ("cosine=1", "a path below `outputs`, `tasks` or `speed`"),
+        ("outputs.scores.cosine", "a path below"),
+        ("outputs.scores.cosine=high", "'high' is not a number"),
+        ("outputs.scroes.cosine=1", "did you mean 'scores'?"),
+        ("outputs.scores.cosin=1", "did you mean 'cosine'?"),
+        ("speed.p5_ms.threshold=1", "did you mean 'p50_ms'?"),
+        ("speed.speedup.max_degradation=1", "takes only `threshold`"),
+        ("outputs.scores.agreement=1", "`parity.agreement`"),
+        ("tiny-nothing:outputs.scores.cosine=1", "selects no cell"),
+    ],
+)
+def test_a_gate_on_the_command_line_that_is_none(build: Shell, gate: str, said: str) -> None:
+    assert build("matrix", "--quiet", "--gate", gate) == 2
+    assert said in build.err
+    assert f"--gate {gate}" in build.err
+    assert not (build.project.root / "artifacts").exists()
+
+
+def test_a_gate_that_only_reports_is_told_and_fails_nothing(build: Shell) -> None:
+    gate = "  - {select: '*-fp16-ov', report_only: true, outputs: {scores: {max_abs: 0.0001}}}\n"
+    build.project.matrix.write_text(build.project.matrix.read_text() + gate)
+    assert build("matrix", "--quiet") == 0
+    assert build.verdicts() == EXPECTED
+    assert "reported only: scores max_abs 0.001 > 0.0001 on " in build.out
+    (warned,) = entry_of(build, "fp16-ov").verdict.warnings
+    assert (warned.metric, warned.limit, warned.gate) == ("max_abs", 0.0001, "*-fp16-ov")
+
+
+def test_every_gate_that_was_judged_is_in_the_manifest(build: Shell) -> None:
+    build("matrix", "--quiet")
+    checks = entry_of(build, "fp16-ov").verdict.checks
+    assert {(c.level, c.subject, c.metric, c.kept) for c in checks} >= {
+        ("tensor", "scores", "max_abs", True),
+        ("tensor", "descriptors", "cosine", True),
+    }
+
+
 def test_without_a_gate_a_cell_is_unverified(build: Shell) -> None:
     build.project.edit("matrix.yaml", '- select: "*"', '- select: "*-fp32-*"')
     assert build("matrix", "--quiet") == 0
@@ -294,9 +351,9 @@ def test_a_task_gate_that_is_missed_fails_the_cells_and_measures_nothing(
     assert (scoring.code, found["version"], found["performed"]) == (3, 2, [])
     assert scoring.verdicts() == {**EXPECTED, "fp16-ort": "failed", "fp16-ov": "failed"}
     verdict = entry_of(scoring, "fp16-ov").verdict
-    assert verdict.reason == reason
-    assert [(miss.bound, miss.found, miss.limit, miss.sample) for miss in verdict.misses] == misses
-    assert {(miss.output, miss.metric) for miss in verdict.misses} == {("good", "value")}
+    assert verdict.reason == "; ".join(f"{said}, gate *-fp16-*" for said in reason.split("; "))
+    assert [(miss.bound, miss.found, miss.limit, miss.worst) for miss in verdict.misses] == misses
+    assert {(miss.subject, miss.metric) for miss in verdict.misses} == {("good", "value")}
 
 
 def test_a_metric_without_a_number_misses_its_gate(scoring: Shell) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 from builder.errors import StepFailed  # noqa: E402
+from builder.evidence import Agreement  # noqa: E402
 from builder.matrix import Align  # noqa: E402
 from validation import align, samples, timing  # noqa: E402
 from validation.samples import Sample  # noqa: E402
@@ -104,6 +105,10 @@ def test_the_numbers_are_what_their_names_say() -> None:
     )
     snr = 10 * math.log10((wanted**2).sum() / ((wanted - found) ** 2).sum())
     assert row.snr_db == pytest.approx(snr, rel=1e-4)
+    assert row.psnr_db == pytest.approx(20 * math.log10(4) - 10 * math.log10(((wanted - found) ** 2).mean()), rel=1e-4)
+    assert row.median_abs == pytest.approx(0.05, rel=1e-5)
+    assert row.mean_rel == pytest.approx((0.1 / 1 + 0.3 / 3) / 4, rel=1e-5)
+    assert row.median_rel == pytest.approx(0.05, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +192,8 @@ def test_the_two_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     found = timing.interleaved(
         lambda: calls.append("a"), lambda: calls.append("n"), seconds=0, shape=(1,), threads=2, machine="m"
     )
-    assert calls == ["a", "n"] * (2 + 7)
-    assert found.artifact.runs == 7
+    assert calls == ["a", "n"] * (2 + 8)
+    assert found.artifact.runs == 8
     assert found.naive is not None
     assert (found.shape, found.threads, found.machine) == ((1,), 2, "m")
 
@@ -197,3 +202,46 @@ def test_without_a_yardstick_there_is_no_ratio(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(timing, "_PAUSE", 0)
     found = timing.interleaved(lambda: None, None, seconds=0, shape=(1,), threads=0, machine="m")
     assert found.naive is found.speedup is None
+
+
+def test_the_noise_floor_is_what_chance_does() -> None:
+    assert timing.noise([10.0] * 20) == 0
+    assert timing.noise([10.0] * 7) is None
+    quiet, loud = timing.noise([10.0, 10.1] * 10), timing.noise([8.0, 12.0] * 10)
+    assert quiet is not None
+    assert loud is not None
+    assert 0 < quiet <= 0.011 < 0.1 < loud <= 0.4
+    assert timing.noise([8.0, 12.0] * 10) == loud, "the same times, the same floor"
+
+
+def test_agreement_of_the_largest_index() -> None:
+    pytest.importorskip("polygraphy")
+    from validation import parity
+
+    wanted = np.asarray([[[0.9, 0.2], [0.1, 0.8]]], np.float32)  # classes along axis 1: 0, 1
+    found = np.asarray([[[0.6, 0.7], [0.4, 0.3]]], np.float32)  # 0, 0
+    sample = Sample("s", IMAGE, {"logits": wanted, "other": wanted})
+    agreed = (Agreement("logits", 1),)
+    rows = parity.compare(lambda inputs: {"logits": found, "other": found}, sample, ("logits", "other"), None, agreed)
+    assert [row.agreement for row in rows] == [0.5, None]
+    with pytest.raises(StepFailed, match=r"no axis 3 in a tensor of shape \[1, 2, 2\]"):
+        parity.compare(lambda inputs: {"logits": found}, sample, ("logits",), None, (Agreement("logits", 3),))
+
+
+def test_comparing_imports_no_pytorch() -> None:
+    """Polygraphy would, to ask of each array whether it is PyTorch's; it takes seconds."""
+    pytest.importorskip("polygraphy")
+    pytest.importorskip("torch")
+    import subprocess
+    import sys
+
+    script = (
+        "import sys, numpy as np\n"
+        "from validation import parity\nfrom validation.samples import Sample\n"
+        "x = np.ones((1, 4), np.float32)\n"
+        "parity.compare(lambda i: {'out': x}, Sample('s', {'image': x}, {'out': x}), ('out',), None)\n"
+        "assert 'torch' not in sys.modules\n"
+        "import torch\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

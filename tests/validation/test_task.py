@@ -15,10 +15,11 @@ pytest.importorskip("cv2")
 from builder import preprocess, seams  # noqa: E402
 from builder.action import Action, Platform  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
-from builder.matrix import Head, Input, OnnxSource, Output, Preprocess, SeededWeights, Setting, TorchSource  # noqa: E402
+from builder.matrix import Head, Input, OnnxSource, Output, Preprocess, SeededWeights, TorchSource  # noqa: E402
 from builder.measurements import CaseScore, Score, TaskScores  # noqa: E402
 from builder.recipes import MeasureTask, Sampled, ScoreReference, TaskCases  # noqa: E402
 from builder.record import from_json, to_json  # noqa: E402
+from builder.setting import Setting  # noqa: E402
 from builder.steps import task as task_step  # noqa: E402
 from builder.steps import task_cases, task_reference  # noqa: E402
 from validation import task  # noqa: E402

@@ -27,7 +27,7 @@ class Backend:
 def test_it_opens_the_artifact_frugally(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     backend = Backend()
     monkeypatch.setattr(seams, "backend", lambda name: backend)
-    recipe = MeasureParity(samples=(), outputs=("scores",), align=None, compute="f32", static=True)
+    recipe = MeasureParity(samples=(), outputs=("scores",), align=None, agreement=(), compute="f32", static=True)
     parity.perform(Action(recipe, (), (), Platform("openvino", "1", "linux", "x86_64")), tmp_path, tmp_path, tmp_path)
     assert backend.opened == [seams.OpenOptions("f32", static=True, threads=0, frugal=True)]
 

@@ -182,7 +182,7 @@ def test_an_index_of_nonsense_is_a_damaged_store(store: Layout, index: Any) -> N
 
 def test_a_manifest_of_a_newer_program_is_refused_with_advice(store: Layout) -> None:
     made = published(store)
-    odd: Any = dataclasses.replace(made, schema=2, version=2)
+    odd: Any = dataclasses.replace(made, schema=3, version=2)
     versions.publish(store, odd)
     with pytest.raises(StoreDamaged) as caught:
         versions.latest(store)

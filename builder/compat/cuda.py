@@ -72,6 +72,10 @@ GPUS: Tuple[Gpu, ...] = (
 LAST_DRIVER, LAST_DRIVER_BELOW = "580", "7.5"
 LAST_DRIVER_SOURCE = "NVIDIA's notice on the 580 driver branch: the last for Maxwell, Pascal and Volta"
 
+# Jetson Xavier and Orin have DLA cores, though not each module of them (Orin Nano has none).
+DLA = ("7.2", "8.7")
+DLA_SOURCE = "NVIDIA TensorRT documentation, working with DLA; NVIDIA's table of Jetson modules"
+
 
 def toolkit(cuda: str) -> Optional[Toolkit]:
     """The family that release `cuda` belongs to, if it is known."""

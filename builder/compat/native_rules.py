@@ -112,6 +112,23 @@ def tensorrt_has_the_options(asked: Asked) -> Optional[Answer]:
     )
 
 
+def a_dla_core_is_on_such_a_chip(asked: Asked) -> Optional[Answer]:
+    """Which module of a Jetson it is, nobody declares: that it has a core at all is seen when it builds."""
+    target, core = asked.target, asked.options.dla_core
+    if core is None or target.sm is None or target.runtime != "tensorrt":
+        return None
+    chips = ", ".join(f"{gpu.sm} ({gpu.example})" for gpu in cuda.GPUS if gpu.sm in cuda.DLA)
+    said = f"DLA cores are beside compute capability {chips}"
+    return answer(
+        target.sm in cuda.DLA,
+        "tensorrt-dla",
+        said,
+        f"{said}; the target declares {target.sm}",
+        cuda.DLA_SOURCE,
+        ("leave dla_core out: the GPU",),
+    )
+
+
 def a_jetson_says_its_jetpack(asked: Asked) -> Optional[Answer]:
     """TensorRT-RTX has rules of its own: it knows no Jetson."""
     target = asked.target
@@ -235,4 +252,5 @@ RULES = (
     tensorrt_takes_the_cuda,
     tensorrt_takes_the_python,
     tensorrt_has_the_options,
+    a_dla_core_is_on_such_a_chip,
 )

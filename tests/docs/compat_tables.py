@@ -25,6 +25,7 @@ RULES: Dict[str, str] = {
     "tensorrt-python": "Has the series a module for the declared Python?",
     "tensorrt-options": "Has the version every option of the cell's `tensorrt:` settings?",
     "option-*": "The option that it has not.",
+    "tensorrt-dla": "Is a declared `dla_core` on a chip that has DLA: Jetson Xavier or Orin?",
     "tensorrt-opset": "Which ONNX opset does the parser read? Never broken: the graph is brought to that opset.",
     "tensorrt-topk": "Does the head keep at most 3840 points?",
     "tensorrt-dimensions": "Have all inputs and outputs at most 8 dimensions?",

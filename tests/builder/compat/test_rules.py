@@ -293,6 +293,13 @@ def test_options_that_a_version_lacks_are_a_broken_rule() -> None:
     assert skip.fixes == ("leave strip out",)
 
 
+@pytest.mark.parametrize(("target", "rule"), [(TRT10, "tensorrt-dla"), (ORIN_JP6, None), (XAVIER, None)])
+def test_dla_is_on_some_jetsons_only(target: Target, rule: Optional[str]) -> None:
+    skip = judged("fp16", target, options=TensorRtOptions(dla_core=0))
+    assert (skip.rule if skip else None) == rule
+    assert skip is None or ("8.7 (Jetson Orin)" in skip.fact and skip.fixes == ("leave dla_core out: the GPU",))
+
+
 # ------------------------------------------------------------------------------------------- the graph
 
 

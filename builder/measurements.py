@@ -41,6 +41,36 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class LayerError:
+    """What lowering does to one layer. `nodes` are the graph's nodes that it is made of, the first gives it its name.
+
+    `alone_db`: signal-to-noise ratio of the worst output, `output`, when only this layer is lowered. `through_db` and
+    `max_abs`: of the layer's own result when all layers are. Each is against the float32 graph on the same samples;
+    None when the numbers are not finite. `problem`: why it cannot be lowered at all.
+    """
+
+    nodes: Tuple[str, ...]
+    operator: str
+    alone_db: Optional[float] = None
+    output: str = ""
+    through_db: Optional[float] = None
+    max_abs: Optional[float] = None
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.nodes[0]
+
+
+@dataclass(frozen=True)
+class LayerErrors:
+    """Every layer that a lowering lowers, the one that hurts most first."""
+
+    layers: Tuple[LayerError, ...]
+    kind: Literal["layers"] = "layers"
+
+
+@dataclass(frozen=True)
 class Score:
     """One metric of a task over all its cases; None where it has no value. More is better unless said otherwise."""
 

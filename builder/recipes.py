@@ -12,7 +12,7 @@ from typing import Literal, Optional, Tuple, Union
 
 from builder.evidence import Agreement
 from builder.matrix import Align, Compute, Head, Input, OnnxSource, Output, Preprocess, Profile, TorchSource
-from builder.measurements import Latency, Parity, TaskScores
+from builder.measurements import Latency, LayerErrors, Parity, TaskScores
 from builder.record import KEYED
 from builder.setting import Setting
 from builder.tensorrt_options import TensorRtOptions
@@ -52,6 +52,14 @@ class LowerFp16:
 
     keep: Tuple[str, ...] = ()
     step: Literal["lower-fp16"] = "lower-fp16"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class EmulateFp16:
+    """`model.onnx` in float16 -> `model.onnx` in float32 that rounds what was float16."""
+
+    step: Literal["emulate-fp16"] = "emulate-fp16"
     version: Literal[1] = 1
 
 
@@ -142,6 +150,18 @@ class MeasureParity:
 
 
 @dataclass(frozen=True)
+class MeasureLayers:
+    """`model.onnx`, reference samples, and for int8 `images.npz` -> `LayerErrors` of a lowering. `unordered`: rows of the
+    outputs may swap places (a top-k), so the tensors before them are compared."""
+
+    lowering: Union[LowerFp16, LowerInt8]
+    samples: Tuple[str, ...]
+    unordered: bool
+    step: Literal["layer-errors"] = "layer-errors"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
 class TaskCases:
     """Data files and the metric's code -> one `NAME.npz` per case: input tensors and the right answer."""
 
@@ -204,6 +224,7 @@ Recipe = Union[
     Export,
     Simplify,
     LowerFp16,
+    EmulateFp16,
     LowerInt8,
     CalibrationData,
     LowerOpset,
@@ -211,6 +232,7 @@ Recipe = Union[
     Engine,
     Reference,
     MeasureParity,
+    MeasureLayers,
     TaskCases,
     ScoreReference,
     MeasureTask,
@@ -235,4 +257,4 @@ class Sampled:
     kind: Literal["sampled"] = "sampled"
 
 
-Facts = Union[Made, Sampled, Parity, TaskScores, Latency]
+Facts = Union[Made, Sampled, Parity, TaskScores, Latency, LayerErrors]

@@ -31,6 +31,49 @@ def convolutional(*, scale: float = 1.0) -> onnx.ModelProto:
     return model(nodes, arrays, ["batch", 1, "8*h8", "8*w8"], ["batch", 3, "4*h8", "4*w8"])
 
 
+def lopsided(*, spread: float = 1e4) -> onnx.ModelProto:
+    """image -> first, Relu, second, mix, Relu, last -> out. The channels that `second` gives differ in range by `spread`,
+    and `mix` weighs them so that each matters alike: one scale for all of them leaves nothing of the small ones."""
+    random = np.random.default_rng(11)
+    ranges = np.float32([1, 1, 1 / spread, 1 / spread, 1 / spread, 1 / spread]).reshape(6, 1, 1, 1)
+    second = random.normal(size=(6, 4, 3, 3)).astype(np.float32) * ranges
+    mix = np.abs(random.normal(size=(4, 6, 1, 1))).astype(np.float32) / ranges.reshape(1, 6, 1, 1)
+    mix[:, :2] *= 0.05
+    arrays = {
+        "w1": random.normal(size=(4, 1, 3, 3)).astype(np.float32),
+        "w2": second,
+        "w3": mix,
+        "w4": random.normal(size=(3, 4, 1, 1)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], "first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu"),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], "second", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["c2", "w3"], ["c3"], "mix"),
+        helper.make_node("Conv", ["c3", "w4"], ["out"], "last"),
+    ]
+    return model(nodes, arrays, ["batch", 1, "8*h8", "8*w8"], ["batch", 3, "8*h8", "8*w8"])
+
+
+def overflowing(*, weight: float = 1e6) -> onnx.ModelProto:
+    """image -> first, Relu, wild, tame, last -> out. `wild` multiplies by `weight`, `tame` divides by it again."""
+    random = np.random.default_rng(12)
+    arrays = {
+        "w1": np.abs(random.normal(size=(4, 1, 3, 3))).astype(np.float32),
+        "w2": np.abs(random.normal(size=(4, 4, 1, 1))).astype(np.float32) * np.float32(weight),
+        "shrink": np.asarray(1 / weight, np.float32),
+        "w4": random.normal(size=(3, 4, 1, 1)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], "first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu"),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], "wild"),
+        helper.make_node("Mul", ["c2", "shrink"], ["m2"], "tame"),
+        helper.make_node("Conv", ["m2", "w4"], ["out"], "last"),
+    ]
+    return model(nodes, arrays, ["batch", 1, "8*h8", "8*w8"], ["batch", 3, "8*h8", "8*w8"])
+
+
 def model(nodes: Any, arrays: Dict[str, Any], shape: Any, out: Any) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,

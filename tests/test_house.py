@@ -52,8 +52,8 @@ LAYERS: Dict[int, str] = {
     "validation.align",
     6: "action consistency backends.tensorrt_build compat.asked inspection.onnx_graph verbs.schema validation.limits",
     7: "jobs load manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
-    "compat.native_rules compat.precision_rules inspection.session_graph steps.lower_fp16 steps.lower_opset "
-    "steps.parse stores.layout",
+    "compat.native_rules compat.precision_rules inspection.session_graph steps.emulate_fp16 steps.lower_fp16 "
+    "steps.lower_opset steps.parse stores.layout",
     8: "abilities choose draw_source gate_words onnx_session pinning pull backends.openvino_cpu "
     "backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local inspection.reading "
     "sources.torch_module steps.export steps.reference stores.versions verbs.selection validation.parity "
@@ -63,7 +63,7 @@ LAYERS: Dict[int, str] = {
     "steps.parity steps.simplify steps.task steps.task_cases steps.task_reference verbs.doctor verbs.pull "
     "validation.keypoint_tasks",
     10: "draw inspection.findings steps.lower_int8 verbs.run",
-    11: "plan inspection.report",
+    11: "draw_layers plan inspection.report steps.layer_errors",
     12: "live progress verbs.inspect",
     13: "run",
     14: "assemble explanation pending summary tracing verbs.plan",
@@ -100,6 +100,10 @@ COMPAT = {(f"builder.compat.{a}", f"builder.compat.{b}") for a, names in _COMPAT
 APART = ("steps", "backends", "sources", "executors", "compat", "stores", "verbs")
 SIBLINGS = {
     ("builder.steps.lower_int8", "builder.steps.calibrate"),
+    *(
+        ("builder.steps.layer_errors", f"builder.steps.{step}")
+        for step in ("calibrate", "emulate_fp16", "lower_fp16", "lower_int8")
+    ),
     ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
     ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
     *COMPAT,
@@ -172,6 +176,8 @@ HEAVY: Dict[str, Set[str]] = {
         "inspection.onnx_graph",
         "onnx_file",
         "steps.calibrate",
+        "steps.emulate_fp16",
+        "steps.layer_errors",
         "steps.lower_fp16",
         "steps.lower_int8",
         "steps.lower_opset",
@@ -202,7 +208,9 @@ HEAVY: Dict[str, Set[str]] = {
         "sources.torch_module",
         "steps.calibrate",
         "steps.calibration_data",
+        "steps.emulate_fp16",
         "steps.latency",
+        "steps.layer_errors",
         "steps.lower_fp16",
         "steps.lower_int8",
         "steps.lower_opset",

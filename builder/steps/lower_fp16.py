@@ -47,6 +47,11 @@ def to_float16(model: onnx.ModelProto, keep: FrozenSet[str] = frozenset()) -> on
     return _Lowering(model, keep).graph()
 
 
+def halved(model: onnx.ModelProto, keep: FrozenSet[str] = frozenset()) -> List[str]:
+    """Labels of the nodes that `to_float16` makes float16, in graph order."""
+    return _Lowering(model, keep).halved()
+
+
 class _Lowering:
     def __init__(self, model: onnx.ModelProto, keep: FrozenSet[str]) -> None:
         self._model = onnx.ModelProto()
@@ -64,6 +69,12 @@ class _Lowering:
         self._nodes: List[onnx.NodeProto] = []
         self._casts: Set[str] = set()
 
+    def halved(self) -> List[str]:
+        """Labels of the nodes that compute in float16."""
+        nodes = self._model.graph.node
+        made = [n for n in nodes if any(name in self._floats for name in n.output) and not self._classified(n)]
+        return [onnx_file.label(node) for node in made if node.op_type != "Constant"]
+
     def graph(self) -> onnx.ModelProto:
         for original in self._model.graph.node:
             node = onnx.NodeProto()
@@ -77,12 +88,7 @@ class _Lowering:
         return self._model
 
     def _lower(self, node: onnx.NodeProto) -> None:
-        by_nature = self._stays_single(node)
-        single = by_nature or self._is_kept(node)
-        if single and not by_nature:
-            self._spared.update(node.output)
-        if single:
-            self._wide.update(node.output)
+        single = self._classified(node)
         fixed = FLOAT32_INPUTS.get(node.op_type, ())
         node.input[:] = [self._operand(name, single or at in fixed) for at, name in enumerate(node.input)]
         _retype(node, single)
@@ -91,7 +97,15 @@ class _Lowering:
         self._nodes.append(node)
         for name in narrow_outputs:
             self._nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], f"{name}_cast", to=TensorProto.FLOAT))
-        self._wide.update(narrow_outputs)
+
+    def _classified(self, node: onnx.NodeProto) -> bool:
+        """Does it compute in float32? Takes note of what exists in float32 after it. Nodes come in the graph's order."""
+        by_nature = self._stays_single(node)
+        single = by_nature or self._is_kept(node)
+        if single and not by_nature:
+            self._spared.update(node.output)
+        self._wide.update(name for name in node.output if single or name in self._outputs)
+        return single
 
     def _stays_single(self, node: onnx.NodeProto) -> bool:
         """A kept operator, or one whose float inputs were all computed in float32 (the image itself does not count)."""

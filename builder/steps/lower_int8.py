@@ -53,6 +53,11 @@ def activations(model: onnx.ModelProto, keep: FrozenSet[str] = frozenset()) -> L
     return list(dict.fromkeys(_before_pooling(producer, node.input[0], pools) for node in convolutions))
 
 
+def quantizable(model: onnx.ModelProto, keep: FrozenSet[str] = frozenset()) -> List[str]:
+    """Labels of the nodes that `quantize` makes int8, in graph order."""
+    return [onnx_file.label(node) for node in model.graph.node if _is_quantizable(node, model, keep)]
+
+
 def _is_quantizable(node: onnx.NodeProto, model: onnx.ModelProto, keep: FrozenSet[str]) -> bool:
     """A convolution whose weights are constants, and that is not kept."""
     if onnx_file.label(node) in keep:

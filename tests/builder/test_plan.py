@@ -10,10 +10,11 @@ from typing import Any, Dict, List, Set
 
 import pytest
 
-from builder.jobs import sample_name
+from builder.draw_layers import layer_errors
+from builder.jobs import Wanted, sample_name
 from builder.load import Loaded
 from builder.plan import Plan, plan
-from builder.recipes import LowerFp16, LowerInt8
+from builder.recipes import LowerFp16, LowerInt8, MeasureLayers
 from builder.record import to_json
 from tests.fakes import LAPTOP, MACHINES, ORIN, RTX3090, TASK_MATRIX, Project
 
@@ -340,3 +341,28 @@ def test_what_waits_is_to_be_carried_in_the_store_that_was_chosen(project: Proje
     for remedy in told:
         assert "copy elsewhere/store/ to" in remedy and "--store elsewhere/store" in remedy
         assert "artifacts" not in remedy
+
+
+@pytest.mark.parametrize("cell", ["int8-ort", "int8-ov", "int8-trt", "fp16-ort", "fp16-trt"])
+def test_the_layers_of_a_lowered_graph_are_measured_by_its_own_lowering(cell: str, project: Project) -> None:
+    matrix = project.load().matrix
+    found = next(c for c in plan(matrix, LAPTOP).cells if c.cell.id == f"tiny-dense-{cell}")
+    assert found.platform is not None
+    jobs = layer_errors(matrix, Wanted(found.cell, found.settings, found.platform, LAPTOP.kind, "elsewhere"))
+    *needed, last = jobs
+    assert isinstance(last.recipe, MeasureLayers)
+    assert isinstance(last.recipe.lowering, LowerInt8 if "int8" in cell else LowerFp16)
+    assert last.recipe.samples == ("a-16x16", "b-16x16")
+    assert last.elsewhere is None, "it runs here, wherever the cell does"
+    assert set(last.needs) <= {job.id for job in needed}
+    for number, job in enumerate(needed):
+        assert set(job.needs) <= {earlier.id for earlier in needed[:number]}
+    assert not any(job.id.startswith(("engine", "parity", "latency", "lower")) for job in needed)
+
+
+@pytest.mark.parametrize("cell", ["fp32-ort", "fp32-ov", "fp16-ov", "fp32-trt"])
+def test_a_graph_that_no_step_lowers_has_no_layers_to_measure(cell: str, project: Project) -> None:
+    matrix = project.load().matrix
+    found = next(c for c in plan(matrix, LAPTOP).cells if c.cell.id == f"tiny-dense-{cell}")
+    assert found.platform is not None
+    assert layer_errors(matrix, Wanted(found.cell, found.settings, found.platform, LAPTOP.kind)) == ()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Iterable, List, Tuple
 
 from builder.errors import UsageError
-from builder.matrix import Allowed, CellSettings, Compute, Matrix, Target
+from builder.matrix import ON_CPU, Allowed, CellSettings, Compute, Matrix, Target
 from builder.tensorrt_options import TensorRtOptions
 
 _MOST_PATTERNS = 10_000
@@ -111,7 +111,7 @@ def resolve(matrix: Matrix, cell: Cell) -> Settings:
     return Settings(
         profiles=chosen.profiles or tuple(p.name for p in matrix.model.profiles[:1]),
         simplify=True if chosen.simplify is None else chosen.simplify,
-        activations=chosen.activations or "symmetric",
+        activations=chosen.activations or ("asymmetric" if target.runtime in ON_CPU else "symmetric"),
         compute=chosen.compute or usual_compute(cell, target),
         static=bool(chosen.static),
         workspace=chosen.workspace or "1GiB",

@@ -20,6 +20,7 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Runtime = Literal["onnxruntime", "openvino", "onnxruntime-gpu", "tensorrt-rtx", "tensorrt"]
 Compute = Literal["f32", "bf16", "f16"]
+ON_CPU = ("onnxruntime", "openvino")  # runtimes that compute on the CPU
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,9 @@ class CellSettings:
     simplify: Optional[bool] = field(default=None, metadata=described("Run onnxsim (default true)."))
     activations: Optional[Literal["symmetric", "asymmetric"]] = field(
         default=None,
-        metadata=described("int8 activations: symmetric int8 (TensorRT takes only this) or asymmetric uint8."),
+        metadata=described(
+            "int8 activations: symmetric int8 (TensorRT takes only this) or asymmetric uint8 (when left out: on CPUs)."
+        ),
     )
     keep: Optional[Tuple[str, ...]] = field(
         default=None,

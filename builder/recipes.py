@@ -71,9 +71,10 @@ class LowerInt8:
     method: str
     percentile: float
     activations: str
+    placement: str  # of the pairs: on the `inputs` of convolutions, or `around` them
     keep: Tuple[str, ...] = ()
     step: Literal["lower-int8"] = "lower-int8"
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: placement
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ LAYERS: Dict[int, str] = {
     "inspection.openvino_ir",
     5: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema compat.install "
     "validation.align",
-    6: "action consistency backends.tensorrt_build compat.asked inspection.onnx_graph verbs.schema validation.limits",
+    6: "action consistency backends.tensorrt_build compat.asked inspection.onnx_graph steps.fold_norms "
+    "steps.placement verbs.schema validation.limits",
     7: "jobs load manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
     "compat.native_rules compat.precision_rules inspection.session_graph steps.emulate_fp16 steps.lower_fp16 "
     "steps.lower_opset steps.parse stores.layout",
@@ -62,9 +63,9 @@ LAYERS: Dict[int, str] = {
     "inspection.subject sources.onnx_file steps.calibrate steps.calibration_data steps.engine steps.latency "
     "steps.parity steps.simplify steps.task steps.task_cases steps.task_reference verbs.doctor verbs.pull "
     "validation.keypoint_tasks",
-    10: "draw inspection.findings steps.lower_int8 verbs.run",
-    11: "draw_layers plan inspection.report steps.layer_errors",
-    12: "live progress verbs.inspect",
+    10: "draw inspection.findings steps.shifts verbs.run",
+    11: "draw_layers plan inspection.report steps.lower_int8",
+    12: "live progress steps.layer_errors verbs.inspect",
     13: "run",
     14: "assemble explanation pending summary tracing verbs.plan",
     15: "verbs.explain verbs.matrix verbs.perform",
@@ -99,11 +100,15 @@ COMPAT = {(f"builder.compat.{a}", f"builder.compat.{b}") for a, names in _COMPAT
 # Siblings of these folders do not know each other, but for these.
 APART = ("steps", "backends", "sources", "executors", "compat", "stores", "verbs")
 SIBLINGS = {
-    ("builder.steps.lower_int8", "builder.steps.calibrate"),
     *(
         ("builder.steps.layer_errors", f"builder.steps.{step}")
-        for step in ("calibrate", "emulate_fp16", "lower_fp16", "lower_int8")
+        for step in ("calibrate", "emulate_fp16", "lower_fp16", "lower_int8", "placement")
     ),
+    *(
+        ("builder.steps.lower_int8", f"builder.steps.{part}")
+        for part in ("calibrate", "fold_norms", "placement", "shifts")
+    ),
+    *(("builder.steps.shifts", f"builder.steps.{part}") for part in ("calibrate", "placement")),
     ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
     ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
     *COMPAT,
@@ -178,9 +183,12 @@ HEAVY: Dict[str, Set[str]] = {
         "steps.calibrate",
         "steps.emulate_fp16",
         "steps.layer_errors",
+        "steps.fold_norms",
         "steps.lower_fp16",
         "steps.lower_int8",
         "steps.lower_opset",
+        "steps.placement",
+        "steps.shifts",
         "steps.simplify",
     },
     "onnxruntime": {"inspection.session_graph", "onnx_session"},
@@ -209,11 +217,13 @@ HEAVY: Dict[str, Set[str]] = {
         "steps.calibrate",
         "steps.calibration_data",
         "steps.emulate_fp16",
+        "steps.fold_norms",
         "steps.latency",
         "steps.layer_errors",
         "steps.lower_fp16",
         "steps.lower_int8",
         "steps.lower_opset",
+        "steps.shifts",
         "steps.simplify",
         "validation.align",
         "validation.homography",

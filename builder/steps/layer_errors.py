@@ -27,7 +27,7 @@ from builder.action import Action
 from builder.errors import StepFailed, first_line
 from builder.measurements import LayerError, LayerErrors
 from builder.recipes import Facts, LowerInt8, MeasureLayers
-from builder.steps import emulate_fp16, lower_fp16, lower_int8
+from builder.steps import emulate_fp16, lower_fp16, lower_int8, placement
 from builder.steps.calibrate import grids
 from validation.samples import Arrays, load
 
@@ -46,7 +46,8 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     kept = onnx_file.labelled(model, recipe.lowering.keep)
     layers: List[Layer]
     if isinstance(recipe.lowering, LowerInt8):
-        layers = [(name,) for name in lower_int8.quantizable(model, kept)]
+        model = lower_int8.prepared(model, recipe.lowering, kept)
+        layers = [(name,) for name in _quantized(model, placement.places(model, recipe.lowering.placement, kept))]
         with np.load(inputs / "images.npz", allow_pickle=False) as file:
             images = [image[None] for image in file["images"]]
         lower = _int8(model, recipe.lowering, layers, kept, images)
@@ -195,11 +196,17 @@ def _int8(
     """Ranges are found once, for every pair that any of the graphs will have."""
     everything = frozenset(name for layer in layers for name in layer) | kept
     keeps = [kept, *(everything - frozenset(layer) for layer in layers)]
-    places = dict.fromkeys(name for keep in keeps for name in lower_int8.activations(model, keep))
-    found = grids(model, list(places), images, lowering)
+    places = [placement.places(model, lowering.placement, keep) for keep in keeps]
+    found = grids(model, list(dict.fromkeys(name for each in places for name in each.pairs)), images, lowering)
 
     def lower(keep: FrozenSet[str]) -> onnx.ModelProto:
-        pairs = {name: found[name] for name in lower_int8.activations(model, keep)}
-        return lower_int8.quantize(model, pairs, signed=lowering.activations == "symmetric", keep=keep)
+        places = placement.places(model, lowering.placement, keep)
+        pairs = {name: found[name] for name in places.pairs}
+        return lower_int8.quantize(model, places, pairs, signed=lowering.activations == "symmetric")
 
     return lower
+
+
+def _quantized(model: onnx.ModelProto, places: placement.Places) -> List[str]:
+    """Labels of the convolutions that compute in int8, in graph order."""
+    return [onnx_file.label(node) for node in model.graph.node if node.output[0] in places.convolutions]

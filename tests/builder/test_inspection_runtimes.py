@@ -37,20 +37,12 @@ Look = Callable[..., Tuple[int, str]]
 def quantized(*, signed: bool, only: int = 2) -> Any:
     """The small network with Q/DQ before its first `only` convolutions, written by the int8 step's own writer."""
     lower_int8 = pytest.importorskip("builder.steps.lower_int8")
+    placement = pytest.importorskip("builder.steps.placement")
     calibrate = pytest.importorskip("builder.steps.calibrate")
     made = onnx_models.convolutional()
-    places = lower_int8.activations(made)
-    grid = calibrate.Grid(0.05, 0)
-    whole = lower_int8.quantize(made, dict.fromkeys(places, grid), signed=signed)
-    if only == 2:
-        return whole
-    kept = lower_int8.quantize(made, dict.fromkeys(places[:1], grid), signed=signed)
-    for node in kept.graph.node:
-        if node.op_type == "Conv" and node.output[0] == "c2":
-            node.input[1] = "w2"
-    weights = {t.name: t for t in made.graph.initializer}
-    kept.graph.initializer.append(weights["w2"])
-    return kept
+    places = placement.places(made, "inputs", frozenset(["c2"] if only == 1 else []))
+    grids = dict.fromkeys(places.pairs, calibrate.Grid(0.05, 0))
+    return lower_int8.quantize(made, places, grids, signed=signed)
 
 
 @pytest.fixture

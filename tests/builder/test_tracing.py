@@ -46,7 +46,7 @@ def test_a_chain_has_every_job_of_a_cell_after_what_it_needs(recorded: Provenanc
         "calibration-data": "calibration-data",
         "export/dense": "export",
         "simplify/dense": "simplify",
-        "lower-int8/dense/symmetric": "lower-int8",
+        "lower-int8/dense/asymmetric/around": "lower-int8",
         "engine/tiny-dense-int8-ort": "engine",
         "task-cases/good": "task-cases",
         "task-reference/good/dense": "task-reference",
@@ -69,7 +69,8 @@ def test_a_step_says_what_decided_its_output_and_where_it_ran(recorded: Provenan
         "method": "mse",
         "percentile": 99.999,
         "activations": "symmetric",
-        "version": 1,
+        "placement": "inputs",
+        "version": 2,
     }
     assert [pinned.name for pinned in lowered.inputs] == ["model.onnx", "images.npz"]
     assert lowered.inputs[1] == Pinned("images.npz", steps["calibration-data"].outputs[0].digest)

@@ -25,7 +25,7 @@ from builder.errors import StepFailed  # noqa: E402
 from builder.executors.local import Local  # noqa: E402
 from builder.matrix import Profile, ShapeRange  # noqa: E402
 from builder.recipes import Engine, Made, Parse, Recipe  # noqa: E402
-from builder.steps import lower_fp16, lower_int8  # noqa: E402
+from builder.steps import lower_fp16, lower_int8, placement  # noqa: E402
 from builder.steps.calibrate import Grid  # noqa: E402
 from builder.stores.layout import Layout  # noqa: E402
 from builder.tensorrt_options import TensorRtOptions  # noqa: E402
@@ -91,8 +91,9 @@ def test_a_float16_graph_makes_a_smaller_engine(tmp_path: Path) -> None:
 
 def test_a_symmetric_qdq_graph_is_taken(tmp_path: Path) -> None:
     model = onnx_models.convolutional()
-    grids = {name: Grid(0.05, 0) for name in lower_int8.activations(model)}
-    made = performed(lower_int8.quantize(model, grids, signed=True), tmp_path)
+    places = placement.places(model, "inputs")
+    grids = {name: Grid(0.05, 0) for name in places.pairs}
+    made = performed(lower_int8.quantize(model, places, grids, signed=True), tmp_path)
     assert isinstance(made[0].facts, Made) and made[0].facts.nodes > 10
 
 

@@ -128,7 +128,6 @@ gates:
 defaults: {profiles: [small]}
 overrides:
   - {select: "*-cpu_onnxruntime", set: {profiles: [wide]}}
-  - {select: "*-int8-cpu_*", set: {activations: asymmetric}}
 """
 
 PHOTOGRAPHS = ("camera.png", "coffee.png", "brick.png", "grass.png", "rocket.jpg", "coins.png", "chelsea.png")

@@ -23,7 +23,7 @@ from tests import onnx_models  # noqa: E402
 from validation.samples import Sample, save  # noqa: E402
 
 IMAGES = [np.random.default_rng(i).random((1, 1, 16, 24), dtype=np.float32) for i in range(3)]
-INT8, FP16 = LowerInt8("minmax", 99.9, "symmetric"), LowerFp16()
+INT8, FP16 = LowerInt8("minmax", 99.9, "symmetric", "inputs"), LowerFp16()
 
 
 def measured(model: Any, lowering: Any, folder: Path, *, unordered: bool = False) -> LayerErrors:
@@ -168,3 +168,15 @@ def test_the_emulating_step(tmp_path: Path) -> None:
     assert onnx_file.load(tmp_path / "out" / "model.onnx").graph.node
     with pytest.raises(StepFailed, match="needs an emulate-fp16 recipe"):
         emulate_fp16.perform(Action(Parse(), (), ()), tmp_path, tmp_path / "out", tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- pairs around
+
+
+def test_layers_with_pairs_around_them_are_measured_as_they_will_be(tmp_path: Path) -> None:
+    """The last convolution stays in float there, so it is no layer."""
+    around = dataclasses.replace(INT8, activations="asymmetric", placement="around")
+    found = measured(onnx_models.lopsided(), around, tmp_path)
+    assert found.layers[0].name == "mix"
+    assert {row.name for row in found.layers} == {"first", "second", "mix"}
+    assert all(row.alone_db is not None and row.alone_db < 60 for row in found.layers), "each is rounded"

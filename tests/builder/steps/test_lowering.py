@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper  # noqa: E402
 from builder import onnx_file  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
 from builder.recipes import LowerFp16, LowerInt8  # noqa: E402
-from builder.steps import calibrate, lower_fp16, lower_int8  # noqa: E402
+from builder.steps import calibrate, lower_fp16, lower_int8, placement  # noqa: E402
 from tests import onnx_models  # noqa: E402
 
 IMAGES = [np.random.default_rng(i).random((1, 1, 16, 24), dtype=np.float32) for i in range(3)]
@@ -92,14 +92,14 @@ def test_a_weight_beyond_float16_is_refused() -> None:
 
 
 def recipe(activations: str = "symmetric", method: str = "minmax", percentile: float = 99.0) -> LowerInt8:
-    return LowerInt8(method, percentile, activations)
+    return LowerInt8(method, percentile, activations, "inputs")
 
 
 def quantized(activations: str, method: str = "minmax") -> Any:
     model = onnx_models.convolutional()
-    places = lower_int8.activations(model)
-    grids = calibrate.grids(model, places, IMAGES, recipe(activations, method))
-    return lower_int8.quantize(model, grids, signed=activations == "symmetric")
+    places = placement.places(model, "inputs")
+    grids = calibrate.grids(model, places.pairs, IMAGES, recipe(activations, method))
+    return lower_int8.quantize(model, places, grids, signed=activations == "symmetric")
 
 
 @pytest.mark.parametrize("activations", ["symmetric", "asymmetric"])
@@ -229,9 +229,9 @@ def lowered(model: Any, precision: str, *keep: str) -> Any:
     labels = onnx_file.labelled(model, keep)
     if precision == "fp16":
         return lower_fp16.to_float16(model, labels)
-    places = lower_int8.activations(model, labels)
-    grids = calibrate.grids(model, places, IMAGES, recipe(precision)) if places else {}
-    return lower_int8.quantize(model, grids, signed=precision == "symmetric", keep=labels)
+    places = placement.places(model, "inputs", labels)
+    grids = calibrate.grids(model, places.pairs, IMAGES, recipe(precision)) if places.pairs else {}
+    return lower_int8.quantize(model, places, grids, signed=precision == "symmetric")
 
 
 PRECISIONS = ("fp16", "symmetric", "asymmetric")

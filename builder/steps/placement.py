@@ -1,0 +1,139 @@
+"""Where the Q/DQ pairs of an int8 graph go: which convolutions compute in int8, and which tensors get a pair.
+
+`inputs`: a pair on the input of every convolution, none on outputs: what NVIDIA recommends for TensorRT ("quantize all
+inputs of weighted operations; by default, don't quantize their outputs") and what OpenVINO was measured fastest with.
+
+`around`: pairs on inputs and outputs, as onnxruntime's CPU provider needs: it computes a convolution in int8 only between
+two pairs, with no more than a ReLU in front of the second. An Add whose operands and sum have pairs becomes an integer
+one of itself. A convolution behind which no other comes stays in float, for its result would be quantized only to be
+dequantized at once; so does one whose result the graph gives out.
+
+Where a tensor comes from a MaxPool, its pair goes in front of that: rounding and maximum commute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, FrozenSet, List, Set, Tuple
+
+import onnx
+
+from builder import onnx_file
+
+_FUSED = ("Relu", "Clip")  # what onnxruntime swallows between a convolution and the pair behind it
+
+
+@dataclass(frozen=True)
+class Shift:
+    """An Add of a constant: `total` = `tensor` (through MaxPools) + `constant`, `tensor` read by nothing else."""
+
+    tensor: str
+    constant: str
+    total: str
+
+
+@dataclass(frozen=True)
+class Places:
+    """`convolutions`: outputs of those that compute in int8. `pairs`: tensors that get one, in graph order. `readers`:
+    nodes, by first output, that read pairs instead of tensors."""
+
+    convolutions: FrozenSet[str]
+    pairs: Tuple[str, ...]
+    readers: FrozenSet[str]
+    shifts: Tuple[Shift, ...] = ()
+
+
+def has_convolutions(model: onnx.ModelProto) -> bool:
+    graph = _Graph(model, frozenset())
+    return any(map(graph.is_quantizable, model.graph.node))
+
+
+def places(model: onnx.ModelProto, placement: str, keep: FrozenSet[str] = frozenset()) -> Places:
+    """`placement` is `inputs` or `around`; `keep` has the labels of nodes that compute in float."""
+    graph = _Graph(model, keep)
+    return _around(model, graph) if placement == "around" else _inputs(model, graph)
+
+
+def _inputs(model: onnx.ModelProto, graph: "_Graph") -> Places:
+    """A node that is kept reads float32 that was never rounded."""
+    chosen = list(filter(graph.is_quantizable, model.graph.node))
+    pools = {name for node in chosen for name in graph.pools_before(node.input[0])}
+    pairs = dict.fromkeys(graph.before_pools(node.input[0]) for node in chosen)
+    convolutions = frozenset(node.output[0] for node in chosen)
+    return Places(convolutions, tuple(pairs), convolutions | pools)
+
+
+def _around(model: onnx.ModelProto, graph: "_Graph") -> Places:
+    """Everything reads pairs, what is kept too: a second reader would keep the convolution before in float. A model with
+    nothing but last convolutions gets pairs around these."""
+    candidates = [node for node in model.graph.node if graph.is_quantizable(node)]
+    candidates = [node for node in candidates if graph.settled(node.output[0]) not in graph.outputs] or candidates
+    chosen = [node for node in candidates if graph.comes_before_a_convolution(node)] or candidates
+    pairs: Dict[str, None] = {}
+    for node in chosen:
+        pairs.setdefault(graph.before_pools(node.input[0]))
+        pairs.setdefault(graph.settled(node.output[0]))
+    given = {value.name for value in model.graph.input}
+    readers = frozenset(n.output[0] for n in model.graph.node if n.op_type != "Shape" or n.input[0] not in given)
+    shifts = tuple(graph.shifts(set(pairs)))
+    return Places(frozenset(node.output[0] for node in chosen), tuple(pairs), readers, shifts)
+
+
+class _Graph:
+    def __init__(self, model: onnx.ModelProto, keep: FrozenSet[str]) -> None:
+        self._nodes: List[onnx.NodeProto] = list(model.graph.node)
+        self._keep = keep
+        self._constants = {i.name for i in model.graph.initializer}
+        self.outputs = {value.name for value in model.graph.output}
+        self._producer = {name: node for node in self._nodes for name in node.output}
+        self._consumers: Dict[str, List[onnx.NodeProto]] = {}
+        for node in self._nodes:
+            for name in dict.fromkeys(node.input):
+                self._consumers.setdefault(name, []).append(node)
+        self._leading: Set[str] = set()  # tensors from which a convolution is reached
+        for node in reversed(self._nodes):
+            if self.is_quantizable(node) or any(name in self._leading for name in node.output):
+                self._leading.update(node.input)
+
+    def _is_kept(self, node: onnx.NodeProto) -> bool:
+        return onnx_file.label(node) in self._keep
+
+    def is_quantizable(self, node: onnx.NodeProto) -> bool:
+        """A convolution whose weights are constants, and that is not kept."""
+        return node.op_type == "Conv" and node.input[1] in self._constants and not self._is_kept(node)
+
+    def comes_before_a_convolution(self, node: onnx.NodeProto) -> bool:
+        return node.output[0] in self._leading
+
+    def settled(self, name: str) -> str:
+        """A convolution's output after what the runtime fuses with it."""
+        readers = self._consumers.get(name, [])
+        fused = len(readers) == 1 and readers[0].op_type in _FUSED and not self._is_kept(readers[0])
+        return readers[0].output[0] if fused and name not in self.outputs else name
+
+    def pools_before(self, name: str) -> List[str]:
+        """Outputs of the MaxPools that `name` comes through and that a pair may go in front of: neither kept nor read by
+        what is kept."""
+        node = self._producer.get(name)
+        if node is None or node.op_type != "MaxPool" or any(map(self._is_kept, (node, *self._consumers[name]))):
+            return []
+        return [name, *self.pools_before(node.input[0])]
+
+    def before_pools(self, name: str) -> str:
+        pools = self.pools_before(name)
+        return self._producer[pools[-1]].input[0] if pools else name
+
+    def shifts(self, pairs: Set[str]) -> List[Shift]:
+        """The Adds of a constant by channel between two pairs, behind an activation that cannot be negative."""
+        found = []
+        for node in self._nodes:
+            constants = [name for name in node.input if name in self._constants]
+            if node.op_type != "Add" or len(constants) != 1 or node.output[0] not in pairs:
+                continue
+            operand = next(name for name in node.input if name not in self._constants)
+            path = [*self.pools_before(operand), self.before_pools(operand)]
+            source = self._producer.get(path[-1])
+            private = all(len(self._consumers[name]) == 1 and name not in self.outputs for name in path)
+            if private and path[-1] in pairs and source is not None and source.op_type == "Relu":
+                found.append(Shift(path[-1], constants[0], node.output[0]))
+        return found

@@ -25,6 +25,7 @@ VERBS = {
     "pull": "on a host: place the fastest artifact proven for this machine",
     "run": "on a host: run the pulled artifact on a photograph",
     "inspect": "say what an artifact is, what is in it, and in which precision it computes",
+    "audit": "say what drifted since the last release, by how much, since when and why",
     "schema": "print the JSON Schema of matrix.yaml",
 }
 INTERRUPTED = 130
@@ -93,7 +94,7 @@ def _overview() -> str:
             *lines,
             "",
             "`build VERB --help` has the options of each. Exit codes: 0 done, 2 wrong input, 3 a gate was missed,",
-            "5 a step failed, 6 nothing fits this machine, 7 the store is damaged, 8 the store is in use,",
+            "4 drift beyond its limit, 5 a step failed, 6 nothing fits this machine, 7 the store is damaged, 8 the store is in use,",
             "9 the system refused (disk full, no permission), 130 interrupted.",
         ]
     )

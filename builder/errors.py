@@ -3,6 +3,7 @@
     DeployError
     ├── UsageError      2   what the person wrote is wrong: matrix.yaml, a flag, a photograph
     ├── GateFailed      3   the run is whole, but an artifact missed its gate
+    ├── DriftFound      4   an audit: a number got worse than its limit since the last release
     ├── StepFailed      5   a step (export, quantize, engine, ...) did not finish
     ├── NothingFits     6   no artifact may be used on this machine, or at this size
     ├── StoreDamaged    7   a stored file is missing, truncated or has another digest
@@ -41,6 +42,10 @@ class UsageError(DeployError):
 
 class GateFailed(DeployError):
     exit_code = 3
+
+
+class DriftFound(DeployError):
+    exit_code = 4
 
 
 class StepFailed(DeployError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
+from builder.drift_limits import DriftLimits
 from builder.evidence import Calibration, LatencySettings, ParitySet, TaskSet
 from builder.gates import Gate
 from builder.record import described
@@ -249,6 +250,9 @@ class Matrix:
     gates: Tuple[Gate, ...]
     calibration: Optional[Calibration] = field(default=None, metadata=described("Needed for int8."))
     tasks: Tuple[TaskSet, ...] = field(default=(), metadata=described("Task metrics by name.", keyed=True))
+    drift: Tuple[DriftLimits, ...] = field(
+        default=(), metadata=described("How much worse a number may be than in the last release; see build audit.")
+    )
     latency: LatencySettings = LatencySettings()
     build: Tuple[str, ...] = field(default=("*",), metadata=described("Cells to build: selectors with * and {a,b}."))
     skip: Tuple[str, ...] = field(default=(), metadata=described("Cells to leave out."))

@@ -9,6 +9,7 @@ A recipe is kept as flat settings (`profiles.0.name`), not as a record, so that 
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from typing import Dict, Literal, Optional, Tuple
@@ -61,6 +62,7 @@ class Provenance:
     steps: Tuple[Step, ...] = field(default=(), metadata=KEYED)
     cells: Tuple[Chain, ...] = field(default=(), metadata=KEYED)
 
+    @functools.cached_property
     def by_key(self) -> Dict[str, Step]:
         return {step.key: step for step in self.steps}
 

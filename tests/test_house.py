@@ -39,36 +39,35 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "backends compat detect errors executors inspection measurements release setting shapes sources steps stores "
-    "text verbs compat.tables detect.gpu detect.probe validation.homography validation.samples",
+    0: "audit backends compat detect errors executors inspection measurements release setting shapes sources steps "
+    "stores text verbs compat.tables detect.gpu detect.probe validation.homography validation.samples",
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings validation.keypoint_metrics validation.light validation.timing",
     2: "code_digest manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
-    3: "evidence expect facts gates tensorrt_options yaml_marks inspection.contents",
+    3: "drift_limits evidence expect facts gates tensorrt_options yaml_marks inspection.contents",
     4: "fact_file matrix portrait site compat.dialects inspection.engine_layers inspection.engine_plan "
     "inspection.openvino_ir",
     5: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema compat.install "
     "validation.align",
-    6: "action consistency backends.tensorrt_build compat.asked inspection.onnx_graph steps.fold_norms "
+    6: "action consistency_drift backends.tensorrt_build compat.asked inspection.onnx_graph steps.fold_norms "
     "steps.placement verbs.schema validation.limits",
-    7: "jobs load manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
+    7: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
     "compat.native_rules compat.precision_rules inspection.session_graph steps.emulate_fp16 steps.lower_fp16 "
     "steps.lower_opset steps.parse stores.layout",
-    8: "abilities choose draw_source gate_words onnx_session pinning pull backends.openvino_cpu "
-    "backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local inspection.reading "
-    "sources.torch_module steps.export steps.reference stores.versions verbs.selection validation.parity "
-    "validation.task validation.task_results validation.verdict",
-    9: "draw_measurements host backends.onnxruntime_cpu backends.onnxruntime_cuda compat.alternatives "
+    8: "abilities choose draw_source load onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
+    "backends.tensorrt_rtx compat.rules executors.local inspection.reading sources.torch_module steps.export "
+    "steps.reference stores.versions validation.parity validation.task validation.task_results validation.verdict",
+    9: "draw_measurements gate_words host backends.onnxruntime_cpu backends.onnxruntime_cuda compat.alternatives "
     "inspection.subject sources.onnx_file steps.calibrate steps.calibration_data steps.engine steps.latency "
     "steps.parity steps.simplify steps.task steps.task_cases steps.task_reference verbs.doctor verbs.pull "
-    "validation.keypoint_tasks",
-    10: "draw inspection.findings steps.shifts verbs.run",
-    11: "draw_layers plan inspection.report steps.lower_int8",
-    12: "live progress steps.layer_errors verbs.inspect",
-    13: "run",
-    14: "assemble explanation pending summary tracing verbs.plan",
-    15: "verbs.explain verbs.matrix verbs.perform",
+    "verbs.selection validation.keypoint_tasks validation.readings",
+    10: "draw inspection.findings steps.shifts verbs.run validation.allowances validation.history validation.series",
+    11: "draw_layers plan audit.reading inspection.report steps.lower_int8 validation.grouping validation.named",
+    12: "live progress steps.layer_errors verbs.inspect validation.causes",
+    13: "run audit.phrases validation.drift",
+    14: "assemble explanation pending summary tracing audit.plain verbs.plan",
+    15: "verbs.audit verbs.explain verbs.matrix verbs.perform",
 }
 
 

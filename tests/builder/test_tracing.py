@@ -37,7 +37,7 @@ def recorded(project: Project, monkeypatch: pytest.MonkeyPatch) -> Provenance:
 
 def _steps(found: Provenance, cell: str) -> Dict[str, str]:
     """job -> step, in order."""
-    by_key = found.by_key()
+    by_key = found.by_key
     return {link.job: by_key[link.key].step for link in found.chain(cell)}
 
 
@@ -89,7 +89,7 @@ def test_an_action_that_cells_share_is_kept_once(recorded: Provenance) -> None:
 
 def test_what_waits_for_another_machine_is_there_without_outputs(recorded: Provenance) -> None:
     (engine,) = [link for link in recorded.chain("tiny-dense-fp32-trt") if link.job.startswith("engine/")]
-    waiting = recorded.by_key()[engine.key]
+    waiting = recorded.by_key[engine.key]
     assert (waiting.done, waiting.outputs, waiting.site) == (False, (), None)
 
 

@@ -1,0 +1,100 @@
+"""Which limit holds a number: the defaults, then `drift:` of matrix.yaml, or only what `--fail-on` names. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from dataclasses import dataclass
+from typing import Dict, Iterable, Optional, Sequence, Tuple
+
+from builder.cells import expand
+from builder.drift_limits import DriftLimits, Limit, names, parse
+from builder.errors import UsageError
+from validation.readings import Metric
+
+ANY, NOTHING, LIMITS = "any", "none", "limits"
+# What holds where nothing else is said: (what, how much worse it may be, why).
+DEFAULTS: Tuple[Tuple[str, str, str], ...] = (
+    ("verdict", "must pass", "a cell that passed passes still"),
+    ("OUTPUT.cosine", "0.001", "similarity of a whole tensor"),
+    ("OUTPUT.snr_db", "10", "the error is three times as large; above 100 dB all is rounding"),
+    ("OUTPUT.matched", "0.02", "share of the keypoints that are found again"),
+    ("TASK.METRIC", "0.02", "a metric of which more is better"),
+    ("TASK.METRIC", "10%", "an error, of which less is better"),
+    ("latency", "15%", "the speed-up over the naive export; the time itself where there is none"),
+    ("size", "25%", "bytes of the artifact"),
+)
+_TENSORS = {"cosine": "0.001", "snr_db": "10", "matched": "0.02"}
+
+
+@dataclass(frozen=True)
+class Allowances:
+    """`declared` is `drift:` of a matrix, `fail_on` the flags as they were typed, checked by `check`."""
+
+    declared: Tuple[DriftLimits, ...] = ()
+    fail_on: Tuple[str, ...] = ()
+
+    def of(self, cell: str, metric: Metric, timed_in_turns: bool) -> Optional[Limit]:
+        """How much worse `metric` of `cell` may be; None for as much as it likes."""
+        usual = self._declared(cell, metric, timed_in_turns)
+        if not self.fail_on:
+            return usual
+        held: Optional[Limit] = None
+        for word in self.fail_on:
+            pattern, _, amount = word.partition(":")
+            if pattern == NOTHING:
+                held = None
+            elif pattern == LIMITS:
+                held = usual or held
+            elif pattern == ANY or names(pattern, metric.name, timed_in_turns=timed_in_turns):
+                given = parse(amount, f"--fail-on {word}") if amount else None
+                held = given or (Limit(0.0) if pattern == ANY else usual or Limit(0.0))
+        return held
+
+    def _declared(self, cell: str, metric: Metric, timed_in_turns: bool) -> Optional[Limit]:
+        found = usual_limit(metric, timed_in_turns)
+        for section in self.declared:
+            if any(fnmatch.fnmatchcase(cell, pattern) for pattern in expand(section.select)):
+                for one in section.limits:
+                    if any(names(p, metric.name, timed_in_turns=timed_in_turns) for p in expand(one.metric)):
+                        found = parse(one.limit, f"drift: {one.metric}")
+        return found
+
+
+def usual_limit(metric: Metric, timed_in_turns: bool) -> Optional[Limit]:
+    """The default. Most statistics of tensors have none: they are shown, and a person limits those that matter."""
+    if metric.kind == "verdict":
+        return Limit(0.0)
+    if metric.kind == "tensor":
+        word = _TENSORS.get(metric.name.rpartition(".")[2])
+        return parse(word, "default") if word else None
+    if metric.kind == "task":
+        return Limit(0.02) if metric.better == "more" else Limit(10.0, percent=True)
+    if metric.kind == "latency":
+        return Limit(15.0, percent=True) if names("latency", metric.name, timed_in_turns=timed_in_turns) else None
+    return Limit(25.0, percent=True)
+
+
+def check(fail_on: Sequence[str], known: Iterable[str]) -> None:
+    """UsageError for a flag that names no metric of the store, or whose limit does not read."""
+    metrics = tuple(dict.fromkeys(known))
+    for word in fail_on:
+        pattern, colon, amount = word.partition(":")
+        if colon:
+            parse(amount, f"--fail-on {word}")
+        if pattern not in (ANY, NOTHING, LIMITS):
+            matching(pattern, metrics, f"--fail-on {word}")
+
+
+def matching(pattern: str, metrics: Sequence[str], flag: str) -> Tuple[str, ...]:
+    """The metrics that `pattern` means. UsageError with the nearest names when there is none."""
+    found = tuple(
+        name for name in metrics
+        if any(names(one, name, timed_in_turns=turn) for one in expand(pattern) for turn in (True, False))
+    )  # fmt: skip
+    if not found:
+        firsts: Dict[str, None] = dict.fromkeys(name.partition(".")[0] for name in metrics)
+        near = difflib.get_close_matches(pattern, [*metrics, *firsts, ANY, NOTHING, LIMITS], n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"metrics here: {', '.join(firsts)}, each as NAME.*"
+        raise UsageError(f"{pattern!r} is no metric of this store", where=flag, hint=hint)
+    return found

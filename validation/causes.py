@@ -1,0 +1,204 @@
+"""Why a number moved between two versions: what its chain of actions was given that it was not given before. Pure.
+
+Nothing is built again. Every step of both versions is known by the digests of what went in and came out, so the
+difference is found by walking both chains side by side: a step whose inputs differ only because an earlier step gave
+something else *follows*; what remains is the cause. A number that moved although its action is the same was built or
+measured again, and then only the machine, or chance, is left.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+
+from builder.provenance import Link, Provenance, Step
+from validation import named
+from validation.history import Cause, Change, Version
+from validation.readings import Kind
+
+_LAST = {"tensor": ("parity",), "task": ("task", "task-reference"), "latency": ("latency",), "size": ("engine",)}
+_MEASURING = frozenset({"parity", "task", "task-reference", "latency"})
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A step of a cell in two versions. `fate`: same, changed (for `causes`), follows (only earlier steps gave something
+    else), rebuilt (the same action gave something else), new or dropped."""
+
+    job: str
+    step: str
+    fate: str
+    before: Optional[Step]
+    after: Optional[Step]
+    causes: Tuple[Cause, ...] = ()
+
+
+def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -> Change:
+    """What differs for the numbers of one kind (of one `task`) of `cell`. Without provenance of both versions, what the
+    manifests know."""
+    if not (old.provenance and new.provenance and old.provenance.chain(cell) and new.provenance.chain(cell)):
+        return Change(old.number, new.number, tuple(_from_manifests(old, new, cell)), recorded=False)
+    paces = walk(old.provenance, new.provenance, cell, _LAST.get(kind, ()), task)
+    causes = _merged(cause for pace in paces for cause in pace.causes)
+    if kind == "verdict":
+        causes += tuple(named.gates(old.manifest.entry(cell), new.manifest.entry(cell)))
+    if kind == "verdict" and not causes:
+        causes = (Cause("gate", "judged anew: the gates or the rules changed, nothing was built or measured"),)
+    elif not any(cause.kind != "site" for cause in causes):
+        causes = (Cause("measured again", "measured again by the same action, from the same artifact"), *causes)
+    return Change(old.number, new.number, tuple(sorted(causes, key=named.rank)))
+
+
+def walk(old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (), task: str = "") -> Tuple[Pace, ...]:
+    """The cell's steps in order of need, each compared with its counterpart. `roots` (steps; of one `task`) limits them to
+    what these come from."""
+    before, after = old.chain(cell), new.chain(cell)
+    pairs = _paired(before, after)
+    wanted = _needed(after, new.by_key, roots, task)
+    steps = (old.by_key, new.by_key)
+    paces: Dict[str, Pace] = {}
+    for link in after:
+        if link.job in wanted:
+            paces[link.job] = _pace(link, pairs.get(link.job), steps, before, after)
+    known = {pair.job for pair in pairs.values()}
+    gone = [link for link in before if link.job not in known and link.job in _needed(before, steps[0], roots, task)]
+    for link in gone:
+        step = steps[0][link.key]
+        paces[f"-{link.job}"] = Pace(link.job, step.step, "dropped", step, None, (named.dropped(step),))
+    return tuple(paces.values())
+
+
+def _paired(before: Tuple[Link, ...], after: Tuple[Link, ...]) -> Dict[str, Link]:
+    """job of `after` -> the same job before, or the only other one of its step."""
+    olds = {link.job: link for link in before}
+    pairs = {link.job: olds[link.job] for link in after if link.job in olds}
+    for link in after:
+        if link.job not in pairs:
+            spare = [o for o in before if _kind(o.job) == _kind(link.job) and o not in pairs.values()]
+            if len(spare) == 1:
+                pairs[link.job] = spare[0]
+    return pairs
+
+
+def _kind(job: str) -> str:
+    return job.partition("/")[0]
+
+
+def _needed(links: Tuple[Link, ...], steps: Mapping[str, Step], roots: Tuple[str, ...], task: str) -> "set[str]":
+    """The jobs that the roots come from, the roots included; all without roots."""
+    if not roots:
+        return {link.job for link in links}
+    by_job = {link.job: link for link in links}
+    wanted: "set[str]" = set()
+    ahead = [link.job for link in links if steps[link.key].step in roots and (not task or task == _task_of(link.job))]
+    while ahead:
+        job = ahead.pop()
+        if job not in wanted and job in by_job:
+            wanted.add(job)
+            ahead += by_job[job].needs
+    return wanted
+
+
+def _pace(
+    link: Link,
+    counterpart: Optional[Link],
+    steps: Tuple[Dict[str, Step], Dict[str, Step]],
+    before: Tuple[Link, ...],
+    after: Tuple[Link, ...],
+) -> Pace:
+    new = steps[1][link.key]
+    if counterpart is None:
+        return Pace(link.job, new.step, "new", None, new, (named.added(new),))
+    old = steps[0][counterpart.key]
+    again = old.site != new.site or old.outputs != new.outputs
+    if old.key == new.key:
+        if old.outputs == new.outputs or not (old.done and new.done):
+            causes = tuple(named.sites(old, new)) if again and new.step in _MEASURING else ()
+            return Pace(link.job, new.step, "same", old, new, causes)
+        return Pace(link.job, new.step, "rebuilt", old, new, (named.rebuilt(new), *named.sites(old, new)))
+    derived = (_given(counterpart, before, steps[0]), _given(link, after, steps[1]))
+    causes = (
+        *named.inputs(old, new, derived, _task_of(link.job)),
+        *named.settings(old, new),
+        *named.tools(old, new),
+        *named.platforms(old, new),
+        *(named.sites(old, new) if new.step in _MEASURING or new.step == "engine" else ()),
+    )
+    own = any(cause.kind != "site" for cause in causes)
+    return Pace(link.job, new.step, "changed" if own else "follows", old, new, causes)
+
+
+def _task_of(job: str) -> str:
+    """`task-cases/views` -> views; `task/CELL/views` -> views; `task-reference/views/dense` -> views."""
+    kind, *rest = job.split("/")
+    return {"task-cases": rest[:1], "task-reference": rest[:1], "task": rest[-1:]}.get(kind, [""])[0]
+
+
+def _given(link: Link, links: Tuple[Link, ...], steps: Mapping[str, Step]) -> "frozenset[str]":
+    """Digests of all that the jobs which `link` needs gave."""
+    needed = [steps[other.key] for other in links if other.job in link.needs]
+    return frozenset(output.digest for step in needed for output in step.outputs)
+
+
+def _merged(causes: Iterable[Cause]) -> Tuple[Cause, ...]:
+    """Each cause once, with every step that it entered. A runtime and the package of the same name are one thing."""
+    found: Dict[Tuple[str, str, str, str], Cause] = {}
+    for cause in causes:
+        key = (cause.what, cause.before, cause.after, cause.detail)
+        earlier = found.get(key)
+        steps = (*(earlier.steps if earlier else ()), *cause.steps)
+        found[key] = Cause(
+            earlier.kind if earlier else cause.kind, cause.what, cause.before, cause.after, cause.detail,
+            tuple(dict.fromkeys(steps)),
+        )  # fmt: skip
+    return tuple(found.values())
+
+
+# ---------------------------------------------------------------------------------- without provenance
+
+
+def _from_manifests(old: Version, new: Version, cell: str) -> Iterator[Cause]:
+    a, b = old.manifest, new.manifest
+    if a.model.weights != b.model.weights:
+        yield Cause("weights", "weights", a.model.weights, b.model.weights)
+    if a.model.source != b.model.source:
+        yield Cause("model", "model source", a.model.source, b.model.source)
+    one, two = a.entry(cell), b.entry(cell)
+    if one and two and one.artifact and two.artifact:
+        if one.artifact.onnx != two.artifact.onnx:
+            yield Cause("model", "ONNX graph that it is built from", one.artifact.onnx, two.artifact.onnx)
+        if one.artifact.digest == two.artifact.digest:
+            yield Cause("measured again", "the artifact is the same; what measures it, or where, is not")
+        elif one.artifact.action == two.artifact.action:
+            yield Cause("rebuilt", "engine: the same action gave other files")
+    if one and two and one.platform and two.platform:
+        yield from named.platform(one.platform, two.platform, ())
+    yield from named.tool_versions(a.builder.tools, b.builder.tools, ())
+    if a.builder.machine != b.builder.machine:
+        yield Cause("site", "machine that published", a.builder.machine, b.builder.machine)
+    yield from named.gates(one, two)
+
+
+def short(text: str) -> str:
+    """Digests by their first eight digits."""
+    return re.sub(r"(?:sha256:)?([0-9a-f]{8})[0-9a-f]{56}", r"\1", text)
+
+
+def words(cause: Cause) -> str:
+    """`weights a1b2c3d4 -> 99887766 (export, reference)`."""
+    said = cause.what
+    if cause.detail:
+        said += f": {cause.detail}"
+    elif cause.before or cause.after:
+        said += f" {short(cause.before) or 'none'} -> {short(cause.after) or 'none'}"
+    return said
+
+
+def in_words(change: Change) -> List[str]:
+    """Every cause in a line; what is not known is said."""
+    lines = [words(cause) for cause in change.causes]
+    if not change.recorded:
+        note = "from the manifests only: the provenance of "
+        lines.append(f"{note}v{change.since} or v{change.version} was not recorded")
+    return lines

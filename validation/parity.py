@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
+import polygraphy.comparator.util
 from polygraphy.backend.base import BaseRunner
 from polygraphy.comparator import (
     CosineSimilarityCompareFunc,
@@ -57,8 +58,7 @@ def compare(
     agreement: Tuple[Agreement, ...] = (),
 ) -> List[OutputParity]:
     """One OutputParity per name in `outputs`, in that order."""
-    G_LOGGER.module_severity = G_LOGGER.CRITICAL
-    with _without_torch():
+    with _quietly():
         try:
             with ArtifactRunner(runner) as artifact:
                 candidate = dict(artifact.infer(sample.inputs, check_inputs=False))
@@ -69,17 +69,24 @@ def compare(
 
 
 @contextmanager
-def _without_torch() -> Iterator[None]:
-    """Polygraphy asks of every array whether it is PyTorch's, and imports PyTorch to ask: seconds for nothing, in every
-    process that compares. Where it is not imported yet, it cannot be for this while."""
-    if "torch" in sys.modules:
-        yield
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]
+def _quietly() -> Iterator[None]:
+    """Polygraphy without what it does only for its log, which is most of its time.
+
+    It computes statistics of both differences even when nothing is logged, and asks of every array whether it is
+    PyTorch's, importing PyTorch to ask. Where that is not imported yet, it cannot be for this while.
+    """
+    G_LOGGER.module_severity = G_LOGGER.CRITICAL
+    logs: Any = polygraphy.comparator.util
+    log_output_stats, asks = logs.log_output_stats, "torch" not in sys.modules
+    logs.log_output_stats = lambda *_, **__: None
+    if asks:
+        sys.modules["torch"] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        del sys.modules["torch"]
+        logs.log_output_stats = log_output_stats
+        if asks:
+            del sys.modules["torch"]
 
 
 def _compared(

@@ -7,10 +7,11 @@ import json
 import re
 from typing import Dict, Iterator, List, Tuple
 
-from builder import drift_limits, gates, matrix, schema, tensorrt_options
+from builder import drift_limits, evidence, gates, matrix, schema, setting, tensorrt_options
 from builder.digest import Json
 from builder.record import fields_of, required, to_json
 
+_FILES = (matrix, evidence, gates, drift_limits, setting, tensorrt_options)  # where the records of the schema are
 BEGIN, END = "<!-- generated: keys -->", "<!-- end of generated -->"
 
 # What the records themselves do not say of a key.
@@ -106,9 +107,7 @@ def _mentioned(value: Json) -> List[str]:
 
 
 def _rows(name: str, body: Dict[str, Json]) -> Iterator[Tuple[str, str, str, str]]:
-    record = next(
-        getattr(file, name) for file in (matrix, gates, drift_limits, tensorrt_options) if hasattr(file, name)
-    )
+    record = next(getattr(file, name) for file in _FILES if hasattr(file, name))
     for key, item in _properties(body).items():
         meaning = str(item.get("description") or MEANINGS.get(f"{name}.{key}", ""))
         yield f"`{key}`", _type(item), _default(record, key), re.sub(r"([*|])", r"\\\1", meaning)

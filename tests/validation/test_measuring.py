@@ -228,6 +228,32 @@ def test_agreement_of_the_largest_index() -> None:
         parity.compare(lambda inputs: {"logits": found}, sample, ("logits",), None, (Agreement("logits", 3),))
 
 
+def test_what_is_left_out_of_polygraphy_changes_no_number() -> None:
+    """Its own run, logging and all, beside ours."""
+    pytest.importorskip("polygraphy")
+    from polygraphy.comparator import IterationResult, SimpleCompareFunc
+    from polygraphy.comparator import util as logs
+
+    found = WANTED + np.asarray([[0.1, 0.0, -0.3, 0.02]], np.float32)
+    (row,) = compared(found)
+    comparator = SimpleCompareFunc(check_error_stat="quantile", error_quantile=0.99)
+    own = comparator(
+        IterationResult({"out": found}, runner_name="a"), IterationResult({"out": WANTED}, runner_name="b")
+    )
+    for ours, theirs in (
+        ("max_abs", "max_absdiff"),
+        ("mean_abs", "mean_absdiff"),
+        ("median_abs", "median_absdiff"),
+        ("p99_abs", "quantile_absdiff"),
+        ("max_rel", "max_reldiff"),
+        ("mean_rel", "mean_reldiff"),
+        ("median_rel", "median_reldiff"),
+        ("p99_rel", "quantile_reldiff"),
+    ):
+        assert getattr(row, ours) == pytest.approx(getattr(own["out"], theirs), rel=1e-6)
+    assert logs.log_output_stats.__name__ == "log_output_stats", "and it is given back"
+
+
 def test_comparing_imports_no_pytorch() -> None:
     """Polygraphy would, to ask of each array whether it is PyTorch's; it takes seconds."""
     pytest.importorskip("polygraphy")

@@ -18,7 +18,8 @@ from builder.recipes import Made
 from builder.run import Outcome
 from builder.stores import versions
 from builder.stores.layout import Layout
-from validation import limits, task_results, verdict
+from builder.sweep import Swept
+from validation import limits, sweep, task_results, verdict
 
 
 def manifest(
@@ -75,6 +76,7 @@ def _entry(matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout
         parity=measured,
         tasks=_task_results(planned, outcome),
         latency=_latency(planned, outcome),
+        sweep=_swept(planned, outcome),
         reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" else "",
     )
 
@@ -103,6 +105,11 @@ def _latency(planned: PlannedCell, outcome: Outcome) -> Optional[Latency]:
     return found.facts if found and isinstance(found.facts, Latency) else None
 
 
+def _swept(planned: PlannedCell, outcome: Outcome) -> Optional[Swept]:
+    found = outcome.results.get(planned.sweep)
+    return found.facts if found and isinstance(found.facts, Swept) else None
+
+
 def _portability(planned: PlannedCell) -> str:
     runtime = planned.platform.runtime if planned.platform else ""
     return dialects.portability(planned.settings.tensorrt, runtime) if runtime.startswith("tensorrt") else ""
@@ -124,7 +131,9 @@ def _verdict(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
     unscored = [task.name for task in planned.tasks if task.job not in outcome.results]
     if unscored:
         return Verdict("unverified", f"not scored on {', '.join(unscored)}: {planned.unverified or 'it was not run'}")
-    return _judged(matrix, planned, parity.facts, _task_results(planned, outcome), _latency(planned, outcome))
+    if planned.sweep and planned.sweep not in outcome.results:
+        return Verdict("unverified", f"not swept over its sizes: {planned.unverified or 'it was not run'}")
+    return _judged(matrix, planned, parity.facts, outcome)
 
 
 def _task_results(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, ...]:
@@ -136,14 +145,9 @@ def _task_results(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, .
     return tuple(results)
 
 
-def _judged(
-    matrix: Matrix,
-    planned: PlannedCell,
-    parity: Parity,
-    scored: Tuple[TaskResult, ...],
-    latency: Optional[Latency],
-) -> Verdict:
-    broken = verdict.problems(parity.outputs)
+def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, outcome: Outcome) -> Verdict:
+    swept = _swept(planned, outcome)
+    broken = (*verdict.problems(parity.outputs), *(sweep.problems(swept) if swept else ()))
     if broken:
         return Verdict("failed", broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""))
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
@@ -152,7 +156,8 @@ def _judged(
         return Verdict(
             "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)
         )
-    found = Verdict("passed", checks=verdict.checks(wanted, parity.outputs, scored, latency))
+    checks = verdict.checks(wanted, parity.outputs, _task_results(planned, outcome), _latency(planned, outcome))
+    found = Verdict("passed", checks=(*checks, *(sweep.checks(wanted, swept) if swept else ())))
     if found.misses:
         return dataclasses.replace(found, status="failed", reason="; ".join(map(verdict.describe, found.misses)))
     return found

@@ -24,6 +24,7 @@ VERBS = {
     "perform": "on a target's own machine: build and measure the cells that wait for it",
     "pull": "on a host: place the fastest artifact proven for this machine",
     "run": "on a host: run the pulled artifact on a photograph",
+    "sweep": "parity and latency of a cell over a grid of sizes, and what it does outside of its profile",
     "inspect": "say what an artifact is, what is in it, and in which precision it computes",
     "audit": "say what drifted since the last release, by how much, since when and why",
     "schema": "print the JSON Schema of matrix.yaml",

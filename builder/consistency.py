@@ -10,7 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import List, Optional, Sequence, Tuple
 
-from builder import consistency_drift, consistency_gates, shapes
+from builder import consistency_drift, consistency_gates, consistency_sweep, shapes
 from builder.cells import all_cells, selects
 from builder.compat import dialects
 from builder.compat.precision import WAIVABLE
@@ -41,6 +41,7 @@ def check(matrix: Matrix) -> None:
     _check_selectors(matrix)
     consistency_gates.check(matrix)
     consistency_drift.check(matrix)
+    consistency_sweep.check(matrix)
 
 
 def bytes_of(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Optional, Tuple
 
-from builder import digest
+from builder import digest, draw_sweep
 from builder import draw_measurements as measure
 from builder.compat import tensorrt
 from builder.consistency import bytes_of
@@ -35,6 +35,7 @@ def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
     parity = measure.parity(matrix, wanted, engine.id, reference.id)
     tasks = [measure.task(matrix, wanted, task, engine.id) for task in measure.fitting_tasks(matrix, wanted)]
     latency = measure.latency(matrix, wanted, engine.id, export.id)
+    sweep = draw_sweep.drawn(matrix, wanted, engine.id)
     parse = _parse(matrix, wanted, graphs[-1].id)
     scored = [job for made, _ in tasks for job in made]
     return Drawn(
@@ -47,6 +48,7 @@ def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
             parity,
             *scored,
             latency,
+            *sweep,
         ),
         onnx=graphs[-1].id,
         engine=engine.id,
@@ -54,6 +56,7 @@ def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
         latency=latency.id,
         tasks=tuple(drawn for _, drawn in tasks),
         parse=parse.id if parse else "",
+        sweep=sweep[-1].id if sweep else "",
     )
 
 

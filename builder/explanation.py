@@ -13,7 +13,8 @@ from builder.gates import Limit
 from builder.matrix import Matrix, TorchSource
 from builder.plan import Plan, PlannedCell, asked_of
 from builder.run import Outcome
-from validation import limits, verdict
+from builder.sweep import Swept
+from validation import limits, sweep, verdict
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Explanation:
     orders: Tuple[str, ...] = ()
     settings: Tuple[Line, ...] = ()
     gates: Tuple[Line, ...] = ()
+    sizes: Tuple[Line, ...] = ()
     steps: Tuple[Line, ...] = ()
 
 
@@ -70,6 +72,7 @@ def explain(
         orders=cell.remedies if skip is None and not disabled else (),
         settings=_settings(matrix, cell),
         gates=_gates(matrix, cell) if cell.fate != "skipped" else (),
+        sizes=_sizes(matrix, cell, outcome),
         steps=_steps(planned, cell, outcome),
     )
 
@@ -158,6 +161,22 @@ def _gates(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
         Line(f"{limit.subject} {limit.metric}", _limit(limit), f'gate "{limit.select}"')
         for limit in limits.resolve(matrix.gates, planned.cell, outputs, tasks)
     )
+
+
+def _sizes(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Tuple[Line, ...]:
+    """The sweep of a cell that has one, in a line, and what went wrong in it."""
+    if not planned.sweep:
+        return ()
+    result = outcome.results.get(planned.sweep)
+    ask = f"build sweep {planned.cell.id}"
+    if result is None or not isinstance(result.facts, Swept):
+        return (Line("sweep", f"not measured yet; see it with: {ask}"),)
+    outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
+    checks = sweep.checks(limits.resolve(matrix.gates, planned.cell, outputs, ()), result.facts)
+    told = [("beyond a gate", verdict.describe(check)) for check in checks if not check.kept]
+    told += [("no answer", said) for said in sweep.problems(result.facts)]
+    told += [("outside, wrong", said) for said in sweep.findings(result.facts, checks)]
+    return (Line("sweep", f"{sweep.in_a_line(result.facts, checks)}; all of it: {ask}"), *(Line(*t) for t in told))
 
 
 def _limit(limit: Limit) -> str:

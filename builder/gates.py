@@ -88,7 +88,7 @@ class Gate:
     )
 
 
-Level = Literal["tensor", "task", "speed"]
+Level = Literal["tensor", "task", "speed", "sweep"]  # sweep: a tensor, at the worst size of a grid
 Bound = Literal["value", "degradation", "percent degradation"]
 SPEED = ("p50_ms", "p90_ms", "p99_ms", "speedup")  # the metrics of a speed gate
 

@@ -111,6 +111,7 @@ class Drawn:
     latency: str
     tasks: Tuple[DrawnTask, ...]
     parse: str = ""
+    sweep: str = ""
 
 
 def sample_name(photograph: str, size: Tuple[int, int]) -> str:

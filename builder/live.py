@@ -20,7 +20,7 @@ _STYLES = {
     "blocked": "red",
     "working": "cyan",
 }
-_COLUMNS = ("onnx", "engine", "parity", "tasks", "latency")
+_COLUMNS = ("onnx", "engine", "parity", "tasks", "latency", "sweep")
 _MARKS = {"done": "built", "recalled": "recalled", "failed": "failed", "waiting": "waiting", "blocked": "blocked"}
 
 
@@ -70,6 +70,7 @@ class LiveTable:
                 self._mark(cell.parity),
                 self._mark(scored) if scored else Text(""),
                 self._mark(cell.latency),
+                self._mark(cell.sweep) if cell.sweep else Text(""),
             )
         lines: List[Text] = [Text(f"{len(self._states)}/{self._total} steps")]
         for job, (since, said) in list(self._running.items()):

@@ -20,6 +20,7 @@ from builder.gates import Bound, Level
 from builder.matrix import Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.measurements import Latency, OutputParity
 from builder.record import KEYED
+from builder.sweep import Swept
 
 Status = Literal["passed", "failed", "unverified", "waiting", "skipped"]
 
@@ -122,6 +123,7 @@ class Entry:
     parity: Tuple[OutputParity, ...] = ()
     tasks: Tuple[TaskResult, ...] = ()
     latency: Optional[Latency] = None
+    sweep: Optional[Swept] = None
     reproduce: str = ""
 
 

@@ -15,6 +15,7 @@ from builder.gates import Gate
 from builder.record import described
 from builder.setting import Setting
 from builder.shapes import Dim
+from builder.sweep import Sweep
 from builder.tensorrt_options import TensorRtOptions
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -254,6 +255,7 @@ class Matrix:
         default=(), metadata=described("How much worse a number may be than in the last release; see build audit.")
     )
     latency: LatencySettings = LatencySettings()
+    sweep: Optional[Sweep] = None
     build: Tuple[str, ...] = field(default=("*",), metadata=described("Cells to build: selectors with * and {a,b}."))
     skip: Tuple[str, ...] = field(default=(), metadata=described("Cells to leave out."))
     defaults: CellSettings = CellSettings()

@@ -34,13 +34,15 @@ class PlannedCell:
     latency: str = ""
     tasks: Tuple[DrawnTask, ...] = ()
     parse: str = ""
+    sweep: str = ""
     rule: str = ""
     note: str = ""
 
     @property
     def measurements(self) -> Tuple[str, ...]:
         """The jobs that run the artifact: they need its machine."""
-        return (self.parity, *(task.job for task in self.tasks), self.latency)
+        swept = (self.sweep,) if self.sweep else ()
+        return (self.parity, *(task.job for task in self.tasks), self.latency, *swept)
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         latency=drawn.latency,
         tasks=drawn.tasks,
         parse=drawn.parse,
+        sweep=drawn.sweep,
         note=_note(asked),
     )
     if elsewhere is not None:

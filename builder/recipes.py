@@ -15,6 +15,7 @@ from builder.matrix import Align, Compute, Head, Input, OnnxSource, Output, Prep
 from builder.measurements import Latency, LayerErrors, Parity, TaskScores
 from builder.record import KEYED
 from builder.setting import Setting
+from builder.sweep import SweepPoint, Swept
 from builder.tensorrt_options import TensorRtOptions
 
 
@@ -220,7 +221,41 @@ class MeasureLatency:
     version: Literal[2] = 2  # 2: noise and clock
 
 
-ModelItself = Union[Reference, ScoreReference]  # the recipes that run the source instead of an artifact
+@dataclass(frozen=True)
+class SweepReference:
+    """Source and one photograph -> one `NAME.npz` per size: input, and the reference outputs or the refusal."""
+
+    source: Union[TorchSource, OnnxSource]
+    head: str
+    options: Tuple[Setting, ...] = field(metadata=KEYED)
+    input: Input
+    outputs: Tuple[str, ...]
+    photograph: str
+    sizes: Tuple[Tuple[int, int], ...]
+    preprocess: Preprocess
+    step: Literal["sweep-reference"] = "sweep-reference"
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class MeasureSweep:
+    """Artifact and the samples of its grid -> `Swept`. `machine` is what was timed."""
+
+    photograph: str
+    points: Tuple[SweepPoint, ...]
+    outputs: Tuple[str, ...]
+    align: Optional[Align]
+    agreement: Tuple[Agreement, ...] = field(metadata=KEYED)
+    seconds: float
+    threads: int
+    compute: Compute
+    static: bool
+    machine: str
+    step: Literal["sweep"] = "sweep"
+    version: Literal[1] = 1
+
+
+ModelItself = Union[Reference, ScoreReference, SweepReference]  # the recipes that run the source instead of an artifact
 Recipe = Union[
     Export,
     Simplify,
@@ -238,6 +273,8 @@ Recipe = Union[
     ScoreReference,
     MeasureTask,
     MeasureLatency,
+    SweepReference,
+    MeasureSweep,
 ]
 
 
@@ -258,4 +295,4 @@ class Sampled:
     kind: Literal["sampled"] = "sampled"
 
 
-Facts = Union[Made, Sampled, Parity, TaskScores, Latency, LayerErrors]
+Facts = Union[Made, Sampled, Parity, TaskScores, Latency, LayerErrors, Swept]

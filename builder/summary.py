@@ -11,7 +11,7 @@ from builder.manifest import Entry, Manifest
 from builder.plan import Plan
 from builder.record import to_json
 from builder.run import Outcome
-from validation import verdict
+from validation import sweep, verdict
 
 _ORDER = ("passed", "failed", "unverified", "waiting", "skipped")
 
@@ -40,6 +40,8 @@ def as_json(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool) ->
             row["artifact"] = entry.artifact.digest
         if entry.latency:
             row["p50_ms"], row["speedup"] = entry.latency.artifact.p50, entry.latency.speedup
+        if entry.sweep:
+            row["sweep"] = to_json(entry.sweep)
         if entry.tasks:
             row["tasks"] = [to_json(result) for result in entry.tasks]
         cells.append(row)
@@ -94,7 +96,8 @@ def _remark(entry: Entry) -> str:
         return entry.verdict.reason.partition("\n")[0]
     remarks = entry.artifact.remarks if entry.artifact else ()
     warned = [f"reported only: {verdict.describe(check)}" for check in entry.verdict.warnings]
-    return "; ".join((*warned, *_worst(entry), *_tasks(entry), *remarks))
+    swept = (sweep.in_a_line(entry.sweep, entry.verdict.checks),) if entry.sweep else ()
+    return "; ".join((*warned, *_worst(entry), *_tasks(entry), *swept, *remarks))
 
 
 def _worst(entry: Entry) -> List[str]:

@@ -16,6 +16,9 @@ _COLOURS: Dict[str, str] = {
     "unverified": "33",
     "waiting": "33",
     "skipped": "2",
+    "answers": "32",
+    "refuses": "33",
+    "differs": "31",
 }
 
 

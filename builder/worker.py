@@ -64,6 +64,8 @@ STEPS: Dict[str, str] = {
     "task-reference": "builder.steps.task_reference",
     "task": "builder.steps.task",
     "latency": "builder.steps.latency",
+    "sweep-reference": "builder.steps.sweep_reference",
+    "sweep": "builder.steps.sweep",
 }
 
 

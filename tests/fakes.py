@@ -25,17 +25,20 @@ from builder.recipes import (
     Made,
     MeasureLatency,
     MeasureParity,
+    MeasureSweep,
     MeasureTask,
     Parse,
     Reference,
     Sampled,
     ScoreReference,
+    SweepReference,
     TaskCases,
 )
 from builder.record import to_json
 from builder.run import Outcome, run
 from builder.seams import Store
 from builder.stores.layout import Layout
+from builder.sweep import SweepPoint, SweepRow, Swept
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -238,7 +241,7 @@ class FakeExecutor:
 
     `same` names steps whose output never changes; `failing` names jobs by `step` or `step/precision`-like
     predicates on the action; `max_abs` is the parity number that it measures, `value` the task metric of an artifact,
-    where the model itself has 0.8.
+    where the model itself has 0.8. A sweep finds `at` other sizes another max_abs, and `refused` ones.
     """
 
     def __init__(
@@ -249,12 +252,14 @@ class FakeExecutor:
         max_abs: float = 0.001,
         value: Optional[float] = 0.75,
         seconds: float = 0.0,
+        at: Optional[Mapping[Tuple[int, int], float]] = None,
+        refused: FrozenSet[Tuple[int, int]] = frozenset(),
     ) -> None:
         self.performed: List[Action] = []
         self.overlaps: Set[Tuple[str, str]] = set()
         self.stopped = False
         self._same, self._fails, self._max_abs, self._seconds = same, fails, max_abs, seconds
-        self._value = value
+        self._value, self._at, self._refused = value, at or {}, refused
         self._running: List[str] = []
         self._lock = threading.Lock()
 
@@ -302,10 +307,16 @@ class FakeExecutor:
                 for photo in recipe.photographs
                 for h, w in recipe.sizes
             }
+        if isinstance(recipe, SweepReference):
+            photo = recipe.photograph
+            return {
+                f"{Path(photo).stem}-{h}x{w}.npz": _digest(given[photo], recipe.head, _code(action), h, w)
+                for h, w in recipe.sizes
+            }
         if isinstance(recipe, TaskCases):
             code = [data for name, data in given.items() if name.startswith("code/")]
             return {f"{Path(file).stem}.npz": _digest(given[file], recipe.size, *code) for file in recipe.data}
-        if isinstance(recipe, (MeasureParity, MeasureLatency, MeasureTask, ScoreReference, Parse)):
+        if isinstance(recipe, (MeasureParity, MeasureLatency, MeasureTask, MeasureSweep, ScoreReference, Parse)):
             return {}
         if isinstance(recipe, CalibrationData):
             return {"images.npz": _digest(recipe.size, *given.values())}
@@ -317,6 +328,13 @@ class FakeExecutor:
             return {name: made}
         beside = sidecar.described(action, (Blob(name, digest.of_bytes(made), len(made)),))
         return {name: made, SIDECAR: sidecar.text(beside).encode()}
+
+    def _sweep_row(self, recipe: MeasureSweep, point: SweepPoint) -> SweepRow:
+        if point.size in self._refused:
+            return SweepRow(point, refused="it is too much for me")
+        max_abs = self._at.get(point.size, self._max_abs)
+        rows = tuple(OutputParity(name, point.named, None, max_abs=max_abs, cosine=0.999) for name in recipe.outputs)
+        return SweepRow(point, rows, Percentiles(2.0, 3.0, 4.0, 3) if point.inside else None)
 
     def _facts(self, action: Action) -> Facts:
         recipe = action.recipe
@@ -333,6 +351,11 @@ class FakeExecutor:
             return Latency(times, Percentiles(8.0, 9.0, 10.0, 7), recipe.shape, recipe.threads, recipe.machine, "fake")
         if isinstance(recipe, Reference):
             return Sampled(recipe.photographs)
+        if isinstance(recipe, SweepReference):
+            return Sampled((recipe.photograph,))
+        if isinstance(recipe, MeasureSweep):
+            rows = tuple(self._sweep_row(recipe, point) for point in recipe.points)
+            return Swept(rows, recipe.photograph, recipe.seconds, recipe.threads, recipe.machine)
         if isinstance(recipe, CalibrationData):
             return Sampled(recipe.photographs)
         if isinstance(recipe, TaskCases):

@@ -45,28 +45,30 @@ LAYERS: Dict[int, str] = {
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings validation.keypoint_metrics validation.light validation.timing",
     2: "code_digest manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
-    3: "drift_limits evidence expect facts gates tensorrt_options yaml_marks inspection.contents",
+    3: "drift_limits evidence expect facts gates sweep tensorrt_options yaml_marks inspection.contents",
     4: "fact_file matrix portrait site compat.dialects inspection.engine_layers inspection.engine_plan "
     "inspection.openvino_ir",
-    5: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema compat.install "
+    5: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
     "validation.align",
-    6: "action consistency_drift backends.tensorrt_build compat.asked inspection.onnx_graph steps.fold_norms "
-    "steps.placement verbs.schema validation.limits",
+    6: "action consistency_drift consistency_sweep backends.tensorrt_build compat.asked inspection.onnx_graph "
+    "steps.fold_norms steps.placement verbs.schema validation.limits",
     7: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
     "compat.native_rules compat.precision_rules inspection.session_graph steps.emulate_fp16 steps.lower_fp16 "
     "steps.lower_opset steps.parse stores.layout",
     8: "abilities choose draw_source load onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
     "backends.tensorrt_rtx compat.rules executors.local inspection.reading sources.torch_module steps.export "
-    "steps.reference stores.versions validation.parity validation.task validation.task_results validation.verdict",
-    9: "draw_measurements gate_words host backends.onnxruntime_cpu backends.onnxruntime_cuda compat.alternatives "
-    "inspection.subject sources.onnx_file steps.calibrate steps.calibration_data steps.engine steps.latency "
-    "steps.parity steps.simplify steps.task steps.task_cases steps.task_reference verbs.doctor verbs.pull "
-    "verbs.selection validation.keypoint_tasks validation.readings",
-    10: "draw inspection.findings steps.shifts verbs.run validation.allowances validation.history validation.series",
+    "steps.reference steps.sweep_reference stores.versions validation.parity validation.task "
+    "validation.task_results validation.verdict",
+    9: "draw_measurements draw_sweep gate_words host backends.onnxruntime_cpu backends.onnxruntime_cuda "
+    "compat.alternatives inspection.subject sources.onnx_file steps.calibrate steps.calibration_data steps.engine "
+    "steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference "
+    "verbs.doctor verbs.pull verbs.selection validation.keypoint_tasks validation.readings validation.sweep",
+    10: "draw sweep_table inspection.findings steps.shifts verbs.run validation.allowances validation.history "
+    "validation.series",
     11: "draw_layers plan audit.reading inspection.report steps.lower_int8 validation.grouping validation.named",
     12: "live progress steps.layer_errors verbs.inspect validation.causes",
     13: "run audit.phrases validation.drift",
-    14: "assemble explanation pending summary tracing audit.plain verbs.plan",
+    14: "assemble explanation pending summary tracing audit.plain verbs.plan verbs.sweep",
     15: "verbs.audit verbs.explain verbs.matrix verbs.perform",
 }
 
@@ -114,7 +116,7 @@ SIBLINGS = {
     ("builder.stores.versions", "builder.stores.layout"),
     ("builder.verbs.matrix", "builder.verbs.plan"),
     ("builder.verbs.explain", "builder.verbs.plan"),
-    *((f"builder.verbs.{verb}", "builder.verbs.selection") for verb in ("plan", "explain", "matrix")),
+    *((f"builder.verbs.{verb}", "builder.verbs.selection") for verb in ("sweep", "plan", "explain", "matrix")),
 }
 
 

@@ -1,4 +1,4 @@
-"""Reference samples: one .npz file each, with `input/NAME` and `output/NAME` arrays."""
+"""Reference samples: one .npz file each, with `input/NAME` and `output/NAME` arrays, or `refusal` instead of outputs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ Arrays = Dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One photograph at one size: input tensors and the reference's outputs, by name."""
+    """One photograph at one size: input tensors and the reference's outputs, by name; or in whose words it refused."""
 
     name: str
     inputs: Arrays
     outputs: Arrays
+    refusal: str = ""
 
 
 def save(path: Path, sample: Sample) -> None:
     arrays: Dict[str, Any] = {f"input/{name}": value for name, value in sample.inputs.items()}
     arrays.update({f"output/{name}": value for name, value in sample.outputs.items()})
+    if sample.refusal:
+        arrays["refusal"] = np.asarray(sample.refusal)
     np.savez(path, **arrays)
 
 
@@ -30,4 +33,5 @@ def load(path: Path, name: str) -> Sample:
     with np.load(path, allow_pickle=False) as file:
         inputs = {key[len("input/") :]: file[key] for key in file.files if key.startswith("input/")}
         outputs = {key[len("output/") :]: file[key] for key in file.files if key.startswith("output/")}
-    return Sample(name, inputs, outputs)
+        refusal = str(file["refusal"]) if "refusal" in file.files else ""
+    return Sample(name, inputs, outputs, refusal)

@@ -18,6 +18,7 @@ _WARM_UP = 2
 _FEWEST = 8
 _FEWEST_IN_HALF = 4
 _SPLITS = 200
+_FEWEST_ALONE = 3
 _PAUSE = 0.05  # seconds before each run: a runtime's threads spin for a while after their last work
 
 
@@ -77,3 +78,16 @@ def percentiles(times: Sequence[float]) -> Percentiles:
     ordered = sorted(times)
     p50, p90, p99 = (round(ordered[max(math.ceil(q * len(ordered)) - 1, 0)], 3) for q in (0.5, 0.9, 0.99))
     return Percentiles(p50, p90, p99, len(ordered))
+
+
+def alone(run: Callable[[], object], seconds: float) -> Percentiles:
+    """`run` for `seconds`, at least three times after one warm-up run."""
+    run()
+    times: List[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < _FEWEST_ALONE or time.perf_counter() < end:
+        time.sleep(_PAUSE)
+        started = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - started) * 1000)
+    return percentiles(times)

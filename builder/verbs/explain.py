@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 from pathlib import Path
 from typing import List, Tuple
 
 from builder import fact_file, facts, text
-from builder.cells import all_cells, selects
 from builder.errors import UsageError
 from builder.explanation import Explanation, Line, explain
-from builder.matrix import Matrix
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.record import to_json
 from builder.run import prospect
 from builder.stores.layout import Layout
 from builder.verbs import plan as plan_verb
-from builder.verbs.selection import add_matrix, load_matrix
+from builder.verbs.selection import add_matrix, known_cells, load_matrix
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     loaded, place = load_matrix(args)
-    only = _known(args.cells, loaded.matrix)
+    only = known_cells(args.cells, loaded.matrix)
     machine = fact_file.read(args.facts).machine if args.facts else facts.here()
     store = Layout(place)
     planned = plan(loaded.matrix, machine, only=only, store=str(place))
@@ -50,15 +47,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n\n".join(as_text(one) for one in found))
     return 0
-
-
-def _known(selector: str, matrix: Matrix) -> Tuple[str, ...]:
-    cells = all_cells(matrix)
-    if any(selects(selector, cell) for cell in cells):
-        return (selector,)
-    near = difflib.get_close_matches(selector, [cell.id for cell in cells], n=3, cutoff=0.5)
-    hint = f"the nearest: {', '.join(near)}" if near else "list the cells with: build plan"
-    raise UsageError(f"{selector!r} is no cell of this matrix", hint=hint)
 
 
 def as_text(one: Explanation) -> str:
@@ -81,6 +69,7 @@ def as_text(one: Explanation) -> str:
         ("Rules that were asked and hold", one.rules),
         ("Settings", one.settings),
         ("Gates", one.gates),
+        ("Sizes", one.sizes),
         ("Steps", one.steps),
     ):
         if lines:

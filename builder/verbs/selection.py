@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 from typing import Tuple
 
@@ -40,3 +41,13 @@ def selectors(args: argparse.Namespace, matrix: Matrix) -> Tuple[Tuple[str, ...]
                     f"{flag} {selector!r} selects no cell", hint="list the cells with: build plan --print-ids"
                 )
     return tuple(args.only), tuple(args.skip)
+
+
+def known_cells(selector: str, matrix: Matrix) -> Tuple[str, ...]:
+    """`selector` as (only,), when it selects a cell; else UsageError with the nearest ids."""
+    cells = all_cells(matrix)
+    if any(selects(selector, cell) for cell in cells):
+        return (selector,)
+    near = difflib.get_close_matches(selector, [cell.id for cell in cells], n=3, cutoff=0.5)
+    hint = f"the nearest: {', '.join(near)}" if near else "list the cells with: build plan"
+    raise UsageError(f"{selector!r} is no cell of this matrix", hint=hint)

@@ -19,6 +19,7 @@ from builder.measurements import Latency, LayerErrors, Parity, TaskScores
 from builder.recipes import CalibrationData, Engine, Export, Facts, Made, Recipe, Sampled, TaskCases
 from builder.record import RecordError, dotted, fields_of, from_json, hints_of, keyed, to_json
 from builder.setting import Setting
+from builder.sweep import Swept
 from builder.tensorrt_options import TensorRtOptions
 from builder.worker import Order, Outcome
 
@@ -107,10 +108,10 @@ def test_a_result_survives_with_each_kind_of_facts(facts: type) -> None:
 
 
 def test_every_kind_is_tried_above() -> None:
-    assert set(FACTS) == {Made, Sampled, Parity, LayerErrors, TaskScores, Latency}
+    assert set(FACTS) == {Made, Sampled, Parity, LayerErrors, TaskScores, Latency, Swept}
     assert {cls.__dataclass_fields__["step"].default for cls in RECIPES} >= {
         *("export", "engine", "parity", "latency"),
-        *("task-cases", "task-reference", "task"),
+        *("task-cases", "task-reference", "task", "sweep-reference", "sweep"),
     }
 
 

@@ -7,11 +7,19 @@ import json
 import re
 from typing import Dict, Iterator, List, Tuple
 
-from builder import drift_limits, evidence, gates, matrix, schema, setting, tensorrt_options
+from builder import drift_limits, evidence, gates, matrix, schema, setting, sweep, tensorrt_options
 from builder.digest import Json
 from builder.record import fields_of, required, to_json
 
-_FILES = (matrix, evidence, gates, drift_limits, setting, tensorrt_options)  # where the records of the schema are
+_FILES = (
+    matrix,
+    evidence,
+    gates,
+    drift_limits,
+    setting,
+    tensorrt_options,
+    sweep,
+)  # where the records of the schema are
 BEGIN, END = "<!-- generated: keys -->", "<!-- end of generated -->"
 
 # What the records themselves do not say of a key.
@@ -22,6 +30,7 @@ MEANINGS: Dict[str, str] = {
     "Matrix.parity": "Photographs and sizes at which artifacts are compared with the model.",
     "Matrix.gates": "Limits an artifact must keep to pass. They are judged after measuring: a change rebuilds nothing.",
     "Matrix.latency": "How long and with how many threads artifacts are timed.",
+    "Matrix.sweep": "Cells whose sizes are swept, inside their profiles and just outside.",
     "Matrix.defaults": "Settings of every cell.",
     "Matrix.overrides": "Settings of some cells, laid over the defaults in order.",
     "Model.name": "First part of every cell id.",

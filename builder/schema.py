@@ -1,4 +1,4 @@
-"""The JSON Schema of matrix.yaml, drawn from the same type hints that read it."""
+"""JSON Schemas, of matrix.yaml above all, drawn from the same type hints that read the records."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ _SCALARS: Dict[Any, str] = {str: "string", int: "integer", float: "number", bool
 
 
 def of_matrix() -> Dict[str, Json]:
+    return of(Matrix, "deploymatrix matrix.yaml")
+
+
+def of(record: type, title: str) -> Dict[str, Json]:
     """Draft 2020-12, one definition per record."""
     definitions: Dict[str, Json] = {}
-    root = _schema(Matrix, definitions)
+    root = _schema(record, definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "deploymatrix matrix.yaml",
+        "title": title,
         **_object(root),
         "$defs": dict(sorted(definitions.items())),
     }

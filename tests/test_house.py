@@ -68,8 +68,9 @@ LAYERS: Dict[int, str] = {
     11: "draw_layers plan audit.reading inspection.report steps.lower_int8 validation.grouping validation.named",
     12: "live progress steps.layer_errors verbs.inspect validation.causes",
     13: "run audit.phrases validation.drift",
-    14: "assemble explanation pending summary tracing audit.plain verbs.plan verbs.sweep",
-    15: "verbs.audit verbs.explain verbs.matrix verbs.perform",
+    14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain verbs.plan verbs.sweep",
+    15: "audit.at_length audit.github verbs.explain verbs.matrix verbs.perform",
+    16: "verbs.audit",
 }
 
 
@@ -289,7 +290,7 @@ def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
     return last[0].split()[1:]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["explain", "tiny-*"], ["pull", "--help"], ["matrix", "--help"], ["run", "--help"], ["inspect", "--help"], ["schema"], ["perform", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["explain", "tiny-*"], ["pull", "--help"], ["matrix", "--help"], ["run", "--help"], ["inspect", "--help"], ["schema"], ["perform", "--help"], ["audit", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
 def test_light_commands_import_nothing_heavy(argv: List[str], tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     assert _loaded(argv, project.root) == ["0"]
@@ -314,6 +315,7 @@ def test_a_run_with_nothing_to_do_imports_nothing_heavy(tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     assert _loaded(["matrix", "--quiet"], project.root, _FAKE.format(refuse=False))[0] == "0"
     assert _loaded(["matrix", "--quiet"], project.root, _FAKE.format(refuse=True)) == ["0"]
+    assert _loaded(["audit"], project.root) == ["0"], "nor does an audit of what it built"
 
 
 # ------------------------------------------------------------------------------------------- sizes and names

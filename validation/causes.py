@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
+from builder.action import BY_PRODUCTS, SIDECAR, Pinned
 from builder.provenance import Link, Provenance, Step
 from validation import named
 from validation.history import Cause, Change, Version
@@ -33,6 +34,18 @@ class Pace:
     after: Optional[Step]
     causes: Tuple[Cause, ...] = ()
 
+    @property
+    def gave_the_same(self) -> bool:
+        """It made files, and they are those of before: whatever changed for it explains nothing that came after."""
+        if self.before is None or self.after is None:
+            return False
+        return bool(_files(self.after)) and _files(self.before) == _files(self.after)
+
+
+def _files(step: Step) -> Tuple[Pinned, ...]:
+    """What later steps take of it: neither the sidecar, which names the action, nor what is kept for the next build."""
+    return tuple(output for output in step.outputs if output.name not in (SIDECAR, *BY_PRODUCTS))
+
 
 def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -> Change:
     """What differs for the numbers of one kind (of one `task`) of `cell`. Without provenance of both versions, what the
@@ -40,7 +53,7 @@ def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -
     if not (old.provenance and new.provenance and old.provenance.chain(cell) and new.provenance.chain(cell)):
         return Change(old.number, new.number, tuple(_from_manifests(old, new, cell)), recorded=False)
     paces = walk(old.provenance, new.provenance, cell, _LAST.get(kind, ()), task)
-    causes = _merged(cause for pace in paces for cause in pace.causes)
+    causes = _merged(cause for pace in paces if not pace.gave_the_same for cause in pace.causes)
     if kind == "verdict":
         causes += tuple(named.gates(old.manifest.entry(cell), new.manifest.entry(cell)))
     if kind == "verdict" and not causes:
@@ -111,9 +124,9 @@ def _pace(
     if counterpart is None:
         return Pace(link.job, new.step, "new", None, new, (named.added(new),))
     old = steps[0][counterpart.key]
-    again = old.site != new.site or old.outputs != new.outputs
+    again = old.site != new.site
     if old.key == new.key:
-        if old.outputs == new.outputs or not (old.done and new.done):
+        if _files(old) == _files(new) or not (old.done and new.done):
             causes = tuple(named.sites(old, new)) if again and new.step in _MEASURING else ()
             return Pace(link.job, new.step, "same", old, new, causes)
         return Pace(link.job, new.step, "rebuilt", old, new, (named.rebuilt(new), *named.sites(old, new)))

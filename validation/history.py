@@ -18,7 +18,7 @@ State = Literal["beyond", "worse", "better", "same", "new", "gone", "unlike"]
 STATES: Tuple[State, ...] = ("beyond", "worse", "gone", "unlike", "new", "better", "same")
 CauseKind = Literal[
     "weights", "model", "calibration", "data", "code", "setting", "gate", "runtime", "tool", "release", "step",
-    "rebuilt", "measured again", "site", "unknown",
+    "rebuilt", "measured again", "site",
 ]  # fmt: skip
 
 

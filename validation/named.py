@@ -12,7 +12,7 @@ from validation.history import Cause, CauseKind
 
 _ORDER: Tuple[CauseKind, ...] = (
     "weights", "model", "code", "calibration", "data", "setting", "gate", "runtime", "tool", "release", "step",
-    "rebuilt", "measured again", "site", "unknown",
+    "rebuilt", "measured again", "site",
 )  # fmt: skip
 
 # A recipe's parameter -> the key of matrix.yaml that decides it.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from builder import text
 from validation import causes
-from validation.history import Change, Group, Ledger, Line, Move, Point, State
+from validation.history import Change, Group, Ledger, Line, Move, Point, Release, State
 
 MOST_VALUES = 5
 NO_MOVE = "in no single version: every step was within the noise"
@@ -29,11 +29,16 @@ def point(line: Line, at: Optional[Point]) -> str:
 
 
 def series(line: Line, ledger: Ledger) -> str:
-    """The values over the versions, oldest first; of many, the first and the last four."""
-    shown = [point(line, line.at(release.version)) for release in ledger.releases]
-    if len(shown) > MOST_VALUES:
-        shown = [shown[0], "..", *shown[1 - MOST_VALUES :]]
-    return " ".join(word.replace(" ", "") for word in shown)
+    """The values over the versions that are shown, oldest first: `0.914 0.914 - 0.857`."""
+    values = [point(line, line.at(release.version)) for release in shown(ledger)]
+    return " ".join(word.replace(" ", "") for word in values)
+
+
+def shown(ledger: Ledger) -> Tuple[Release, ...]:
+    """The last five versions, and always the one that the candidate is held against."""
+    last = ledger.releases[-MOST_VALUES:]
+    held = tuple(r for r in ledger.releases if r.version == ledger.against and r not in last)
+    return (*held, *(last[1:] if held else last))
 
 
 def since(line: Line, ledger: Ledger) -> str:
@@ -76,9 +81,14 @@ def by_reason(lines: Tuple[Line, ...], ledger: Ledger) -> List[Tuple[Tuple[str, 
     """The lines with the reasons that explain them in words, the same reasons once, in the order of the lines."""
     found: Dict[Tuple[str, ...], List[Line]] = {}
     for line in lines:
-        said = dict.fromkeys(reason(ledger.changes[move.change]) for move in blamed(line, ledger))
-        found.setdefault(tuple(said) or (NO_MOVE,), []).append(line)
+        found.setdefault(reasons(line, ledger), []).append(line)
     return list(found.items())
+
+
+def reasons(line: Line, ledger: Ledger) -> Tuple[str, ...]:
+    """Why it moved since the version that it is held against, version by version; nothing for one that did not."""
+    said = tuple(dict.fromkeys(reason(ledger.changes[move.change]) for move in blamed(line, ledger)))
+    return said or ((NO_MOVE,) if line.state in ("beyond", "worse", "better") else ())
 
 
 def reason(change: Change) -> str:
@@ -102,6 +112,22 @@ def measured(ledger: Ledger) -> Tuple[Group, ...]:
     numbers = {line.cell for line in ledger.lines if line.kind != "verdict" or line.state not in ("same", "new")}
     told = {(c.precision, c.target, c.runtime) for c in ledger.cells if c.cell in numbers}
     return tuple(group for group in ledger.groups if (group.precision, group.target, group.runtime) in told)
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def most_lost(group: Group, ledger: Ledger) -> str:
+    """`views.homography_3px 0.057`: the task metric that is farthest below the model itself."""
+    line = ledger.lines[group.lost] if group.lost is not None else None
+    return f"{line.metric} {number(line, line.lost)}" if line else "-"
+
+
+def counted(group: Group) -> str:
+    """`2 beyond, 4 worse`; `as before`."""
+    counts = [f"{count.lines} {count.state}" for count in group.counts if count.state not in ("same", "new")]
+    return ", ".join(counts) or ("as before" if group.count("same") else "new")
 
 
 def plural(count: int, word: str) -> str:

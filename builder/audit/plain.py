@@ -37,13 +37,9 @@ def _groups(ledger: Ledger) -> str:
 
 
 def _group(group: Group, ledger: Ledger) -> Tuple[str, ...]:
-    lost = ledger.lines[group.lost] if group.lost is not None else None
-    said = f"{lost.metric} {phrases.number(lost, lost.lost)}" if lost else "-"
-    row = (group.precision, group.target, group.runtime or "-", str(group.cells), said)
-    if ledger.against is None:
-        return row
-    counts = [f"{count.lines} {count.state}" for count in group.counts if count.state not in ("same", "new")]
-    return (*row, ", ".join(counts) or ("new" if group.count("new") else "as before"))
+    lost = phrases.most_lost(group, ledger)
+    row = (group.precision, group.target, group.runtime or "-", str(group.cells), lost)
+    return row if ledger.against is None else (*row, phrases.counted(group))
 
 
 def _sections(ledger: Ledger, every: bool) -> List[str]:
@@ -57,7 +53,7 @@ def _sections(ledger: Ledger, every: bool) -> List[str]:
         chosen = tuple(line for line in ledger.lines if line.state in states)
         shown = chosen if every or states == ("beyond",) else tuple(line for line in chosen if line.limit)
         if shown:
-            parts += ["", title]
+            parts += ["", f"{title} (values: {' '.join(f'v{r.version}' for r in phrases.shown(ledger))})"]
             for reasons, lines in phrases.by_reason(shown, ledger):
                 parts += [text.wrapped(said, "  ", WIDTH, hanging=4) for said in reasons]
                 parts += _lines(tuple(lines), ledger)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Callable, Tuple
 
-from builder.audit import plain, reading
+from builder.audit import at_length, github, junit, markdown, phrases, plain, reading
 from builder.cells import expand
 from builder.drift_limits import DriftLimits, names
 from builder.errors import DriftFound, UsageError
@@ -47,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "verdict, any, limits, none; may be repeated",
     )
     parser.add_argument("--all", action="store_true", help="list every number, also those that did not move")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--format", choices=("text", "json", "markdown", "junit"), default="text")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         metrics=_metrics(tuple(args.metric)),
     )
     print(_rendered(args, made, versions, place))
+    github.tell(made, os.environ, sys.stderr)
     return DriftFound.exit_code if made.beyond else 0
 
 
@@ -86,7 +89,7 @@ def _cells(args: argparse.Namespace, versions: Tuple[Version, ...]) -> Callable[
     flags += [("CELL", args.cell)] if args.cell else []
     for flag, word in flags:
         if not any(_selects(word, cell) for cell in ids):
-            raise UsageError(f"{flag} {word!r} selects no cell", hint=f"cells: {_some(ids)}")
+            raise UsageError(f"{flag} {word!r} selects no cell", hint=f"cells: {phrases.listed(ids)}")
     wanted = tuple(args.only) + ((args.cell,) if args.cell else ())
 
     def only(cell: str) -> bool:
@@ -98,10 +101,6 @@ def _cells(args: argparse.Namespace, versions: Tuple[Version, ...]) -> Callable[
 
 def _selects(selector: str, cell: str) -> bool:
     return any(fnmatch.fnmatchcase(cell, pattern) for pattern in expand(selector))
-
-
-def _some(ids: Tuple[str, ...], most: int = 4) -> str:
-    return ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
 
 
 def _metrics(patterns: Tuple[str, ...]) -> Callable[[Metric, bool], bool]:
@@ -116,4 +115,10 @@ def _metrics(patterns: Tuple[str, ...]) -> Callable[[Metric, bool], bool]:
 def _rendered(args: argparse.Namespace, made: Ledger, versions: Tuple[Version, ...], place: Path) -> str:
     if args.format == "json":
         return json.dumps(to_json(made), indent=1, ensure_ascii=False)
+    if args.format == "markdown":
+        return markdown.as_markdown(made, every=args.all)
+    if args.format == "junit":
+        return junit.as_junit(made)
+    if args.cell:
+        return at_length.as_text(made, versions)
     return plain.as_text(made, place, every=args.all)

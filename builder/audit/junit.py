@@ -1,0 +1,77 @@
+"""A ledger as JUnit XML, which CI servers read: a suite per precision, target and runtime, a case per number of a cell."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable
+from xml.etree import ElementTree
+
+from builder.audit import phrases
+from validation.history import Group, Ledger, Line
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def as_junit(ledger: Ledger) -> str:
+    root = ElementTree.Element("testsuites", {"name": _clean(f"{ledger.model} {phrases.headline(ledger)}")})
+    for group in ledger.groups:
+        cells = {
+            c.cell
+            for c in ledger.cells
+            if (c.precision, c.target, c.runtime) == (group.precision, group.target, group.runtime)
+        }
+        lines = [line for line in ledger.lines if line.cell in cells]
+        if lines:
+            _suite(root, group, lines, ledger)
+    _count(root, ledger.lines)
+    ElementTree.indent(root, " ") if hasattr(ElementTree, "indent") else None  # from Python 3.9 on
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
+
+
+def _suite(root: ElementTree.Element, group: Group, lines: Iterable[Line], ledger: Ledger) -> None:
+    listed = tuple(lines)
+    name = " ".join(word for word in (group.precision, group.target, group.runtime) if word)
+    suite = ElementTree.SubElement(root, "testsuite", {"name": _clean(name)})
+    _count(suite, listed)
+    properties = ElementTree.SubElement(suite, "properties")
+    against = f"v{ledger.against}" if ledger.against is not None else ""
+    for key, value in (("candidate", f"v{ledger.candidate}"), ("against", against), ("limits", ledger.limits)):
+        ElementTree.SubElement(properties, "property", {"name": key, "value": _clean(value)})
+    for line in listed:
+        _case(suite, line, ledger)
+
+
+def _case(suite: ElementTree.Element, line: Line, ledger: Ledger) -> None:
+    case = ElementTree.SubElement(
+        suite, "testcase", {"classname": _clean(line.cell), "name": _clean(line.metric), "time": "0"}
+    )
+    said = phrases.since(line, ledger)
+    if line.state == "beyond":
+        failure = ElementTree.SubElement(case, "failure", {"type": "drift", "message": _clean(said)})
+        failure.text = _clean("\n".join((said, _values(line, ledger), *phrases.reasons(line, ledger))))
+    elif line.state in ("unlike", "gone"):
+        ElementTree.SubElement(case, "skipped", {"message": _clean(said)})
+    if line.state != "beyond" and line.state != "same":
+        told = ElementTree.SubElement(case, "system-out")
+        told.text = _clean(
+            "\n".join(word for word in (said, _values(line, ledger), *phrases.reasons(line, ledger)) if word)
+        )
+
+
+def _values(line: Line, ledger: Ledger) -> str:
+    return ", ".join(
+        f"v{release.version} {phrases.point(line, line.at(release.version))}" for release in ledger.releases
+    )
+
+
+def _count(element: ElementTree.Element, lines: Iterable[Line]) -> None:
+    states = [line.state for line in lines]
+    element.set("tests", str(len(states)))
+    element.set("failures", str(states.count("beyond")))
+    element.set("errors", "0")
+    element.set("skipped", str(states.count("unlike") + states.count("gone")))
+
+
+def _clean(words: str) -> str:
+    """XML has no escape for control characters; a reason that holds one keeps its words."""
+    return _NOT_XML.sub("?", words)

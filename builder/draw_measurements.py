@@ -106,7 +106,7 @@ def task(matrix: Matrix, wanted: Wanted, declared: TaskSet, engine: str) -> Tupl
     scored = Job(
         f"task/{wanted.cell.id}/{declared.name}",
         MeasureTask(head, image.name, declared.metric, declared.options, settings.compute, settings.static),
-        (OutputPin("artifact", engine, "*"), code, made),
+        (OutputPin("artifact", engine, "*"), code, made, OutputPin("model", reference.id, "*")),
         () if wanted.unrunnable else _METRIC_TOOLS,
         wanted.platform,
         elsewhere=wanted.unrunnable,

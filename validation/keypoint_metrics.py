@@ -102,6 +102,32 @@ def scores(
     }
 
 
+def sameness(own: Features, found: Features, size: Tuple[int, int]) -> Dict[str, float]:
+    """Two sets of keypoints of one view: how far the second is the first again.
+
+    `count_ratio` is the smaller number of points over the larger; `descriptor_cosine` the mean cosine similarity of the
+    descriptors of points that are each other's nearest, within a pixel. NaN where there is nothing to compare.
+    """
+    still = np.eye(3)
+    few, many = sorted((len(own.points), len(found.points)))
+    made = {
+        "repeatability_1px": repeatability(own.points, found.points, still, size, 1),
+        "repeatability_3px": repeatability(own.points, found.points, still, size, 3),
+        "count_ratio": few / many if many else float("nan"),
+        "descriptor_cosine": float("nan"),
+    }
+    if few:
+        distance = np.linalg.norm(own.points[:, None] - found.points[None], axis=2)
+        nearest = distance.argmin(1)
+        mutual = distance.argmin(0)[nearest] == np.arange(len(own.points))
+        pairs = np.flatnonzero(mutual & (distance.min(1) <= 1))
+        one, two = own.descriptors[pairs].astype(np.float64), found.descriptors[nearest[pairs]].astype(np.float64)
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
+        if len(pairs) and lengths.all():
+            made["descriptor_cosine"] = float(((one * two).sum(1) / lengths).mean())
+    return made
+
+
 def stereo_scores(left: Features, right: Features, disparity: Float, pixels: float = 3.0) -> Dict[str, float]:
     """A rectified pair: the point (x, y) of the left view is at (x - disparity, y) in the right one.
 

@@ -1,4 +1,5 @@
-"""Ready-made tasks for heads that give keypoints: known homographies, and a rectified stereo pair with its disparity.
+"""Ready-made tasks for heads that give keypoints: known homographies, a rectified stereo pair with its disparity, and the
+model's own keypoints.
 
     tasks:
       views:
@@ -22,7 +23,7 @@ from builder.errors import StepFailed
 from builder.matrix import Head
 from validation import light
 from validation.homography import Bytes, Matrix, random_homography, shift, warp_image
-from validation.keypoint_metrics import Features, scores, stereo_scores
+from validation.keypoint_metrics import Features, sameness, scores, stereo_scores
 from validation.samples import Arrays
 from validation.task import Case, Scores, mean
 
@@ -118,6 +119,36 @@ class Stereo:
     def score(self, head: Head, truth: Arrays, outputs: Sequence[Arrays]) -> Scores:
         left, right = (features(head, tensors, self._count) for tensors in outputs)
         return stereo_scores(left, right, truth["disparity"])
+
+    def total(self, scores: Sequence[Scores]) -> Scores:
+        return mean(scores)
+
+
+class SamePoints:
+    """Are the artifact's keypoints those of the model? No truth is needed: any photographs do.
+
+    keypoints: the best so many are compared. Metrics: see `keypoint_metrics.sameness`; the model's own are 1.
+    """
+
+    lower_is_better: Tuple[str, ...] = ()
+
+    def __init__(self, keypoints: int = 1000) -> None:
+        self._count = keypoints
+
+    def cases(self, files: Mapping[str, Path], size: Tuple[int, int]) -> Iterator[Case]:
+        """One case a photograph, brought to `size`."""
+        for name, path in files.items():
+            yield Case(Path(name).stem, (_resized(grey(path), size),), {"size": np.asarray(size)})
+
+    def remember(self, head: Head, outputs: Sequence[Arrays]) -> Arrays:
+        """points [N, 2] and descriptors [N, D] of the model."""
+        own = features(head, outputs[0], self._count)
+        return {"points": own.points, "descriptors": own.descriptors}
+
+    def score(self, head: Head, truth: Arrays, outputs: Sequence[Arrays]) -> Scores:
+        own = Features(truth["points"], truth["descriptors"])
+        size = (int(truth["size"][0]), int(truth["size"][1]))
+        return sameness(own, features(head, outputs[0], self._count), size)
 
     def total(self, scores: Sequence[Scores]) -> Scores:
         return mean(scores)

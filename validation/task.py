@@ -47,7 +47,8 @@ class Task(Protocol):
     """All three methods are deterministic: the same files and outputs, the same numbers.
 
     A task may have an attribute `lower_is_better`, the names of metrics that are errors; of all others, more is
-    better.
+    better. It may have a method `remember(head, outputs) -> Arrays`: what of the model's own answer to a case is kept, and
+    found in `truth` by `score`, for the model and for every artifact.
     """
 
     def cases(self, files: Mapping[str, Path], size: Tuple[int, int]) -> Iterator[Case]:
@@ -119,8 +120,14 @@ def store(case: Case, size: Tuple[int, int], contract: Preprocess, folder: Path)
     np.savez_compressed(folder / f"{case.name}.npz", **arrays)
 
 
-def measure(metric: str, task: Task, head: Head, image: str, runner: Runner, inputs: Path) -> TaskScores:
-    """Score a runner on every stored case of `inputs/cases`. `metric` is for messages, `image` the model's input."""
+def measure(
+    metric: str, task: Task, head: Head, image: str, runner: Runner, inputs: Path, remember: Optional[Path] = None
+) -> TaskScores:
+    """Score a runner on every stored case of `inputs/cases`. `metric` is for messages, `image` the model's input.
+
+    `remember` is the folder for what the task keeps of the model's own answers, when `runner` is the model itself; an
+    artifact finds them in `inputs/model`.
+    """
     scores: List[Scores] = []
     rows: List[CaseScore] = []
     for path in sorted((inputs / "cases").glob("*.npz")):
@@ -129,6 +136,7 @@ def measure(metric: str, task: Task, head: Head, image: str, runner: Runner, inp
             count = sum(key.startswith("image/") for key in file.files)
             outputs = [runner({image: file[f"image/{number}"]}) for number in range(count)]
         with told_of(metric, inputs / "code"):
+            truth.update(_remembered(task, head, outputs, path.name, inputs, remember))
             scores.append(_numbers(metric, task.score(head, truth, outputs)))
         rows += [CaseScore(path.stem, key, _number(value)) for key, value in scores[-1].items()]
         print(f"scored {path.stem}", flush=True)
@@ -136,6 +144,21 @@ def measure(metric: str, task: Task, head: Head, image: str, runner: Runner, inp
         total = _numbers(metric, task.total(scores))
     errors = frozenset(getattr(task, "lower_is_better", ()))
     return TaskScores(tuple(Score(key, _number(value), key in errors) for key, value in total.items()), tuple(rows))
+
+
+def _remembered(
+    task: Task, head: Head, outputs: Sequence[Arrays], case: str, inputs: Path, folder: Optional[Path]
+) -> Arrays:
+    """The model's own answer to a case, as far as the task keeps it; written to `folder` when this is the model."""
+    keep: Optional[Callable[[Head, Sequence[Arrays]], Arrays]] = getattr(task, "remember", None)
+    if keep is None:
+        return {}
+    if folder is not None:
+        made = {name: np.asarray(value) for name, value in keep(head, outputs).items()}
+        np.savez_compressed(folder / case, **made)  # type: ignore[arg-type]
+        return made
+    with np.load(inputs / "model" / case, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _numbers(metric: str, given: object) -> Scores:

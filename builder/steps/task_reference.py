@@ -19,4 +19,4 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     kind = "onnx" if isinstance(recipe.source, OnnxSource) else "torch"
     model = seams.source(kind).open(recipe, inputs, root)
     scored = task.find(recipe.metric, recipe.settings, inputs / "code")
-    return task.measure(recipe.metric, scored, recipe.contract, recipe.input.name, model, inputs)
+    return task.measure(recipe.metric, scored, recipe.contract, recipe.input.name, model, inputs, remember=out)

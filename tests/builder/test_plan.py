@@ -247,7 +247,7 @@ def test_a_task_makes_cases_once_and_scores_the_model_once_a_head(name: str, sco
         (drawn,) = cell.tasks
         assert (drawn.name, drawn.job) == ("good", f"task/{cell.cell.id}/good")
         assert drawn.reference == f"task-reference/good/{cell.cell.head}"
-        assert planned.job(drawn.job).needs == (cell.engine, "task-cases/good")
+        assert planned.job(drawn.job).needs == (cell.engine, "task-cases/good", "task-reference/good/dense")
         assert planned.job(drawn.reference).needs == ("task-cases/good",)
         assert cell.measurements == (cell.parity, drawn.job, cell.latency)
     assert planned.job("task-cases/good").needs == ()
@@ -331,7 +331,11 @@ def test_tasks_are_drawn_each_by_itself(scored: Project) -> None:
     assert {job for job in task_jobs(planned) if job.startswith("task-cases")} == {"task-cases/good", "task-cases/more"}
     cell = planned.cells[0]
     assert [drawn.name for drawn in cell.tasks] == ["good", "more"]
-    assert planned.job(f"task/{cell.cell.id}/more").needs == (cell.engine, "task-cases/more")
+    assert planned.job(f"task/{cell.cell.id}/more").needs == (
+        cell.engine,
+        "task-cases/more",
+        "task-reference/more/dense",
+    )
 
 
 def test_what_waits_is_to_be_carried_in_the_store_that_was_chosen(project: Project) -> None:

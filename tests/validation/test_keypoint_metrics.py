@@ -13,7 +13,7 @@ np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
 from validation import homography, keypoint_metrics  # noqa: E402
 from validation.homography import shift  # noqa: E402
-from validation.keypoint_metrics import Features  # noqa: E402
+from validation.keypoint_metrics import Features, sameness  # noqa: E402
 
 SIZE = (100, 120)
 STILL = np.eye(3)
@@ -448,3 +448,43 @@ def test_no_limit_no_change_and_the_same_seed_the_same_homography() -> None:
     np.testing.assert_allclose(made(1, rotation=0, zoom=1, tilt=0, travel=0, stretch=0), STILL, atol=1e-12)
     np.testing.assert_array_equal(made(1), made(1))
     assert not np.allclose(made(1), made(2))
+
+
+# ------------------------------------------------------------------------------------------- the same view again
+
+ROW = points((10, 10), (30, 10), (50, 10), (70, 10))
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (features(ROW), (1, 1, 1, 1)),
+        (features(ROW[::-1].copy(), [3, 2, 1, 0]), (1, 1, 1, 1)),
+        (features(ROW + np.float32(1)), (0, 1, 1, None)),
+        (features(ROW + np.float32(0.5)), (1, 1, 1, 1)),
+        (features(ROW, [1, 0, 3, 2]), (1, 1, 1, 0)),
+        (features(ROW[:2]), (2 * 2 / 6, 2 * 2 / 6, 0.5, None)),
+        (features(points()), (0, 0, 0, None)),
+    ],
+    ids=["same", "another order", "moved by 1.4 px", "by 0.7 px", "other descriptors", "half of them", "none"],
+)
+def test_how_far_points_are_the_same_again(
+    found: Features, expected: Tuple[float, float, float, Optional[float]]
+) -> None:
+    if len(found.points) == 2:  # their descriptors have four numbers too
+        found = Features(found.points, np.eye(4, dtype=np.float32)[:2])
+        expected = (*expected[:3], 1)
+    made = sameness(features(ROW), found, SIZE)
+    assert list(made) == ["repeatability_1px", "repeatability_3px", "count_ratio", "descriptor_cosine"]
+    wanted = [float("nan") if value is None else value for value in expected]
+    assert list(made.values()) == pytest.approx(wanted, nan_ok=True)
+
+
+def test_where_neither_has_points_there_is_nothing_to_say() -> None:
+    assert all(np.isnan(value) for value in sameness(features(points()), features(points()), SIZE).values())
+
+
+def test_a_point_has_one_counterpart() -> None:
+    """Two points at one place: only one of them is the other's nearest."""
+    found = features(points((10, 10), (10.4, 10), (50, 10), (70, 10)))
+    assert sameness(features(ROW), found, SIZE)["descriptor_cosine"] == pytest.approx(1)

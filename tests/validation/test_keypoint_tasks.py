@@ -12,7 +12,7 @@ cv2: Any = pytest.importorskip("cv2")
 from builder.errors import StepFailed  # noqa: E402
 from builder.matrix import Head, Keypoints, Output  # noqa: E402
 from validation import homography, keypoint_tasks, light  # noqa: E402
-from validation.keypoint_tasks import KINDS, Homographies, Stereo  # noqa: E402
+from validation.keypoint_tasks import KINDS, Homographies, SamePoints, Stereo  # noqa: E402
 from validation.task import Case  # noqa: E402
 
 SIZE = (96, 128)
@@ -382,3 +382,29 @@ def test_a_perfect_head_on_stereo_and_one_that_is_not(pair: Dict[str, Path]) -> 
     found = scored(task, POINTS, case, [tensors(left, SIZE), mistaken])
     assert found["precision_3px"] < 0.2
     assert found["repeatability_3px"] == 1
+
+
+# ------------------------------------------------------------------------------------------- the model's own points
+
+
+def test_what_the_model_found_is_what_an_artifact_is_compared_with(files: Dict[str, Path]) -> None:
+    task = SamePoints()
+    cases = made(task, files)
+    assert [(case.name, [image.shape for image in case.images]) for case in cases] == [
+        (name, [SIZE]) for name in ("wide", "portrait", "tiny")
+    ]
+    own = perfect(made(Homographies(kinds="scale"), files)[0])[:1]
+    truth = {**cases[0].truth, **task.remember(POINTS, own)}
+    assert set(truth) == {"size", "points", "descriptors"}
+    same_again = task.score(POINTS, truth, own)
+    assert same_again == pytest.approx(
+        {"repeatability_1px": 1, "repeatability_3px": 1, "count_ratio": 1, "descriptor_cosine": 1}
+    )
+    moved = [{**own[0], "keypoints": own[0]["keypoints"] + np.float32(2)}]
+    assert task.score(POINTS, truth, moved)["repeatability_1px"] < 0.5 < task.score(POINTS, truth, moved)["count_ratio"]
+
+
+def test_only_the_best_of_the_models_points_are_remembered(files: Dict[str, Path]) -> None:
+    own = perfect(made(Homographies(kinds="scale"), files)[0])[:1]
+    kept = SamePoints(keypoints=7).remember(POINTS, own)
+    np.testing.assert_array_equal(kept["points"], own[0]["keypoints"][0, :7])

@@ -482,3 +482,34 @@ def test_the_model_itself_is_scored_on_the_same_cases(
     assert model.opened == [(recipe, inputs, inputs / "root")]
     assert rounded(found) == {"brightness": 0.5, "error": 0.0}
     assert found == score_artifact(inputs, Backend(1.0), monkeypatch), "the same tensors, the same numbers"
+
+
+# ------------------------------------------------------------------------------------------- what is remembered
+
+
+class Remembering(Given):
+    """The share of the model's own brightness."""
+
+    def remember(self, head: Head, outputs: Any) -> Any:
+        return {"own": outputs[0]["mean"]}
+
+    def score(self, head: Head, truth: Any, outputs: Any) -> Any:
+        return {"share": float(outputs[0]["mean"][0] / truth["own"][0])}
+
+
+def test_the_models_own_answer_is_kept_for_the_artifacts(tmp_path: Path) -> None:
+    folder, metric = stored(tmp_path, case("a", 51), case("b", 102)), Remembering()
+    kept = folder / "model"
+    kept.mkdir()
+    own = task.measure("some:Metric", metric, HEAD, "image", Eye(), folder, remember=kept)
+    assert sorted(path.name for path in kept.iterdir()) == ["a.npz", "b.npz"]
+    assert own.scores == (Score("share", 1.0),)
+    found = task.measure("some:Metric", metric, HEAD, "image", Eye(0.5), folder)
+    assert [row.value for row in found.cases] == [0.5, 0.5]
+
+
+def test_a_task_that_remembers_nothing_keeps_nothing(code: Path, tmp_path: Path) -> None:
+    folder = stored(tmp_path, case("a"))
+    (folder / "model").mkdir()
+    task.measure("some:Metric", brightness(code), HEAD, "image", Eye(), folder, remember=folder / "model")
+    assert not list((folder / "model").iterdir())

@@ -247,7 +247,7 @@ def test_a_task_makes_cases_once_and_scores_the_model_once_a_head(name: str, sco
         (drawn,) = cell.tasks
         assert (drawn.name, drawn.job) == ("good", f"task/{cell.cell.id}/good")
         assert drawn.reference == f"task-reference/good/{cell.cell.head}"
-        assert planned.job(drawn.job).needs == (cell.engine, "task-cases/good", "task-reference/good/dense")
+        assert planned.job(drawn.job).needs == (cell.engine, "task-cases/good", drawn.reference)
         assert planned.job(drawn.reference).needs == ("task-cases/good",)
         assert cell.measurements == (cell.parity, drawn.job, cell.latency)
     assert planned.job("task-cases/good").needs == ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Iterator, List, Tuple
 
+from builder.compat import jetpack
 from builder.detect.gpu import Gpu
 from builder.facts import Machine
 
@@ -36,8 +38,7 @@ def _lines(machine: Machine) -> Iterator[Tuple[str, str]]:
     newest = f"knows CUDA up to {machine.cuda_driver}" if machine.cuda_driver else ""
     yield "driver", ", ".join(filter(None, (machine.driver, newest)))
     yield "CUDA", ", ".join(filter(None, (machine.cuda, f"cuDNN {machine.cudnn}" if machine.cudnn else "")))
-    l4t = f"L4T {machine.l4t}" if machine.l4t else ""
-    yield "JetPack", f"{machine.jetpack} ({l4t})" if machine.jetpack and l4t else machine.jetpack or l4t
+    yield "JetPack", _jetpack(machine)
     yield "Python", machine.python
     installed = ", ".join(f"{package.name}{TIED}{package.version}" for package in machine.packages)
     yield "packages", installed or "none that deploymatrix uses"
@@ -46,6 +47,15 @@ def _lines(machine: Machine) -> Iterator[Tuple[str, str]]:
 def _surroundings(machine: Machine) -> str:
     wsl = ", in the Windows Subsystem for Linux" if machine.wsl else ""
     return wsl + (f", in a container ({machine.container})" if machine.container else "")
+
+
+def _jetpack(machine: Machine) -> str:
+    l4t = f"L4T {machine.l4t}" if machine.l4t else ""
+    said = f"{machine.jetpack} ({l4t})" if machine.jetpack and l4t else machine.jetpack or l4t
+    known = re.fullmatch(r"[0-9]+(\.[0-9]+)*", machine.jetpack) and jetpack.named(machine.jetpack)
+    if said and not known:
+        said += ": in no table here, so nothing is assumed of its versions; what is installed counts"
+    return said
 
 
 def _gpu(gpu: Gpu) -> str:

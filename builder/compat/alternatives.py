@@ -151,7 +151,9 @@ def _candidates(old: Target, runtime: str) -> Iterator[Target]:
 
 def _tensorrts(base: Target) -> Iterator[Target]:
     known = [row for row in jetpack.JETPACKS if base.sm in row.sm]
-    for row in reversed(known):
+    declared = jetpack.named(base.jetpack) if base.jetpack is not None else ()
+    # The declared JetPack first: another one means to flash the board anew.
+    for row in sorted(reversed(known), key=lambda row: row not in declared):
         yield dataclasses.replace(base, version=row.tensorrt, cuda=row.cuda, jetpack=row.versions.last)
     if known:
         return

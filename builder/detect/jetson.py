@@ -18,8 +18,8 @@ _CHIPS: Dict[str, str] = {
     "nvidia,tegra210": "5.3",  # TX1, Nano
 }
 
-# L4T (Jetson Linux) -> JetPack, each row up to the next of the same major version -- NVIDIA JetPack archive and
-# Jetson Linux archive.
+# L4T (Jetson Linux) -> JetPack, each row up to the next of the same major version, and the last of a major version for
+# its patches only: what comes after it is not known here -- NVIDIA JetPack archive and Jetson Linux archive.
 _JETPACKS: Tuple[Tuple[Tuple[int, ...], str], ...] = (
     ((32, 6, 1), "4.6"),
     ((32, 7, 1), "4.6.1"),
@@ -37,14 +37,18 @@ _JETPACKS: Tuple[Tuple[Tuple[int, ...], str], ...] = (
     ((35, 5, 0), "5.1.3"),
     ((35, 6, 0), "5.1.4"),
     ((35, 6, 1), "5.1.5"),
+    ((35, 6, 4), "5.1.6"),
+    ((35, 6, 5), "5.1.7"),
     ((36, 2), "6.0"),
     ((36, 4), "6.1"),
     ((36, 4, 3), "6.2"),
     ((36, 4, 4), "6.2.1"),
     ((36, 5), "6.2.2"),
+    ((36, 5, 2), "6.2.3"),
     ((38, 2), "7.0"),
     ((38, 4), "7.1"),
     ((39, 2), "7.2"),
+    ((39, 2, 1), "7.2.1"),
 )
 
 
@@ -66,11 +70,10 @@ def jetpack_of(l4t: str) -> Optional[str]:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)*", l4t):
         return None
     release = tuple(int(part) for part in l4t.split("."))
-    found = None
-    for first, jetpack in _JETPACKS:
-        if first[0] == release[0] and first <= release:
-            found = jetpack
-    return found
+    rows = [(first, jetpack) for first, jetpack in _JETPACKS if first[0] == release[0]]
+    known = [jetpack for first, jetpack in rows if first <= release]
+    newer = rows and release[:2] > rows[-1][0][:2]
+    return known[-1] if known and not newer else None
 
 
 def _compatible(probe: Probe) -> Tuple[str, ...]:

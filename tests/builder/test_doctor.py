@@ -109,6 +109,13 @@ def test_a_jetson(doctor: Doctor) -> None:
     assert "--system-site-packages" in out
 
 
+@pytest.mark.parametrize(("jetpack", "said"), [("7.3", "7.3 (L4T 39.4): in no table"), ("", "L4T 39.4: in no table")])
+def test_a_jetpack_that_is_in_no_table_is_said(doctor: Doctor, jetpack: str, said: str) -> None:
+    newer = dataclasses.replace(MACHINES["orin-jetpack6"], jetpack=jetpack, l4t="39.4")
+    assert said in " ".join(doctor(newer).split())
+    assert "in no table" not in doctor(dataclasses.replace(newer, jetpack="7.2.1", l4t="39.2.1"))
+
+
 def test_surroundings_are_named(doctor: Doctor) -> None:
     assert "in the Windows Subsystem for Linux" in doctor(MACHINES["wsl-rtx4070"])
     assert "in a container (kubernetes)" in doctor(MACHINES["a100-mig-kubernetes"])

@@ -18,6 +18,7 @@ from builder.places import (
     gpus_of,
     how_to_build,
     how_to_verify,
+    is_meant,
     no_cuda,
     numbers,
     platform_of,
@@ -85,13 +86,11 @@ def _target(target: Target, machine: Machine, store: str, *, tasks: bool) -> Abi
         return Ability(target.name, why, why)
     platform = platform_of(target, machine)
     build, run = cannot_build(platform, machine), cannot_run(platform, machine)
-    if (target.os, target.arch) == (machine.os, machine.arch) and any(gpu.sm == target.sm for gpu in machine.gpus):
-        # This is the machine that is meant: what is missing is a package, or what the reason itself says.
-        lacking = machine.version(PACKAGE[target.runtime]) is None and not machine.gpu_problem
-        return Ability(target.name, build or "", build or run or "", _to_type(target, tasks) if lacking else ())
+    if is_meant(target, machine) and no_cuda(target.runtime, machine):
+        return Ability(target.name, build or "", run or "")  # the reason says what to mend
     if build is not None:
         return Ability(target.name, build, build, (how_to_build(target, machine, store, tasks=tasks),))
-    return Ability(target.name, "", run or "", (how_to_verify(target, store, tasks=tasks),) if run else ())
+    return Ability(target.name, "", run or "", (how_to_verify(target, machine, store, tasks=tasks),) if run else ())
 
 
 def _cpu(runtime: str, machine: Machine) -> Ability:
@@ -116,7 +115,7 @@ def _onnxruntime_gpu(machine: Machine) -> Ability:
         run = _out_of_reach(name, machine) or _absent(name, machine) or no_cuda(name, machine) or ""
     remedies: Tuple[str, ...] = ()
     if known and not machine.gpu_problem and (absent or _absent(name, machine)):
-        remedies = _to_type(_fitting_onnxruntime(machine, max(known, key=version)))
+        remedies = _to_type(_fitting_onnxruntime(machine, max(known, key=version)), machine)
     elif absent:
         remedies = (f"pip install 'deploymatrix[{EXTRA[name]}]'",)
     return Ability(name, absent, run, remedies)
@@ -147,7 +146,7 @@ def _tensorrt(machine: Machine) -> Ability:
     if not known:
         why = f"the compute capability of the GPU is unknown; {gpus_of(machine)}"
         return Ability(name, why, why, ("install a newer NVIDIA driver, or nvidia-ml-py: pip install nvidia-ml-py",))
-    problem, remedies = _absent(name, machine), _to_type(_fitting_tensorrt(machine, max(known, key=version)))
+    problem, remedies = _absent(name, machine), _to_type(_fitting_tensorrt(machine, max(known, key=version)), machine)
     if problem and machine.version("libnvinfer"):
         problem = f"TensorRT {machine.version('libnvinfer')} is installed, but this Python does not see its module"
     problem = problem or _does_not_know(machine, known)
@@ -165,11 +164,13 @@ def _does_not_know(machine: Machine, known: List[str]) -> str:
     return f"TensorRT {machine.version('tensorrt')} is for compute capability {', '.join(row.sm)}; {gpus_of(machine)}"
 
 
-def _to_type(target: Optional[Target], tasks: bool = False) -> Tuple[str, ...]:
+def _to_type(target: Optional[Target], machine: Machine) -> Tuple[str, ...]:
     if target is None:
         return ()
-    said = f"{install.NAMES[target.runtime]} {target.version or ''}".rstrip()
-    return ("\n".join([f"{said} ({install.needs(target)}), in an empty folder:", *install.commands(target, tasks)]),)
+    said, commands, _ = install.here(
+        target, False, machine.python, taken=machine.version(PACKAGE[target.runtime]) is not None
+    )
+    return ("\n".join([said, *commands]),)
 
 
 def _fitting_onnxruntime(machine: Machine, sm: str) -> Optional[Target]:

@@ -105,27 +105,55 @@ def how_to_build(target: Target, machine: Machine, store: str, *, tasks: bool = 
     """What to do so that the cells of `target` get built: a line to type here, or lines for the target's own machine.
     `tasks`: the matrix has metrics to score there."""
     extra = EXTRA.get(target.runtime)
-    if extra and (target.os, target.arch) == (machine.os, machine.arch):
+    if extra and (target.os, target.arch) == (machine.os, machine.arch) and not is_meant(target, machine):
         named = PACKAGE[target.runtime] if target.runtime != "onnxruntime-gpu" else None
         pinned = f" '{named}=={target.version}.*'" if named and target.version else ""
         return f"pip install 'deploymatrix[{extra}]'{pinned}"
-    return _orders(target, store, tasks)
+    return how_to_verify(target, machine, store, tasks=tasks)
 
 
-def how_to_verify(target: Target, store: str, *, tasks: bool = True) -> str:
-    return _orders(target, store, tasks)
+def how_to_verify(target: Target, machine: Machine, store: str, *, tasks: bool = True) -> str:
+    """What to do so that what was built, or is to be, gets run on the machine that it is for."""
+    return _here(target, machine, store, tasks) if is_meant(target, machine) else _orders(target, store, tasks)
+
+
+def is_meant(target: Target, machine: Machine) -> bool:
+    """Has this machine the GPU that the target is about? Then nothing is to be carried anywhere."""
+    alike = (target.os, target.arch) == (machine.os, machine.arch)
+    return alike and target.sm is not None and any(gpu.sm == target.sm for gpu in machine.gpus)
+
+
+def _here(target: Target, machine: Machine, store: str, tasks: bool) -> str:
+    """A sentence and lines for this very machine, which lacks a package or a driver."""
+    if no_cuda(target.runtime, machine) is not None:
+        return "mend that, then run here: build matrix"
+    taken = machine.version(PACKAGE[target.runtime]) is not None
+    said, commands, own = install.here(target, tasks, machine.python, taken=taken)
+    if not own:
+        return "\n".join([said, *commands, "build matrix"])
+    orders, perform = f"build matrix  # leaves its orders in {store}/", f"{own}/bin/build perform '*-{target.name}'"
+    return "\n".join([said, orders, *commands, f"{perform} --store {store}", "build matrix  # judges and publishes"])
 
 
 def _orders(target: Target, store: str, tasks: bool) -> str:
     """A sentence and the commands that follow it, one a line: what must be on that machine, from the tables."""
     if target.os != "linux":
         return f"nothing yet: this program does not run on {target.os}"
-    named = f"{install.NAMES[target.runtime]} {target.version or ''}".rstrip()
-    said = "; ".join(part for part in (named, install.needs(target)) if part)
-    perform = f".venv/bin/build perform '*-{target.name}' --store {store}"
+    said = "; ".join(part for part in (install.named(target), install.needs(target)) if part)
+    carried = f"{store}/ and {install.WHEEL} ({install.HOW_TO_MAKE_IT})"
     return "\n".join(
-        [f"copy {store}/ to the {target.machine} ({said}), and there:", *install.commands(target, tasks), perform]
+        [
+            f"copy {carried} to {_the(target.machine)} ({said}), and there:",
+            *install.commands(target, tasks),
+            f".venv/bin/build perform '*-{target.name}' --store {store}",
+            f"# then copy {store}/ back (rsync -a --ignore-existing), and run here: build matrix",
+        ]
     )
+
+
+def _the(machine: str) -> str:
+    """`any CPU-only box` has its article."""
+    return machine if machine.split(" ")[0].lower() in ("a", "an", "any", "the", "this") else f"the {machine}"
 
 
 def _has_gpu(platform: Platform, machine: Machine) -> bool:

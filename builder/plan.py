@@ -128,7 +128,7 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         return replace(planned, fate="waiting", reason=elsewhere, remedies=(remedy,))
     if unrunnable is None:
         return planned
-    return replace(planned, remedies=(how_to_verify(target, store, tasks=bool(matrix.tasks)),))
+    return replace(planned, remedies=(how_to_verify(target, machine, store, tasks=bool(matrix.tasks)),))
 
 
 def _note(asked: rules.Asked) -> str:

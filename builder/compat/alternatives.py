@@ -153,7 +153,8 @@ def _tensorrts(base: Target) -> Iterator[Target]:
     known = [row for row in jetpack.JETPACKS if base.sm in row.sm]
     declared = jetpack.named(base.jetpack) if base.jetpack is not None else ()
     # The declared JetPack first: another one means to flash the board anew.
-    for row in sorted(reversed(known), key=lambda row: row not in declared):
+    newest_first = list(reversed(known))
+    for row in sorted(newest_first, key=lambda row: row not in declared):
         yield dataclasses.replace(base, version=row.tensorrt, cuda=row.cuda, jetpack=row.versions.last)
     if known:
         return

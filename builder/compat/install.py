@@ -8,7 +8,13 @@ from typing import List, Optional, Sequence, Tuple
 from builder.compat import cuda, jetpack, onnxruntime_gpu, rtx, tensorrt
 from builder.compat.tables import Span, listed, version
 from builder.matrix import Target
+from builder.release import VERSION
 
+# Ourselves, as `pip wheel --no-deps .` in a checkout makes it: no package index has us yet. The same wheel everywhere, so
+# that every machine performs the same versions of the steps.
+WHEEL = f"deploymatrix-{VERSION}-py3-none-any.whl"
+HOW_TO_MAKE_IT = "pip wheel --no-deps . in a checkout of deploymatrix"
+VENV = ".venv"
 NAMES = {
     "tensorrt": "TensorRT",
     "tensorrt-rtx": "TensorRT-RTX",
@@ -17,6 +23,7 @@ NAMES = {
     "onnxruntime": "onnxruntime",
 }
 _OUR_PYTHON = "3.8"
+_OLD_PIP = "3.8"  # that of the Ubuntu with this Python knows no wheel for newer glibc, and would compile OpenCV
 _NVIDIA_INDEX = "--extra-index-url https://pypi.nvidia.com"
 # TensorRT's modules up to 8.5 ask for numpy.bool (NVIDIA/TensorRT#2567); those before 10.5 were made before NumPy 2.
 _NUMPY = (("8.6", "'numpy<1.24'"), ("10.5", "'numpy<2'"))
@@ -40,52 +47,92 @@ def needs(target: Target) -> str:
     return ", ".join(part for part in said if part)
 
 
-def commands(target: Target, tasks: bool) -> Tuple[str, ...]:
-    """Lines for a shell in an empty folder there; they end with a `.venv` that has `build`. `tasks`: metrics are scored."""
+def named(target: Target) -> str:
+    return f"{NAMES[target.runtime]} {target.version or ''}".rstrip()
+
+
+def commands(target: Target, tasks: bool, venv: str = VENV) -> Tuple[str, ...]:
+    """Lines for a shell in a folder that holds WHEEL; they end with a `venv` that has `build`. `tasks`: metrics are scored."""
     if target.jetpack is not None:
         row = _jetpack(target)
         apt = "sudo apt-get install nvidia-jetpack python3-venv"
-        return (apt, _venv(system=True), _pip(_usual(tasks, _numpy(row.tensorrt if row else None))))
+        old = row is not None and row.python == _OLD_PIP
+        newer_pip = [_pip(["--upgrade", "pip"], venv)] if old else []
+        numpy = _numpy(row.tensorrt if row else None)
+        return (apt, _venv(venv, system=True), *newer_pip, _pip(_usual(tasks, numpy), venv))
+    made = _venv(venv, _python_needs(target))
     if target.runtime == "tensorrt":
-        return _native(target, tasks)
+        return _native(target, tasks, venv, made)
     if target.runtime == "tensorrt-rtx":
-        pinned = f"'tensorrt-rtx=={target.version}.*'"
-        return (_venv(), _pip([*_usual(tasks), pinned]))
+        return (made, _pip([*_usual(tasks), *_own(target)], venv))
     if target.runtime == "onnxruntime-gpu":
-        return (_venv(), _pip([*_usual(tasks, onnxruntime=False), *_onnxruntime_gpu(target)]))
+        return (made, _pip([*_usual(tasks, onnxruntime=False), *_onnxruntime_gpu(target)], venv))
     more = ["openvino"] if target.runtime == "openvino" else []
-    return (_venv(), _pip([*_usual(tasks), *more]))
+    return (made, _pip([*_usual(tasks), *more], venv))
 
 
-def _native(target: Target, tasks: bool) -> Tuple[str, ...]:
+def here(target: Target, tasks: bool, python: str, *, taken: bool = False) -> Tuple[str, Tuple[str, ...], str]:
+    """(a sentence, lines for a shell, the environment to go on in) for the machine that `target` means, where `build` runs
+    already, under `python`. The environment is empty when it is the present one; it is another where the target needs
+    another Python, an older NumPy, the system's packages, onnxruntime-gpu in onnxruntime's place, or where another version
+    of it is in the present one (`taken`)."""
+    needed = f" ({needs(target)})" if needs(target) else ""
+    added = [] if taken else _added(target, python)
+    if added:
+        return f"install {named(target)} here{needed}:", (f"pip install {' '.join(added)}",), ""
+    own = f".venv-{target.name}"
+    said = f"{named(target)}{needed}, in an environment of its own here, beside {WHEEL} ({HOW_TO_MAKE_IT}):"
+    return said, commands(target, tasks, own), own
+
+
+def _added(target: Target, python: str) -> List[str]:
+    """What pip has to add to an environment with this Python; empty where it needs one of its own."""
+    span = _python_span(target)
+    if target.runtime == "onnxruntime-gpu" or target.jetpack is not None or span is None or not span.covers(python):
+        return []
+    packages = _own(target)
+    return ["polygraphy", *packages] if packages and _numpy(_of_tensorrt(target)) == "numpy" else []
+
+
+def _of_tensorrt(target: Target) -> Optional[str]:
+    return target.version if target.runtime == "tensorrt" else None
+
+
+def _own(target: Target) -> List[str]:
+    """What pip installs for the runtime itself, where one line of pip can."""
+    if target.runtime == "tensorrt-rtx":
+        return [f"'tensorrt-rtx=={target.version}.*'"]
+    row = tensorrt.series(target.version) if target.version is not None else None
+    if target.runtime != "tensorrt" or target.arch == "aarch64" or (row is not None and version(row.newest) < (10,)):
+        return []
+    exact, major = target.version or "", _family(target, row.cuda if row else ())
+    pinned = f"tensorrt-cu{major}=={exact}" if len(version(exact or "0")) > 3 else f"'tensorrt-cu{major}=={exact}.*'"
+    return [pinned, _NVIDIA_INDEX]
+
+
+def _native(target: Target, tasks: bool, venv: str, made: str) -> Tuple[str, ...]:
     row = tensorrt.series(target.version) if target.version is not None else None
     numpy, major = _numpy(target.version), _family(target, row.cuda if row else ())
     if target.arch == "aarch64":
         said = f"# TensorRT {target.version} for Arm servers (SBSA), from NVIDIA's Debian repository"
         apt = "sudo apt-get install tensorrt python3-libnvinfer python3-venv"
-        return (said, apt, _venv(system=True), _pip(_usual(tasks, numpy)))
+        return (said, apt, _venv(venv, system=True), _pip(_usual(tasks, numpy), venv))
     if row is not None and str(row.versions) == "8.6" and major == 12:
-        first = _pip([*_usual(tasks, numpy), "setuptools", "wheel", _CUDNN_OF_8_6])
+        first = _pip([*_usual(tasks, numpy), "setuptools", "wheel", _CUDNN_OF_8_6], venv)
         # Its package on the index runs pip while it is installed, which an isolated build has not.
-        then = f".venv/bin/pip install --no-build-isolation tensorrt=={row.newest} {_NVIDIA_INDEX}"
-        return (_venv(), first, then)
+        then = f"{venv}/bin/pip install --no-build-isolation tensorrt=={row.newest} {_NVIDIA_INDEX}"
+        return (made, first, then)
     if row is not None and version(row.newest) < (10,):
         said = f"# TensorRT {row.newest} for CUDA {target.cuda or major}, the tar package: https://developer.nvidia.com/tensorrt"
+        number = "$(python3 -c 'import sys; print(\"%d%d\" % sys.version_info[:2])')"
+        wheel = f"TensorRT-*/python/tensorrt-*-cp{number}-*.whl"
         return (
             said,
-            _venv(),
-            _pip(
-                [
-                    numpy,
-                    *_usual(tasks),
-                    "TensorRT-*/python/tensorrt-*-cp$(python3 -c 'import sys; print(\"%d%d\" % sys.version_info[:2])')-*.whl",
-                ]
-            ),
+            made,
+            _pip([numpy, *_usual(tasks, ""), wheel], venv),
             "export LD_LIBRARY_PATH=$PWD/$(echo TensorRT-*)/lib",
         )
-    exact = target.version or ""
-    pinned = f"tensorrt-cu{major}=={exact}" if len(version(exact or "0")) > 3 else f"'tensorrt-cu{major}=={exact}.*'"
-    return (_venv(), _pip([*_usual(tasks, numpy), pinned, _NVIDIA_INDEX]))
+    return (made, _pip([*_usual(tasks, numpy), *_own(target)], venv))
 
 
 def _onnxruntime_gpu(target: Target) -> List[str]:
@@ -102,7 +149,7 @@ def _onnxruntime_gpu(target: Target) -> List[str]:
 
 def _usual(tasks: bool, numpy: str = "numpy", *, onnxruntime: bool = True) -> List[str]:
     """Ourselves and what measuring needs; onnxruntime times the naive export beside the artifact."""
-    packages = ["deploymatrix", numpy, "polygraphy"]
+    packages = [f"./{WHEEL}", *([numpy] if numpy else []), "polygraphy"]
     if onnxruntime:
         packages.append("onnxruntime")
     if tasks:
@@ -110,12 +157,13 @@ def _usual(tasks: bool, numpy: str = "numpy", *, onnxruntime: bool = True) -> Li
     return packages
 
 
-def _venv(*, system: bool = False) -> str:
-    return f"python3 -m venv{' --system-site-packages' if system else ''} .venv"
+def _venv(venv: str, python: str = "", *, system: bool = False) -> str:
+    """`python`: in words, which may make it; what `python3` is there, nobody knows here."""
+    return f"python3 -m venv{' --system-site-packages' if system else ''} {venv}" + (f"  # {python}" if python else "")
 
 
-def _pip(packages: Sequence[str]) -> str:
-    return f".venv/bin/pip install {' '.join(packages)}"
+def _pip(packages: Sequence[str], venv: str) -> str:
+    return f"{venv}/bin/pip install {' '.join(packages)}"
 
 
 def _numpy(native: Optional[str]) -> str:
@@ -180,11 +228,15 @@ def _cudnn_needs(target: Target) -> str:
 
 
 def _python_needs(target: Target) -> str:
+    span = _python_span(target)
+    return f"Python {target.python or span}" if span is not None else ""
+
+
+def _python_span(target: Target) -> Optional[Span]:
     series = None
-    if target.version is not None:
-        kinds = {"tensorrt": tensorrt.series, "tensorrt-rtx": rtx.series, "onnxruntime-gpu": onnxruntime_gpu.series}
+    kinds = {"tensorrt": tensorrt.series, "tensorrt-rtx": rtx.series, "onnxruntime-gpu": onnxruntime_gpu.series}
+    if target.version is not None and target.runtime in kinds:
         series = kinds[target.runtime](target.version)
     if series is None:
-        return ""
-    first = max(series.python.first, _OUR_PYTHON, key=version)
-    return f"Python {target.python or Span(first, series.python.last)}"
+        return None
+    return Span(max(series.python.first, _OUR_PYTHON, key=version), series.python.last)

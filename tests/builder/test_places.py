@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from builder.compat import install
 from builder.facts import Machine
 from builder.matrix import Target
 from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
@@ -82,13 +83,54 @@ def test_what_to_type() -> None:
     assert "tensorrt_rtx==1.7.*" in line
     first, *commands = how_to_build(ORIN_JP6, LAPTOP, "store").split("\n")
     assert first == (
-        "copy store/ to the Orin (TensorRT 10.3; JetPack 6.2: CUDA 12.6, cuDNN 9.3, Python 3.10), and there:"
+        f"copy store/ and {install.WHEEL} (pip wheel --no-deps . in a checkout of deploymatrix) to the Orin "
+        "(TensorRT 10.3; JetPack 6.2: CUDA 12.6, cuDNN 9.3, Python 3.10), and there:"
     )
     assert commands[0] == "sudo apt-get install nvidia-jetpack python3-venv"
-    assert commands[-1] == ".venv/bin/build perform '*-t' --store store"
-    assert "opencv" in commands[-2] and "opencv" not in how_to_build(ORIN_JP6, LAPTOP, "store", tasks=False)
+    assert commands[-2] == ".venv/bin/build perform '*-t' --store store"
+    assert commands[-1] == "# then copy store/ back (rsync -a --ignore-existing), and run here: build matrix"
+    assert "opencv" in commands[-3] and "opencv" not in how_to_build(ORIN_JP6, LAPTOP, "store", tasks=False)
     assert "(TensorRT 8.6; CUDA 12.0 to 12.1, driver 525.60.13 to 580" in how_to_build(TRT86, LAPTOP, "store")
-    assert how_to_verify(TRT10, "store").endswith(".venv/bin/build perform '*-t' --store store")
+    assert ".venv/bin/build perform '*-t' --store store" in how_to_verify(TRT10, LAPTOP, "store")
+    assert "copy store/ and " in how_to_verify(ORT, LAPTOP, "store") and " to any CPU" in how_to_verify(
+        dataclasses.replace(ORT, machine="any CPU"), LAPTOP, "store"
+    )
+
+
+def test_on_the_machine_that_is_meant_nothing_is_copied() -> None:
+    bare = without(without(RTX3090, "tensorrt"), "tensorrt_rtx")
+    first, *commands = how_to_build(TRT10, bare, "store").split("\n")
+    assert first.startswith("install TensorRT 10.16 here (CUDA 12.0 to 12.9, driver ")
+    assert commands == [f"pip install polygraphy 'tensorrt-cu12==10.16.*' {install._NVIDIA_INDEX}", "build matrix"]
+    assert how_to_verify(RTX, bare, "store").split("\n")[1:] == [
+        "pip install polygraphy 'tensorrt-rtx==1.7.*'",
+        "build matrix",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "machine"),
+    [
+        (TRT86, without(GTX1060, "tensorrt")),  # an older NumPy
+        (TRT10, dataclasses.replace(without(RTX3090, "tensorrt"), python="3.14.0")),  # no module for this Python
+        (TRT10, with_version(RTX3090, "tensorrt", "11.4.0.106")),  # another version is there
+        (ORT_GPU, GTX1060),  # it takes onnxruntime's place
+        (ORIN_JP6, without(ORIN, "tensorrt")),  # the packages of the system
+    ],
+    ids=lambda value: getattr(value, "runtime", ""),
+)
+def test_what_cannot_join_this_environment_gets_its_own(target: Target, machine: Machine) -> None:
+    first, *commands = how_to_verify(target, machine, "store").split("\n")
+    assert "in an environment of its own here" in first and "copy" not in first
+    assert commands[0].startswith("build matrix  # leaves its orders in store/")
+    assert any("-m venv" in line and ".venv-t" in line for line in commands)
+    assert commands[-2] == ".venv-t/bin/build perform '*-t' --store store"
+    assert commands[-1].startswith("build matrix")
+
+
+def test_a_gpu_that_cannot_be_used_is_mended_first() -> None:
+    broken = dataclasses.replace(RTX3090, gpu_problem="libcuda.so.1 is not found")
+    assert how_to_build(TRT10, broken, "store") == "mend that, then run here: build matrix"
 
 
 def test_an_onnx_file_for_a_gpu_is_built_where_any_onnxruntime_is() -> None:

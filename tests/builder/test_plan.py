@@ -344,7 +344,7 @@ def test_what_waits_is_to_be_carried_in_the_store_that_was_chosen(project: Proje
     told = [remedy for cell in planned.cells if cell.fate == "waiting" for remedy in cell.remedies]
     assert told
     for remedy in told:
-        assert "copy elsewhere/store/ to" in remedy and "--store elsewhere/store" in remedy
+        assert "copy elsewhere/store/ and deploymatrix-" in remedy and "--store elsewhere/store" in remedy
         assert "artifacts" not in remedy
 
 

@@ -10,8 +10,9 @@ from builder.compat import install
 from builder.load import Loaded
 from builder.matrix import Target
 
-PIP = ".venv/bin/pip install deploymatrix"
+PIP = f".venv/bin/pip install ./{install.WHEEL}"
 USUAL = "polygraphy onnxruntime opencv-python-headless"
+NEWER_PIP = ".venv/bin/pip install --upgrade pip"
 VENV, SYSTEM_VENV = "python3 -m venv .venv", "python3 -m venv --system-site-packages .venv"
 JETPACK = "sudo apt-get install nvidia-jetpack python3-venv"
 NVIDIA = "--extra-index-url https://pypi.nvidia.com"
@@ -21,16 +22,16 @@ SHIPPED = {
     "cpu_openvino": ("", [VENV, f"{PIP} numpy {USUAL} openvino"]),
     "rtx3090_rtx": (
         "CUDA 13.0 to 13.4, driver 580.65.06 or newer, Python 3.8 to 3.13",
-        [VENV, f"{PIP} numpy {USUAL} 'tensorrt-rtx==1.7.*'"],
+        [f"{VENV}  # Python 3.8 to 3.13", f"{PIP} numpy {USUAL} 'tensorrt-rtx==1.7.*'"],
     ),
     "rtx3090_trt10": (
         "CUDA 12.9, driver 525.60.13 or newer, Python 3.8 to 3.13",
-        [VENV, f"{PIP} numpy {USUAL} 'tensorrt-cu12==10.16.*' {NVIDIA}"],
+        [f"{VENV}  # Python 3.8 to 3.13", f"{PIP} numpy {USUAL} 'tensorrt-cu12==10.16.*' {NVIDIA}"],
     ),
     "gtx1060_trt86": (
         "CUDA 12.1, driver 525.60.13 to 580, Python 3.8 to 3.11",
         [
-            VENV,
+            f"{VENV}  # Python 3.8 to 3.11",
             f"{PIP} 'numpy<2' {USUAL} setuptools wheel nvidia-cudnn-cu12==8.9.7.29",
             f".venv/bin/pip install --no-build-isolation tensorrt==8.6.1 {NVIDIA}",
         ],
@@ -38,7 +39,7 @@ SHIPPED = {
     "gtx1060_ort": (
         "CUDA 12.8, driver 525.60.13 to 580, cuDNN 9.10.2.21, Python 3.11 to 3.14",
         [
-            VENV,
+            f"{VENV}  # Python 3.11 to 3.14",
             f"{PIP} numpy polygraphy opencv-python-headless 'onnxruntime-gpu[cuda,cudnn]==1.26.*' "
             "'nvidia-cudnn-cu12==9.10.2.21'",
         ],
@@ -49,7 +50,7 @@ SHIPPED = {
     ),
     "xaviernx_jp5": (
         "JetPack 5.1: CUDA 11.4, cuDNN 8.6, Python 3.8",
-        [JETPACK, SYSTEM_VENV, f"{PIP} 'numpy<1.24' {USUAL}"],
+        [JETPACK, SYSTEM_VENV, NEWER_PIP, f"{PIP} 'numpy<1.24' {USUAL}"],
     ),
 }
 

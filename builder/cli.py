@@ -27,6 +27,7 @@ VERBS = {
     "sweep": "parity and latency of a cell over a grid of sizes, and what it does outside of its profile",
     "inspect": "say what an artifact is, what is in it, and in which precision it computes",
     "audit": "say what drifted since the last release, by how much, since when and why",
+    "report": "write one HTML file with all that is known of a version",
     "schema": "print the JSON Schema of matrix.yaml",
 }
 INTERRUPTED = 130

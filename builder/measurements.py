@@ -129,3 +129,34 @@ class Latency:
     def speedup(self) -> Optional[float]:
         """How many times as fast as the naive export, from medians taken side by side."""
         return self.naive.p50 / self.artifact.p50 if self.naive else None
+
+
+Place = Tuple[int, int]
+
+
+@dataclass(frozen=True)
+class MapDifference:
+    """An output that is a map, on one sample: its largest absolute difference over channels, and where on the picture
+    (x, y) that is. `classes` is how many channels the pictures of the winning channel have, 0 where there are none;
+    `agreement` is the share of places where the same channel wins."""
+
+    output: str
+    largest: float
+    at: Place
+    classes: int = 0
+    agreement: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """The model and an artifact on one sample, to be looked at. Places are (x, y) in pixels of the pictures, which are
+    `size` (width, height). `both` are keypoints that the two found within 3 pixels of each other, where the model has
+    them and where the artifact has them; `lost` only the model found, `new` only the artifact."""
+
+    size: Place
+    keypoints: bool = False
+    both: Tuple[Tuple[int, int, int, int], ...] = ()
+    lost: Tuple[Place, ...] = ()
+    new: Tuple[Place, ...] = ()
+    map: Optional[MapDifference] = None
+    kind: Literal["worst-case"] = "worst-case"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
 from builder.evidence import Agreement
-from builder.matrix import Align, Compute, Head, Input, OnnxSource, Output, Preprocess, Profile, TorchSource
-from builder.measurements import Latency, LayerErrors, Parity, TaskScores
+from builder.matrix import Align, Compute, Head, Input, Keypoints, OnnxSource, Output, Preprocess, Profile, TorchSource
+from builder.measurements import Latency, LayerErrors, Parity, TaskScores, WorstCase
 from builder.record import KEYED
 from builder.setting import Setting
 from builder.sweep import SweepPoint, Swept
@@ -255,6 +255,22 @@ class MeasureSweep:
     version: Literal[1] = 1
 
 
+@dataclass(frozen=True)
+class DrawWorstCase:
+    """Artifact and one reference sample -> `WorstCase`, and its pictures: `photograph.jpg`, and for an output that is a
+    map `difference.jpg`; where a place of the map is a class, `reference.png` and `candidate.png`."""
+
+    sample: str
+    input: str
+    outputs: Tuple[str, ...]
+    postprocess: Optional[Keypoints]
+    preprocess: Preprocess
+    compute: Compute
+    static: bool
+    step: Literal["worst-case"] = "worst-case"
+    version: Literal[1] = 1
+
+
 ModelItself = Union[Reference, ScoreReference, SweepReference]  # the recipes that run the source instead of an artifact
 Recipe = Union[
     Export,
@@ -275,6 +291,7 @@ Recipe = Union[
     MeasureLatency,
     SweepReference,
     MeasureSweep,
+    DrawWorstCase,
 ]
 
 
@@ -295,4 +312,4 @@ class Sampled:
     kind: Literal["sampled"] = "sampled"
 
 
-Facts = Union[Made, Sampled, Parity, TaskScores, Latency, LayerErrors, Swept]
+Facts = Union[Made, Sampled, Parity, TaskScores, Latency, LayerErrors, Swept, WorstCase]

@@ -66,6 +66,7 @@ STEPS: Dict[str, str] = {
     "latency": "builder.steps.latency",
     "sweep-reference": "builder.steps.sweep_reference",
     "sweep": "builder.steps.sweep",
+    "worst-case": "builder.steps.worst_case",
 }
 
 

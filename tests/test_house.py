@@ -39,8 +39,9 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends compat detect errors executors inspection measurements release setting shapes sources steps "
-    "stores text verbs compat.tables detect.gpu detect.probe validation.homography validation.samples",
+    0: "audit backends compat detect errors executors inspection measurements release report setting shapes sources "
+    "steps stores text verbs compat.tables detect.gpu detect.probe report.axes validation.homography "
+    "validation.samples",
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings validation.keypoint_metrics validation.light validation.timing",
@@ -51,23 +52,25 @@ LAYERS: Dict[int, str] = {
     5: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
     "validation.align",
     6: "action consistency_drift consistency_sweep backends.tensorrt_build compat.asked inspection.onnx_graph "
-    "steps.fold_norms steps.placement verbs.schema validation.limits",
+    "steps.fold_norms steps.placement verbs.schema validation.limits validation.worst_case",
     7: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
     "compat.native_rules compat.precision_rules inspection.session_graph steps.emulate_fp16 steps.lower_fp16 "
     "steps.lower_opset steps.parse stores.layout",
     8: "abilities choose draw_source load onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
-    "backends.tensorrt_rtx compat.rules executors.local inspection.reading sources.torch_module steps.export "
-    "steps.reference steps.sweep_reference stores.versions validation.parity validation.task "
-    "validation.task_results validation.verdict",
+    "backends.tensorrt_rtx compat.rules executors.local inspection.reading report.margins sources.torch_module "
+    "steps.export steps.reference steps.sweep_reference steps.worst_case stores.versions validation.parity "
+    "validation.task validation.task_results validation.verdict",
     9: "draw_measurements draw_sweep gate_words host backends.onnxruntime_cpu backends.onnxruntime_cuda "
-    "compat.alternatives inspection.subject sources.onnx_file steps.calibrate steps.calibration_data steps.engine "
-    "steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference "
-    "verbs.doctor verbs.pull verbs.selection validation.keypoint_tasks validation.readings validation.sweep",
-    10: "draw sweep_table inspection.findings steps.shifts verbs.run validation.allowances validation.history "
-    "validation.series",
-    11: "draw_layers plan audit.reading inspection.report steps.lower_int8 validation.grouping validation.named",
-    12: "live progress steps.layer_errors verbs.inspect validation.causes",
-    13: "run audit.phrases validation.drift",
+    "compat.alternatives inspection.subject report.overview sources.onnx_file steps.calibrate "
+    "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
+    "steps.task_cases steps.task_reference verbs.doctor verbs.pull verbs.selection validation.keypoint_tasks "
+    "validation.readings validation.sweep",
+    10: "draw sweep_table inspection.findings report.cells report.speed steps.shifts verbs.run validation.allowances "
+    "validation.history validation.series",
+    11: "draw_layers plan audit.reading inspection.report report.view steps.lower_int8 validation.grouping "
+    "validation.named",
+    12: "live progress report.page steps.layer_errors verbs.inspect validation.causes",
+    13: "run audit.phrases verbs.report validation.drift",
     14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain verbs.plan verbs.sweep",
     15: "audit.at_length audit.github verbs.explain verbs.matrix verbs.perform",
     16: "verbs.audit",
@@ -206,6 +209,7 @@ HEAVY: Dict[str, Set[str]] = {
         "validation.keypoint_metrics",
         "validation.keypoint_tasks",
         "validation.light",
+        "validation.worst_case",
     },
     "numpy": {
         "onnx_session",
@@ -235,10 +239,12 @@ HEAVY: Dict[str, Set[str]] = {
         "validation.parity",
         "validation.samples",
         "validation.task",
+        "validation.worst_case",
         "verbs.run",
     },
     "yaml": {"yaml_marks"},
     "rich": {"live"},
+    "jinja2": {"report.page"},
     "safetensors": {"sources.torch_module"},
 }
 
@@ -275,7 +281,7 @@ except SystemExit as done:
 heavy = {heavy!r}
 print("LOADED", code, *sorted(set(heavy) & set(sys.modules)))
 """
-_NEVER = ["torch", "onnx", "onnxruntime", "onnxsim", "openvino", "numpy", "cv2", "polygraphy", "tensorrt_rtx"]
+_NEVER = ["torch", "onnx", "onnxruntime", "onnxsim", "openvino", "numpy", "cv2", "polygraphy", "tensorrt_rtx", "jinja2"]
 
 
 def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:

@@ -25,7 +25,7 @@ def paired(reference: Arrays, candidate: Arrays, align: Align) -> Tuple[Arrays, 
         rows = np.flatnonzero(reference[align.scores][image] > align.at_least)
         real += len(rows)
         found = np.flatnonzero(candidate[align.scores][image] > 0)
-        i, j = _mutual(reference[align.points][image][rows], candidate[align.points][image][found], align.within)
+        i, j = mutual(reference[align.points][image][rows], candidate[align.points][image][found], align.within)
         wanted.append((image, rows[i], found[j]))
     pairs = sum(len(i) for _, i, _ in wanted)
     if real == 0:
@@ -34,7 +34,7 @@ def paired(reference: Arrays, candidate: Arrays, align: Align) -> Tuple[Arrays, 
     return _rows(reference, wanted, 1), _rows(candidate, wanted, 2), pairs / real
 
 
-def _mutual(a: Any, b: Any, within: float) -> Tuple[Any, Any]:
+def mutual(a: Any, b: Any, within: float) -> Tuple[Any, Any]:
     """Indices of mutually nearest points of a [N, 2] and b [M, 2] at most `within` apart."""
     if not len(a) or not len(b):
         return np.zeros(0, np.intp), np.zeros(0, np.intp)

@@ -1,0 +1,88 @@
+"""Axes of the charts: from numbers to places in a drawing, round ticks, and short numerals. Pure; knows no chart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Sequence, Tuple
+
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A range of numbers laid over the pixels from `start` to `end`; `start` may be the larger (y grows downwards)."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: Tuple[Tick, ...]
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        low, high, at = (_log(v) if self.log else v for v in (self.low, self.high, value))
+        return round(self.start + (at - low) / (high - low) * (self.end - self.start), 1)
+
+
+def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False, count: int = 5) -> Axis:
+    """An axis from the round number below the least of `values` (from 0 with `zero`) to the one above the largest."""
+    least, most = min(values), max(values)
+    if zero:
+        least, most = min(least, 0.0), max(most, 0.0)
+    if most - least < 1e-12 * max(abs(least), abs(most), 1e-300):
+        room = abs(most) * 0.1 or 1.0
+        least, most = (0.0 if zero and least >= 0 else least - room), most + room
+    step = _step(most - least, count)
+    first, last = math.floor(round(least / step, 9)), math.ceil(round(most / step, 9))
+    ticks = tuple((n * step) for n in range(first, last + 1))
+    digits = max(0, -math.floor(math.log10(step) + 1e-9) + (step / 10 ** math.floor(math.log10(step)) == 2.5))
+    return _axis(ticks, tuple(_fixed(t, digits) for t in ticks), start, end)
+
+
+def logarithmic(values: Sequence[float], start: float, end: float) -> Axis:
+    """An axis over whole decades. Values must be positive; the caller leaves the others out."""
+    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    last = max(last, first + 1)
+    every = math.ceil((last - first) / 5)
+    marks = [n for n in range(first, last + 1) if (n - first) % every == 0]
+    ticks = tuple(Tick(10.0**n, short(10.0**n)) for n in marks)
+    axis = Axis(10.0**first, 10.0**last, start, end, (), log=True)
+    return Axis(axis.low, axis.high, start, end, tuple(Tick(axis.place(t.at), t.label) for t in ticks), log=True)
+
+
+def short(value: float) -> str:
+    """Three digits, as short as they go: 0.0123, 12.3, 1.2e-07, 1,230."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    if abs(value) >= 1000:
+        return f"{float(f'{value:.3g}'):,.0f}" if abs(value) < 1e6 else f"{value:.2e}"
+    return f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.1e}"
+
+
+def _axis(ticks: Tuple[float, ...], labels: Tuple[str, ...], start: float, end: float) -> Axis:
+    bare = Axis(ticks[0], ticks[-1], start, end, ())
+    marks = tuple(Tick(bare.place(tick), label) for tick, label in zip(ticks, labels))
+    return Axis(bare.low, bare.high, start, end, marks)
+
+
+def _step(span: float, count: int) -> float:
+    """The least of 1, 2, 2.5, 5 times a power of ten of which at most `count` cover the span."""
+    power = 10.0 ** math.floor(math.log10(span / count))
+    return next((power * s for s in _STEPS if power * s * count >= span * 0.999), power * 10)
+
+
+def _fixed(value: float, digits: int) -> str:
+    if value and (abs(value) < 1e-4 or abs(value) >= 1e6):
+        return f"{value:.1e}"
+    return f"{value:,.{min(digits, 7)}f}"
+
+
+def _log(value: float) -> float:
+    return math.log10(value)

@@ -1,0 +1,22 @@
+"""The worst-case step: an artifact once more on the sample where it is worst, as pictures and places for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder import seams
+from builder.action import Action
+from builder.errors import StepFailed
+from builder.recipes import DrawWorstCase, Facts
+from validation import worst_case
+from validation.samples import load
+
+
+def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+    recipe = action.recipe
+    if not isinstance(recipe, DrawWorstCase) or action.platform is None:
+        raise StepFailed("a worst-case action needs a worst-case recipe and a platform")
+    sample = load(inputs / "reference" / f"{recipe.sample}.npz", recipe.sample)
+    options = seams.OpenOptions(recipe.compute, recipe.static, frugal=True)
+    runner = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
+    return worst_case.draw(recipe, sample, runner(sample.inputs), out)

@@ -1,0 +1,132 @@
+"""Versions with something of everything, and a real Chromium to look at their pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any, Iterator, Tuple
+
+import pytest
+
+from builder.manifest import Artifact, Check, Entry, HeadContract, Manifest, TaskResult, Verdict
+from builder.matrix import Output
+from builder.measurements import OutputParity
+from tests import fakes
+
+TARGETS = ("cpu_a", "cpu_b", "gpu")
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def measured(head: str, precision: str, target: str, *, failed: bool = False) -> Entry:
+    """A cell that was built, timed and scored; the lower the precision, the faster and the worse."""
+    step = PRECISIONS.index(precision) if precision in PRECISIONS else 0
+    error = (1e-6, 1e-3, 2e-2)[step]
+    checks = (
+        Check("tensor", "scores", "max_abs", error, 0.01 if failed else 0.1, True, "*", worst="a-32x32"),
+        Check("tensor", "scores", "cosine", 1 - error, 0.9, False, "*", worst="b-16x16"),
+        Check("task", "good", "value", 0.8 - step * 0.05, 0.6, False, "*"),
+        Check("task", "good", "error", 0.0, 0.5, True, "*", bound="degradation", report_only=True),
+    )
+    bare = fakes.entry(f"tiny-{head}-{precision}-{target}", p50=8.0 / (1 + step), head=head)
+    parity = tuple(
+        OutputParity("scores", sample, None, error * part, error / 9, error / 2, 0.1, 0.05, 1 - error, 60.0 - 20 * step)
+        for sample, part in (("a-32x32", 1.0), ("b-16x16", 0.5))
+    )
+    tasks = (
+        TaskResult("good", "value", 0.8 - step * 0.05, 0.8, worst="b"),
+        TaskResult("good", "error", 1.0 + step, 1.0, lower_is_better=True, worst="a"),
+    )
+    missed = [c for c in checks if not c.kept]
+    verdict = Verdict("failed" if missed else "passed", "scores max_abs 0.02 > 0.01" if missed else "", (), checks)
+    return dataclasses.replace(bare, parity=parity, tasks=tasks, verdict=verdict)
+
+
+def version(number: int = 3, heads: Tuple[str, ...] = ("dense", "points")) -> Manifest:
+    """Cells of every verdict: int8 on cpu_b failed, the GPU's are unverified, waiting and skipped."""
+    entries = []
+    for head in heads:
+        for target in TARGETS[:2]:
+            entries += [measured(head, p, target, failed=(p, target) == ("int8", "cpu_b")) for p in PRECISIONS]
+        for precision, status in zip(PRECISIONS, ("unverified", "waiting", "skipped")):
+            left = fakes.entry(
+                f"tiny-{head}-{precision}-gpu", status=status, p50=None, head=head, artifact=status == "unverified"
+            )
+            entries.append(dataclasses.replace(left, verdict=dataclasses.replace(left.verdict, remedies=("go there",))))
+    made = fakes.manifest(*entries, version=number)
+    contracts = tuple(HeadContract(h, (Output("scores", ("batch", "8*h8", "8*w8")),)) for h in heads)
+    return dataclasses.replace(made, model=dataclasses.replace(made.model, heads=contracts))
+
+
+HOSTILE = """x"'><script>alert(1)</script><img src=http://example.com/a onerror=alert(2)>&lt;{{7*7}}</style>"""
+
+
+def hostile() -> Manifest:
+    """Every text that a person, a machine or a library may have written is an attack."""
+    made = version(heads=("dense",))
+    entries = tuple(_poisoned(entry) for entry in made.entries)
+    model = dataclasses.replace(made.model, name=HOSTILE, source=HOSTILE, weights="seed " + HOSTILE)
+    builder = dataclasses.replace(made.builder, machine=HOSTILE, python=HOSTILE, deploymatrix=HOSTILE)
+    return dataclasses.replace(made, entries=entries, model=model, builder=builder, created=HOSTILE)
+
+
+def _poisoned(entry: Entry) -> Entry:
+    verdict = dataclasses.replace(
+        entry.verdict,
+        reason=HOSTILE,
+        remedies=(HOSTILE,),
+        checks=tuple(
+            dataclasses.replace(c, subject=HOSTILE, metric=HOSTILE, worst=HOSTILE) for c in entry.verdict.checks
+        ),
+    )
+    latency = dataclasses.replace(entry.latency, machine=HOSTILE) if entry.latency else None
+    artifact: Any = entry.artifact
+    if isinstance(artifact, Artifact):
+        artifact = dataclasses.replace(artifact, remarks=(HOSTILE,))
+    platform = dataclasses.replace(entry.platform, runtime=HOSTILE, version=HOSTILE) if entry.platform else None
+    return dataclasses.replace(
+        entry,
+        cell=entry.cell + HOSTILE,
+        head=HOSTILE,
+        precision=entry.precision + HOSTILE,
+        target=entry.target + HOSTILE,
+        machine=HOSTILE,
+        verdict=verdict,
+        platform=platform,
+        latency=latency,
+        artifact=artifact,
+        parity=tuple(dataclasses.replace(row, output=HOSTILE, sample=HOSTILE) for row in entry.parity),
+        tasks=tuple(
+            dataclasses.replace(r, task=HOSTILE, metric=r.metric + HOSTILE, worst=HOSTILE) for r in entry.tasks
+        ),
+        reproduce=HOSTILE,
+    )
+
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium of this machine, driven through Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the page is driven by playwright, which is not here")
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        # Root, as in most containers, has no sandbox to offer.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    """written(html) -> the file's address."""
+
+    def write(html: str) -> str:
+        path = tmp_path / "report.html"
+        path.write_text(html, encoding="utf-8")
+        return path.as_uri()
+
+    return write

@@ -61,7 +61,9 @@ def wrapped(text: str, indent: str, width: int = 110, hanging: Optional[int] = N
     of `text` after its first are commands: they stay as they are."""
     after = " " * hanging if hanging is not None else indent + "  "
     said, *commands = text.split("\n")
-    filled = textwrap.fill(said, width, initial_indent=indent, subsequent_indent=after, break_long_words=False)
+    filled = textwrap.fill(
+        said, width, initial_indent=indent, subsequent_indent=after, break_long_words=False, break_on_hyphens=False
+    )
     return "\n".join([filled, *(f"{after}  {command}" for command in commands)])
 
 

@@ -50,6 +50,9 @@ def _files(step: Step) -> Tuple[Pinned, ...]:
 def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -> Change:
     """What differs for the numbers of one kind (of one `task`) of `cell`. Without provenance of both versions, what the
     manifests know."""
+    if new.manifest.entry(cell) is None:
+        gone = Cause("setting", "the cell is not in the matrix any more, or a build of other cells only left it out")
+        return Change(old.number, new.number, (gone,))
     if not (old.provenance and new.provenance and old.provenance.chain(cell) and new.provenance.chain(cell)):
         return Change(old.number, new.number, tuple(_from_manifests(old, new, cell)), recorded=False)
     paces = walk(old.provenance, new.provenance, cell, _LAST.get(kind, ()), task)
@@ -104,7 +107,7 @@ def _needed(links: Tuple[Link, ...], steps: Mapping[str, Step], roots: Tuple[str
         return {link.job for link in links}
     by_job = {link.job: link for link in links}
     wanted: "set[str]" = set()
-    ahead = [link.job for link in links if steps[link.key].step in roots and (not task or task == _task_of(link.job))]
+    ahead = [link.job for link in links if steps[link.key].step in roots and (not task or task == task_of(link.job))]
     while ahead:
         job = ahead.pop()
         if job not in wanted and job in by_job:
@@ -132,7 +135,7 @@ def _pace(
         return Pace(link.job, new.step, "rebuilt", old, new, (named.rebuilt(new), *named.sites(old, new)))
     derived = (_given(counterpart, before, steps[0]), _given(link, after, steps[1]))
     causes = (
-        *named.inputs(old, new, derived, _task_of(link.job)),
+        *named.inputs(old, new, derived, task_of(link.job)),
         *named.settings(old, new),
         *named.tools(old, new),
         *named.platforms(old, new),
@@ -142,7 +145,7 @@ def _pace(
     return Pace(link.job, new.step, "changed" if own else "follows", old, new, causes)
 
 
-def _task_of(job: str) -> str:
+def task_of(job: str) -> str:
     """`task-cases/views` -> views; `task/CELL/views` -> views; `task-reference/views/dense` -> views."""
     kind, *rest = job.split("/")
     return {"task-cases": rest[:1], "task-reference": rest[:1], "task": rest[-1:]}.get(kind, [""])[0]
@@ -182,7 +185,7 @@ def _from_manifests(old: Version, new: Version, cell: str) -> Iterator[Cause]:
         if one.artifact.onnx != two.artifact.onnx:
             yield Cause("model", "ONNX graph that it is built from", one.artifact.onnx, two.artifact.onnx)
         if one.artifact.digest == two.artifact.digest:
-            yield Cause("measured again", "the artifact is the same; what measures it, or where, is not")
+            yield Cause("measured again", "measured again, and the artifact is the same")
         elif one.artifact.action == two.artifact.action:
             yield Cause("rebuilt", "engine: the same action gave other files")
     if one and two and one.platform and two.platform:
@@ -209,9 +212,5 @@ def words(cause: Cause) -> str:
 
 
 def in_words(change: Change) -> List[str]:
-    """Every cause in a line; what is not known is said."""
-    lines = [words(cause) for cause in change.causes]
-    if not change.recorded:
-        note = "from the manifests only: the provenance of "
-        lines.append(f"{note}v{change.since} or v{change.version} was not recorded")
-    return lines
+    """Every cause in a line."""
+    return [words(cause) for cause in change.causes] or ["nothing that the manifests tell"]

@@ -4,13 +4,15 @@ limit, and where it moved and why. Pure: the same versions and limits, the same 
 How a line is judged (docs/explanation/drift.md has the reasons):
 
 - a change within the noise is none: see `noise`;
-- `worse` is what the candidate lost against the version it is held against; beyond its limit, the line is `beyond`;
+- `worse` is what the candidate lost against the version it is held against; beyond its limit on top of the noise, the line
+  is `beyond`;
 - so is what piled up in several steps of which none was beyond the limit by itself (`creep`);
 - a number that was there and is not counts as beyond any limit.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from builder.drift_limits import Limit
@@ -45,11 +47,16 @@ def ledger(
     for cell in cells:
         table = {v.number: _readings(v, cell) for v in versions}
         timed = any("latency.speedup" in row for row in table.values())
+        told = False  # that the whole cell is lost: its numbers need not say it again, each for itself
         for metric in _metrics(table, versions):
             if metrics(metric, timed):
                 series = Series(cell, metric, {n: row[metric.name] for n, row in table.items() if metric.name in row})
                 limit = limit_of(cell, metric, timed)
-                lines.append(_line(series, versions, against, limit, changes))
+                made = _line(series, versions, against, limit, changes)
+                if told and made.state == "beyond" and series.value(candidate.number) is None:
+                    made = dataclasses.replace(made, state="gone")
+                told = told or (metric.kind == "verdict" and limit is not None and _lost_whole(candidate, cell))
+                lines.append(made)
     kept = [line for line in lines if line.at(candidate.number) or (against is not None and line.at(against))]
     cell_lines = tuple(
         line for line in (grouping.cell_line(cell, versions, against) for cell in cells) if line is not None
@@ -87,6 +94,11 @@ class _Changes:
         return self._known[key]
 
 
+def _lost_whole(version: Version, cell: str) -> bool:
+    entry = version.manifest.entry(cell)
+    return entry is None or entry.artifact is None
+
+
 def _readings(version: Version, cell: str) -> Dict[str, Reading]:
     entry = version.manifest.entry(cell)
     return readings(entry) if entry is not None else {}
@@ -114,7 +126,7 @@ def _line(
     creep = trend.creep(series, known, limit)
     if state in ("same", "worse") and limit is not None and creep is not None and candidate in known:
         since, amount = creep
-        if limit.exceeded(amount, series.value(since) or 0.0) and amount > series.noise(since, candidate):
+        if limit.exceeded(amount - series.noise(since, candidate), series.value(since) or 0.0):
             state, said = "beyond", f"{amount:.4g} worse since v{since} in steps that were each within {limit}"
     before = series.value(against)
     reading = series.by_version.get(candidate)
@@ -167,7 +179,7 @@ def _judged(
         if series.metric.kind == "verdict":
             word = series.by_version[against].word
             return ("beyond" if limit and before else "gone"), None, f"{word} in v{against}, not in v{candidate}"
-        said = f"had {before:.4g} in v{against}, has no number in v{candidate}"
+        said = f"has no number in v{candidate}"
         said += f": {now.where}" if now is not None and now.where else ""
         return ("beyond" if limit is not None else "gone"), None, said
     if not series.alike(against, candidate):
@@ -178,7 +190,7 @@ def _judged(
         return "same", worse, ""
     if worse < 0:
         return "better", worse, ""
-    if limit is not None and limit.exceeded(worse, audible(series.metric, before)):
+    if limit is not None and limit.exceeded(worse - series.noise(against, candidate), audible(series.metric, before)):
         return "beyond", worse, _verdict_words(series, against, candidate)
     return "worse", worse, ""
 

@@ -72,16 +72,12 @@ def _step_by_step(cell: str, old: Version, new: Version, moved: Sequence[str]) -
     if old.provenance is None or new.provenance is None:
         without = " and ".join(f"v{v.number}" for v in (old, new) if v.provenance is None)
         change = causes.between(old, new, cell, "verdict")
-        known = [f"  {said}" for said in causes.in_words(change) if not said.startswith("from the manifests")]
-        return [
-            title,
-            f"  {without} did not record its steps. What the manifests say:",
-            *(known or ["  no difference"]),
-        ]
+        known = [text.wrapped(said, "    ", WIDTH, hanging=6) for said in causes.in_words(change)]
+        return [title, f"  {without} did not record its steps. What the manifests say:", *known]
     paces = causes.walk(old.provenance, new.provenance, cell)
     if not paces:
         return [title, "  it was not built"]
-    rows = [(pace.step, _key(pace.before), _key(pace.after), _fate(pace)) for pace in paces]
+    rows = [(_named(pace), _key(pace.before), _key(pace.after), _fate(pace)) for pace in paces]
     table = text.table(("step", f"v{old.number}", f"v{new.number}", "what is not as it was"), rows, status=0)
     gates = [
         f"  {causes.words(cause)}"
@@ -89,6 +85,11 @@ def _step_by_step(cell: str, old: Version, new: Version, moved: Sequence[str]) -
         if cause.kind == "gate" and (cause.before or cause.after)
     ]
     return [title, *(f"  {row}" for row in table.splitlines()), *gates]
+
+
+def _named(pace: Pace) -> str:
+    task = causes.task_of(pace.job)
+    return f"{pace.step} {task}" if task else pace.step
 
 
 def _key(step: Optional[Step]) -> str:

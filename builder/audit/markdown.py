@@ -15,11 +15,13 @@ def as_markdown(ledger: Ledger, *, every: bool = False) -> str:
     head, _, rest = phrases.headline(ledger).partition(": ")
     parts = [f"### {_safe(ledger.model)}: {head}", "", f"{_mark(ledger)} {rest or 'nothing to hold it against'}.", ""]
     parts += _groups(ledger)
+    gone = [cell.cell for cell in ledger.cells if cell.verdict == "gone"]
+    parts += [f"Not in v{ledger.candidate}: {_safe(phrases.listed(gone, 20))}.", ""] if gone else []
     if ledger.against is not None:
         for title, lines in (
             ("Beyond the limit", ledger.beyond),
             ("Worse, within the limit", _with(ledger, "worse", every)),
-            ("No longer measured", _with(ledger, "gone", True)),
+            ("No longer measured", tuple(n for n in _with(ledger, "gone", every) if n.cell not in gone)),
             ("Not comparable", _with(ledger, "unlike", True)),
             *(
                 (("All other numbers", tuple(n for n in ledger.lines if n.state in ("new", "better", "same"))),)

@@ -58,10 +58,10 @@ def since(line: Line, ledger: Ledger) -> str:
 
 
 def headline(ledger: Ledger) -> str:
-    """`v4 against v3: 3 beyond their limit, 12 worse, 480 as before`."""
+    """`v4 against v3: 3 beyond the limit, 12 worse, 480 as before`."""
     states = [line.state for line in ledger.lines]
     words: Dict[State, str] = {
-        "beyond": "beyond their limit", "worse": "worse", "gone": "gone", "unlike": "not comparable", "new": "new",
+        "beyond": "beyond the limit", "worse": "worse", "gone": "gone", "unlike": "not comparable", "new": "new",
         "better": "better", "same": "as before",
     }  # fmt: skip
     said = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
@@ -109,7 +109,9 @@ def history(ledger: Ledger) -> List[Tuple[int, int, List[str], int, int]]:
 
 def measured(ledger: Ledger) -> Tuple[Group, ...]:
     """The groups of which something is or was measured, or changed its verdict; the others always waited or were skipped."""
-    numbers = {line.cell for line in ledger.lines if line.kind != "verdict" or line.state not in ("same", "new")}
+    numbers = {
+        line.cell for line in ledger.lines if line.kind != "verdict" or line.state in ("beyond", "worse", "better")
+    }
     told = {(c.precision, c.target, c.runtime) for c in ledger.cells if c.cell in numbers}
     return tuple(group for group in ledger.groups if (group.precision, group.target, group.runtime) in told)
 

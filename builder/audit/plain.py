@@ -47,7 +47,6 @@ def _sections(ledger: Ledger, every: bool) -> List[str]:
     for title, states in (
         ("Beyond the limit", ("beyond",)),
         ("Worse, within the limit", ("worse",)),
-        ("No longer measured", ("gone",)),
         ("Not comparable", ("unlike",)),
     ):
         chosen = tuple(line for line in ledger.lines if line.state in states)
@@ -58,11 +57,27 @@ def _sections(ledger: Ledger, every: bool) -> List[str]:
                 parts += [text.wrapped(said, "  ", WIDTH, hanging=4) for said in reasons]
                 parts += _lines(tuple(lines), ledger)
         if len(shown) < len(chosen):
-            parts += ["", f"{title}: {len(chosen) - len(shown)} numbers that no limit is on; --all lists them"]
+            left = phrases.plural(len(chosen) - len(shown), "number")
+            parts += ["", f"{title.partition(',')[0]}, without a limit: {left}; --all lists them"]
+    parts += _gone(ledger)
     if every:
         for title, state in (("New", "new"), ("Better", "better"), ("As before", "same")):
             chosen = tuple(line for line in ledger.lines if line.state == state)
             parts += ["", title, *_lines(chosen, ledger)] if chosen else []
+    return parts
+
+
+def _gone(ledger: Ledger) -> List[str]:
+    """What is no longer measured, without a word for each number of a cell that is gone."""
+    gone = [cell.cell for cell in ledger.cells if cell.verdict == "gone"]
+    lines = tuple(line for line in ledger.lines if line.state == "gone" and line.cell not in gone)
+    parts: List[str] = []
+    if gone:
+        parts = ["", f"Not in v{ledger.candidate}: {phrases.plural(len(gone), 'cell')}", f"  {phrases.listed(gone, 2)}"]
+    if lines:
+        cells = list(dict.fromkeys(line.cell for line in lines))
+        said = f"No longer measured: {phrases.plural(len(lines), 'number')} of {', '.join(cells)}"
+        parts += ["", text.wrapped(said, "", WIDTH, hanging=2)]
     return parts
 
 
@@ -100,7 +115,10 @@ def _end(ledger: Ledger, place: Path) -> List[str]:
     unrecorded = [f"v{r.version}" for r in ledger.releases if not r.recorded]
     notes: List[str] = []
     if unrecorded and ledger.against is not None:
-        notes.append(f"Note: {', '.join(unrecorded)} did not record what made them; reasons there are from manifests.")
+        named = ", ".join(unrecorded)
+        notes.append(
+            f"Note: {named} did not record the steps (an older release); reasons there are from manifests only."
+        )
     store = "" if str(place) == "artifacts" else f" --store {place}"
     if ledger.beyond:
         count = phrases.plural(len(ledger.beyond), "number")

@@ -44,11 +44,11 @@ def _with(ledger: Ledger, state: str, every: bool) -> Tuple[Line, ...]:
 
 
 def _groups(ledger: Ledger) -> List[str]:
-    header = ["precision", "target", "runtime", "cells", "most lost against the model"]
+    header = ["precision", "target", "runtime", "cells", "farthest from the model"]
     header += [f"since v{ledger.against}"] if ledger.against is not None else []
     rows: List[Sequence[str]] = []
     for group in phrases.measured(ledger):
-        row = [group.precision, group.target, group.runtime or "-", str(group.cells), phrases.most_lost(group, ledger)]
+        row = [group.precision, group.target, group.runtime or "-", str(group.cells), phrases.farthest(group, ledger)]
         rows.append([*row, phrases.counted(group)] if ledger.against is not None else row)
     return _table(header, rows)
 

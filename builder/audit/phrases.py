@@ -120,10 +120,25 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def most_lost(group: Group, ledger: Ledger) -> str:
-    """`views.homography_3px 0.057`: the task metric that is farthest below the model itself."""
-    line = ledger.lines[group.lost] if group.lost is not None else None
-    return f"{line.metric} {number(line, line.lost)}" if line else "-"
+def farthest(group: Group, ledger: Ledger) -> str:
+    """How far the group is from the model itself: the task metric that lost most, else the lowest signal-to-noise ratio."""
+    lost = ledger.lines[group.lost] if group.lost is not None else None
+    if lost is not None:
+        return f"{lost.metric} lost {number(lost, lost.lost)}"
+    own = {
+        c.cell
+        for c in ledger.cells
+        if (c.precision, c.target, c.runtime) == (group.precision, group.target, group.runtime)
+    }
+    ratios: List[Tuple[float, Line]] = []
+    for line in ledger.lines:
+        at = line.at(ledger.candidate)
+        if line.cell in own and line.metric.endswith(".snr_db") and at is not None and at.value is not None:
+            ratios.append((at.value, line))
+    if not ratios:
+        return "-"
+    value, line = min(ratios, key=lambda pair: pair[0])
+    return f"{line.metric} {number(line, value)}"
 
 
 def counted(group: Group) -> str:

@@ -25,7 +25,7 @@ def as_text(ledger: Ledger, place: Path, *, every: bool = False) -> str:
 
 
 def _groups(ledger: Ledger) -> str:
-    header = ["precision", "target", "runtime", "cells", "most lost against the model"]
+    header = ["precision", "target", "runtime", "cells", "farthest from the model"]
     header += [f"since v{ledger.against}"] if ledger.against is not None else []
     groups = phrases.measured(ledger)
     rows = [_group(group, ledger) for group in groups]
@@ -37,7 +37,7 @@ def _groups(ledger: Ledger) -> str:
 
 
 def _group(group: Group, ledger: Ledger) -> Tuple[str, ...]:
-    lost = phrases.most_lost(group, ledger)
+    lost = phrases.farthest(group, ledger)
     row = (group.precision, group.target, group.runtime or "-", str(group.cells), lost)
     return row if ledger.against is None else (*row, phrases.counted(group))
 

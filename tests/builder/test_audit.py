@@ -74,7 +74,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_one_version_is_held_against_the_model_only(desk: Desk) -> None:
     assert desk("audit") == 0
     assert "v1 is the only version here" in desk.out
-    assert "good.value 0.05" in desk.out
+    assert "good.value lost 0.05" in desk.out
     assert desk.ledger()["against"] is None
 
 

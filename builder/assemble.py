@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple
 
 from builder.action import Tool
 from builder.compat import dialects
@@ -16,6 +16,7 @@ from builder.measurements import Latency, Parity, TaskScores
 from builder.plan import Plan, PlannedCell
 from builder.recipes import Made
 from builder.run import Outcome
+from builder.searched import Searched
 from builder.stores import versions
 from builder.stores.layout import Layout
 from builder.sweep import Swept
@@ -32,7 +33,9 @@ def manifest(
     version: int,
     created: str,
     release: str,
+    searched: Optional[Mapping[str, Searched]] = None,
 ) -> Manifest:
+    """`searched`: by cell id, what the search for layers to keep in float32 came to."""
     return Manifest(
         schema=2,
         version=version,
@@ -42,7 +45,9 @@ def manifest(
         builder=Builder(
             release, machine.kind, machine.python, tuple(Tool(p.name, p.version) for p in machine.packages)
         ),
-        entries=tuple(_entry(loaded.matrix, cell, outcome, store) for cell in plan.cells),
+        entries=tuple(
+            _entry(loaded.matrix, cell, outcome, store, (searched or {}).get(cell.cell.id)) for cell in plan.cells
+        ),
     )
 
 
@@ -58,7 +63,9 @@ def _identity(matrix: Matrix) -> ModelIdentity:
     return ModelIdentity(model.name, named, weights, model.inputs, heads, model.preprocess)
 
 
-def _entry(matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout) -> Entry:
+def _entry(
+    matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout, searched: Optional[Searched]
+) -> Entry:
     cell, target = planned.cell, matrix.target(planned.cell.target)
     engine = outcome.results.get(planned.engine)
     parity = outcome.results.get(planned.parity)
@@ -69,7 +76,7 @@ def _entry(matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout
         precision=cell.precision,
         target=cell.target,
         machine=target.machine,
-        verdict=_verdict(matrix, planned, outcome),
+        verdict=_said(judge(matrix, planned, outcome), searched),
         platform=planned.platform,
         profiles=tuple(matrix.profile(name) for name in planned.settings.profiles) if planned.platform else (),
         artifact=_artifact(planned, outcome, store) if engine else None,
@@ -78,6 +85,7 @@ def _entry(matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout
         latency=_latency(planned, outcome),
         sweep=_swept(planned, outcome),
         reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" else "",
+        search=searched,
     )
 
 
@@ -115,7 +123,15 @@ def _portability(planned: PlannedCell) -> str:
     return dialects.portability(planned.settings.tensorrt, runtime) if runtime.startswith("tensorrt") else ""
 
 
-def _verdict(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
+def _said(found: Verdict, searched: Optional[Searched]) -> Verdict:
+    """What fails although a search was made says so."""
+    if found.status != "failed" or searched is None:
+        return found
+    return dataclasses.replace(found, reason=f"{found.reason}; {searched.said}")
+
+
+def judge(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
+    """The verdict over one cell, from what became of its jobs."""
     if planned.fate == "skipped":
         return Verdict("skipped", planned.reason, planned.remedies)
     failure = _failure(planned, outcome)

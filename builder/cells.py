@@ -11,8 +11,9 @@ import fnmatch
 import math
 import re
 from dataclasses import dataclass
-from typing import Iterable, List, Tuple
+from typing import Iterable, List, Optional, Tuple
 
+from builder.budget import Search
 from builder.errors import UsageError
 from builder.matrix import ON_CPU, Allowed, CellSettings, Compute, Matrix, Target
 from builder.tensorrt_options import TensorRtOptions
@@ -46,6 +47,7 @@ class Settings:
     tensorrt: TensorRtOptions
     allow: Tuple[Allowed, ...] = ()
     keep: Tuple[str, ...] = ()
+    search: Optional[Search] = None
 
 
 def all_cells(matrix: Matrix) -> Tuple[Cell, ...]:
@@ -118,6 +120,7 @@ def resolve(matrix: Matrix, cell: Cell) -> Settings:
         tensorrt=(chosen.tensorrt if target.runtime.startswith("tensorrt") else None) or TensorRtOptions(),
         allow=chosen.allow,
         keep=tuple(sorted(set(chosen.keep or ()))),
+        search=chosen.search,
     )
 
 

@@ -276,6 +276,9 @@ def _check_settings(matrix: Matrix) -> None:
             expect(bool(allowed.reason.strip()), at, "say why it is wanted all the same")
         if chosen.tensorrt is not None:
             _check_tensorrt(chosen.tensorrt, (*path, "tensorrt"))
+        if chosen.search is not None:
+            expect(chosen.search.trials >= 0, (*path, "search", "trials"), "must not be negative; 0 means no search")
+            expect(chosen.search.minutes > 0, (*path, "search", "minutes"), "must be positive")
         workspace = chosen.workspace
         if workspace is not None:
             try:

@@ -12,7 +12,17 @@ from builder.draw_source import options, source_pins
 from builder.jobs import CodeFilesPin, Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
 from builder.matrix import Head, Matrix, TorchSource
 from builder.places import BUILDER
-from builder.recipes import CalibrationData, Engine, Export, LowerFp16, LowerInt8, LowerOpset, Parse, Simplify
+from builder.recipes import (
+    CalibrationData,
+    EmulateFp16,
+    Engine,
+    Export,
+    LowerFp16,
+    LowerInt8,
+    LowerOpset,
+    Parse,
+    Simplify,
+)
 
 CALIBRATION = "calibration-data"  # the job
 
@@ -30,6 +40,9 @@ def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
     respelled = _lower_opset(matrix, wanted, graphs[-1].id)
     if respelled is not None:
         graphs.append(respelled)
+    if wanted.emulated and lowered is not None and isinstance(lowered.recipe, LowerFp16):
+        graph = OutputPin("model.onnx", graphs[-1].id, "model.onnx")
+        graphs.append(Job(f"emulate-fp16/{graphs[-1].id}", EmulateFp16(), (graph,), ("onnx",)))
     engine = _engine(matrix, wanted, graphs[-1].id, CALIBRATION if _calibrated(wanted) else None)
     reference = measure.reference(matrix, head)
     parity = measure.parity(matrix, wanted, engine.id, reference.id)
@@ -155,7 +168,7 @@ def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str
         tensorrt=settings.tensorrt,
         calibration=matrix.calibration.method if calibration and matrix.calibration else "",
     )
-    tools = () if wanted.elsewhere else (BUILDER[matrix.target(wanted.cell.target).runtime],)
+    tools = () if wanted.elsewhere else (BUILDER[wanted.platform.runtime],)
     pins: List[Pin] = [OutputPin("model.onnx", onnx, "model.onnx")]
     if calibration is not None:
         pins.append(OutputPin("calibration.npz", calibration, "images.npz"))

@@ -10,7 +10,15 @@ from builder.draw_source import options, source_pins, source_runtime
 from builder.evidence import TaskSet
 from builder.jobs import CodeFilesPin, DrawnTask, Job, OutputPin, PhotographPin, Pin, Wanted, sample_name
 from builder.matrix import Head, Matrix
-from builder.recipes import MeasureLatency, MeasureParity, MeasureTask, Reference, ScoreReference, TaskCases
+from builder.recipes import (
+    MeasureCost,
+    MeasureLatency,
+    MeasureParity,
+    MeasureTask,
+    Reference,
+    ScoreReference,
+    TaskCases,
+)
 
 _METRIC_TOOLS = ("numpy", "opencv-python-headless")  # what a metric may import; their versions enter its key
 
@@ -112,6 +120,17 @@ def task(matrix: Matrix, wanted: Wanted, declared: TaskSet, engine: str) -> Tupl
         elsewhere=wanted.unrunnable,
     )
     return (cases, reference, scored), DrawnTask(declared.name, scored.id, reference.id)
+
+
+def cost(matrix: Matrix, wanted: Wanted, engine: str, lowered: str) -> Job:
+    """The artifact of the job `engine` beside that of the job `lowered`."""
+    timed = latency(matrix, wanted, engine, lowered).recipe
+    assert isinstance(timed, MeasureLatency)
+    recipe = MeasureCost(
+        timed.input, timed.shape, timed.seconds, timed.threads, timed.compute, timed.static, timed.machine
+    )
+    pins = (OutputPin("artifact", engine, "*"), OutputPin("lowered", lowered, "*"))
+    return Job(f"cost/{wanted.cell.id}", recipe, pins, ("numpy",), wanted.platform, exclusive=True)
 
 
 def latency(matrix: Matrix, wanted: Wanted, engine: str, export: str) -> Job:

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
+from builder import text
+from builder.budget import Search
 from builder.cells import Settings, selects
 from builder.compat import alternatives, rules
 from builder.facts import Machine
@@ -13,6 +15,8 @@ from builder.gates import Limit
 from builder.matrix import Matrix, TorchSource
 from builder.plan import Plan, PlannedCell, asked_of
 from builder.run import Outcome
+from builder.search import words as search_words
+from builder.searched import Searched
 from builder.sweep import Swept
 from validation import limits, sweep, verdict
 
@@ -51,10 +55,17 @@ class Explanation:
     gates: Tuple[Line, ...] = ()
     sizes: Tuple[Line, ...] = ()
     steps: Tuple[Line, ...] = ()
+    search: Tuple[Line, ...] = ()
 
 
 def explain(
-    matrix: Matrix, machine: Machine, planned: Plan, cell: PlannedCell, outcome: Outcome, fate: str
+    matrix: Matrix,
+    machine: Machine,
+    planned: Plan,
+    cell: PlannedCell,
+    outcome: Outcome,
+    fate: str,
+    searched: Optional[Searched] = None,
 ) -> Explanation:
     asked = asked_of(matrix, cell.cell, cell.settings, machine)
     answers, skip = rules.answers(asked), rules.judge(asked)
@@ -74,6 +85,7 @@ def explain(
         gates=_gates(matrix, cell) if cell.fate != "skipped" else (),
         sizes=_sizes(matrix, cell, outcome),
         steps=_steps(planned, cell, outcome),
+        search=tuple(Line(name, said) for name, said in search_words.lines(searched)) if searched else (),
     )
 
 
@@ -120,6 +132,7 @@ def _settings(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
         "activations": planned.cell.precision != "int8",
         "allow": not planned.settings.allow,
         "keep": not planned.settings.keep,
+        "search": planned.settings.search is None,
     }
     lines: List[Line] = []
     for field in dataclasses.fields(Settings):
@@ -138,6 +151,8 @@ def _settings(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
 
 
 def _said(value: object) -> str:
+    if isinstance(value, Search):
+        return f"at most {text.counted(value.trials, 'trial')}, {value.minutes:g} minutes"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

@@ -80,7 +80,8 @@ class Job:
 @dataclass(frozen=True)
 class Wanted:
     """A cell to draw jobs for. `elsewhere`: why it cannot be built here; `unrunnable`: why it cannot be run here;
-    `machine`: the kind of machine that would time it here; `parser`: the package whose parser of TensorRT is here."""
+    `machine`: the kind of machine that would time it here; `parser`: the package whose parser of TensorRT is here;
+    `emulated`: float16 is to be emulated, since `platform` only stands in for the cell's own."""
 
     cell: Cell
     settings: Settings
@@ -89,6 +90,7 @@ class Wanted:
     elsewhere: Optional[str] = None
     unrunnable: Optional[str] = None
     parser: Optional[str] = None
+    emulated: bool = False
 
 
 @dataclass(frozen=True)

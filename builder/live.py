@@ -39,6 +39,7 @@ class LiveTable:
     def begin(self, plan: Plan) -> None:
         self._cells = tuple(cell for cell in plan.cells if cell.fate == "build")
         self._total = len(plan.jobs)
+        self._states, self._seconds = {}, {}
         self._live.start()
 
     def started(self, job: str) -> None:
@@ -52,6 +53,9 @@ class LiveTable:
         self._running.pop(job, None)
         self._states[job] = how
         self._seconds[job] = seconds
+
+    def told(self, line: str) -> None:
+        self._console.print(line, highlight=False)
 
     def close(self) -> None:
         self._live.stop()

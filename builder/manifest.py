@@ -20,6 +20,7 @@ from builder.gates import Bound, Level
 from builder.matrix import Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.measurements import Latency, OutputParity
 from builder.record import KEYED
+from builder.searched import Searched
 from builder.sweep import Swept
 
 Status = Literal["passed", "failed", "unverified", "waiting", "skipped"]
@@ -125,6 +126,7 @@ class Entry:
     latency: Optional[Latency] = None
     sweep: Optional[Swept] = None
     reproduce: str = ""
+    search: Optional[Searched] = None
 
 
 @dataclass(frozen=True)

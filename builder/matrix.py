@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
+from builder.budget import Search
 from builder.drift_limits import DriftLimits
 from builder.evidence import Calibration, LatencySettings, ParitySet, TaskSet
 from builder.gates import Gate
@@ -211,6 +212,10 @@ class CellSettings:
     keep: Optional[Tuple[str, ...]] = field(
         default=None,
         metadata=described("int8 and fp16: names of ONNX nodes, with *, that stay in float32."),
+    )
+    search: Optional[Search] = field(
+        default=None,
+        metadata=described("int8 and fp16: when the cell misses its gates, find the layers that must stay in float32."),
     )
     compute: Optional[Compute] = field(
         default=None,

@@ -160,3 +160,27 @@ class WorstCase:
     new: Tuple[Place, ...] = ()
     map: Optional[MapDifference] = None
     kind: Literal["worst-case"] = "worst-case"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An artifact with layers kept in float32 beside the one with everything lowered, timed in turns in one process."""
+
+    kept: Percentiles
+    lowered: Percentiles
+    shape: Tuple[int, ...]
+    threads: int
+    machine: str
+    method: str
+    noise: Optional[float] = None
+    kind: Literal["cost"] = "cost"
+
+    @property
+    def ms(self) -> float:
+        """What keeping costs, milliseconds per run, from medians taken side by side."""
+        return self.kept.p50 - self.lowered.p50
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long it takes."""
+        return self.kept.p50 / self.lowered.p50

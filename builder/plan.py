@@ -106,14 +106,27 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, rule=skip.rule, remedies=remedies)
     platform = platform_of(target, machine)
     elsewhere, unrunnable = cannot_build(platform, machine), cannot_run(platform, machine)
-    parser = PARSER if machine.version(PARSER) else None
-    drawn = draw(matrix, Wanted(cell, settings, platform, machine.kind, elsewhere, unrunnable, parser))
-    for job in drawn.jobs:
+    planned, drawn = redrawn(matrix, machine, replace(planned, platform=platform, note=_note(asked)), settings)
+    for job in drawn:
         jobs.setdefault(job.id, job)
-    planned = replace(
+    if elsewhere is not None:
+        remedy = how_to_build(target, machine, store, tasks=bool(matrix.tasks))
+        return replace(planned, fate="waiting", reason=elsewhere, remedies=(remedy,))
+    if unrunnable is None:
+        return planned
+    return replace(planned, remedies=(how_to_verify(target, machine, store, tasks=bool(matrix.tasks)),))
+
+
+def redrawn(
+    matrix: Matrix, machine: Machine, planned: PlannedCell, settings: Settings, *, emulated: bool = False
+) -> Tuple[PlannedCell, Tuple[Job, ...]]:
+    """The cell with other settings, on its platform, and its jobs in order of need. `emulated`: see `Wanted`."""
+    wanted = replace(wanted_of(planned, settings, machine), emulated=emulated)
+    drawn = draw(matrix, wanted)
+    named = replace(
         planned,
-        platform=platform,
-        unverified=unrunnable or "",
+        settings=settings,
+        unverified=wanted.unrunnable or "",
         onnx=drawn.onnx,
         engine=drawn.engine,
         parity=drawn.parity,
@@ -121,14 +134,17 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         tasks=drawn.tasks,
         parse=drawn.parse,
         sweep=drawn.sweep,
-        note=_note(asked),
     )
-    if elsewhere is not None:
-        remedy = how_to_build(target, machine, store, tasks=bool(matrix.tasks))
-        return replace(planned, fate="waiting", reason=elsewhere, remedies=(remedy,))
-    if unrunnable is None:
-        return planned
-    return replace(planned, remedies=(how_to_verify(target, machine, store, tasks=bool(matrix.tasks)),))
+    return named, drawn.jobs
+
+
+def wanted_of(planned: PlannedCell, settings: Settings, machine: Machine) -> Wanted:
+    """What is drawn for a cell that is not skipped."""
+    platform = planned.platform
+    assert platform is not None
+    parser = PARSER if machine.version(PARSER) else None
+    elsewhere, unrunnable = cannot_build(platform, machine), cannot_run(platform, machine)
+    return Wanted(planned.cell, settings, platform, machine.kind, elsewhere, unrunnable, parser)
 
 
 def _note(asked: rules.Asked) -> str:

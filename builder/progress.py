@@ -19,6 +19,9 @@ class Reporter(Protocol):
     def ended(self, job: str, how: str, seconds: float) -> None:
         """`how`: done, recalled, failed, waiting or blocked."""
 
+    def told(self, line: str) -> None:
+        """A line about no single job."""
+
     def close(self) -> None: ...
 
 
@@ -31,6 +34,8 @@ class Silent:
 
     def ended(self, job: str, how: str, seconds: float) -> None: ...
 
+    def told(self, line: str) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -42,9 +47,12 @@ class Lines(Silent):
         self._total = self._count = 0
 
     def begin(self, plan: Plan) -> None:
-        self._total = len(plan.jobs)
+        self._total, self._count = len(plan.jobs), 0
 
     def ended(self, job: str, how: str, seconds: float) -> None:
         self._count += 1
         if how not in ("recalled", "waiting"):
             print(f"[{self._count}/{self._total}] {job}: {how} ({seconds:.1f} s)", file=self._out, flush=True)
+
+    def told(self, line: str) -> None:
+        print(line, file=self._out, flush=True)

@@ -12,7 +12,7 @@ from typing import Literal, Optional, Tuple, Union
 
 from builder.evidence import Agreement
 from builder.matrix import Align, Compute, Head, Input, Keypoints, OnnxSource, Output, Preprocess, Profile, TorchSource
-from builder.measurements import Latency, LayerErrors, Parity, TaskScores, WorstCase
+from builder.measurements import Cost, Latency, LayerErrors, Parity, TaskScores, WorstCase
 from builder.record import KEYED
 from builder.setting import Setting
 from builder.sweep import SweepPoint, Swept
@@ -271,6 +271,21 @@ class DrawWorstCase:
     version: Literal[1] = 1
 
 
+@dataclass(frozen=True)
+class MeasureCost:
+    """An artifact with layers kept in float32, and the one with everything lowered beside it -> `Cost`."""
+
+    input: str
+    shape: Tuple[int, ...]
+    seconds: float
+    threads: int
+    compute: Compute
+    static: bool
+    machine: str
+    step: Literal["cost"] = "cost"
+    version: Literal[1] = 1
+
+
 ModelItself = Union[Reference, ScoreReference, SweepReference]  # the recipes that run the source instead of an artifact
 Recipe = Union[
     Export,
@@ -292,6 +307,7 @@ Recipe = Union[
     SweepReference,
     MeasureSweep,
     DrawWorstCase,
+    MeasureCost,
 ]
 
 
@@ -312,4 +328,4 @@ class Sampled:
     kind: Literal["sampled"] = "sampled"
 
 
-Facts = Union[Made, Sampled, Parity, TaskScores, Latency, LayerErrors, Swept, WorstCase]
+Facts = Union[Made, Sampled, Parity, TaskScores, Latency, LayerErrors, Swept, WorstCase, Cost]

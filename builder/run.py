@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Dict, List, Set
+from typing import AbstractSet, Dict, List, Set
 
 from builder import site
 from builder.action import Action, Result
@@ -62,16 +62,25 @@ def run(
     *,
     jobs: int = 1,
     force: bool = False,
+    spared: AbstractSet[str] = frozenset(),
 ) -> Outcome:
-    """Every job of `plan`, at most `jobs` at once. The caller holds the store's lock."""
-    return _Run(plan, pinner, store, executor, reporter, force).through(jobs)
+    """Every job of `plan`, at most `jobs` at once. The caller holds the store's lock. `force`: nothing is recalled but the
+    results of the keys in `spared`."""
+    return _Run(plan, pinner, store, executor, reporter, force, spared).through(jobs)
 
 
 class _Run:
     def __init__(
-        self, plan: Plan, pinner: Pinner, store: Layout, executor: Executor, reporter: Reporter, force: bool
+        self,
+        plan: Plan,
+        pinner: Pinner,
+        store: Layout,
+        executor: Executor,
+        reporter: Reporter,
+        force: bool,
+        spared: AbstractSet[str],
     ) -> None:
-        self._plan, self._pinner, self._store = plan, pinner, store
+        self._plan, self._pinner, self._store, self._spared = plan, pinner, store, spared
         self._executor, self._reporter, self._force = executor, reporter, force
         self._outcome = Outcome()
 
@@ -125,7 +134,8 @@ class _Run:
         except DeployError as problem:
             outcome.failures[job.id] = problem
             return self._ended(job, "failed")
-        found = None if self._force and job.elsewhere is None else self._store.recall(action.key)
+        afresh = self._force and job.elsewhere is None and action.key not in self._spared
+        found = None if afresh else self._store.recall(action.key)
         if found is not None:
             outcome.results[job.id] = found
             return self._ended(job, "recalled")

@@ -11,6 +11,7 @@ from builder.manifest import Entry, Manifest
 from builder.plan import Plan
 from builder.record import to_json
 from builder.run import Outcome
+from builder.search import words as search_words
 from validation import sweep, verdict
 
 _ORDER = ("passed", "failed", "unverified", "waiting", "skipped")
@@ -42,6 +43,8 @@ def as_json(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool) ->
             row["p50_ms"], row["speedup"] = entry.latency.artifact.p50, entry.latency.speedup
         if entry.sweep:
             row["sweep"] = to_json(entry.sweep)
+        if entry.search:
+            row["search"] = to_json(entry.search)
         if entry.tasks:
             row["tasks"] = [to_json(result) for result in entry.tasks]
         cells.append(row)
@@ -56,6 +59,7 @@ def as_text(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool, st
     parts: List[str] = []
     if rows:
         parts += [text.table(("cell", "verdict", "how", "size", "p50 (x naive)", "worst, or why"), rows, status=1), ""]
+    parts += _searched(entries)
     parts += _left_out(entries)
     words: List[str] = [e.verdict.status for e in entries]
     made = text.counts(how.values(), ("built", "recalled"))
@@ -65,6 +69,13 @@ def as_text(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool, st
         parts.append(f"Note: the model is untrained ({manifest.model.weights}); its accuracy means nothing yet.")
     parts.append(_next(words, store))
     return "\n".join(parts)
+
+
+def _searched(entries: List[Entry]) -> List[str]:
+    """What layers had to stay in float32. A search in vain is told in the verdict's reason."""
+    kept = [(entry.cell, entry.search) for entry in entries if entry.search is not None and entry.search.kept]
+    lines = [text.wrapped(f"searched: {cell}: {search_words.in_short(found)}", "") for cell, found in kept]
+    return [*lines, ""] if lines else []
 
 
 def _left_out(entries: List[Entry]) -> List[str]:

@@ -52,6 +52,11 @@ def counts(words: Iterable[str], order: Sequence[str]) -> str:
     return ", ".join(f"{listed.count(word)} {word}" for word in order if word in listed) or "nothing"
 
 
+def counted(number: int, what: str) -> str:
+    """'1 trial', '3 trials'."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def size(count: int) -> str:
     return f"{count / (1 << 20):.1f} MiB" if count >= 1 << 20 else f"{count / 1024:.0f} KiB"
 

@@ -67,6 +67,7 @@ STEPS: Dict[str, str] = {
     "sweep-reference": "builder.steps.sweep_reference",
     "sweep": "builder.steps.sweep",
     "worst-case": "builder.steps.worst_case",
+    "cost": "builder.steps.cost",
 }
 
 

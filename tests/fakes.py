@@ -396,6 +396,8 @@ class Recorder:
         assert job not in self.ends, f"{job} ended twice"
         self.ends[job] = how
 
+    def told(self, line: str) -> None: ...
+
     def close(self) -> None: ...
 
 

@@ -39,18 +39,18 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends compat detect errors executors inspection measurements release report setting shapes sources "
-    "steps stores text verbs compat.tables detect.gpu detect.probe report.axes validation.homography "
-    "validation.samples",
+    0: "audit backends compat detect errors executors inspection measurements release report search setting shapes "
+    "sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes search.strategy "
+    "validation.homography validation.samples",
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings validation.keypoint_metrics validation.light validation.timing",
     2: "code_digest manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
-    3: "drift_limits evidence expect facts gates sweep tensorrt_options yaml_marks inspection.contents",
-    4: "fact_file matrix portrait site compat.dialects inspection.engine_layers inspection.engine_plan "
+    3: "budget drift_limits evidence expect facts gates sweep tensorrt_options yaml_marks inspection.contents",
+    4: "fact_file matrix portrait searched site compat.dialects inspection.engine_layers inspection.engine_plan "
     "inspection.openvino_ir",
     5: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
-    "validation.align",
+    "search.words validation.align",
     6: "action consistency_drift consistency_sweep backends.tensorrt_build compat.asked inspection.onnx_graph "
     "steps.fold_norms steps.placement verbs.schema validation.limits validation.worst_case",
     7: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
@@ -58,8 +58,8 @@ LAYERS: Dict[int, str] = {
     "steps.lower_opset steps.parse stores.layout",
     8: "abilities choose draw_source load onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
     "backends.tensorrt_rtx compat.rules executors.local inspection.reading report.margins sources.torch_module "
-    "steps.export steps.reference steps.sweep_reference steps.worst_case stores.versions validation.parity "
-    "validation.task validation.task_results validation.verdict",
+    "steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case stores.versions "
+    "validation.parity validation.task validation.task_results validation.verdict",
     9: "draw_measurements draw_sweep gate_words host backends.onnxruntime_cpu backends.onnxruntime_cuda "
     "compat.alternatives inspection.subject report.overview sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
@@ -71,9 +71,11 @@ LAYERS: Dict[int, str] = {
     "validation.named",
     12: "live progress report.page steps.layer_errors verbs.inspect validation.causes",
     13: "run audit.phrases verbs.report validation.drift",
-    14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain verbs.plan verbs.sweep",
-    15: "audit.at_length audit.github verbs.explain verbs.matrix verbs.perform",
-    16: "verbs.audit",
+    14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain verbs.sweep",
+    15: "audit.at_length audit.github search.trials verbs.perform",
+    16: "search.heal verbs.audit",
+    17: "verbs.plan",
+    18: "verbs.explain verbs.matrix",
 }
 
 
@@ -222,6 +224,7 @@ HEAVY: Dict[str, Set[str]] = {
         "sources.torch_module",
         "steps.calibrate",
         "steps.calibration_data",
+        "steps.cost",
         "steps.emulate_fp16",
         "steps.fold_norms",
         "steps.latency",

@@ -13,7 +13,7 @@ from builder.explanation import Explanation, Line, explain
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.record import to_json
-from builder.run import prospect
+from builder.search.heal import recalled
 from builder.stores.layout import Layout
 from builder.verbs import plan as plan_verb
 from builder.verbs.selection import add_matrix, known_cells, load_matrix
@@ -38,9 +38,19 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.cells!r} is left out by `build:` or `skip:`", where=str(args.matrix))
     pinner = Pinner(loaded.root, machine, store)
     pinner.check(planned.jobs)
-    outcome = prospect(planned, pinner, store)
+    healed = recalled(loaded.matrix, machine, planned, pinner, store)
+    planned, outcome = healed.plan, healed.outcome
     found = [
-        explain(loaded.matrix, machine, planned, cell, outcome, plan_verb.fate(cell, outcome)) for cell in planned.cells
+        explain(
+            loaded.matrix,
+            machine,
+            planned,
+            cell,
+            outcome,
+            plan_verb.fate(cell, outcome, healed.unfinished),
+            healed.searched.get(cell.cell.id),
+        )
+        for cell in planned.cells
     ]
     if args.format == "json":
         print(json.dumps({"cells": [to_json(one) for one in found]}, indent=1, ensure_ascii=False))
@@ -70,6 +80,7 @@ def as_text(one: Explanation) -> str:
         ("Settings", one.settings),
         ("Gates", one.gates),
         ("Sizes", one.sizes),
+        ("Search for layers to keep in float32", one.search),
         ("Steps", one.steps),
     ):
         if lines:

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import json
 import sys
-from typing import Optional, Tuple
+from typing import Optional, Set, Tuple
 
 from builder import assemble, facts, gate_words, pending, summary
 from builder.errors import GateFailed, StepFailed
@@ -21,6 +21,8 @@ from builder.progress import Lines, Reporter, Silent
 from builder.release import VERSION
 from builder.run import Outcome, prospect
 from builder.run import run as perform
+from builder.search.heal import Healed, heal, recalled
+from builder.search.trials import Attempt
 from builder.stores import versions
 from builder.stores.layout import Layout
 from builder.verbs import plan as plan_verb
@@ -60,12 +62,14 @@ def run(args: argparse.Namespace) -> int:
     pinner.check(wanted.jobs)  # before anything is written
     reporter = _reporter(args)
     with store.locked():
+        attempt = _attempt(args, pinner, store, reporter)
         try:
-            outcome = perform(wanted, pinner, store, Local(), reporter, jobs=args.jobs, force=args.force)
+            healed = heal(loaded.matrix, machine, wanted, attempt(wanted, ""), attempt, reporter.told)
         finally:
             reporter.close()
+        wanted, outcome = healed.plan, healed.outcome
         pending.keep(wanted, outcome, pinner, store)
-        manifest, fresh = _publish(loaded, wanted, outcome, pinner, store, machine, partly=bool(only or skip))
+        manifest, fresh = _publish(loaded, healed, pinner, store, machine, partly=bool(only or skip))
     ids = frozenset(cell.cell.id for cell in wanted.cells)
     if args.format == "json":
         print(json.dumps(summary.as_json(manifest, outcome, wanted, fresh), indent=1, ensure_ascii=False))
@@ -74,44 +78,69 @@ def run(args: argparse.Namespace) -> int:
     return _exit_code(manifest, outcome, ids)
 
 
+def _attempt(args: argparse.Namespace, pinner: Pinner, store: Layout, reporter: Reporter) -> Attempt:
+    """Runs plans one after the other; with --force, each step once."""
+    executor = Local()
+    done: Set[str] = set()
+
+    def attempt(some: Plan, said: str) -> Outcome:
+        found = prospect(some, pinner, store) if said else Outcome()
+        afresh = args.force and not all(
+            found.results[job.id].key in done for job in some.jobs if job.id in found.results
+        )
+        if said and not afresh and all(job.id in found.results for job in some.jobs):
+            return found  # nothing to do, and nothing to say
+        if said:
+            reporter.told(said)
+        outcome = perform(some, pinner, store, executor, reporter, jobs=args.jobs, force=args.force, spared=done)
+        done.update(outcome.results[job].key for job in outcome.performed)
+        return outcome
+
+    return attempt
+
+
 def _publish(
-    loaded: Loaded, wanted: Plan, outcome: Outcome, pinner: Pinner, store: Layout, machine: Machine, *, partly: bool
+    loaded: Loaded, healed: Healed, pinner: Pinner, store: Layout, machine: Machine, *, partly: bool
 ) -> Tuple[Manifest, bool]:
     """The manifest of what is now known, published when it says something new. Cells outside the selection keep
     their place when nothing they depend on has changed."""
-    whole = wanted
-    if partly:
-        whole = plan(loaded.matrix, machine, store=str(store.root))
-        found = prospect(whole, pinner, store)
-        outcome = dataclasses.replace(
-            outcome,
-            results={**found.results, **outcome.results},
-            actions={**found.actions, **outcome.actions},
-        )
-        chosen = {cell.cell.id for cell in wanted.cells}
-        kept = tuple(
-            c
-            for c in whole.cells
-            if c.cell.id in chosen or c.fate != "build" or plan_verb.fate(c, outcome) == "recalled"
-        )
-        whole = Plan(kept, whole.jobs)
+    whole = _with_the_rest(loaded, healed, pinner, store, machine) if partly else healed
     last = versions.latest(store)
     made = assemble.manifest(
         loaded,
-        whole,
-        outcome,
+        whole.plan,
+        whole.outcome,
         store,
         machine,
         version=last.version + 1 if last else 1,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         release=VERSION,
+        searched=whole.searched,
     )
     if last is not None and last.says_the_same_as(made):
         return last, False
     from builder import tracing  # here, so that a run with nothing to say does not pay for it
 
-    versions.publish(store, made, tracing.trace(whole, outcome, made.version))
+    versions.publish(store, made, tracing.trace(whole.plan, whole.outcome, made.version))
     return made, True
+
+
+def _with_the_rest(loaded: Loaded, healed: Healed, pinner: Pinner, store: Layout, machine: Machine) -> Healed:
+    """What was selected, and the cells outside the selection as far as they are done."""
+    whole = plan(loaded.matrix, machine, store=str(store.root))
+    found = recalled(loaded.matrix, machine, whole, pinner, store)
+    outcome = dataclasses.replace(
+        healed.outcome,
+        results={**found.outcome.results, **healed.outcome.results},
+        actions={**found.outcome.actions, **healed.outcome.actions},
+    )
+    chosen = {cell.cell.id: cell for cell in healed.plan.cells}
+    cells = [chosen.get(cell.cell.id, cell) for cell in found.plan.cells]
+    kept = tuple(
+        c for c in cells if c.cell.id in chosen or c.fate != "build" or plan_verb.fate(c, outcome) == "recalled"
+    )
+    jobs = {job.id: job for job in (*found.plan.jobs, *healed.plan.jobs)}
+    return Healed(Plan(kept, tuple(jobs.values())), outcome, {**found.searched, **healed.searched})
 
 
 def _reporter(args: argparse.Namespace) -> Reporter:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Dict, List
+from typing import AbstractSet, Dict, List
 
 from builder import fact_file, facts, portrait, text
 from builder.digest import Json
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
-from builder.run import Outcome, prospect
+from builder.run import Outcome
+from builder.search.heal import recalled
 from builder.stores.layout import Layout
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 
@@ -43,30 +44,33 @@ def run(args: argparse.Namespace) -> int:
         return 0
     pinner = Pinner(loaded.root, machine, store)
     pinner.check(planned.jobs)
-    outcome = prospect(planned, pinner, store)
+    healed = recalled(loaded.matrix, machine, planned, pinner, store)
+    planned, outcome = healed.plan, healed.outcome
     if args.format == "json":
-        print(json.dumps(as_json(planned, outcome), indent=1, ensure_ascii=False))
+        print(json.dumps(as_json(planned, outcome, healed.unfinished), indent=1, ensure_ascii=False))
     else:
         if args.facts:
             print(f"As on the machine of {args.facts}: {portrait.in_short(machine)}\n")
-        print(as_text(planned, outcome, elsewhere=bool(args.facts)))
+        print(as_text(planned, outcome, healed.unfinished, elsewhere=bool(args.facts)))
     return 0
 
 
-def fate(cell: PlannedCell, outcome: Outcome) -> str:
-    """build, recalled, waiting or skipped: recalled when all that this machine would do for it is already done."""
+def fate(cell: PlannedCell, outcome: Outcome, unfinished: AbstractSet[str] = frozenset()) -> str:
+    """build, recalled, waiting or skipped: recalled when all that this machine would do for it is already done.
+    `unfinished`: cells whose search for layers to keep is not."""
     if cell.fate == "skipped":
         return cell.fate
     if cell.fate == "waiting":
         return "recalled" if cell.engine in outcome.results else "waiting"
     here = (cell.engine,) if cell.unverified else (cell.engine, *cell.measurements)
-    return "recalled" if all(job in outcome.results for job in here) else "build"
+    done = cell.cell.id not in unfinished and all(job in outcome.results for job in here)
+    return "recalled" if done else "build"
 
 
-def as_json(planned: Plan, outcome: Outcome) -> Json:
+def as_json(planned: Plan, outcome: Outcome, unfinished: AbstractSet[str] = frozenset()) -> Json:
     cells: List[Json] = []
     for cell in planned.cells:
-        row: Dict[str, Json] = {"cell": cell.cell.id, "plan": fate(cell, outcome)}
+        row: Dict[str, Json] = {"cell": cell.cell.id, "plan": fate(cell, outcome, unfinished)}
         for name in ("reason", "rule", "source", "unverified", "note"):
             if getattr(cell, name):
                 row[name] = getattr(cell, name)
@@ -76,9 +80,11 @@ def as_json(planned: Plan, outcome: Outcome) -> Json:
     return {"cells": cells}
 
 
-def as_text(planned: Plan, outcome: Outcome, *, elsewhere: bool = False) -> str:
+def as_text(
+    planned: Plan, outcome: Outcome, unfinished: AbstractSet[str] = frozenset(), *, elsewhere: bool = False
+) -> str:
     """`elsewhere`: planned for another machine than this one."""
-    fates = [fate(cell, outcome) for cell in planned.cells]
+    fates = [fate(cell, outcome, unfinished) for cell in planned.cells]
     rows = [(cell.cell.id, word, _note(cell, word)) for cell, word in zip(planned.cells, fates)]
     parts = [text.table(("cell", "plan", "why"), rows, status=1), ""]
     for title, word in _TITLES:

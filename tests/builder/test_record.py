@@ -15,7 +15,7 @@ from builder.action import Action, Pending, Pinned, Platform, Result, Tool
 from builder.fact_file import FactFile
 from builder.manifest import Manifest
 from builder.matrix import Matrix, OnnxSource, Output, Preprocess, Profile
-from builder.measurements import Latency, LayerErrors, Parity, TaskScores, WorstCase
+from builder.measurements import Cost, Latency, LayerErrors, Parity, TaskScores, WorstCase
 from builder.recipes import CalibrationData, Engine, Export, Facts, Made, Recipe, Sampled, TaskCases
 from builder.record import RecordError, dotted, fields_of, from_json, hints_of, keyed, to_json
 from builder.setting import Setting
@@ -108,7 +108,7 @@ def test_a_result_survives_with_each_kind_of_facts(facts: type) -> None:
 
 
 def test_every_kind_is_tried_above() -> None:
-    assert set(FACTS) == {Made, Sampled, Parity, LayerErrors, TaskScores, Latency, Swept, WorstCase}
+    assert set(FACTS) == {Made, Sampled, Parity, LayerErrors, TaskScores, Latency, Swept, WorstCase, Cost}
     assert {cls.__dataclass_fields__["step"].default for cls in RECIPES} >= {
         *("export", "engine", "parity", "latency"),
         *("task-cases", "task-reference", "task", "sweep-reference", "sweep"),

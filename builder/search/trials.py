@@ -125,7 +125,8 @@ class Bench:
         settings = replace(self.cell.settings, keep=kept_with(self.cell, nodes))
         cell, jobs = redrawn(self.matrix, self.machine, self.cell, settings)
         added = self._cost(cell, plain)
-        outcome = self.attempt(Plan((cell,), (*jobs, *added)), "")
+        each = {job.id: job for job in (*jobs, *added)}
+        outcome = self.attempt(Plan((cell,), tuple(each.values())), "")
         found = assemble.judge(self.matrix, cell, outcome)
         timed = [cell.latency, *(job.id for job in added[-1:])]
         if not self.stands_in and not all(id in outcome.results or id in outcome.failures for id in timed):

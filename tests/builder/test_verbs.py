@@ -15,6 +15,7 @@ from builder.facts import Machine
 from builder.manifest import Entry, Manifest, TaskResult
 from builder.progress import Lines
 from builder.stores import versions
+from tests.builder.search.test_heal import Harmed, searching
 from tests.fakes import LAPTOP, RTX3090, TASK_MATRIX, FakeExecutor, Project
 
 
@@ -480,3 +481,78 @@ def test_the_manifest_of_the_small_project(build: Shell, golden: Any) -> None:
     text = json.dumps(to_json(build.manifest), indent=1, ensure_ascii=False) + "\n"
     text = re.sub(r'"(created|deploymatrix)": "[^"]*"', r'"\1": "..."', text)
     golden("manifest.json", re.sub(r"sha256:[0-9a-f]{64}", "sha256:...", text))
+
+
+# ------------------------------------------------------------------------------------------- searches
+
+
+def test_a_search_is_told_published_explained_and_recalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = searching(tmp_path / "p", build="tiny-dense-{fp32,int8}-{ort,trt}")
+    build = Shell(project, monkeypatch, capsys)
+    build.executor = lambda: Harmed(frozenset({"worst"}))
+    assert build("matrix") == 0
+    assert "search tiny-dense-int8-ort: trial 2 of at most 12, 1 of 4 layers in float32" in build.err
+    assert "  it passes" in build.err
+    said = " ".join(build.out.split())
+    assert "searched: tiny-dense-int8-ort: 1 of 4 layers in float32: worst; scores max_abs 1 -> 0.001" in said
+    assert "estimated in onnxruntime on this machine's CPU" in said
+    first = build.manifest
+    build.executor = Refusing
+    for words in (["matrix"], ["matrix", "--only", "*-fp32-*"], ["matrix", "--only", "*-int8-ort"]):
+        assert build(*words) == 0
+        assert "search" not in build.err
+        assert build.manifest == first, words
+    row = build.json("matrix")["cells"][1]
+    assert row["search"]["kept"] == ["worst"]
+    assert build.json("matrix")["performed"] == []
+    assert [row["plan"] for row in build.json("plan")["cells"]] == ["recalled", "recalled", "waiting", "waiting"]
+    assert build("explain", "tiny-dense-int8-ort") == 0
+    assert "Search for layers to keep in float32" in build.out
+    assert "trial 1    all layers in float32: it passes" in build.out
+
+
+def test_a_search_that_is_asked_for_later_is_something_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = searching(tmp_path / "p", "{trials: 0}")
+    build = Shell(project, monkeypatch, capsys)
+    build.executor = lambda: Harmed(frozenset({"worst"}))
+    assert build("matrix") == 3
+    assert [row["plan"] for row in build.json("plan")["cells"]] == ["recalled"]
+    project.edit("matrix.yaml", "{trials: 0}", "{trials: 5}")
+    assert [row["plan"] for row in build.json("plan")["cells"]] == ["build"]
+    assert build("matrix") == 0
+    assert build.manifest.version == 2
+
+
+def test_forcing_performs_each_step_of_a_search_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = Shell(searching(tmp_path / "p"), monkeypatch, capsys)
+    executors = [Harmed(frozenset({"worst"})) for _ in range(2)]
+    for executor in executors:
+        build.executor = lambda executor=executor: executor  # type: ignore[misc]
+        assert build("matrix", "--force") == 0
+    first, second = (sorted(action.key for action in executor.performed) for executor in executors)
+    assert first == second
+    assert len(set(second)) == len(second)
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [("{trials: -1}", "must not be negative"), ("{minutes: 0}", "must be positive"), ("{trial: 3}", "trials")],
+)
+def test_a_wrong_budget_is_refused(
+    given: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = Shell(searching(tmp_path / "p", given), monkeypatch, capsys)
+    assert build("matrix") == 2
+    assert wrong in build.err
+    assert "matrix.yaml:" in build.err
+
+
+class Refusing(FakeExecutor):
+    def perform(self, *args: Any) -> Any:
+        raise AssertionError("performed something")

@@ -223,7 +223,7 @@ def test_a_raised_task_gate_fails_its_cells_and_performs_nothing(fresh: Project)
     failed = {cell for cell, status in verdicts(result).items() if status == "failed"}
     assert failed == {cell for cell in verdicts(result) if cell.endswith("cpu_openvino")}
     row = next(row for row in result["cells"] if row["cell"] == "corners-map-fp32-cpu_openvino")
-    assert re.fullmatch(r"edges correlation 0\.\d+ < 2", row["verdict"]["reason"])
+    assert re.fullmatch(r"edges correlation 0\.\d+ < 2, gate .*", row["verdict"]["reason"])
 
 
 def test_an_edited_metric_performs_task_steps_only(fresh: Project) -> None:

@@ -81,7 +81,7 @@ def _entry(
         profiles=tuple(matrix.profile(name) for name in planned.settings.profiles) if planned.platform else (),
         artifact=_artifact(planned, outcome, store) if engine else None,
         parity=measured,
-        tasks=_task_results(planned, outcome),
+        tasks=scored(planned, outcome),
         latency=_latency(planned, outcome),
         sweep=_swept(planned, outcome),
         reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" else "",
@@ -134,7 +134,7 @@ def judge(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
     """The verdict over one cell, from what became of its jobs."""
     if planned.fate == "skipped":
         return Verdict("skipped", planned.reason, planned.remedies)
-    failure = _failure(planned, outcome)
+    failure = first_failure(planned, outcome)
     if failure is not None:
         return Verdict(
             "failed", f"{failure.where or 'a step'}: {failure.what}", (failure.hint,) if failure.hint else ()
@@ -152,7 +152,7 @@ def judge(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
     return _judged(matrix, planned, parity.facts, outcome)
 
 
-def _task_results(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, ...]:
+def scored(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, ...]:
     results: List[TaskResult] = []
     for task in planned.tasks:
         scored, reference = outcome.results.get(task.job), outcome.results.get(task.reference)
@@ -172,14 +172,14 @@ def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, outcome: Outco
         return Verdict(
             "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)
         )
-    checks = verdict.checks(wanted, parity.outputs, _task_results(planned, outcome), _latency(planned, outcome))
+    checks = verdict.checks(wanted, parity.outputs, scored(planned, outcome), _latency(planned, outcome))
     found = Verdict("passed", checks=(*checks, *(sweep.checks(wanted, swept) if swept else ())))
     if found.misses:
         return dataclasses.replace(found, status="failed", reason="; ".join(map(verdict.describe, found.misses)))
     return found
 
 
-def _failure(planned: PlannedCell, outcome: Outcome) -> Optional[DeployError]:
+def first_failure(planned: PlannedCell, outcome: Outcome) -> Optional[DeployError]:
     """The error of the first of this cell's jobs, or of what they need, that failed."""
     references = (task.reference for task in planned.tasks)
     jobs: Tuple[str, ...] = (planned.onnx, planned.parse, planned.engine, *references, *planned.measurements)

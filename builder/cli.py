@@ -25,6 +25,7 @@ VERBS = {
     "pull": "on a host: place the fastest artifact proven for this machine",
     "run": "on a host: run the pulled artifact on a photograph",
     "sweep": "parity and latency of a cell over a grid of sizes, and what it does outside of its profile",
+    "calibrate": "show int8 ranges; with --sweep, what methods and numbers of photographs do to accuracy",
     "inspect": "say what an artifact is, what is in it, and in which precision it computes",
     "audit": "say what drifted since the last release, by how much, since when and why",
     "report": "write one HTML file with all that is known of a version",

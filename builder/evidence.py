@@ -11,6 +11,8 @@ from typing import Literal, Optional, Tuple
 from builder.record import described
 from builder.setting import Setting
 
+Method = Literal["minmax", "percentile", "mse", "entropy"]
+
 
 @dataclass(frozen=True)
 class Photographs:
@@ -63,7 +65,7 @@ class Calibration:
     )
     seed: int = field(default=0, metadata=described("Of that draw."))
     size: Tuple[int, int] = field(default=(240, 320), metadata=described("(height, width) of the calibration images."))
-    method: Literal["minmax", "percentile", "mse", "entropy"] = field(
+    method: Method = field(
         default="mse",
         metadata=described(
             "Range of an activation: extremes, a percentile, least squared error, or least information lost."

@@ -13,6 +13,7 @@ from typing import Optional
 
 from builder import consistency, digest, photographs
 from builder.errors import UsageError
+from builder.evidence import Photographs
 from builder.matrix import Matrix
 from builder.record import RecordError, dotted, from_json
 from builder.yaml_marks import Marked, YamlProblem, parse
@@ -23,12 +24,14 @@ _MINIMAL_HINT = "start from the commented matrix.yaml that ships with deploymatr
 
 @dataclass(frozen=True)
 class Loaded:
-    """A matrix, the folder its paths are relative to, and the digest of the file's bytes."""
+    """A matrix, the folder its paths are relative to, and the digest of the file's bytes. `calibration`: every photograph
+    that int8 ranges may come from, before `count` draws some of them."""
 
     matrix: Matrix
     path: Path
     root: Path
     digest: str
+    calibration: Optional[Photographs] = None
 
     @property
     def store(self) -> Path:
@@ -41,11 +44,12 @@ def load(path: Path) -> Loaded:
     if marked.data is None:
         raise UsageError("the file is empty", where=str(path), hint=_MINIMAL_HINT)
     try:
-        matrix = photographs.declared(from_json(Matrix, marked.data), path.parent)
+        written = from_json(Matrix, marked.data)
+        matrix, pool = photographs.declared(written, path.parent), photographs.undrawn(written, path.parent)
         consistency.check(matrix)
     except RecordError as problem:
         raise _placed(path, marked, problem) from None
-    return Loaded(matrix, path, path.parent, digest.of_bytes(data))
+    return Loaded(matrix, path, path.parent, digest.of_bytes(data), pool)
 
 
 def _bytes(path: Path) -> bytes:

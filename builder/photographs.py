@@ -43,16 +43,29 @@ def _drawn(chosen: Optional[Calibration], root: Path) -> Optional[Calibration]:
     if chosen is None or chosen.photographs is None:
         return chosen
     all_of = _written_out(chosen.photographs, root, ("calibration", "photographs"))
-    if chosen.count is not None and chosen.count < len(all_of.files):
-        import random  # here, since it loads hashes and statistics that a plan has no use for
-
-        places = sorted(random.Random(chosen.seed).sample(range(len(all_of.files)), max(chosen.count, 0)))
-        all_of = replace(all_of, files=tuple(all_of.files[place] for place in places))
-    elif chosen.count is not None and chosen.count > len(all_of.files):
+    if chosen.count is not None and chosen.count > len(all_of.files):
         raise RecordError(
             ("calibration", "count"), f"{chosen.count} of {len(all_of.files)} photographs cannot be drawn"
         )
-    return replace(chosen, photographs=all_of)
+    return replace(chosen, photographs=all_of if chosen.count is None else draw(all_of, chosen.count, chosen.seed))
+
+
+def draw(all_of: Photographs, count: int, seed: int) -> Photographs:
+    """`count` of them, in their order: all when there are no more."""
+    if count >= len(all_of.files):
+        return all_of
+    import random  # here, since it loads hashes and statistics that a plan has no use for
+
+    places = sorted(random.Random(seed).sample(range(len(all_of.files)), max(count, 0)))
+    return replace(all_of, files=tuple(all_of.files[place] for place in places))
+
+
+def undrawn(matrix: Matrix, root: Path) -> Optional[Photographs]:
+    """The photographs that the calibration of an undeclared matrix draws from; None when it has none."""
+    chosen = matrix.calibration
+    if chosen is None or chosen.photographs is None:
+        return None
+    return _written_out(chosen.photographs, root, ("calibration", "photographs"))
 
 
 def _written_out(photographs: Photographs, root: Path, path: RecordPath) -> Photographs:

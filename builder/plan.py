@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from builder.action import Platform
 from builder.cells import Cell, Settings, all_cells, any_selects, resolve, settings_of
@@ -52,6 +52,16 @@ class Plan:
 
     def job(self, id: str) -> Job:
         return next(job for job in self.jobs if job.id == id)
+
+    def needed(self, ids: Iterable[str]) -> Tuple[Job, ...]:
+        """The jobs of these ids and all that they need, in order of need."""
+        by_id, wanted, waiting = {job.id: job for job in self.jobs}, set(), list(ids)
+        while waiting:
+            id = waiting.pop()
+            if id not in wanted:
+                wanted.add(id)
+                waiting += by_id[id].needs
+        return tuple(job for job in self.jobs if job.id in wanted)
 
 
 def plan(

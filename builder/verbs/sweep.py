@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from typing import Set, Tuple
+from typing import Tuple
 
 from builder import consistency_sweep, facts, sweep_table
 from builder.errors import GateFailed, NothingFits, UsageError
 from builder.executors.local import Local
-from builder.jobs import Job
 from builder.matrix import Matrix
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     matrix = _sweeping(loaded.matrix, args)
     machine, store = facts.here(), Layout(place)
     whole = plan(matrix, machine, only=only, store=str(place))
-    wanted = Plan(_swept_cells(whole, args), _needed(whole))
+    wanted = Plan(_swept_cells(whole, args), whole.needed(cell.sweep for cell in whole.cells if cell.sweep))
     pinner = Pinner(loaded.root, machine, store)
     pinner.check(wanted.jobs)
     reporter = Silent() if args.quiet else Lines()
@@ -94,19 +93,6 @@ def _swept_cells(whole: Plan, args: argparse.Namespace) -> Tuple[PlannedCell, ..
     raise NothingFits(
         f"{first.cell.id} is skipped: {first.reason}", hint=f"what works instead: build explain {first.cell.id}"
     )
-
-
-def _needed(whole: Plan) -> Tuple[Job, ...]:
-    """Only the jobs that sweeps need, in order of need."""
-    by_id = {job.id: job for job in whole.jobs}
-    wanted: Set[str] = set()
-    waiting = [cell.sweep for cell in whole.cells if cell.sweep]
-    while waiting:
-        id = waiting.pop()
-        if id not in wanted:
-            wanted.add(id)
-            waiting += by_id[id].needs
-    return tuple(job for job in whole.jobs if job.id in wanted)
 
 
 def _judged(matrix: Matrix, cell: PlannedCell, outcome: Outcome) -> Judged:

@@ -1,0 +1,50 @@
+"""The ranges that calibration wrote, read back from an int8 graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+np: Any = pytest.importorskip("numpy")
+onnx: Any = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from builder import onnx_file  # noqa: E402
+from builder.errors import UsageError  # noqa: E402
+from builder.evidence import Calibration, Photographs  # noqa: E402
+from builder.inspection import ranges  # noqa: E402
+from builder.steps import calibrate, lower_int8, placement  # noqa: E402
+from tests import onnx_models  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("signed", "zero", "low", "high", "codes"), [(True, 0, -12.8, 12.7, "int8"), (False, 100, -10.0, 15.5, "uint8")]
+)
+def test_ranges_are_those_of_the_codes(
+    signed: bool, zero: int, low: float, high: float, codes: str, tmp_path: Path
+) -> None:
+    model = onnx_models.convolutional()
+    places = placement.places(model, "inputs")
+    grids = dict.fromkeys(places.pairs, calibrate.Grid(0.1, zero))
+    onnx_file.save(lower_int8.quantize(model, places, grids, signed=signed), tmp_path / "m.onnx")
+    found = ranges.of(tmp_path / "m.onnx", "m")
+    assert [row.tensor for row in found] == ["image", "r1"]
+    for row in found:
+        assert (row.low, row.high, row.scale) == pytest.approx((low, high, 0.1))
+        assert (row.zero, row.codes) == (zero, codes)
+    told = ranges.as_text(Calibration(Photographs(("a.png", "b.png")), method="percentile"), [(("cell",), found)])
+    assert "percentile 99.999, from 2 photographs at 240x320: a.png, b.png" in told
+    assert "r1" in told
+
+
+def test_a_graph_without_pairs_has_no_ranges(tmp_path: Path) -> None:
+    onnx_file.save(onnx_models.convolutional(), tmp_path / "m.onnx")
+    assert ranges.of(tmp_path / "m.onnx", "m") == ()
+
+
+def test_a_file_that_is_no_graph_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x09")
+    with pytest.raises(UsageError):
+        ranges.of(tmp_path / "m.onnx", "m")

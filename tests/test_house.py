@@ -54,25 +54,25 @@ LAYERS: Dict[int, str] = {
     6: "action consistency_drift consistency_sweep backends.tensorrt_build compat.asked inspection.onnx_graph "
     "steps.fold_norms steps.placement verbs.schema validation.limits validation.worst_case",
     7: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
-    "compat.native_rules compat.precision_rules inspection.session_graph steps.emulate_fp16 steps.lower_fp16 "
-    "steps.lower_opset steps.parse stores.layout",
+    "compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph steps.emulate_fp16 "
+    "steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
     8: "abilities choose draw_source load onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
     "backends.tensorrt_rtx compat.rules executors.local inspection.reading report.margins sources.torch_module "
     "steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case stores.versions "
     "validation.parity validation.task validation.task_results validation.verdict",
-    9: "draw_measurements draw_sweep gate_words host backends.onnxruntime_cpu backends.onnxruntime_cuda "
-    "compat.alternatives inspection.subject report.overview sources.onnx_file steps.calibrate "
-    "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
-    "steps.task_cases steps.task_reference verbs.doctor verbs.pull verbs.selection validation.keypoint_tasks "
-    "validation.readings validation.sweep",
-    10: "draw sweep_table inspection.findings report.cells report.speed steps.shifts verbs.run validation.allowances "
-    "validation.history validation.series",
+    9: "calibration_study draw_measurements draw_sweep gate_words host backends.onnxruntime_cpu "
+    "backends.onnxruntime_cuda compat.alternatives inspection.subject report.overview sources.onnx_file "
+    "steps.calibrate steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep "
+    "steps.task steps.task_cases steps.task_reference verbs.doctor verbs.pull verbs.selection "
+    "validation.keypoint_tasks validation.readings validation.sweep",
+    10: "calibration_table draw sweep_table inspection.findings report.cells report.speed steps.shifts verbs.run "
+    "validation.allowances validation.history validation.series",
     11: "draw_layers plan audit.reading inspection.report report.view steps.lower_int8 validation.grouping "
     "validation.named",
     12: "live progress report.page steps.layer_errors verbs.inspect validation.causes",
     13: "run audit.phrases verbs.report validation.drift",
     14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain verbs.sweep",
-    15: "audit.at_length audit.github search.trials verbs.perform",
+    15: "audit.at_length audit.github search.trials verbs.calibrate verbs.perform",
     16: "search.heal verbs.audit",
     17: "verbs.plan",
     18: "verbs.explain verbs.matrix",
@@ -122,7 +122,10 @@ SIBLINGS = {
     ("builder.stores.versions", "builder.stores.layout"),
     ("builder.verbs.matrix", "builder.verbs.plan"),
     ("builder.verbs.explain", "builder.verbs.plan"),
-    *((f"builder.verbs.{verb}", "builder.verbs.selection") for verb in ("sweep", "plan", "explain", "matrix")),
+    *(
+        (f"builder.verbs.{verb}", "builder.verbs.selection")
+        for verb in ("sweep", "plan", "explain", "matrix", "calibrate")
+    ),
 }
 
 
@@ -186,6 +189,7 @@ HEAVY: Dict[str, Set[str]] = {
     "torch": {"sources.torch_module"},
     "onnx": {
         "inspection.onnx_graph",
+        "inspection.ranges",
         "onnx_file",
         "steps.calibrate",
         "steps.emulate_fp16",
@@ -366,7 +370,11 @@ INNER = {"RecordError", "YamlProblem"}
 OTHERS: Dict[str, Set[str]] = {
     "ValueError": {"builder.shapes", "builder.consistency"},  # their docstrings say so; callers add the place
     "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours
-    "ArgumentTypeError": {"builder.verbs.run", "builder.verbs.matrix"},  # argparse's own protocol
+    "ArgumentTypeError": {
+        "builder.verbs.run",
+        "builder.verbs.matrix",
+        "builder.verbs.calibrate",
+    },  # argparse's own protocol
     "KeyboardInterrupt": {"builder.cli"},
     "SystemExit": {"builder.cli", "builder.worker"},
 }

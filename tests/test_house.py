@@ -60,13 +60,13 @@ LAYERS: Dict[int, str] = {
     "backends.tensorrt_rtx compat.rules executors.local inspection.reading report.margins sources.torch_module "
     "steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case stores.versions "
     "validation.parity validation.task validation.task_results validation.verdict",
-    9: "calibration_study draw_measurements draw_sweep gate_words host backends.onnxruntime_cpu "
+    9: "calibration_study draw_measurements draw_sweep gate_words host pictures backends.onnxruntime_cpu "
     "backends.onnxruntime_cuda compat.alternatives inspection.subject report.overview sources.onnx_file "
     "steps.calibrate steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep "
     "steps.task steps.task_cases steps.task_reference verbs.doctor verbs.pull verbs.selection "
     "validation.keypoint_tasks validation.readings validation.sweep",
-    10: "calibration_table draw sweep_table inspection.findings report.cells report.speed steps.shifts verbs.run "
-    "validation.allowances validation.history validation.series",
+    10: "calibration_table draw sweep_table inspection.findings report.cells report.speed report.worst steps.shifts "
+    "verbs.run validation.allowances validation.history validation.series",
     11: "draw_layers plan audit.reading inspection.report report.view steps.lower_int8 validation.grouping "
     "validation.named",
     12: "live progress report.page steps.layer_errors verbs.inspect validation.causes",

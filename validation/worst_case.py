@@ -1,8 +1,8 @@
 """Pictures of the model beside an artifact on one sample: the photograph, the keypoints of both, and where an output that
 is a map differs. Small files for a page; it judges nothing.
 
-The difference map takes the largest absolute difference of each patch, so that a single wrong place is still seen, on
-a square-root scale from 0 to the largest, in OpenCV's cividis colours, which read the same with any colour vision.
+The difference map takes the largest absolute difference of each patch of some pixels, so that a single wrong place is
+still seen, on a square-root scale from 0 to the largest, in OpenCV's cividis colours, which read the same with any colour vision.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SIDE = 480  # pixels, the longer side of a picture
 WITHIN = 3.0  # pixels of the input: keypoints nearer than this are the same one
 BYTES = 40_000  # a picture is at most about this large
+_SPOT = 5  # pixels of the picture: a single place that differs is drawn as large, or nobody would see it
 MOST_CLASSES = 64  # a map of more channels holds features, not classes
 # Okabe and Ito's colours for colour-blind readers (2008), as RGB; classes beyond the eighth begin again.
 _CLASSES = ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))  # fmt: skip
@@ -102,7 +103,7 @@ def _map(
     largest = float(difference.max())
     y, x = np.unravel_index(int(difference.argmax()), difference.shape)
     at = tuple(int(n * of / whole) for n, of, whole in zip((x, y), size, difference.shape[::-1]))
-    small = _pooled(difference, size)
+    small = cv2.dilate(_pooled(difference, size), np.ones((_SPOT, _SPOT), np.uint8))
     shade = np.rint(255 * np.sqrt(small / largest)).astype(np.uint8) if largest else np.zeros(size[::-1], np.uint8)
     _jpeg(out / "difference.jpg", cv2.applyColorMap(shade, cv2.COLORMAP_CIVIDIS)[:, :, ::-1])
     classes = len(wanted) if recipe.postprocess is None and 1 < len(wanted) <= MOST_CLASSES else 0

@@ -5,12 +5,14 @@ Pure: the same manifests, the same page. No HTML is made here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Sequence, Tuple
 
 from builder.manifest import Manifest
+from builder.pictures import Picture
 from builder.report.cells import CellRow, cell_rows
 from builder.report.overview import VERDICTS, Overview, overview
 from builder.report.speed import HEIGHT, WIDTH, Speed, speeds
+from builder.report.worst import WorstCases, worst_cases
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Detail:
     """How much a page holds. A large matrix gets less, so that the page stays small; `left_out` says so on it."""
 
     accuracies: int = 12
+    pictures: int = 1000
     cells: bool = True
     left_out: str = ""
 
@@ -25,13 +28,14 @@ class Detail:
 # From all to the least, tried in turn until the page is small enough.
 DETAILS = (
     Detail(),
-    Detail(accuracies=3, left_out="Charts of more than three metrics"),
+    Detail(3, 8, left_out="Charts of more than three metrics and pictures of more than eight cells"),
     Detail(
-        accuracies=1,
+        1,
+        4,
         cells=False,
-        left_out="Charts of more than one metric, and the numbers of cells that did not fail,",
+        left_out="Charts of more than one metric, pictures of more than four cells, and the numbers of what did not fail",
     ),
-    Detail(accuracies=0, cells=False, left_out="All charts, and the numbers of cells that did not fail,"),
+    Detail(0, 0, cells=False, left_out="Charts, pictures, and the numbers of what did not fail"),
 )
 
 
@@ -57,12 +61,13 @@ class Report:
     choices: Tuple[Choice, ...]
     cells: Tuple[CellRow, ...]
     speeds: Tuple[Speed, ...]
+    worst: WorstCases
     chart_width: int
     chart_height: int
     left_out: str
 
 
-def report(manifest: Manifest, detail: Detail) -> Report:
+def report(manifest: Manifest, detail: Detail, pictures: Sequence[Picture] = ()) -> Report:
     model, made = manifest.model, manifest.builder
     return Report(
         model=model.name,
@@ -76,6 +81,7 @@ def report(manifest: Manifest, detail: Detail) -> Report:
         choices=_choices(manifest),
         cells=cell_rows(manifest, detailed=detail.cells),
         speeds=speeds(manifest, detail.accuracies),
+        worst=worst_cases(manifest, pictures[: detail.pictures]),
         chart_width=WIDTH,
         chart_height=HEIGHT,
         left_out=detail.left_out,

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from pathlib import Path
+from typing import Tuple
 
-from builder import text
+from builder import facts, pictures, text
 from builder.errors import UsageError
+from builder.executors.local import Local
+from builder.manifest import Manifest
+from builder.pictures import Picture
 from builder.report import page, view
 from builder.stores import versions
 from builder.stores.layout import Layout
@@ -20,6 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
     )
+    parser.add_argument(
+        "--pictures", type=_count, default=12, metavar="N", help="draw the worst cases of at most N cells (12)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,10 +37,33 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{args.store} holds no version", hint="name a store with --store DIR, or make one: build matrix"
         )
-    html = page.fitted(lambda detail: view.report(manifest, detail))
+    drawn = _pictures(manifest, store, args.pictures)
+    html = page.fitted(lambda detail: view.report(manifest, detail, drawn))
     _write(args.output, html.encode())
     print(f"report of {manifest.model.name} v{manifest.version} -> {args.output}  ({text.size(len(html.encode()))})")
     return 0
+
+
+def _pictures(manifest: Manifest, store: Layout, most: int) -> Tuple[Picture, ...]:
+    if most == 0:
+        return ()
+    executor = Local()
+    made_of = versions.read_provenance(store, manifest.version)
+    try:
+        return pictures.pictures(manifest, made_of, store, facts.here(), executor, _say, most)
+    except BaseException:  # an interrupt above all: no worker may outlive it
+        executor.stop()
+        raise
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _count(word: str) -> int:
+    if not word.isdigit():
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of pictures")
+    return int(word)
 
 
 def _write(path: Path, data: bytes) -> None:

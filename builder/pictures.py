@@ -1,0 +1,161 @@
+"""The pictures of a version's worst cases: which cells are worth one, on which photograph, and drawing them by an action
+that is recalled the second time. What cannot be drawn here says why; a report is never refused for want of a picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Tuple
+
+from builder import site
+from builder.action import Action, Pinned, Result, Tool
+from builder.choose import other_version
+from builder.errors import DeployError, StepFailed
+from builder.facts import Machine
+from builder.manifest import Entry, Manifest
+from builder.measurements import WorstCase
+from builder.places import cannot_run
+from builder.provenance import Provenance
+from builder.recipes import DrawWorstCase
+from builder.report import margins
+from builder.seams import Executor
+from builder.stores.layout import Layout
+
+_TOOLS = ("numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class File:
+    name: str
+    digest: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A cell on its worst photograph; without `facts`, `why_not` says why there is nothing to see."""
+
+    cell: str
+    sample: str
+    facts: Optional[WorstCase] = None
+    files: Tuple[File, ...] = ()
+    why_not: str = ""
+
+    def file(self, name: str) -> Optional[File]:
+        return next((file for file in self.files if file.name == name), None)
+
+
+def chosen(manifest: Manifest, most: int) -> Tuple[Entry, ...]:
+    """The measured cells worth a picture: what failed, then the worst of each head and precision, then the rest; among
+    equals, those that use most of a gate first."""
+    measured = [entry for entry in manifest.entries if entry.parity and entry.artifact is not None]
+    measured.sort(key=lambda entry: (-_used(entry), entry.cell))
+    seen: Dict[Tuple[str, str], int] = {}
+    order: Dict[str, int] = {}
+    for entry in measured:
+        key = (entry.head, entry.precision)
+        order[entry.cell] = seen[key] = seen.get(key, -1) + 1
+    measured.sort(key=lambda entry: (entry.verdict.status != "failed", order[entry.cell] > 0))
+    return tuple(measured[:most])
+
+
+def worst_sample(entry: Entry) -> str:
+    """The photograph to show: where tensors could not be compared, else where the tightest gate on tensors is tightest,
+    else where the signal-to-noise ratio is lowest."""
+    broken = next((row.sample for row in entry.parity if row.problem is not None), None)
+    known = {row.sample for row in entry.parity}
+    gated = (m.check.worst for m in margins.of(entry) if m.check.level == "tensor" and m.check.worst in known)
+    noisiest = min(entry.parity, key=lambda row: (row.snr_db is None, row.snr_db or 0.0)).sample
+    return broken or next(gated, noisiest)
+
+
+def _used(entry: Entry) -> float:
+    """How much of the tightest gate on tensors is used: that is what a picture can show."""
+    return max((m.used for m in margins.of(entry) if m.check.level == "tensor"), default=0.0)
+
+
+def pictures(
+    manifest: Manifest,
+    made_of: Optional[Provenance],
+    store: Layout,
+    machine: Machine,
+    executor: Executor,
+    say: Callable[[str], None],
+    most: int,
+) -> Tuple[Picture, ...]:
+    """Of the `most` chosen cells. An action that was never performed is performed here, where that can be done."""
+    found: List[Picture] = []
+    for entry in chosen(manifest, most):
+        action, why_not = _action(manifest, entry, made_of, machine)
+        if action is None:
+            found.append(Picture(entry.cell, worst_sample(entry), why_not=why_not))
+            continue
+        try:
+            result = store.recall(action.key) or _perform(action, store, machine, executor, say, entry.cell)
+            found.append(_picture(entry, store, result))
+        except (DeployError, OSError) as problem:
+            said = problem.what if isinstance(problem, DeployError) else f"the store: {problem.strerror}"
+            found.append(Picture(entry.cell, worst_sample(entry), why_not=f"it could not be drawn: {said}"))
+    return tuple(found)
+
+
+def _action(
+    manifest: Manifest, entry: Entry, made_of: Optional[Provenance], machine: Machine
+) -> Tuple[Optional[Action], str]:
+    """The action that draws the cell, or why there is none here."""
+    assert entry.platform is not None and entry.artifact is not None
+    problem = cannot_run(entry.platform, machine)
+    if problem is not None:
+        return None, f"drawing it runs the artifact: {problem}"
+    another = other_version(entry, machine)
+    if another is not None or entry.platform.features not in ((), machine.features):
+        what = f"{entry.platform.runtime} {another}" if another else "another kind of processor"
+        return None, f"it was measured with {entry.platform.runtime} {entry.platform.version}; here is {what}"
+    sample = worst_sample(entry)
+    inputs = _inputs(entry, sample, made_of)
+    if inputs is None:
+        return None, "the version does not record what it was measured with; publish another one with: build matrix"
+    head, image = manifest.head(entry.head), manifest.model.inputs[0].name
+    recipe = DrawWorstCase(
+        sample=sample,
+        input=image,
+        outputs=tuple(output.name for output in head.outputs),
+        postprocess=head.postprocess,
+        preprocess=manifest.model.preprocess,
+        compute=entry.artifact.compute,
+        static=entry.artifact.static,
+    )
+    tools = tuple(Tool(name, machine.version(name) or "absent") for name in _TOOLS)
+    return Action(recipe, inputs, tools, entry.platform), ""
+
+
+def _inputs(entry: Entry, sample: str, made_of: Optional[Provenance]) -> Optional[Tuple[Pinned, ...]]:
+    """The artifact and the sample that parity was measured with."""
+    if made_of is None:
+        return None
+    keys = [link.key for link in made_of.chain(entry.cell) if link.job == f"parity/{entry.cell}"]
+    steps = made_of.by_key
+    pins = [pin for key in keys if key in steps for pin in steps[key].inputs]
+    wanted = [pin for pin in pins if pin.name.startswith("artifact/") or pin.name == f"reference/{sample}.npz"]
+    return tuple(wanted) if any(pin.name.startswith("reference/") for pin in wanted) else None
+
+
+def _perform(
+    action: Action, store: Layout, machine: Machine, executor: Executor, say: Callable[[str], None], cell: str
+) -> Result:
+    files: Dict[str, Path] = {pin.name: store.fetch(pin.digest) for pin in action.inputs}
+    say(f"drawing {cell}")
+    with store.locked():
+        made = executor.perform(action, files, store.root, store, lambda line: None)
+        result = dataclasses.replace(made, site=site.here(machine))
+        store.record(result)
+    return result
+
+
+def _picture(entry: Entry, store: Layout, result: Result) -> Picture:
+    if not isinstance(result.facts, WorstCase):
+        raise StepFailed("the record of its drawing holds something else")
+    files = tuple(File(blob.name, blob.digest, store.read(blob.digest)) for blob in result.outputs)
+    return Picture(entry.cell, worst_sample(entry), result.facts, files)

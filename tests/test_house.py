@@ -40,8 +40,8 @@ def _tree(module: str) -> ast.Module:
 
 LAYERS: Dict[int, str] = {
     0: "audit backends compat detect errors executors inspection measurements release report search setting shapes "
-    "sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes search.strategy "
-    "validation.homography validation.samples",
+    "sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes report.plot "
+    "search.strategy validation.homography validation.samples",
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings validation.keypoint_metrics validation.light validation.timing",
@@ -67,14 +67,13 @@ LAYERS: Dict[int, str] = {
     "validation.keypoint_tasks validation.readings validation.sweep",
     10: "calibration_table draw sweep_table inspection.findings report.cells report.speed report.worst steps.shifts "
     "verbs.run validation.allowances validation.history validation.series",
-    11: "draw_layers plan audit.reading inspection.report report.view steps.lower_int8 validation.grouping "
-    "validation.named",
-    12: "live progress report.page steps.layer_errors verbs.inspect validation.causes",
-    13: "run audit.phrases verbs.report validation.drift",
-    14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain verbs.sweep",
-    15: "audit.at_length audit.github search.trials verbs.calibrate verbs.perform",
-    16: "search.heal verbs.audit",
-    17: "verbs.plan",
+    11: "draw_layers plan audit.reading inspection.report steps.lower_int8 validation.grouping validation.named",
+    12: "live progress steps.layer_errors verbs.inspect validation.causes",
+    13: "run audit.phrases validation.drift",
+    14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain report.drift verbs.sweep",
+    15: "audit.at_length audit.github report.view search.trials verbs.calibrate verbs.perform",
+    16: "report.page search.heal verbs.audit",
+    17: "verbs.plan verbs.report",
     18: "verbs.explain verbs.matrix",
 }
 

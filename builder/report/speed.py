@@ -10,11 +10,8 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from builder.manifest import Entry, Manifest
 from builder.report.axes import Axis, linear, short
 from builder.report.overview import anchors
+from builder.report.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, free, roomy
 
-WIDTH, HEIGHT = 420, 260
-LEFT, RIGHT, TOP, BOTTOM = 58, 20, 18, 42
-_LABEL = 6.6  # pixels a letter of a label takes, about
-_LEAST_SPAN = 0.05  # of the largest accuracy: what the height of a chart shows at least
 _WORST_SNR = "worst signal-to-noise ratio"
 
 
@@ -157,7 +154,7 @@ def _chart(id: str, entries: Sequence[Entry], accuracy: Accuracy, value: Value, 
     own = next((c.own for c in cells if c.own is not None), None)
     heights = [c.accuracy for c in cells] + ([own] if own is not None else [])
     x = linear([c.p50 for c in cells], LEFT, WIDTH - RIGHT, zero=True)
-    y = linear(_roomy(heights), HEIGHT - BOTTOM, TOP)
+    y = linear(roomy(heights), HEIGHT - BOTTOM, TOP)
     why = _why_no_front(entries)
     passed = [c for c in cells if c.verdict == "passed"]
     front = () if why else pareto(passed, lower_is_better=accuracy.lower_is_better)
@@ -175,12 +172,6 @@ def _chart(id: str, entries: Sequence[Entry], accuracy: Accuracy, value: Value, 
         own_y=None if own is None else y.place(own),
         why_no_front=why,
     )
-
-
-def _roomy(heights: Sequence[float]) -> List[float]:
-    """The heights, and two more where they are close together: a difference of a hundredth part shall look small."""
-    middle, room = (min(heights) + max(heights)) / 2, _LEAST_SPAN * max(map(abs, heights)) / 2
-    return [*heights, middle - room, middle + room]
 
 
 def _timed(entry: Entry, value: Value, of: Dict[str, str]) -> Timed:
@@ -212,7 +203,7 @@ def _marks(cells: Sequence[Timed], front: Sequence[Timed], x: Axis, y: Axis, acc
     points = [(x.place(c.p50), y.place(c.accuracy)) for c in cells]
     taken += [(px - 7, py - 7, px + 7, py + 7) for px, py in points]
     for cell, (px, py) in zip(cells, points):
-        box = _free(px, py, len(cell.precision) * _LABEL, taken)
+        box = free(px, py, len(cell.precision), taken)
         taken.append(box)
         marks.append(
             Mark(
@@ -230,20 +221,3 @@ def _marks(cells: Sequence[Timed], front: Sequence[Timed], x: Axis, y: Axis, acc
             )
         )
     return tuple(marks)
-
-
-Box = Tuple[float, float, float, float]
-
-
-def _free(x: float, y: float, width: float, taken: Sequence[Box]) -> Box:
-    """Where a label of a point fits: the first place around it that is inside the drawing and free, else the first."""
-    tall = 13.0
-    corners = [(x + 9, y - tall / 2), (x - 9 - width, y - tall / 2)]
-    corners += [(x - width / 2, y + sign * d - tall / 2) for d in (16, 29, 42) for sign in (-1, 1)]
-    boxes = [(left, top, left + width, top + tall) for left, top in corners]
-    inside = [b for b in boxes if b[0] > LEFT and b[2] < WIDTH - 2 and b[1] > 2 and b[3] < HEIGHT - BOTTOM + 2]
-    return next((b for b in inside if not any(_overlap(b, other) for other in taken)), (inside or boxes)[0])
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -5,14 +5,19 @@ Pure: the same manifests, the same page. No HTML is made here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 from builder.manifest import Manifest
 from builder.pictures import Picture
 from builder.report.cells import CellRow, cell_rows
+from builder.report.drift import Drift, drift
 from builder.report.overview import VERDICTS, Overview, overview
-from builder.report.speed import HEIGHT, WIDTH, Speed, speeds
+from builder.report.plot import HEIGHT, WIDTH
+from builder.report.speed import Speed, speeds
 from builder.report.worst import WorstCases, worst_cases
+from validation.history import Ledger
+
+_MOST_DRIFT = 6  # metrics with a chart over the versions
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,15 @@ class Report:
     cells: Tuple[CellRow, ...]
     speeds: Tuple[Speed, ...]
     worst: WorstCases
+    drift: Optional[Drift]
     chart_width: int
     chart_height: int
     left_out: str
 
 
-def report(manifest: Manifest, detail: Detail, pictures: Sequence[Picture] = ()) -> Report:
+def report(
+    manifest: Manifest, detail: Detail, pictures: Sequence[Picture] = (), ledger: Optional[Ledger] = None
+) -> Report:
     model, made = manifest.model, manifest.builder
     return Report(
         model=model.name,
@@ -82,6 +90,7 @@ def report(manifest: Manifest, detail: Detail, pictures: Sequence[Picture] = ())
         cells=cell_rows(manifest, detailed=detail.cells),
         speeds=speeds(manifest, detail.accuracies),
         worst=worst_cases(manifest, pictures[: detail.pictures]),
+        drift=drift(ledger, min(detail.accuracies, _MOST_DRIFT)),
         chart_width=WIDTH,
         chart_height=HEIGHT,
         left_out=detail.left_out,

@@ -10,18 +10,29 @@ from pathlib import Path
 from typing import Tuple
 
 from builder import facts, pictures, text
+from builder.audit import reading
+from builder.drift_limits import DriftLimits
 from builder.errors import UsageError
 from builder.executors.local import Local
-from builder.manifest import Manifest
+from builder.load import load
 from builder.pictures import Picture
 from builder.report import page, view
-from builder.stores import versions
 from builder.stores.layout import Layout
+from validation import drift
+from validation.allowances import Allowances
+from validation.history import Version
+
+_MATRIX = Path("matrix.yaml")
+_STORE = Path("artifacts")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="the store (artifacts)")
-    parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
+    parser.add_argument("-m", "--matrix", type=Path, metavar="FILE", help="for its limits; matrix.yaml when it is here")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="default: what the matrix says (artifacts)")
+    parser.add_argument("--version", metavar="VERSION", help="a version of the store (default: the newest)")
+    parser.add_argument(
+        "--since", metavar="VERSION", help=f"the first version to look at for drift (default: the last {reading.USUAL})"
+    )
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
     )
@@ -31,26 +42,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    store = Layout(args.store)
-    manifest = versions.read(store, args.version) if args.version is not None else versions.latest(store)
-    if manifest is None:
-        raise UsageError(
-            f"{args.store} holds no version", hint="name a store with --store DIR, or make one: build matrix"
-        )
-    drawn = _pictures(manifest, store, args.pictures)
-    html = page.fitted(lambda detail: view.report(manifest, detail, drawn))
+    limits, place = _matrix(args)
+    known, against = reading.read(place, args.version, None, args.since)
+    manifest, ledger = known[-1].manifest, drift.ledger(known, Allowances(limits, ()).of, against=against)
+    drawn = _pictures(known[-1], Layout(place), args.pictures)
+    html = page.fitted(lambda detail: view.report(manifest, detail, drawn, ledger))
     _write(args.output, html.encode())
     print(f"report of {manifest.model.name} v{manifest.version} -> {args.output}  ({text.size(len(html.encode()))})")
     return 0
 
 
-def _pictures(manifest: Manifest, store: Layout, most: int) -> Tuple[Picture, ...]:
+def _matrix(args: argparse.Namespace) -> Tuple[Tuple[DriftLimits, ...], Path]:
+    """(drift limits, store). Without a matrix at hand, the defaults."""
+    if args.matrix is None and not _MATRIX.is_file():
+        return (), args.store or _STORE
+    loaded = load(args.matrix or _MATRIX)
+    return loaded.matrix.drift, args.store or loaded.store
+
+
+def _pictures(version: Version, store: Layout, most: int) -> Tuple[Picture, ...]:
     if most == 0:
         return ()
     executor = Local()
-    made_of = versions.read_provenance(store, manifest.version)
     try:
-        return pictures.pictures(manifest, made_of, store, facts.here(), executor, _say, most)
+        return pictures.pictures(version.manifest, version.provenance, store, facts.here(), executor, _say, most)
     except BaseException:  # an interrupt above all: no worker may outlive it
         executor.stop()
         raise

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import re
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 
+from builder.manifest import Manifest
+from builder.measurements import MapDifference, WorstCase
+from builder.pictures import File, Picture
 from builder.report import page, view
 from tests.report.conftest import hostile, version
+from validation.allowances import Allowances
+from validation.drift import ledger
+from validation.history import Version
 
 pytest.importorskip("jinja2")
 pytestmark = pytest.mark.e2e
+
+_GREY = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+
+
+def drawn(manifest: Manifest) -> Tuple[Picture, ...]:
+    """Of the first two cells of int8 and fp16 on cpu_b, one a picture and one a reason; their samples are the cells' own."""
+    cells = {e.cell[:21]: e for e in manifest.entries if e.parity}
+    files = tuple(File(name, name, base64.b64decode(_GREY)) for name in ("photograph.jpg", "difference.jpg"))
+    found = MapDifference("scores", 0.5, (32, 24))
+    facts = WorstCase((64, 48), True, ((9, 9, 9, 9),), ((20, 20),), ((30, 30),), found)
+    first, second = cells["tiny-dense-int8-cpu_b"], cells["tiny-dense-fp16-cpu_b"]
+    return (
+        Picture(first.cell, first.parity[0].sample, facts, files),
+        Picture(second.cell, second.parity[0].sample, why_not="no runtime here"),
+    )
+
 
 Written = Callable[[str], str]
 
@@ -40,7 +64,11 @@ def opened(chromium: Any, written: Written) -> Iterator[Callable[..., Opened]]:
 
     def open_(manifest: Any = None, **options: Any) -> Opened:
         used = manifest or version()
-        made.append(Opened(chromium, written(page.fitted(lambda detail: view.report(used, detail))), **options))
+        before = dataclasses.replace(used, version=used.version - 1)
+        lines = ledger((Version(before), Version(used)), Allowances((), ()).of)
+        made.append(
+            Opened(chromium, written(page.fitted(lambda d: view.report(used, d, drawn(used), lines))), **options)
+        )
         return made[-1]
 
     yield open_
@@ -69,15 +97,34 @@ def test_the_policy_stops_a_request(opened: Callable[..., Opened]) -> None:
 
 def test_the_charts_are_drawn(opened: Callable[..., Opened]) -> None:
     one = opened()
-    marks = one.page.query_selector_all("details[open] svg.plot .mark use")
+    marks = one.page.query_selector_all("#speed details[open] svg.plot .mark use")
     assert len(marks) == 4 * 3
     boxes = [mark.bounding_box() for mark in marks]
     assert all(box and box["width"] > 4 and box["height"] > 4 for box in boxes)
-    fronts = one.page.query_selector_all("details[open] svg.plot .front")
+    fronts = one.page.query_selector_all("#speed details[open] svg.plot .front")
     assert len(fronts) == 4
     assert all(one.page.evaluate("e => e.getTotalLength()", front) > 20 for front in fronts)
+    courses = one.page.query_selector_all("#drift details[open] svg.plot .course")
+    assert len(courses) == 4 * 3
+    assert all(one.page.evaluate("e => e.getTotalLength()", course) > 100 for course in courses)
     fill = one.page.evaluate("e => getComputedStyle(e).fill", marks[0])
     assert fill not in ("none", "rgba(0, 0, 0, 0)")
+
+
+def test_worst_cases_are_side_by_side_and_their_pictures_load(opened: Callable[..., Opened]) -> None:
+    one = opened()
+    boxes = [panel.bounding_box() for panel in one.page.query_selector_all("#worst .panel > svg:not(.ramp)")]
+    assert len(boxes) == 3 and len({round(box["y"]) for box in boxes}) == 1
+    assert [round(b["x"]) for b in boxes] == sorted({round(b["x"]) for b in boxes})
+    for kind in ("rings", "crosses", "pluses"):
+        mark = one.page.locator(f"#worst .panels .{kind} path").first.bounding_box()
+        assert mark is not None, kind
+    assert "No picture: no runtime here" in one.page.inner_text("#worst")
+    decoded = one.page.evaluate(
+        "async () => Promise.all([...document.querySelectorAll('#worst image')].map(async i => {"
+        " const p = new Image(); p.src = i.getAttribute('href'); await p.decode(); return p.naturalWidth }))"
+    )
+    assert decoded == [1, 1]
 
 
 def test_squares_of_the_heat_map_have_sign_word_and_colour(opened: Callable[..., Opened]) -> None:
@@ -119,7 +166,7 @@ def test_filters_hide_and_reset_shows(opened: Callable[..., Opened]) -> None:
     one.page.select_option("select[data-key=head]", "dense")
     one.page.select_option("select[data-key=target]", "cpu_b")
     assert one.visible("tr.cell > th") == ["tiny-dense-int8-cpu_b"]
-    assert len(one.visible("details[open] figure.chart")) == 1
+    assert len(one.visible("#speed details[open] figure.chart")) == 1
     one.page.select_option("select[data-key=precision]", "fp16")
     assert one.visible("tr.cell") == [] and one.page.locator("#none").is_visible()
     one.page.click("button[type=reset]")

@@ -63,8 +63,10 @@ def test_it_changes_nothing_in_the_store_and_repeats_itself(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--version", "7"], "there is no version 7"),
-        (["--version", "many"], "invalid int value"),
+        (["--version", "7"], "there is no such version"),
+        (["--version", "many"], "there is no such version"),
+        (["--pictures", "-1"], "is not a number of pictures"),
+        (["--matrix", "no.yaml"], "no.yaml"),
         (["--store", "nowhere"], "nowhere holds no version"),
         (["-o", "no/such/folder/report.html"], "cannot be written: No such file"),
         (["-o", "artifacts"], "cannot be written: Is a directory"),

@@ -1,0 +1,185 @@
+"""Drift over versions: for each metric, head and target a chart with a line per precision, and the list of what got worse.
+The numbers and their judgement are the audit's (`validation/drift.py`); here they only get places. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+from builder.audit import phrases
+from builder.report.axes import Axis, linear
+from builder.report.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, free, roomy
+from validation.history import CellLine, Ledger, Line
+
+_MOST_LISTED = 30
+
+
+@dataclass(frozen=True)
+class Dot:
+    x: float
+    y: float
+    version: str
+    said: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Course:
+    """One cell over the versions: a path through its dots, and the label behind the last one. `values` has one text per
+    version that the page shows."""
+
+    cell: str
+    precision: str
+    state: str
+    path: str
+    dots: Tuple[Dot, ...]
+    label_x: float
+    label_y: float
+    values: Tuple[str, ...]
+    said: str
+
+
+@dataclass(frozen=True)
+class VersionTick:
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class DriftChart:
+    id: str
+    head: str
+    target: str
+    y: Axis
+    ticks: Tuple[VersionTick, ...]
+    courses: Tuple[Course, ...]
+
+
+@dataclass(frozen=True)
+class DriftMetric:
+    """`beyond`: how many of its lines are beyond their limit."""
+
+    title: str
+    unit: str
+    better: str
+    beyond: int
+    charts: Tuple[DriftChart, ...]
+
+
+@dataclass(frozen=True)
+class Drifted:
+    cell: str
+    metric: str
+    state: str
+    change: str
+    said: str
+    reasons: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drift:
+    headline: str
+    versions: Tuple[str, ...]
+    limits: str
+    metrics: Tuple[DriftMetric, ...]
+    drifted: Tuple[Drifted, ...]
+    unlisted: int
+
+
+def drift(ledger: Optional[Ledger], most: int) -> Optional[Drift]:
+    """None for a store of one version. Charts of at most `most` metrics: those beyond a limit first, then what gets
+    worse, then what is scored on tasks."""
+    if ledger is None or ledger.against is None:
+        return None
+    worse = [line for line in ledger.lines if line.state == "beyond"]
+    worse += [line for line in ledger.lines if line.state in ("worse", "gone")]
+    named = tuple(f"v{release.version}" for release in ledger.releases)
+    return Drift(
+        headline=phrases.headline(ledger),
+        versions=named,
+        limits=ledger.limits,
+        metrics=tuple(_metric(ledger, name, i) for i, name in enumerate(_ordered(ledger)[:most])),
+        drifted=tuple(_drifted(line, ledger) for line in worse[:_MOST_LISTED]),
+        unlisted=max(0, len(worse) - _MOST_LISTED),
+    )
+
+
+_CHARTED = ("task", "tensor", "latency")
+_RANK = {"beyond": 0, "worse": 1}
+
+
+def _ordered(ledger: Ledger) -> List[str]:
+    """Metrics worth a chart: task metrics, signal-to-noise ratios and speed-ups; worst state first."""
+    best: Dict[str, Tuple[int, int]] = {}
+    for line in ledger.lines:
+        told = line.kind == "task" or line.metric.endswith((".snr_db", "latency.speedup")) or line.state == "beyond"
+        if line.kind in _CHARTED and told and any(point.value is not None for point in line.points):
+            rank = (_RANK.get(line.state, 2), _CHARTED.index(line.kind))
+            best[line.metric] = min(best.get(line.metric, rank), rank)
+    return sorted(best, key=lambda name: best[name])
+
+
+def _metric(ledger: Ledger, name: str, number: int) -> DriftMetric:
+    lines = [line for line in ledger.lines if line.metric == name and any(p.value is not None for p in line.points)]
+    cells = {cell.cell: cell for cell in ledger.cells}
+    groups: Dict[Tuple[str, str], List[Line]] = {}
+    for line in lines:
+        cell = cells.get(line.cell)
+        if cell is not None:
+            groups.setdefault((cell.head, cell.target), []).append(line)
+    charts = tuple(_chart(f"drift-{number}-{i}", ledger, group, cells) for i, group in enumerate(groups.values()))
+    beyond = sum(line.state == "beyond" for line in lines)
+    return DriftMetric(name.replace(".", " ", 1), lines[0].unit, lines[0].better, beyond, charts)
+
+
+def _chart(id: str, ledger: Ledger, lines: List[Line], cells: Dict[str, CellLine]) -> DriftChart:
+    numbers = [release.version for release in ledger.releases]
+    step = (WIDTH - LEFT - RIGHT - 60) / max(1, len(numbers) - 1)
+    at = {number: round(LEFT + 12 + i * step, 1) for i, number in enumerate(numbers)}
+    y = linear(roomy([p.value for line in lines for p in line.points if p.value is not None]), HEIGHT - BOTTOM, TOP)
+    taken: List[Tuple[float, float, float, float]] = []
+    courses = tuple(_course(line, cells[line.cell].precision, at, y, taken, ledger) for line in lines)
+    first = cells[lines[0].cell]
+    ticks = tuple(VersionTick(at[number], f"v{number}") for number in numbers)
+    return DriftChart(id, first.head, first.target, y, ticks, courses)
+
+
+def _course(
+    line: Line,
+    precision: str,
+    at: Dict[int, float],
+    y: Axis,
+    taken: List[Tuple[float, float, float, float]],
+    ledger: Ledger,
+) -> Course:
+    dots = tuple(
+        Dot(at[p.version], y.place(p.value), f"v{p.version}", phrases.number(line, p.value), p.where)
+        for p in line.points
+        if p.value is not None
+    )
+    box = free(dots[-1].x, dots[-1].y, len(precision), taken)
+    taken.append(box)
+    return Course(
+        cell=line.cell,
+        precision=precision,
+        state=line.state,
+        path="M" + "L".join(f"{dot.x},{dot.y}" for dot in dots),
+        dots=dots,
+        label_x=round(box[0], 1),
+        label_y=round(box[3] - 3, 1),
+        values=tuple(phrases.point(line, line.at(release.version)) for release in ledger.releases),
+        said=phrases.since(line, ledger),
+    )
+
+
+def _drifted(line: Line, ledger: Ledger) -> Drifted:
+    before, after = (phrases.point(line, line.at(v)) for v in (ledger.against, ledger.candidate))
+    return Drifted(
+        cell=line.cell,
+        metric=line.metric,
+        state="beyond the limit" if line.state == "beyond" else line.state,
+        change=f"{before} to {after}",
+        said=phrases.since(line, ledger),
+        reasons=phrases.reasons(line, ledger),
+    )

@@ -373,6 +373,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.verbs.run",
         "builder.verbs.matrix",
         "builder.verbs.calibrate",
+        "builder.verbs.report",
     },  # argparse's own protocol
     "KeyboardInterrupt": {"builder.cli"},
     "SystemExit": {"builder.cli", "builder.worker"},

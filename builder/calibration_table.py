@@ -62,7 +62,7 @@ def _title(study: Study) -> str:
     height, width = study.size
     drawn_from = f"{study.there_are} photographs" if study.there_are else "images of a source"
     return (
-        f"{drawn_from} at {height}x{width}; the worst sample of each output, and what each task lost against the model"
+        f"{drawn_from} at {height}x{width}; the worst sample of each output; of each task, what its worst metric lost"
     )
 
 
@@ -86,16 +86,17 @@ def _cells(study: Study) -> Tuple[List[str], List[List[str]]]:
 
 
 def _task_columns(study: Study) -> List[Column]:
-    """The metrics that gates limit; of a task without one, that which lost most anywhere, in proportion."""
+    """Of each task the metric that lost most anywhere, in proportion; among those that gates limit, where they limit any."""
     everything = [one for choice in study.choices for one in choice.measured]
-    results = [result for one in everything for result in one.tasks]
-    gated = dict.fromkeys((c.subject, c.metric) for one in everything for c in one.checks if c.level == "task")
+    results = [r for one in everything for r in one.tasks if r.lost is not None and r.reference]
+    gated = {(c.subject, c.metric) for one in everything for c in one.checks if c.level == "task"}
+    columns: List[Column] = []
     for task in dict.fromkeys(result.task for result in results):
-        rows = [r for r in results if r.task == task and r.lost is not None and r.reference]
-        if rows and not any(subject == task for subject, _ in gated):
-            worst = max(rows, key=lambda r: (r.lost or 0.0) / abs(r.reference or 1.0))
-            gated[worst.task, worst.metric] = None
-    return list(gated)
+        rows = [r for r in results if r.task == task]
+        rows = [r for r in rows if (task, r.metric) in gated] or rows
+        worst = max(rows, key=lambda r: (r.lost or 0.0) / abs(r.reference or 1.0))
+        columns.append((task, worst.metric))
+    return columns
 
 
 def _lost(one: Measured, column: Column) -> Optional[float]:

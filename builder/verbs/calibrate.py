@@ -211,7 +211,8 @@ def _of_cell(matrix: Matrix, cell: PlannedCell, variant: Variant, outcome: Outco
 
 
 def _said(variant: Variant) -> str:
-    images = f", {variant.count} photographs, seed {variant.seed}" if variant.files else ""
+    plural = "s" if variant.count != 1 else ""
+    images = f", {variant.count} photograph{plural}, seed {variant.seed}" if variant.files else ""
     return f"{variant.method}{images}"
 
 

@@ -146,7 +146,7 @@ def test_the_table_for_a_person(build: Shell) -> None:
     assert "Declared: mse, 2 photographs: passed, 20.0 dB of the worst output." in build.out
     assert "To take it: method: minmax below `calibration:` in matrix.yaml." in build.out
     assert "Failed: mse, 1 photograph, seed 0: scores cosine 0.9" in build.out
-    assert "mse, 1 photographs, seed 1" in build.err
+    assert "mse, 1 photograph, seed 1 (5 of 6)" in build.err
 
 
 def test_the_table_for_a_page(build: Shell) -> None:

@@ -81,7 +81,7 @@ def explain(
         broken=Line(skip.rule, skip.fact, skip.source) if skip is not None else None,
         instead=tuple(Instead(r.use, r.needs, r.cost) for r in remedies),
         orders=cell.remedies if skip is None and not disabled else (),
-        settings=_settings(matrix, cell),
+        settings=_settings(matrix, cell, searched),
         gates=_gates(matrix, cell) if cell.fate != "skipped" else (),
         sizes=_sizes(matrix, cell, outcome),
         steps=_steps(planned, cell, outcome),
@@ -123,7 +123,7 @@ def _shape(shape: "Tuple[int | str, ...]") -> str:
     return f"[{', '.join(str(dim) for dim in shape)}]"
 
 
-def _settings(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
+def _settings(matrix: Matrix, planned: PlannedCell, searched: Optional[Searched]) -> Tuple[Line, ...]:
     """What matters to the target's runtime, with the last place that says it."""
     runtime = matrix.target(planned.cell.target).runtime
     idle = {
@@ -146,7 +146,8 @@ def _settings(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
             continue
         else:
             said = _said(value)
-        lines.append(Line(field.name, said, _origin(matrix, planned, field.name)))
+        by_search = field.name == "keep" and searched is not None and searched.kept
+        lines.append(Line(field.name, said, "search" if by_search else _origin(matrix, planned, field.name)))
     return tuple(lines)
 
 

@@ -56,7 +56,8 @@ def lopsided(*, spread: float = 1e4) -> onnx.ModelProto:
 
 
 def overflowing(*, weight: float = 1e6) -> onnx.ModelProto:
-    """image -> first, Relu, wild, tame, last -> out. `wild` multiplies by `weight`, `tame` divides by it again."""
+    """image -> first, Relu, wild, Relu, tame, last -> out. `wild` multiplies by `weight`, `tame` divides by it again; no
+    simplifier makes one of the two."""
     random = np.random.default_rng(12)
     arrays = {
         "w1": np.abs(random.normal(size=(4, 1, 3, 3))).astype(np.float32),
@@ -68,7 +69,8 @@ def overflowing(*, weight: float = 1e6) -> onnx.ModelProto:
         helper.make_node("Conv", ["image", "w1"], ["c1"], "first", pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["c1"], ["r1"], "relu"),
         helper.make_node("Conv", ["r1", "w2"], ["c2"], "wild"),
-        helper.make_node("Mul", ["c2", "shrink"], ["m2"], "tame"),
+        helper.make_node("Relu", ["c2"], ["r2"], "relu2"),
+        helper.make_node("Mul", ["r2", "shrink"], ["m2"], "tame"),
         helper.make_node("Conv", ["m2", "w4"], ["out"], "last"),
     ]
     return model(nodes, arrays, ["batch", 1, "8*h8", "8*w8"], ["batch", 3, "8*h8", "8*w8"])

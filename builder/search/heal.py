@@ -36,13 +36,22 @@ class Healed:
     unfinished: FrozenSet[str] = frozenset()
 
 
-def heal(matrix: Matrix, machine: Machine, plan: Plan, outcome: Outcome, attempt: Attempt, tell: Tell) -> Healed:
+def heal(
+    matrix: Matrix,
+    machine: Machine,
+    plan: Plan,
+    outcome: Outcome,
+    attempt: Attempt,
+    tell: Tell,
+    *,
+    known: Optional[Mapping[str, Searched]] = None,
+) -> Healed:
     """Search for every cell of `plan` that missed its gates and has `search` in its settings. Where `attempt` only looks
-    up and something is not done yet, the cell stays as it is."""
-    healed = Healed(plan, outcome)
+    up and something is not done yet, the cell stays as it is. `known`: cells that `plan` has as they were found already."""
+    healed = Healed(plan, outcome, known or {})
     for cell in plan.cells:
         budget = cell.settings.search
-        if budget is None or not budget.trials or cell.fate == "skipped":
+        if budget is None or not budget.trials or cell.fate == "skipped" or cell.cell.id in healed.searched:
             continue
         case = _Case(Bench(matrix, machine, cell, attempt), budget, outcome, tell)
         found = case.searched(assemble.judge(matrix, cell, outcome))
@@ -193,7 +202,7 @@ class _Case:
             layers=len(layers),
             kept=_nodes(layers, kept),
             trials=tuple(self.trials),
-            was=missed.missed if missed else "",
+            was=_problems(layers) or (missed.missed if missed else ""),
             recovered=_recovered(missed.verdict.misses, after) if missed and kept else (),
             cost=cost,
             estimated=STAND_IN if self.trials and self.bench.stands_in else "",
@@ -202,6 +211,11 @@ class _Case:
 
 def _jobs_of(bench: Bench) -> Tuple[Job, ...]:
     return redrawn(bench.matrix, bench.machine, bench.cell, bench.cell.settings)[1]
+
+
+def _problems(layers: Sequence[LayerError]) -> str:
+    """Why some layers cannot be lowered at all: then there is no artifact that missed anything, today or recalled."""
+    return "; ".join(f"{layer.name}: {layer.problem}" for layer in layers if layer.problem)
 
 
 def _nodes(layers: Sequence[LayerError], kept: Kept) -> Tuple[str, ...]:

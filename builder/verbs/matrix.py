@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import json
 import sys
-from typing import Optional, Set, Tuple
+from typing import Mapping, Optional, Set, Tuple
 
 from builder import assemble, facts, gate_words, pending, summary
 from builder.errors import GateFailed, StepFailed
@@ -23,6 +23,7 @@ from builder.run import Outcome, prospect
 from builder.run import run as perform
 from builder.search.heal import Healed, heal, recalled
 from builder.search.trials import Attempt
+from builder.searched import Searched
 from builder.stores import versions
 from builder.stores.layout import Layout
 from builder.verbs import plan as plan_verb
@@ -63,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
     reporter = _reporter(args)
     with store.locked():
         attempt = _attempt(args, pinner, store, reporter)
+        wanted, known = _as_found(args, loaded, wanted, pinner, store, machine)
         try:
-            healed = heal(loaded.matrix, machine, wanted, attempt(wanted, ""), attempt, reporter.told)
+            healed = heal(loaded.matrix, machine, wanted, attempt(wanted, ""), attempt, reporter.told, known=known)
         finally:
             reporter.close()
         wanted, outcome = healed.plan, healed.outcome
@@ -76,6 +78,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(summary.as_text(manifest, outcome, wanted, fresh, place))
     return _exit_code(manifest, outcome, ids)
+
+
+def _as_found(
+    args: argparse.Namespace, loaded: Loaded, wanted: Plan, pinner: Pinner, store: Layout, machine: Machine
+) -> Tuple[Plan, Mapping[str, Searched]]:
+    """The plan with the layers that an earlier run found, so that nothing is done for artifacts that are not used."""
+    if args.force or not any(cell.settings.search for cell in wanted.cells):
+        return wanted, {}
+    found = recalled(loaded.matrix, machine, wanted, pinner, store)
+    return found.plan, {cell: searched for cell, searched in found.searched.items() if searched.kept}
 
 
 def _attempt(args: argparse.Namespace, pinner: Pinner, store: Layout, reporter: Reporter) -> Attempt:

@@ -68,9 +68,9 @@ def project(built: Project, tmp_path: Path) -> Project:  # noqa: F811
     return Project(tmp_path / "project")
 
 
-def start(project: Project) -> "subprocess.Popen[bytes]":
+def start(project: Project, cells: str = CELLS) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        project.command("matrix", "--quiet", "--only", CELLS, "--jobs", "2"),
+        project.command("matrix", "--quiet", "--only", cells, "--jobs", "2"),
         cwd=str(project.folder),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -29,6 +29,9 @@ VERBS = {
     "inspect": "say what an artifact is, what is in it, and in which precision it computes",
     "audit": "say what drifted since the last release, by how much, since when and why",
     "report": "write one HTML file with all that is known of a version",
+    "keys": "make a key to sign with, and say whom this machine trusts",
+    "sign": "sign a version of a store",
+    "verify": "is a version whole, and signed by someone trusted here?",
     "schema": "print the JSON Schema of matrix.yaml",
 }
 INTERRUPTED = 130
@@ -98,7 +101,7 @@ def _overview() -> str:
             "",
             "`build VERB --help` has the options of each. Exit codes: 0 done, 2 wrong input, 3 a gate was missed,",
             "4 drift beyond its limit, 5 a step failed, 6 nothing fits this machine, 7 the store is damaged, 8 the store is in use,",
-            "9 the system refused (disk full, no permission), 130 interrupted.",
+            "9 the system refused (disk full, no permission), 10 not signed by anyone trusted here, 130 interrupted.",
         ]
     )
 

@@ -8,7 +8,8 @@
     ├── NothingFits     6   no artifact may be used on this machine, or at this size
     ├── StoreDamaged    7   a stored file is missing, truncated or has another digest
     ├── StoreBusy       8   another process holds the store
-    └── SystemRefused   9   the operating system said no: disk full, no permission
+    ├── SystemRefused   9   the operating system said no: disk full, no permission
+    └── Untrusted      10   not signed by anyone who is trusted here
 
 An error says what is wrong, where, and what to type next. Exit code 1 is left to Python
 itself (a bug of ours); 130 is an interrupt.
@@ -66,6 +67,10 @@ class StoreBusy(DeployError):
 
 class SystemRefused(DeployError):
     exit_code = 9
+
+
+class Untrusted(DeployError):
+    exit_code = 10
 
 
 def first_line(problem: BaseException) -> str:

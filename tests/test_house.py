@@ -40,11 +40,11 @@ def _tree(module: str) -> ast.Module:
 
 LAYERS: Dict[int, str] = {
     0: "audit backends compat detect errors executors inspection measurements release report search setting shapes "
-    "sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes report.plot "
-    "search.strategy validation.homography validation.samples",
+    "signing sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes report.plot "
+    "search.strategy signing.ed25519 validation.homography validation.samples",
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
-    "detect.surroundings validation.keypoint_metrics validation.light validation.timing",
+    "detect.surroundings signing.minisign validation.keypoint_metrics validation.light validation.timing",
     2: "code_digest manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
     3: "budget drift_limits evidence expect facts gates sweep tensorrt_options yaml_marks inspection.contents",
     4: "fact_file matrix portrait searched site compat.dialects inspection.engine_layers inspection.engine_plan "
@@ -58,18 +58,19 @@ LAYERS: Dict[int, str] = {
     "steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
     8: "abilities choose draw_source load onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
     "backends.tensorrt_rtx compat.rules executors.local inspection.reading report.margins sources.torch_module "
-    "steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case stores.versions "
-    "validation.parity validation.task validation.task_results validation.verdict",
-    9: "calibration_study draw_measurements draw_sweep gate_words host pictures backends.onnxruntime_cpu "
-    "backends.onnxruntime_cuda compat.alternatives inspection.subject report.overview sources.onnx_file "
-    "steps.calibrate steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep "
-    "steps.task steps.task_cases steps.task_reference verbs.doctor verbs.pull verbs.selection "
-    "validation.keypoint_tasks validation.readings validation.sweep",
-    10: "calibration_table draw sweep_table inspection.findings report.cells report.speed report.worst steps.shifts "
-    "verbs.run validation.allowances validation.history validation.series",
-    11: "draw_layers plan audit.reading inspection.report steps.lower_int8 validation.grouping validation.named",
-    12: "live progress steps.layer_errors verbs.inspect validation.causes",
-    13: "run audit.phrases validation.drift",
+    "steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case stores.oci validation.parity "
+    "validation.task validation.task_results validation.verdict",
+    9: "calibration_study draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
+    "backends.onnxruntime_cuda compat.alternatives report.overview sources.onnx_file steps.calibrate "
+    "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
+    "steps.task_cases steps.task_reference stores.versions verbs.doctor verbs.selection validation.keypoint_tasks "
+    "validation.readings validation.sweep",
+    10: "calibration_table draw host sweep_table inspection.subject report.cells report.speed report.worst "
+    "steps.shifts stores.signatures validation.allowances validation.history validation.series",
+    11: "draw_layers plan trust audit.reading inspection.findings steps.lower_int8 verbs.run validation.grouping "
+    "validation.named",
+    12: "live progress inspection.report steps.layer_errors verbs.keys verbs.pull verbs.verify validation.causes",
+    13: "run audit.phrases verbs.inspect verbs.sign validation.drift",
     14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain report.drift verbs.sweep",
     15: "audit.at_length audit.github report.view search.trials verbs.calibrate verbs.perform",
     16: "report.page search.heal verbs.audit",
@@ -118,7 +119,10 @@ SIBLINGS = {
     ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
     ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
     *COMPAT,
-    ("builder.stores.versions", "builder.stores.layout"),
+    *((f"builder.stores.{name}", "builder.stores.layout") for name in ("oci", "versions", "signatures")),
+    *((f"builder.stores.{name}", "builder.stores.oci") for name in ("versions", "signatures")),
+    ("builder.stores.signatures", "builder.stores.versions"),
+    ("builder.verbs.sign", "builder.verbs.keys"),
     ("builder.verbs.matrix", "builder.verbs.plan"),
     ("builder.verbs.explain", "builder.verbs.plan"),
     *(
@@ -367,7 +371,8 @@ TREE = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type)
 # Inside the program only; each is caught and given a place by its caller.
 INNER = {"RecordError", "YamlProblem"}
 OTHERS: Dict[str, Set[str]] = {
-    "ValueError": {"builder.shapes", "builder.consistency"},  # their docstrings say so; callers add the place
+    # their docstrings say so; callers add the place, and of signing's two it would be a bug of ours
+    "ValueError": {"builder.shapes", "builder.consistency", "builder.signing.ed25519", "builder.signing.minisign"},
     "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours
     "ArgumentTypeError": {
         "builder.verbs.run",

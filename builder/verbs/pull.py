@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import List
 
-from builder import facts, pull
+from builder import facts, pull, trust
 from builder.choose import Choice, choose, covering, other_version
 from builder.digest import Json
 from builder.errors import NothingFits, UsageError
@@ -25,6 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", metavar="NAME", help="head of the model (default: the first)")
     parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
     parser.add_argument("--unverified", action="store_true", help="also consider artifacts that were never measured")
+    parser.add_argument("--key", metavar="KEY", help="trust this public key alone: a .pub file, or the key itself")
+    parser.add_argument("--allow-unsigned", action="store_true", help="take what nobody trusted here has signed")
     parser.add_argument(
         "--explain", action="store_true", help="say why each other artifact was rejected; place nothing"
     )
@@ -66,12 +69,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _manifest(store: Layout, args: argparse.Namespace) -> Manifest:
-    manifest = versions.read(store, args.version) if args.version is not None else versions.latest(store)
-    if manifest is None:
+    """The version that is asked for, once it is known to be signed by someone who is trusted here, if anyone is."""
+    known = versions.numbers(store)
+    if not known:
         raise UsageError(
             f"{args.source} holds no version", hint="name a store with --from DIR, or make one: build matrix"
         )
-    return manifest
+    version = args.version if args.version is not None else known[-1]
+    trusted = trust.these(args.key, os.environ)
+    if trusted and not args.allow_unsigned:
+        return versions.parsed(store, version, trust.proof(store, version, trusted).data)
+    return versions.read(store, version)
 
 
 def _explained(choice: Choice, manifest: Manifest, head: str) -> str:

@@ -114,6 +114,13 @@ def test_every_page_is_on_the_map() -> None:
     assert not missing, f"docs/index.md does not link to {missing}"
 
 
+def test_every_threat_names_a_test_that_there_is() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (DOCS / "security.md").read_text(encoding="utf-8"))
+    assert len(named) > 5
+    for file, test in named:
+        assert f"def {test}" in (DOCS.parent / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
 # ---------------------------------------------------------------------------------------------- reference
 
 

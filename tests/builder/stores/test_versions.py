@@ -14,7 +14,7 @@ import pytest
 from builder import digest
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Manifest, Verdict
-from builder.stores import versions
+from builder.stores import oci, versions
 from builder.stores.layout import Layout
 from tests.fakes import entry, manifest, stored
 
@@ -56,7 +56,7 @@ def test_the_layout_is_valid_oci_from_top_to_bottom(store: Layout) -> None:
     assert tagged["mediaType"] == INDEX
     version = _object(store, tagged)
     assert (version["schemaVersion"], version["mediaType"]) == (2, INDEX)
-    assert version["artifactType"] == versions.MANIFEST_TYPE
+    assert version["artifactType"] == oci.MANIFEST_TYPE
     kinds: List[str] = []
     for child in version["manifests"]:
         assert child["mediaType"] == MANIFEST
@@ -71,7 +71,7 @@ def test_the_layout_is_valid_oci_from_top_to_bottom(store: Layout) -> None:
             _object(store, layer)
             assert "/" not in layer["annotations"]["org.opencontainers.image.title"]
         assert all(isinstance(v, str) for v in child.get("annotations", {}).values()), "OCI annotations are text"
-    assert kinds == [versions.MANIFEST_TYPE, versions.ARTIFACT_TYPE, versions.ARTIFACT_TYPE]
+    assert kinds == [oci.MANIFEST_TYPE, oci.ARTIFACT_TYPE, oci.ARTIFACT_TYPE]
 
 
 def test_every_blob_has_the_digest_it_is_named_after(store: Layout) -> None:

@@ -1,0 +1,206 @@
+"""The files of minisign (https://jedisct1.github.io/minisign/): public keys, secret keys and signatures, read and written.
+
+What is signed is the BLAKE2b digest of the file, so size does not matter; signatures of the old kind, over the file itself,
+are read too. The trusted comment is signed as well. Nothing is decided here about whom to trust.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import List, Tuple
+
+from builder.errors import UsageError
+from builder.signing import ed25519
+
+_UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
+_PLAIN, _HASHED = b"Ed", b"ED"
+_SCRYPT, _NO_KDF, _CHECK = b"Sc", b"\0\0", b"B2"
+# libsodium's limits as minisign writes them. Ours ask for 64 MiB; minisign's own for 1 GiB.
+_OPERATIONS, _MEMORY = 1 << 21, 1 << 26
+_MOST_MEMORY = (1 << 31) - 2  # what hashlib takes
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """id [8] names the key, key [32] verifies."""
+
+    id: bytes
+    key: bytes
+
+    @property
+    def name(self) -> str:
+        """As minisign prints it: the id as a number, in hexadecimal."""
+        return f"{int.from_bytes(self.id, 'little'):016X}"
+
+    @property
+    def text(self) -> str:
+        return _encoded(_PLAIN + self.id + self.key)
+
+    @property
+    def file(self) -> str:
+        return f"{_UNTRUSTED}minisign public key {self.name}\n{self.text}\n"
+
+
+@dataclass(frozen=True)
+class SecretKey:
+    """id [8], seed [32]."""
+
+    id: bytes
+    seed: bytes
+
+    @property
+    def public(self) -> PublicKey:
+        return PublicKey(self.id, ed25519.public_key(self.seed))
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Over a file (`signed` [64]) and over that with the trusted comment (`whole` [64])."""
+
+    key_id: bytes
+    signed: bytes
+    whole: bytes
+    comment: str
+    hashed: bool = True
+
+    @property
+    def file(self) -> str:
+        kind = _HASHED if self.hashed else _PLAIN
+        first = f"{_UNTRUSTED}signature from deploymatrix\n{_encoded(kind + self.key_id + self.signed)}\n"
+        return f"{first}{_TRUSTED}{self.comment}\n{_encoded(self.whole)}\n"
+
+
+# ------------------------------------------------------------------------------------------- signing and verifying
+
+
+def new_key() -> SecretKey:
+    return SecretKey(os.urandom(8), os.urandom(ed25519.SEED))
+
+
+def sign(key: SecretKey, data: bytes, comment: str) -> Signature:
+    """The comment is one line, else ValueError."""
+    if "\n" in comment or "\r" in comment:
+        raise ValueError("a trusted comment is one line")
+    signed = ed25519.sign(key.seed, _digest(data))
+    return Signature(key.id, signed, ed25519.sign(key.seed, signed + comment.encode()), comment)
+
+
+def verifies(key: PublicKey, data: bytes, signature: Signature) -> bool:
+    """Is `signature` over `data`, and its trusted comment, by this key?"""
+    message = _digest(data) if signature.hashed else data
+    return (
+        key.id == signature.key_id
+        and ed25519.verify(key.key, message, signature.signed)
+        and ed25519.verify(key.key, signature.signed + signature.comment.encode(), signature.whole)
+    )
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=64).digest()
+
+
+# ------------------------------------------------------------------------------------------- reading files
+
+
+def public_key(text: str, where: str) -> PublicKey:
+    """From a file of minisign, or its second line alone. Raises UsageError."""
+    data = _decoded(_last_line(text), where, "public key")
+    if len(data) != 42 or data[:2] != _PLAIN:
+        raise UsageError("this is not a public key of minisign", where=where, hint="it begins with RW, and is one line")
+    return PublicKey(data[2:10], data[10:])
+
+
+def signature(text: str, where: str) -> Signature:
+    """From a .minisig file. Raises UsageError."""
+    lines = text.splitlines()
+    if len(lines) != 4 or not lines[0].startswith(_UNTRUSTED) or not lines[2].startswith(_TRUSTED):
+        raise UsageError("this is not a signature of minisign", where=where, hint="it has four lines")
+    data, whole = _decoded(lines[1], where, "signature"), _decoded(lines[3], where, "signature")
+    if len(data) != 74 or data[:2] not in (_PLAIN, _HASHED) or len(whole) != ed25519.SIGNATURE:
+        raise UsageError("this is not a signature of minisign", where=where)
+    return Signature(data[2:10], data[10:], whole, lines[2][len(_TRUSTED) :], data[:2] == _HASHED)
+
+
+def is_protected(text: str, where: str) -> bool:
+    """Does this secret key need a password? Raises UsageError."""
+    return _secret_bytes(text, where)[2:4] == _SCRYPT
+
+
+def secret_key(text: str, password: str, where: str) -> SecretKey:
+    """From a secret key file; `password` is not looked at where there is none. Raises UsageError."""
+    data = _secret_bytes(text, where)
+    salt, body = data[6:38], data[54:]
+    if data[2:4] == _SCRYPT:
+        limits = int.from_bytes(data[38:46], "little"), int.from_bytes(data[46:54], "little")
+        body = _mixed(body, _derived(password, salt, limits, where))
+    id, secret, check = body[:8], body[8:72], body[72:]
+    # minisign writes no checksum beside a key without a password; the public half tells as much
+    unchecked = check == bytes(32) and data[2:4] == _NO_KDF and ed25519.public_key(secret[:32]) == secret[32:]
+    if check != _check(id, secret) and not unchecked:
+        raise UsageError("the password is wrong, or the file is damaged", where=where)
+    return SecretKey(id, secret[:32])
+
+
+def secret_key_file(key: SecretKey, password: str) -> str:
+    """The text of a secret key file; without a password nothing protects it but the file's permissions."""
+    public = key.public
+    secret = key.seed + public.key
+    body, salt, kdf, limits = key.id + secret + _check(key.id, secret), bytes(32), _NO_KDF, (0, 0)
+    if password:
+        salt, kdf, limits = os.urandom(32), _SCRYPT, (_OPERATIONS, _MEMORY)
+        body = _mixed(body, _derived(password, salt, limits, ""))
+    head = _PLAIN + kdf + _CHECK + salt + limits[0].to_bytes(8, "little") + limits[1].to_bytes(8, "little")
+    return f"{_UNTRUSTED}deploymatrix secret key {public.name}\n{_encoded(head + body)}\n"
+
+
+def _secret_bytes(text: str, where: str) -> bytes:
+    data = _decoded(_last_line(text), where, "secret key")
+    if len(data) != 158 or data[:2] != _PLAIN or data[2:4] not in (_SCRYPT, _NO_KDF) or data[4:6] != _CHECK:
+        raise UsageError("this is not a secret key of minisign", where=where, hint="make one with: build keys new")
+    return data
+
+
+def _check(id: bytes, secret: bytes) -> bytes:
+    return hashlib.blake2b(_PLAIN + id + secret, digest_size=32).digest()
+
+
+def _mixed(one: bytes, two: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, two))
+
+
+def _derived(password: str, salt: bytes, limits: Tuple[int, int], where: str) -> bytes:
+    """104 bytes from a password, as libsodium's crypto_pwhash_scryptsalsa208sha256 does."""
+    operations, memory = limits
+    if not 0 < memory <= _MOST_MEMORY:
+        raise UsageError(f"its password needs {memory >> 20} MiB of memory", where=where)
+    n, p = _scrypt_cost(operations, memory)
+    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=8, p=p, maxmem=_MOST_MEMORY, dklen=104)
+
+
+def _scrypt_cost(operations: int, memory: int) -> Tuple[int, int]:
+    """libsodium's pickparams: (N, p) with r = 8."""
+    operations = max(operations, 32768)
+    by_operations = operations < memory // 32
+    largest = operations // 32 if by_operations else memory // 1024
+    log = next((log for log in range(1, 63) if 1 << log > largest // 2), 63)
+    return 1 << log, 1 if by_operations else max(min(operations // 4 >> log, 0x3FFFFFFF) // 8, 1)
+
+
+def _last_line(text: str) -> str:
+    lines: List[str] = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def _decoded(line: str, where: str, what: str) -> bytes:
+    try:
+        return base64.b64decode(line, validate=True)
+    except (binascii.Error, ValueError):
+        raise UsageError(f"this is not a {what} of minisign", where=where) from None
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()

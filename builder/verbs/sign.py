@@ -1,0 +1,37 @@
+"""`build sign`: sign a version of a store with a key of one's own."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from builder import trust
+from builder.errors import UsageError
+from builder.signing import minisign
+from builder.stores import signatures, versions
+from builder.stores.layout import Layout
+from builder.verbs.keys import ask_password
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="a secret key: build keys new FILE")
+    parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="default: artifacts")
+    parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
+
+
+def run(args: argparse.Namespace) -> int:
+    text = trust.read_text(args.key)
+    password = ask_password() if minisign.is_protected(text, str(args.key)) else ""
+    key = minisign.secret_key(text, password, str(args.key))
+    store = Layout(args.store)
+    known = versions.numbers(store)
+    if not known:
+        raise UsageError(f"{args.store} holds no version", hint="make one: build matrix")
+    version = args.version if args.version is not None else known[-1]
+    with store.locked():
+        manifest = versions.read(store, version)
+        data = store.read(versions.manifest_digest(store, version))
+        comment = f"deploymatrix {manifest.model.name} v{version} of {manifest.created}"
+        signatures.attach(store, version, key.public.name, minisign.sign(key, data, comment).file)
+    print(f"v{version} of {manifest.model.name} in {args.store}/ is signed by {key.public.name}: {comment}")
+    return 0

@@ -1,0 +1,146 @@
+"""Files of minisign: ours read by it, its own read by us, and what is damaged or no such file."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Sequence
+
+import pytest
+
+from builder.errors import UsageError
+from builder.signing import minisign
+
+KEY = minisign.SecretKey(bytes(range(8)), bytes(range(32)))
+DATA = b"a manifest"
+
+
+def run(words: Sequence[str], folder: Path, said: str = "") -> str:
+    if shutil.which("minisign") is None:
+        pytest.skip("minisign is not installed (apt-get install minisign)")
+    done = subprocess.run(["minisign", *words], cwd=folder, input=said, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_minisign_verifies_what_we_sign(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(DATA)
+    (tmp_path / "f.minisig").write_text(minisign.sign(KEY, DATA, "version 3").file)
+    said = run(["-Vm", "f", "-P", KEY.public.text], tmp_path)
+    assert "Trusted comment: version 3" in said
+
+
+@pytest.mark.parametrize("password", ["", "a password"])
+def test_minisign_signs_with_our_key_and_we_verify(password: str, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(DATA)
+    (tmp_path / "key").write_text(minisign.secret_key_file(KEY, password))
+    run(["-Sm", "f", "-s", "key", "-t", "by minisign"], tmp_path, f"{password}\n")
+    found = minisign.signature((tmp_path / "f.minisig").read_text(), "f.minisig")
+    assert minisign.verifies(KEY.public, DATA, found)
+    assert found.comment == "by minisign"
+
+
+def test_we_read_the_keys_that_minisign_makes(tmp_path: Path) -> None:
+    run(["-G", "-W", "-p", "its.pub", "-s", "its.key"], tmp_path)
+    secret = minisign.secret_key((tmp_path / "its.key").read_text(), "", "its.key")
+    text = (tmp_path / "its.pub").read_text()
+    assert secret.public == minisign.public_key(text, "its.pub")
+    assert secret.public.name in text
+
+
+def test_a_signature_is_read_as_it_was_written() -> None:
+    made = minisign.sign(KEY, DATA, "x y z: 1")
+    assert minisign.signature(made.file, "f") == made
+    assert minisign.verifies(KEY.public, DATA, made)
+
+
+@pytest.mark.parametrize("password", ["", "pass wörd"])
+def test_a_key_is_read_as_it_was_written(password: str) -> None:
+    text = minisign.secret_key_file(KEY, password)
+    assert minisign.is_protected(text, "f") == bool(password)
+    assert minisign.secret_key(text, password, "f") == KEY
+    assert minisign.public_key(KEY.public.file, "f") == KEY.public == minisign.public_key(KEY.public.text, "f")
+
+
+def test_a_wrong_password_is_told() -> None:
+    with pytest.raises(UsageError, match="the password is wrong"):
+        minisign.secret_key(minisign.secret_key_file(KEY, "right"), "wrong", "f")
+
+
+def test_nothing_else_verifies() -> None:
+    made, other = minisign.sign(KEY, DATA, "v3"), minisign.new_key()
+    assert not minisign.verifies(other.public, DATA, made)
+    assert not minisign.verifies(KEY.public, DATA + b".", made)
+    changed = minisign.signature(made.file.replace("trusted comment: v3", "trusted comment: v4"), "f")
+    assert not minisign.verifies(KEY.public, DATA, changed), "the trusted comment is signed too"
+    same_id = minisign.PublicKey(KEY.id, other.public.key)
+    assert not minisign.verifies(same_id, DATA, made)
+
+
+def test_signatures_of_the_old_kind_are_over_the_file_itself() -> None:
+    from builder.signing import ed25519
+
+    signed = ed25519.sign(KEY.seed, DATA)
+    old = minisign.Signature(KEY.id, signed, ed25519.sign(KEY.seed, signed + b"c"), "c", hashed=False)
+    assert minisign.verifies(KEY.public, DATA, minisign.signature(old.file, "f"))
+
+
+@pytest.mark.parametrize("comment", ["two\nlines", "and\rreturn"])
+def test_a_trusted_comment_is_one_line(comment: str) -> None:
+    with pytest.raises(ValueError, match="one line"):
+        minisign.sign(KEY, DATA, comment)
+
+
+SIGNATURE = minisign.sign(KEY, DATA, "c").file
+LINES = SIGNATURE.splitlines()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "\n".join(LINES[:3]),
+        SIGNATURE + "more\n",
+        SIGNATURE.replace(LINES[1], LINES[1][:-8]),
+        SIGNATURE.replace(LINES[1], "not base64!"),
+        SIGNATURE.replace(LINES[3], LINES[3][4:]),
+        SIGNATURE.replace("trusted comment: c", "comment: c"),
+    ],
+)
+def test_what_is_no_signature_is_told_with_its_place(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^f\.minisig: this is not a signature"):
+        minisign.signature(text, "f.minisig")
+
+
+@pytest.mark.parametrize("text", ["", "RW", "RWQ!", KEY.public.text[:-4], minisign.secret_key_file(KEY, "")])
+def test_what_is_no_public_key_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match="this is not a public key"):
+        minisign.public_key(text, "f.pub")
+
+
+@pytest.mark.parametrize("text", ["", KEY.public.file, minisign.secret_key_file(KEY, "")[:-9]])
+def test_what_is_no_secret_key_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match="this is not a secret key"):
+        minisign.secret_key(text, "", "f.key")
+
+
+def test_a_key_that_wants_too_much_memory_is_refused() -> None:
+    """Another's file decides how much scrypt takes."""
+    import base64
+
+    head, body = minisign.secret_key_file(KEY, "p").splitlines()
+    data = bytearray(base64.b64decode(body))
+    data[46:54] = (1 << 40).to_bytes(8, "little")
+    with pytest.raises(UsageError, match="needs 1048576 MiB"):
+        minisign.secret_key(f"{head}\n{base64.b64encode(bytes(data)).decode()}\n", "p", "f")
+
+
+@pytest.mark.parametrize(
+    ("limits", "cost"),
+    [((33554432, 1073741824), (1 << 20, 1)), ((1 << 21, 1 << 26), (1 << 16, 1)), ((524288, 16777216), (1 << 14, 1))],
+    ids=["minisign's own", "ours", "libsodium's interactive"],
+)
+def test_the_cost_is_libsodiums(limits: "tuple[int, int]", cost: "tuple[int, int]") -> None:
+    assert minisign._scrypt_cost(*limits) == cost

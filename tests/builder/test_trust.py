@@ -14,6 +14,7 @@ from builder.signing import minisign
 from builder.stores import oci, signatures, versions
 from builder.stores.layout import Layout
 from tests.builder.stores.test_versions import published
+from tests.fakes import LAPTOP
 
 KEY, OTHER = (minisign.SecretKey(bytes([n] * 8), bytes([n] * 32)) for n in (1, 2))
 
@@ -26,6 +27,7 @@ class Host:
         monkeypatch.chdir(folder)
         monkeypatch.setenv("DEPLOYMATRIX_TRUSTED", str(folder / "trusted"))
         monkeypatch.delenv("DEPLOYMATRIX_PASSWORD", raising=False)
+        monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
         published(self.store)
         for name, key in (("mine", KEY), ("other", OTHER)):
             (folder / name).write_text(minisign.secret_key_file(key, ""))

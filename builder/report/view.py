@@ -5,12 +5,14 @@ Pure: the same manifests, the same page. No HTML is made here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
+from builder.layer_tables import LayerTable
 from builder.manifest import Manifest
 from builder.pictures import Picture
 from builder.report.cells import CellRow, cell_rows
 from builder.report.drift import Drift, drift
+from builder.report.layers import Graph, graphs
 from builder.report.overview import VERDICTS, Overview, overview
 from builder.report.plot import HEIGHT, WIDTH
 from builder.report.speed import Speed, speeds
@@ -68,14 +70,23 @@ class Report:
     speeds: Tuple[Speed, ...]
     worst: WorstCases
     drift: Optional[Drift]
+    graphs: Tuple[Graph, ...]
     chart_width: int
     chart_height: int
     left_out: str
 
 
-def report(
-    manifest: Manifest, detail: Detail, pictures: Sequence[Picture] = (), ledger: Optional[Ledger] = None
-) -> Report:
+@dataclass(frozen=True)
+class Beside:
+    """What is known of a version beside its manifest, as far as it is."""
+
+    pictures: Tuple[Picture, ...] = ()
+    ledger: Optional[Ledger] = None
+    layers: Tuple[LayerTable, ...] = ()
+
+
+def report(manifest: Manifest, detail: Detail, beside: Optional[Beside] = None) -> Report:
+    known = beside or Beside()
     model, made = manifest.model, manifest.builder
     return Report(
         model=model.name,
@@ -89,8 +100,9 @@ def report(
         choices=_choices(manifest),
         cells=cell_rows(manifest, detailed=detail.cells),
         speeds=speeds(manifest, detail.accuracies),
-        worst=worst_cases(manifest, pictures[: detail.pictures]),
-        drift=drift(ledger, min(detail.accuracies, _MOST_DRIFT)),
+        worst=worst_cases(manifest, known.pictures[: detail.pictures]),
+        drift=drift(known.ledger, min(detail.accuracies, _MOST_DRIFT)),
+        graphs=graphs(manifest, known.layers[: detail.accuracies]),
         chart_width=WIDTH,
         chart_height=HEIGHT,
         left_out=detail.left_out,

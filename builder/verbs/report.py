@@ -7,16 +7,17 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Tuple
+from typing import Optional, Tuple
 
-from builder import facts, pictures, text
+from builder import facts, layer_tables, pictures, text
 from builder.audit import reading
-from builder.drift_limits import DriftLimits
 from builder.errors import UsageError
 from builder.executors.local import Local
-from builder.load import load
+from builder.layer_tables import LayerTable
+from builder.load import Loaded, load
 from builder.pictures import Picture
 from builder.report import page, view
+from builder.report.view import Beside
 from builder.stores.layout import Layout
 from validation import drift
 from validation.allowances import Allowances
@@ -27,7 +28,9 @@ _STORE = Path("artifacts")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-m", "--matrix", type=Path, metavar="FILE", help="for its limits; matrix.yaml when it is here")
+    parser.add_argument(
+        "-m", "--matrix", type=Path, metavar="FILE", help="for its limits and --layers; matrix.yaml when it is here"
+    )
     parser.add_argument("--store", type=Path, metavar="DIR", help="default: what the matrix says (artifacts)")
     parser.add_argument("--version", metavar="VERSION", help="a version of the store (default: the newest)")
     parser.add_argument(
@@ -37,27 +40,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
     )
     parser.add_argument(
+        "--layers", action="store_true", help="measure error by layer where that was not done yet (a minute per graph)"
+    )
+    parser.add_argument(
         "--pictures", type=_count, default=12, metavar="N", help="draw the worst cases of at most N cells (12)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    limits, place = _matrix(args)
+    loaded = load(args.matrix or _MATRIX) if args.matrix is not None or _MATRIX.is_file() else None
+    place = args.store or (loaded.store if loaded else _STORE)
     known, against = reading.read(place, args.version, None, args.since)
-    manifest, ledger = known[-1].manifest, drift.ledger(known, Allowances(limits, ()).of, against=against)
-    drawn = _pictures(known[-1], Layout(place), args.pictures)
-    html = page.fitted(lambda detail: view.report(manifest, detail, drawn, ledger))
+    limits = loaded.matrix.drift if loaded else ()
+    beside = Beside(
+        pictures=_pictures(known[-1], Layout(place), args.pictures),
+        ledger=drift.ledger(known, Allowances(limits, ()).of, against=against),
+        layers=_layers(known[-1], loaded, Layout(place), measure=args.layers),
+    )
+    manifest = known[-1].manifest
+    html = page.fitted(lambda detail: view.report(manifest, detail, beside))
     _write(args.output, html.encode())
     print(f"report of {manifest.model.name} v{manifest.version} -> {args.output}  ({text.size(len(html.encode()))})")
     return 0
 
 
-def _matrix(args: argparse.Namespace) -> Tuple[Tuple[DriftLimits, ...], Path]:
-    """(drift limits, store). Without a matrix at hand, the defaults."""
-    if args.matrix is None and not _MATRIX.is_file():
-        return (), args.store or _STORE
-    loaded = load(args.matrix or _MATRIX)
-    return loaded.matrix.drift, args.store or loaded.store
+def _layers(version: Version, loaded: Optional[Loaded], store: Layout, *, measure: bool) -> Tuple[LayerTable, ...]:
+    if loaded is None:
+        if measure:
+            raise UsageError("--layers needs the matrix", hint="name it with -m FILE: what is lowered is written there")
+        return ()
+    executor = Local()
+    try:
+        used = executor if measure else None
+        return layer_tables.layer_tables(loaded, version.manifest, store, facts.here(), used, _say)
+    except BaseException:  # as below
+        executor.stop()
+        raise
 
 
 def _pictures(version: Version, store: Layout, most: int) -> Tuple[Picture, ...]:

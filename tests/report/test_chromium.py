@@ -10,8 +10,9 @@ from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 
+from builder.layer_tables import LayerTable
 from builder.manifest import Manifest
-from builder.measurements import MapDifference, WorstCase
+from builder.measurements import LayerError, MapDifference, WorstCase
 from builder.pictures import File, Picture
 from builder.report import page, view
 from tests.report.conftest import hostile, version
@@ -36,6 +37,12 @@ def drawn(manifest: Manifest) -> Tuple[Picture, ...]:
         Picture(first.cell, first.parity[0].sample, facts, files),
         Picture(second.cell, second.parity[0].sample, why_not="no runtime here"),
     )
+
+
+def layers(manifest: Manifest) -> Tuple[LayerTable, ...]:
+    found = tuple(LayerError((f"conv{n}",), "Conv", 20.0 + 3 * n, "scores", 30.0, 0.5) for n in range(20))
+    cells = [e.cell for e in manifest.entries if e.parity]
+    return (LayerTable((cells[2],), found), LayerTable((cells[5],), why_not="it is not in the store"))
 
 
 Written = Callable[[str], str]
@@ -67,7 +74,11 @@ def opened(chromium: Any, written: Written) -> Iterator[Callable[..., Opened]]:
         before = dataclasses.replace(used, version=used.version - 1)
         lines = ledger((Version(before), Version(used)), Allowances((), ()).of)
         made.append(
-            Opened(chromium, written(page.fitted(lambda d: view.report(used, d, drawn(used), lines))), **options)
+            Opened(
+                chromium,
+                written(page.fitted(lambda d: view.report(used, d, view.Beside(drawn(used), lines, layers(used))))),
+                **options,
+            )
         )
         return made[-1]
 
@@ -109,6 +120,16 @@ def test_the_charts_are_drawn(opened: Callable[..., Opened]) -> None:
     assert all(one.page.evaluate("e => e.getTotalLength()", course) > 100 for course in courses)
     fill = one.page.evaluate("e => getComputedStyle(e).fill", marks[0])
     assert fill not in ("none", "rgba(0, 0, 0, 0)")
+
+
+def test_layers_are_ranked_by_bars(opened: Callable[..., Opened]) -> None:
+    one = opened()
+    bars = one.page.query_selector_all("#layers details[open] .share-bar rect")
+    widths = [box["width"] for box in (bar.bounding_box() for bar in bars) if box]
+    assert len(widths) == 15 and widths == sorted(widths, reverse=True) and widths[0] > 60 > widths[-1]
+    assert "and 5 more layers" in one.page.inner_text("#layers")
+    one.page.select_option("select[data-key=precision]", "fp32")
+    assert one.visible("#layers details") == []
 
 
 def test_worst_cases_are_side_by_side_and_their_pictures_load(opened: Callable[..., Opened]) -> None:
@@ -185,7 +206,7 @@ def test_a_square_leads_to_its_cell_even_when_it_is_filtered_away(opened: Callab
 def test_everything_works_from_the_keyboard(opened: Callable[..., Opened]) -> None:
     one = opened()
     seen: List[str] = []
-    for _ in range(80):
+    for _ in range(200):
         one.page.keyboard.press("Tab")
         where = one.page.evaluate(
             "() => { const e = document.activeElement; const s = getComputedStyle(e);"

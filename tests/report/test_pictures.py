@@ -129,8 +129,8 @@ def test_a_store_that_lacks_the_sample_or_is_held_says_so(store: Layout, tmp_pat
 
 def test_the_page_takes_fewer_pictures_when_it_is_large(store: Layout) -> None:
     found = pictures(version(), traced(store), store, fakes.LAPTOP, Drawing(), print, 9)
-    assert len(view.report(version(), view.DETAILS[0], found).worst.cases) == 9
-    assert len(view.report(version(), view.DETAILS[2], found).worst.cases) == 4
+    assert len(view.report(version(), view.DETAILS[0], view.Beside(found)).worst.cases) == 9
+    assert len(view.report(version(), view.DETAILS[2], view.Beside(found)).worst.cases) == 4
 
 
 @pytest.mark.e2e

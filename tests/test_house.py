@@ -69,8 +69,9 @@ LAYERS: Dict[int, str] = {
     "steps.shifts stores.signatures validation.allowances validation.history validation.series",
     11: "draw_layers plan trust audit.reading inspection.findings steps.lower_int8 verbs.run validation.grouping "
     "validation.named",
-    12: "live progress inspection.report steps.layer_errors verbs.keys verbs.pull verbs.verify validation.causes",
-    13: "run audit.phrases verbs.inspect verbs.sign validation.drift",
+    12: "layer_tables live progress inspection.report steps.layer_errors verbs.keys verbs.pull verbs.verify "
+    "validation.causes",
+    13: "run audit.phrases report.layers verbs.inspect verbs.sign validation.drift",
     14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain report.drift verbs.sweep",
     15: "audit.at_length audit.github report.view search.trials verbs.calibrate verbs.perform",
     16: "report.page search.heal verbs.audit",

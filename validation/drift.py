@@ -186,11 +186,13 @@ def _judged(
         old, new = series.by_version[against].context, series.by_version[candidate].context
         return "unlike", None, f"not comparable: {old}; now {new}"
     worse = series.worse(before, after)
-    if abs(worse) <= series.noise(against, candidate):
-        return "same", worse, ""
+    noise = series.noise(against, candidate)
+    if abs(worse) <= noise:
+        loud = limit is not None and limit.exceeded(worse, audible(series.metric, before))
+        return "same", worse, f"{worse:.4g} worse, but its noise is {noise:.4g}: measure longer" if loud else ""
     if worse < 0:
         return "better", worse, ""
-    if limit is not None and limit.exceeded(worse - series.noise(against, candidate), audible(series.metric, before)):
+    if limit is not None and limit.exceeded(worse - noise, audible(series.metric, before)):
         return "beyond", worse, _verdict_words(series, against, candidate)
     return "worse", worse, ""
 

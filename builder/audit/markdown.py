@@ -72,7 +72,7 @@ def _section(title: str, lines: Tuple[Line, ...], ledger: Ledger) -> List[str]:
 
 def _changes(ledger: Ledger) -> List[str]:
     rows = [
-        (f"v{old} → v{new}", "; ".join(reasons), str(numbers), str(cells))
+        (f"v{old} -> v{new}", "; ".join(reasons), str(numbers), str(cells))
         for old, new, reasons, numbers, cells in phrases.history(ledger)
     ]
     title = ["#### What changed, where numbers moved", ""]

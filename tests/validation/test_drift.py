@@ -130,6 +130,11 @@ def test_measured_noise_decides_what_is_a_move() -> None:
     assert line(ledger([timed(4.0, noise=0.2)], [timed(5.2, noise=0.2)]), "latency.speedup").state == "same"
 
 
+def test_a_change_that_drowns_in_noise_is_said_to_do_so() -> None:
+    found = line(ledger([timed(4.0, noise=0.5)], [timed(6.0, noise=0.5)]), "latency.speedup")
+    assert (found.state, found.said) == ("same", "0.6667 worse, but its noise is 1.667: measure longer")
+
+
 def test_times_of_another_machine_do_not_compare() -> None:
     made = ledger([timed(4.0)], [timed(9.0, on="there")])
     assert {line(made, name).state for name in ("latency.p50_ms", "latency.speedup")} == {"unlike"}

@@ -10,7 +10,7 @@ from builder.errors import UsageError
 from builder.matrix import Matrix
 from builder.record import Path, RecordError
 
-OTHERS = ("verdict", "latency", "size")  # metrics that are no output's and no task's
+OTHERS = ("verdict", "latency", "size", "sweep")  # metrics that are no output's and no task's
 
 
 def check(matrix: Matrix) -> None:

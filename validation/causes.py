@@ -19,7 +19,8 @@ from validation.history import Cause, Change, Version
 from validation.readings import Kind
 
 _LAST = {"tensor": ("parity",), "task": ("task", "task-reference"), "latency": ("latency",), "size": ("engine",)}
-_MEASURING = frozenset({"parity", "task", "task-reference", "latency"})
+_MEASURING = frozenset({"parity", "task", "task-reference", "latency", "sweep"})
+SWEEP = "sweep"
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,16 @@ def _files(step: Step) -> Tuple[Pinned, ...]:
 
 
 def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -> Change:
-    """What differs for the numbers of one kind (of one `task`) of `cell`. Without provenance of both versions, what the
+    """What differs for the numbers of one kind (of one `task`, or of the sweep) of `cell`. Without provenance of both versions, what the
     manifests know."""
     if new.manifest.entry(cell) is None:
         gone = Cause("setting", "the cell is not in the matrix any more, or a build of other cells only left it out")
         return Change(old.number, new.number, (gone,))
     if not (old.provenance and new.provenance and old.provenance.chain(cell) and new.provenance.chain(cell)):
         return Change(old.number, new.number, tuple(_from_manifests(old, new, cell)), recorded=False)
-    paces = walk(old.provenance, new.provenance, cell, _LAST.get(kind, ()), task)
+    swept = kind == "tensor" and task == SWEEP
+    roots = (SWEEP,) if swept else _LAST.get(kind, ())
+    paces = walk(old.provenance, new.provenance, cell, roots, "" if swept else task)
     causes = _merged(cause for pace in paces if not pace.gave_the_same for cause in pace.causes)
     if kind == "verdict":
         causes += tuple(named.gates(old.manifest.entry(cell), new.manifest.entry(cell)))

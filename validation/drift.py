@@ -84,7 +84,8 @@ class _Changes:
 
     def index(self, series: Series, old: Version, new: Version) -> int:
         metric = series.metric
-        task = metric.name.partition(".")[0] if metric.kind == "task" else ""
+        first = metric.name.partition(".")[0]
+        task = first if metric.kind == "task" or first == causes.SWEEP else ""
         key = (new.number, series.cell, metric.kind, task)
         if key not in self._known:
             change = causes.between(old, new, series.cell, metric.kind, task)

@@ -1,18 +1,20 @@
 """What a manifest says of a cell, as one number per metric, so that versions can be laid side by side. Pure.
 
-verdict                  1 passed, 0 anything else; the word beside it
-OUTPUT.STATISTIC         scores.max_abs, descriptors.cosine: the worst sample, against the model itself
-TASK.METRIC              views.homography_3px: beside it the model's own value
-latency.p50_ms            milliseconds; only comparable on one machine
-latency.speedup          how many times as fast as the naive export that was timed in turns with it
-size                     bytes of the artifact
+- `verdict`: 1 passed, 0 anything else; the word beside it
+- `OUTPUT.STATISTIC`: scores.max_abs, descriptors.cosine; the worst sample, against the model itself
+- `TASK.METRIC`: views.homography_3px; beside it the model's own value
+- `latency.p50_ms`: milliseconds; only comparable on one machine
+- `latency.speedup`: how many times as fast as the naive export that was timed in turns with it
+- `size`: bytes of the artifact
+- `sweep.OUTPUT.STATISTIC`: over all sizes of the sweep that the profile accepts
+- `sweep.answered`: of these sizes, those that the model itself answers: the share at which the artifact does
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Literal, Optional
+from typing import Dict, Iterator, List, Literal, Optional, Sequence
 
 from builder.manifest import Entry
 from builder.measurements import OutputParity
@@ -51,7 +53,7 @@ class Reading:
 
 def readings(entry: Entry) -> Dict[str, Reading]:
     """Every metric of a cell by name, the verdict first."""
-    found = [_verdict(entry), *_tensors(entry), *_tasks(entry), *_latency(entry)]
+    found = [_verdict(entry), *_tensors(entry.parity), *_tasks(entry), *_latency(entry), *_sweep(entry)]
     if entry.artifact is not None:
         found.append(Reading(Metric("size", "size", "less", "B"), float(entry.artifact.size)))
     return {reading.metric.name: reading for reading in found}
@@ -67,13 +69,27 @@ def _verdict(entry: Entry) -> Reading:
     )
 
 
-def _tensors(entry: Entry) -> Iterator[Reading]:
-    for output in dict.fromkeys(row.output for row in entry.parity):
-        rows = [row for row in entry.parity if row.output == output]
+def _sweep(entry: Entry) -> Iterator[Reading]:
+    if entry.sweep is None:
+        return
+    inside = [row for row in entry.sweep.rows if row.point.inside and not row.model_refused]
+    refused = [row for row in inside if row.refused]
+    if inside:
+        share = (len(inside) - len(refused)) / len(inside)
+        where = f"{refused[0].point.named}: {refused[0].refused}" if refused else ""
+        yield Reading(Metric("sweep.answered", "tensor", "more"), share, where=where)
+    yield from _tensors([parity for row in inside for parity in row.parity], "sweep.")
+
+
+def _tensors(parity: Sequence[OutputParity], before: str = "") -> Iterator[Reading]:
+    for output in dict.fromkeys(row.output for row in parity):
+        rows = [row for row in parity if row.output == output]
         broken = next((row for row in rows if row.problem is not None), None)
         for statistic in STATISTICS:
             better: Better = "more" if statistic in AT_LEAST else "less"
-            metric = Metric(f"{output}.{statistic}", "tensor", better, "dB" if statistic.endswith("_db") else "")
+            metric = Metric(
+                f"{before}{output}.{statistic}", "tensor", better, "dB" if statistic.endswith("_db") else ""
+            )
             known: List[OutputParity] = [row for row in rows if getattr(row, statistic) is not None]
             if broken is not None and known:
                 yield Reading(metric, None, where=f"{broken.sample}: {broken.problem}")

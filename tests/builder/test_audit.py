@@ -373,3 +373,19 @@ def test_a_version_of_a_newer_release_is_said_to_be_that(drifted: Desk) -> None:
     versions.publish(drifted.project.store, newer)
     assert drifted("audit") == 7
     assert "v3: " in drifted.err and "newer deploymatrix" in drifted.err
+
+
+def test_the_sweep_is_audited_beside_parity(desk: Desk) -> None:
+    desk.project.edit("matrix.yaml", "gates:", 'sweep: {select: "*-fp32-ort", points: 5}\ngates:')
+    desk.build()
+    desk.machine = with_version(LAPTOP, "polygraphy", "0.54.0")
+    desk.measures = {"max_abs": 0.005}
+    desk.build()
+    made = desk.ledger("--fail-on", "sweep.scores.max_abs:0.001")
+    assert desk.code == 4
+    line = desk.line(made, "fp32-ort", "sweep.scores.max_abs")
+    assert line["worse"] == pytest.approx(0.004)
+    assert [(c["what"], c["after"], c["steps"]) for c in desk.causes(made, line)] == [
+        ("polygraphy", "0.54.0", ["sweep"])
+    ]
+    assert [n["cell"] for n in made["lines"] if n["metric"] == "sweep.answered"] == ["tiny-dense-fp32-ort"]

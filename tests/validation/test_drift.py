@@ -15,6 +15,7 @@ from builder.errors import UsageError
 from builder.manifest import Entry, TaskResult
 from builder.measurements import OutputParity
 from builder.record import from_json, to_json
+from builder.sweep import SweepPoint, SweepRow, Swept
 from tests.fakes import entry, manifest
 from validation import drift
 from validation.allowances import DEFAULTS, Allowances, check, usual_limit
@@ -78,6 +79,26 @@ def test_every_statistic_of_parity_is_read() -> None:
     found = readings(with_rows(OutputParity("scores", "x", None, **numbers)))  # type: ignore[arg-type]
     assert {f"scores.{name}" for name in numbers} <= set(found)
     assert found["scores.cosine"].metric.better == "more" and found["scores.max_abs"].metric.better == "less"
+
+
+def swept(*refused: str) -> Entry:
+    """Swept at three sizes inside and one outside; `refused` at those inside that are named so."""
+    sizes = [((64, 64), True), ((80, 96), True), ((96, 96), True), ((8, 8), False)]
+    rows = [
+        SweepRow(point, () if point.named in refused else (OutputParity("scores", "x", None, max_abs=point.size[0] / 1000),),
+                 refused="no" if point.named in refused or not inside else "")
+        for point, inside in ((SweepPoint(size, "drawn", inside), inside) for size, inside in sizes)
+    ]  # fmt: skip
+    return dataclasses.replace(entry(), sweep=Swept(tuple(rows), "x.png", 0.5, 0, "here"))
+
+
+def test_a_sweep_is_read_at_its_worst_size_and_by_what_it_answers() -> None:
+    found = readings(swept("80x96"))
+    assert found["sweep.scores.max_abs"].value == 0.096
+    assert found["sweep.answered"].value == pytest.approx(2 / 3)
+    assert found["sweep.answered"].where == "80x96: no"
+    made = ledger([swept()], [swept("80x96")])
+    assert (line(made, "sweep.answered").state, line(made, "sweep.scores.max_abs").state) == ("beyond", "same")
 
 
 # ------------------------------------------------------------------------------------------- judging

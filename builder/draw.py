@@ -25,6 +25,8 @@ from builder.recipes import (
 )
 
 CALIBRATION = "calibration-data"  # the job
+# Where Q/DQ pairs go: builder/steps/placement.py says why.
+_PLACEMENT = {"onnxruntime": "around", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt"}
 
 
 def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
@@ -111,8 +113,7 @@ def _lower(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
         return Job(f"lower-fp16/{variant}", LowerFp16(keep), (model_pin,), ("onnx", "onnxruntime"))
     if cell.precision != "int8" or matrix.calibration is None or _calibrated(wanted):
         return None
-    # onnxruntime computes a convolution in int8 only between two pairs; the others are faster, or as fast, with one.
-    placement, activations = "around" if runtime == "onnxruntime" else "inputs", wanted.settings.activations
+    placement, activations = _PLACEMENT.get(runtime, "inputs"), wanted.settings.activations
     recipe = LowerInt8(matrix.calibration.method, matrix.calibration.percentile, activations, placement, keep)
     job = f"lower-int8/{variant}/{activations}/{placement}"
     images = OutputPin("images.npz", CALIBRATION, "images.npz")

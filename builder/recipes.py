@@ -72,7 +72,7 @@ class LowerInt8:
     method: str
     percentile: float
     activations: str
-    placement: str  # of the pairs: on the `inputs` of convolutions, or `around` them
+    placement: str  # of the pairs: `inputs` of convolutions, the same for `tensorrt`, or `around` convolutions
     keep: Tuple[str, ...] = ()
     step: Literal["lower-int8"] = "lower-int8"
     version: Literal[2] = 2  # 2: placement

@@ -1,7 +1,10 @@
 """Where the Q/DQ pairs of an int8 graph go: which convolutions compute in int8, and which tensors get a pair.
 
-`inputs`: a pair on the input of every convolution, none on outputs: what NVIDIA recommends for TensorRT ("quantize all
-inputs of weighted operations; by default, don't quantize their outputs") and what OpenVINO was measured fastest with.
+`inputs`: a pair on the input of every convolution, none on outputs: what OpenVINO was measured fastest with.
+
+`tensorrt`: the same, which is what NVIDIA recommends for TensorRT ("quantize all inputs of weighted operations; by
+default, don't quantize their outputs"), but for the few-channel convolutions that NVIDIA's own quantizer leaves in float for
+it, since TensorRT has no int8 kernel for them or none that pays.
 
 `around`: pairs on inputs and outputs, as onnxruntime's CPU provider needs: it computes a convolution in int8 only between
 two pairs, with no more than a ReLU in front of the second. An Add whose operands and sum have pairs becomes an integer
@@ -20,6 +23,7 @@ import onnx
 
 from builder import onnx_file
 
+_CHANNELS = 16  # from here on TensorRT's int8 kernels are right for any convolution
 _FUSED = ("Relu", "Clip")  # what onnxruntime swallows between a convolution and the pair behind it
 
 
@@ -49,25 +53,28 @@ def has_convolutions(model: onnx.ModelProto) -> bool:
 
 
 def places(model: onnx.ModelProto, placement: str, keep: FrozenSet[str] = frozenset()) -> Places:
-    """`placement` is `inputs` or `around`; `keep` has the labels of nodes that compute in float."""
+    """`placement` is `inputs`, `tensorrt` or `around`; `keep` has the labels of nodes that compute in float."""
     graph = _Graph(model, keep)
-    return _around(model, graph) if placement == "around" else _inputs(model, graph)
+    quantizable = list(filter(graph.is_quantizable, model.graph.node))
+    if placement == "around":
+        return _around(model, graph, quantizable)
+    if placement == "tensorrt":  # a model of nothing but such convolutions is quantized all the same
+        quantizable = list(filter(graph.suits_tensorrt, quantizable)) or quantizable
+    return _inputs(graph, quantizable)
 
 
-def _inputs(model: onnx.ModelProto, graph: "_Graph") -> Places:
+def _inputs(graph: "_Graph", chosen: List[onnx.NodeProto]) -> Places:
     """A node that is kept reads float32 that was never rounded."""
-    chosen = list(filter(graph.is_quantizable, model.graph.node))
     pools = {name for node in chosen for name in graph.pools_before(node.input[0])}
     pairs = dict.fromkeys(graph.before_pools(node.input[0]) for node in chosen)
     convolutions = frozenset(node.output[0] for node in chosen)
     return Places(convolutions, tuple(pairs), convolutions | pools)
 
 
-def _around(model: onnx.ModelProto, graph: "_Graph") -> Places:
+def _around(model: onnx.ModelProto, graph: "_Graph", quantizable: List[onnx.NodeProto]) -> Places:
     """Everything reads pairs, what is kept too: a second reader would keep the convolution before in float. A model with
     nothing but last convolutions gets pairs around these."""
-    candidates = [node for node in model.graph.node if graph.is_quantizable(node)]
-    candidates = [node for node in candidates if graph.settled(node.output[0]) not in graph.outputs] or candidates
+    candidates = [node for node in quantizable if graph.settled(node.output[0]) not in graph.outputs] or quantizable
     chosen = [node for node in candidates if graph.comes_before_a_convolution(node)] or candidates
     pairs: Dict[str, None] = {}
     for node in chosen:
@@ -83,7 +90,9 @@ class _Graph:
     def __init__(self, model: onnx.ModelProto, keep: FrozenSet[str]) -> None:
         self._nodes: List[onnx.NodeProto] = list(model.graph.node)
         self._keep = keep
-        self._constants = {i.name for i in model.graph.initializer}
+        self._shapes = {i.name: tuple(i.dims) for i in model.graph.initializer}
+        self._constants = set(self._shapes)
+        self._given = {value.name for value in model.graph.input}
         self.outputs = {value.name for value in model.graph.output}
         self._producer = {name: node for node in self._nodes for name in node.output}
         self._consumers: Dict[str, List[onnx.NodeProto]] = {}
@@ -101,6 +110,16 @@ class _Graph:
     def is_quantizable(self, node: onnx.NodeProto) -> bool:
         """A convolution whose weights are constants, and that is not kept."""
         return node.op_type == "Conv" and node.input[1] in self._constants and not self._is_kept(node)
+
+    def suits_tensorrt(self, node: onnx.NodeProto) -> bool:
+        """The rule of `find_nodes_from_convs_to_exclude` in NVIDIA/Model-Optimizer (modelopt/onnx/quantization)."""
+        outputs, inputs, *kernel = self._shapes[node.input[1]]
+        if min(outputs, inputs) >= _CHANNELS:
+            return True
+        if next((a.i for a in node.attribute if a.name == "group"), 1) > 1:
+            return bool(outputs % 8 == 0 and min(kernel) >= 3)
+        wide = max(outputs, inputs) >= _CHANNELS or node.input[0] in self._given
+        return wide and (outputs % 8 == 0 or inputs % 8 == 0) and len(set(kernel)) == 1
 
     def comes_before_a_convolution(self, node: onnx.NodeProto) -> bool:
         return node.output[0] in self._leading

@@ -95,7 +95,7 @@ def test_cells_that_need_the_same_onnx_name_one_job(project: Project) -> None:
     assert cells["fp32-ort"].onnx == cells["fp32-ov"].onnx == cells["fp32-trt"].onnx == "simplify/dense"
     assert cells["fp16-ort"].onnx == cells["fp16-trt"].onnx == cells["fp16-rtx"].onnx == "lower-fp16/dense"
     assert cells["fp16-ov"].onnx == "simplify/dense", "OpenVINO stores fp16 weights itself"
-    assert cells["int8-trt"].onnx == "lower-int8/dense/symmetric/inputs"
+    assert cells["int8-trt"].onnx == "lower-int8/dense/symmetric/tensorrt"
     assert cells["int8-ort"].onnx == "lower-int8/dense/asymmetric/around", "onnxruntime needs other pairs"
     jobs = [job.id for job in plan(project.load().matrix, LAPTOP).jobs]
     assert len([job for job in jobs if job.startswith(("export", "reference", "simplify", "lower"))]) == 7

@@ -141,7 +141,7 @@ def test_force_performs_everything_again(project: Project) -> None:
 
 def test_a_failed_step_blocks_only_what_needs_it(project: Project) -> None:
     ran = run_project(project, FakeExecutor(fails=lambda action: action.recipe.step == "lower-int8"))
-    variants = ("asymmetric/around", "asymmetric/inputs", "symmetric/inputs")
+    variants = ("asymmetric/around", "asymmetric/inputs", "symmetric/tensorrt")
     assert set(ran.outcome.failures) == {f"lower-int8/dense/{variant}" for variant in variants}
     assert set(ran.outcome.blocked.values()) == set(ran.outcome.failures)
     assert {job for job in ran.outcome.blocked if "int8" not in job} == set()

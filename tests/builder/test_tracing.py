@@ -69,7 +69,7 @@ def test_a_step_says_what_decided_its_output_and_where_it_ran(recorded: Provenan
         "method": "mse",
         "percentile": 99.999,
         "activations": "symmetric",
-        "placement": "inputs",
+        "placement": "tensorrt",
         "version": 2,
     }
     assert [pinned.name for pinned in lowered.inputs] == ["model.onnx", "images.npz"]

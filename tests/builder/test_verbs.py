@@ -199,7 +199,7 @@ def test_a_step_that_fails_takes_down_its_cells_and_the_rest_is_published(build:
     assert entry is not None
     assert "made to fail" in entry.verdict.reason
     assert entry.verdict.remedies == ("do not make it fail",)
-    assert "lower-int8/dense/symmetric/inputs: failed" in build.err
+    assert "lower-int8/dense/symmetric/tensorrt: failed" in build.err
 
 
 def test_only_some_cells_keep_the_others_in_the_manifest(build: Shell) -> None:

@@ -247,6 +247,49 @@ def test_symmetric_codes_are_written_too(tmp_path: Path) -> None:
     assert not [i for i in made.graph.initializer if i.data_type == onnx.TensorProto.UINT8]
 
 
+# ------------------------------------------------------------------------------------------- TensorRT
+
+
+@pytest.mark.parametrize(
+    ("shape", "group", "first", "int8"),
+    [
+        ((64, 64, 3, 3), 1, False, True),
+        ((65, 256, 1, 1), 1, False, True),  # SuperPoint's detector
+        ((64, 1, 3, 3), 1, True, True),  # and its first layer
+        ((64, 1, 3, 3), 1, False, True),
+        ((8, 1, 3, 3), 1, True, True),
+        ((8, 8, 3, 3), 1, False, False),
+        ((5, 16, 3, 3), 1, False, True),
+        ((5, 12, 3, 3), 1, False, False),
+        ((20, 12, 3, 3), 1, False, False),  # no width is a multiple of 8
+        ((64, 8, 1, 3), 1, False, False),
+        ((40, 1, 3, 3), 40, False, True),  # depthwise
+        ((40, 1, 1, 1), 40, False, False),
+        ((42, 1, 3, 3), 42, False, False),
+    ],
+)
+def test_what_tensorrt_has_kernels_for_gets_pairs(shape: Any, group: int, first: bool, int8: bool) -> None:
+    made = Network()
+    channels = shape[1] * group
+    made.conv("image", "r1", (32, 1, 3, 3))
+    made.conv("r1", "r2", (channels, 32, 3, 3))
+    made.conv("image" if first else "r2", "c3", shape, relu=False, group=group)
+    made.nodes.append(node("Sqrt", ["c3"], ["out"]))
+    if shape[2] != shape[3]:
+        next(a for a in made.nodes[-2].attribute if a.name == "pads").ints[:] = [0, 1, 0, 1]
+    found = placement.places(made.model(shape[0]), "tensorrt")
+    assert ("c3" in found.convolutions) is int8
+    assert "r1_conv" in found.convolutions
+    assert ("r2" in found.pairs) is (int8 and not first), "what stays in float reads what was never rounded"
+
+
+def test_a_model_of_small_convolutions_is_still_quantized_for_tensorrt() -> None:
+    made = Network()
+    made.conv("image", "r1", (3, 1, 3, 3))
+    made.conv("r1", "out", (3, 3, 3, 3), relu=False)
+    assert len(placement.places(made.model(3), "tensorrt").convolutions) == 2
+
+
 # ------------------------------------------------------------------------------------------- shifts
 
 

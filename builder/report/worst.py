@@ -57,6 +57,7 @@ class Case:
     verdict: str
     sample: str
     gate: str
+    keypoints: bool
     width: int
     height: int
     panels: Tuple[Panel, ...]
@@ -94,6 +95,7 @@ def _case(manifest: Manifest, of: Dict[str, str], picture: Picture, ids: Dict[st
         verdict=entry.verdict.status,
         sample=picture.sample,
         gate=f"{margins.name(tightest.check)} uses {margins.share(tightest)} of its gate here" if tightest else "",
+        keypoints=bool(facts and facts.keypoints),
         width=facts.size[0] if facts else 0,
         height=facts.size[1] if facts else 0,
         panels=_panels(facts, picture, ids) if facts else (),
@@ -156,6 +158,7 @@ def _said(facts: WorstCase) -> Tuple[str, ...]:
     if facts.map is not None:
         lines.append(f"{facts.map.output} differs by at most {short(facts.map.largest)} (in the circle).")
         if facts.map.agreement is not None:
+            lines.append("A colour is the class that wins at that place.")
             lines.append(f"The same class wins at {100 * facts.map.agreement:.2f} % of the places.")
     elif facts.keypoints:
         lines.append("This head gives points and no map, so there is no difference map.")

@@ -19,7 +19,7 @@ from tests.report.conftest import HOSTILE, hostile, measured, version
 
 pytest.importorskip("jinja2")
 
-VOID = {"meta", "link", "img", "br", "input", "hr"}
+VOID = {"meta", "wbr", "link", "img", "br", "input", "hr"}
 TEMPLATES = Path(page.__file__).parent / "templates"
 
 

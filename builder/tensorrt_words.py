@@ -15,8 +15,10 @@ from builder.errors import first_line
 _NOISE = re.compile(
     r"(Begin node|End node|Runtime \(In catchCudaError|^ModelImporter\.cpp|^ERROR: \S+ In function|^\[\d+\] |^\s*Node name)"
 )
-_PREFIX = re.compile(r"^(\[[EW!]\]\s*)?(I?[A-Z]\w+::\w+: )?(Error Code \d+: )?((API Usage|Internal) Error )?")
-_POSITION = re.compile(r"\.? In \w+ at /_?src\S*")
+_PREFIX = re.compile(
+    r"^(\[[EW!]\]\s*)?(\[\w+\.cpp::\w+::\d+\] )?(I?[A-Z]\w+::\w+: )?(Error Code \d+: )?((API Usage|Internal) Error )?"
+)
+_POSITION = re.compile(r"\.? In \w+ at /_?src\S*|\[\w+\.cpp:\d+: \w+\] ")
 _HINTS: Tuple[Tuple[str, str], ...] = (
     (
         r"UNSUPPORTED_NODE|[Nn]o importer|not supported|unsupported",
@@ -25,7 +27,7 @@ _HINTS: Tuple[Tuple[str, str], ...] = (
     (r"[Pp]rofile", "correct `profiles:` in matrix.yaml"),
     (
         r"[Ww]orkspace|[Oo]ut of memory|OutOfMemory|find any implementation",
-        "raise `workspace:` for this cell, such as 4GiB",
+        "raise `workspace:` for this cell, such as 4GiB, or lower `max` of its profile",
     ),
     (r"[Tt]iming cache", "drop `timing_cache:`, or build once without `strict` and keep the cache that comes out"),
     (r"TopK", "ask for at most 3840 points"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from builder import onnx_file
 from builder.errors import UsageError, first_line
@@ -97,6 +97,23 @@ def layers(model: onnx.ModelProto, sizes: Shapes, source: str, *, realised: bool
     )
     counts = all(layer.macs is not None for layer in found)
     return Layers(source, found, spelled(sizes) if counts else "")
+
+
+def largest_tensor(path: Path, sizes: Shapes) -> str:
+    """The largest tensor that a node of the graph makes for inputs of these shapes, in words; empty where none is known."""
+    graph = _inferred(load(path, path.name), sizes)
+    makers = {name: node for node in graph.node for name in node.output}
+    found = []
+    for value in (*graph.value_info, *graph.output):
+        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if value.name in makers and dims and all(dims):
+            width = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).itemsize
+            found.append((math.prod(dims) * width, value.name, dims))
+    if not found:
+        return ""
+    size, name, dims = max(found, key=lambda one: one[0])  # the first of equals
+    node = onnx_file.label(makers[name])
+    return f"its largest tensor is {name} of node {node}, {size / (1 << 20):.1f} MiB ({'x'.join(map(str, dims))}) for {spelled(sizes)}"
 
 
 def weight_name(node: onnx.NodeProto, graph: onnx.GraphProto) -> str:

@@ -4,6 +4,7 @@ of its format is there; when its package is missing, that is said and the rest o
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from importlib import util
@@ -127,6 +128,19 @@ def realised(path: Path, known: Known) -> Optional[Layers]:
     except DeployError:
         return None  # measuring the artifact will say what is wrong with it
     return None
+
+
+def largest_tensor(path: Path, profiles: Tuple[Profile, ...]) -> str:
+    """What takes most memory in a graph at the largest shapes of its profiles, in words; empty where that cannot be told."""
+    if util.find_spec("onnx") is None or not profiles:
+        return ""
+    from builder.inspection import onnx_graph
+
+    widest = max(profiles, key=lambda profile: sum(math.prod(shape.max) for shape in profile.inputs))
+    try:
+        return onnx_graph.largest_tensor(path, {shape.name: shape.max for shape in widest.inputs})
+    except DeployError:
+        return ""  # the graph is not what was complained of
 
 
 def _closed(path: Path, name: str, kind: Format, package: str) -> Contents:

@@ -17,7 +17,11 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe, platform = action.recipe, action.platform
     if not isinstance(recipe, Engine) or platform is None:
         raise StepFailed("an engine action needs an engine recipe and a platform")
-    made = seams.backend(platform.runtime).build(recipe, platform, inputs / "model.onnx", out)
+    try:
+        made = seams.backend(platform.runtime).build(recipe, platform, inputs / "model.onnx", out)
+    except StepFailed as problem:
+        largest = "workspace" in (problem.hint or "") and reading.largest_tensor(inputs / "model.onnx", recipe.profiles)
+        raise StepFailed(problem.what, hint=f"{problem.hint}; {largest}" if largest else problem.hint) from problem
     sidecar.write(action, out)
     if recipe.precision != "int8":
         return made

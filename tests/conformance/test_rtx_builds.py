@@ -156,6 +156,35 @@ def test_a_profile_that_does_not_fit_names_the_tensor(tmp_path: Path) -> None:
     assert problem.hint is not None and "profiles" in problem.hint
 
 
+@pytest.mark.parametrize("workspace", [0, 1, 1 << 20])
+def test_a_workspace_that_is_too_small_names_what_is_large_and_what_to_raise(workspace: int, tmp_path: Path) -> None:
+    """RTX itself names no node; the graph does, at the largest shapes of the profile."""
+    problem = refusal(onnx_models.convolutional(), tmp_path, workspace=workspace)
+    assert re.search(r"workspace|OutOfMemory", problem.what)
+    assert problem.hint is not None
+    assert (
+        "raise `workspace:`" in problem.hint and "largest tensor is c1 of node c1, 0.1 MiB (2x4x64x64)" in problem.hint
+    )
+
+
+def test_a_graph_too_large_for_its_workspace_says_by_how_much_it_is(tmp_path: Path) -> None:
+    """An intermediate tensor of 600 MiB does not fit 1 GiB of workspace, GPU or not; 4 GiB hold it."""
+    arrays = {
+        "f": np.ones((512, 1, 1, 1), np.float32),
+        "w": np.random.default_rng(0).normal(0, 0.02, size=(8, 512, 1, 1)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "f"], ["many"], name="suspect"),
+        helper.make_node("Relu", ["many"], ["some"]),
+        helper.make_node("Conv", ["some", "w"], ["out"]),
+    ]
+    model = onnx_models.model(nodes, arrays, ["batch", 1, "h", "w"], ["batch", 8, "h", "w"])
+    problem = refusal(model, tmp_path, profiles=(LARGE,), workspace=1 << 29)
+    assert problem.hint is not None and "many of node suspect, 600.0 MiB (1x512x480x640)" in problem.hint
+    assert "for image 1x1x480x640" in problem.hint
+    assert engine(performed(model, tmp_path, profiles=(LARGE,), workspace=4 << 30))
+
+
 def test_an_int32_bias_is_refused_as_on_the_page(tmp_path: Path) -> None:
     """docs/decisions/0003: TensorRT takes no DequantizeLinear of int32, so biases stay float32."""
     nodes = [

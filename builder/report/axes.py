@@ -42,8 +42,9 @@ def linear(values: Sequence[float], start: float, end: float, *, zero: bool = Fa
     step = _step(most - least, count)
     first, last = math.floor(round(least / step, 9)), math.ceil(round(most / step, 9))
     ticks = tuple((n * step) for n in range(first, last + 1))
-    digits = max(0, -math.floor(math.log10(step) + 1e-9) + (step / 10 ** math.floor(math.log10(step)) == 2.5))
-    return _axis(ticks, tuple(_fixed(t, digits) for t in ticks), start, end)
+    power = math.floor(math.log10(step) + 1e-9)
+    places = -power + (round(step / 10**power, 6) == 2.5)
+    return _axis(ticks, tuple(_fixed(t, places) for t in ticks), start, end)
 
 
 def logarithmic(values: Sequence[float], start: float, end: float) -> Axis:
@@ -78,10 +79,11 @@ def _step(span: float, count: int) -> float:
     return next((power * s for s in _STEPS if power * s * count >= span * 0.999), power * 10)
 
 
-def _fixed(value: float, digits: int) -> str:
+def _fixed(value: float, places: int) -> str:
+    """`places` after the point; negative ones are before it. Very small and large numbers as powers of ten."""
     if value and (abs(value) < 1e-4 or abs(value) >= 1e6):
-        return f"{value:.1e}"
-    return f"{value:,.{min(digits, 7)}f}"
+        return f"{value:.{max(math.floor(math.log10(abs(value))) + places, 1)}e}"
+    return f"{value:,.{min(max(places, 0), 7)}f}"
 
 
 def _log(value: float) -> float:

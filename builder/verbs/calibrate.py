@@ -100,8 +100,6 @@ class _Desk:
 def _show(desk: _Desk, chosen: Calibration, args: argparse.Namespace) -> int:
     if args.format == "markdown":
         raise UsageError("--format markdown is for --sweep", hint="build calibrate --sweep --format markdown")
-    from builder.inspection import ranges  # here, since it needs onnx, and --help does not
-
     whole = desk.plan(desk.loaded.matrix)
     cells = tuple(cell for cell in whole.cells if cell.onnx and cell.settings.tensorrt.int8 != "calibrator")
     if not cells:
@@ -116,6 +114,8 @@ def _show(desk: _Desk, chosen: Calibration, args: argparse.Namespace) -> int:
         if failed is not None:
             raise failed
         graphs.setdefault(outcome.results[cell.onnx].output("model.onnx").digest, []).append(cell.cell.id)
+    from builder.inspection import ranges  # here, since it needs onnx, and what was said above does not
+
     found = [(tuple(ids), ranges.of(desk.store.fetch(graph), ids[0])) for graph, ids in graphs.items()]
     if args.format == "json":
         print(json.dumps(ranges.as_json(chosen, found), indent=1, ensure_ascii=False))

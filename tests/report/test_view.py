@@ -6,7 +6,7 @@ import dataclasses
 from typing import List, Optional, Tuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builder.manifest import Check
@@ -22,6 +22,7 @@ NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).filter(lambda v: v == 0 or abs(v
 # ---------------------------------------------------------------------------------------------- axes
 
 
+@example([90909091.0], False)
 @given(st.lists(NUMBERS, min_size=1, max_size=8), st.booleans())
 def test_every_value_lies_inside_its_axis_and_ticks_ascend(values: List[float], zero: bool) -> None:
     axis = axes.linear(values, 50, 400, zero=zero)

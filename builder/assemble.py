@@ -20,7 +20,7 @@ from builder.searched import Searched
 from builder.stores import versions
 from builder.stores.layout import Layout
 from builder.sweep import Swept
-from validation import limits, sweep, task_results, verdict
+from validation import arithmetic, limits, sweep, task_results, verdict
 
 
 def manifest(
@@ -69,7 +69,7 @@ def _entry(
     cell, target = planned.cell, matrix.target(planned.cell.target)
     engine = outcome.results.get(planned.engine)
     parity = outcome.results.get(planned.parity)
-    measured = parity.facts.outputs if parity and isinstance(parity.facts, Parity) else ()
+    measured = parity.facts if parity and isinstance(parity.facts, Parity) else Parity(())
     return Entry(
         cell=cell.id,
         head=cell.head,
@@ -80,7 +80,8 @@ def _entry(
         platform=planned.platform,
         profiles=tuple(matrix.profile(name) for name in planned.settings.profiles) if planned.platform else (),
         artifact=_artifact(planned, outcome, store) if engine else None,
-        parity=measured,
+        parity=measured.outputs,
+        arithmetic=measured.arithmetic,
         tasks=scored(planned, outcome),
         latency=_latency(planned, outcome),
         sweep=_swept(planned, outcome),
@@ -173,7 +174,9 @@ def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, outcome: Outco
             "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)
         )
     checks = verdict.checks(wanted, parity.outputs, scored(planned, outcome), _latency(planned, outcome))
-    found = Verdict("passed", checks=(*checks, *(sweep.checks(wanted, swept) if swept else ())))
+    checks += sweep.checks(wanted, swept) if swept else ()
+    checks += arithmetic.checks(planned.cell.precision, planned.settings.compute, parity.arithmetic)
+    found = Verdict("passed", checks=checks)
     if found.misses:
         return dataclasses.replace(found, status="failed", reason="; ".join(map(verdict.describe, found.misses)))
     return found

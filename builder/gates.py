@@ -88,7 +88,8 @@ class Gate:
     )
 
 
-Level = Literal["tensor", "task", "speed", "sweep"]  # sweep: a tensor, at the worst size of a grid
+# sweep: a tensor, at the worst size of a grid; arithmetic: what the runtime says its layers computed in
+Level = Literal["tensor", "task", "speed", "sweep", "arithmetic"]
 Bound = Literal["value", "degradation", "percent degradation"]
 SPEED = ("p50_ms", "p90_ms", "p99_ms", "speedup")  # the metrics of a speed gate
 

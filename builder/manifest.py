@@ -18,7 +18,7 @@ from typing import Literal, Optional, Tuple
 from builder.action import Blob, Platform, Tool
 from builder.gates import Bound, Level
 from builder.matrix import Compute, Input, Keypoints, Output, Preprocess, Profile
-from builder.measurements import Latency, OutputParity
+from builder.measurements import Arithmetic, Latency, OutputParity
 from builder.record import KEYED
 from builder.searched import Searched
 from builder.sweep import Swept
@@ -122,6 +122,7 @@ class Entry:
     profiles: Tuple[Profile, ...] = field(default=(), metadata=KEYED)
     artifact: Optional[Artifact] = None
     parity: Tuple[OutputParity, ...] = ()
+    arithmetic: Tuple[Arithmetic, ...] = field(default=(), metadata=KEYED)
     tasks: Tuple[TaskResult, ...] = ()
     latency: Optional[Latency] = None
     sweep: Optional[Swept] = None

@@ -6,8 +6,10 @@ milliseconds. Judging them against gates is `validation/verdict.py`, so a change
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
+
+from builder.record import KEYED
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,19 @@ class OutputParity:
 
 
 @dataclass(frozen=True)
+class Arithmetic:
+    """So many layers that multiply and add were run in this precision, as the runtime itself says."""
+
+    precision: str
+    layers: int
+
+
+@dataclass(frozen=True)
 class Parity:
-    """Every output on every sample."""
+    """Every output on every sample. `arithmetic` is empty where the runtime does not tell."""
 
     outputs: Tuple[OutputParity, ...]
+    arithmetic: Tuple[Arithmetic, ...] = field(default=(), metadata=KEYED)
     kind: Literal["parity"] = "parity"
 
 

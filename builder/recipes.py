@@ -148,7 +148,7 @@ class MeasureParity:
     compute: Compute
     static: bool
     step: Literal["parity"] = "parity"
-    version: Literal[2] = 2  # 2: median, mean relative, PSNR, agreement
+    version: Literal[3] = 3  # 2: median, mean relative, PSNR, agreement; 3: arithmetic
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import (
     Protocol,
     Tuple,
     cast,
+    runtime_checkable,
 )
 
 from builder.action import Action, Blob, Platform, Result
@@ -51,6 +52,15 @@ class Runner(Protocol):
     """An open artifact: input tensors by name to output tensors by name. Not thread-safe."""
 
     def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]: ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A runner whose runtime says in which precision its layers compute."""
+
+    def arithmetic(self) -> Dict[str, int]:
+        """precision (fp32, bf16, fp16, int8, ...) -> layers of the model as it ran last."""
+        ...
 
 
 class Backend(Protocol):

@@ -39,44 +39,45 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends compat detect errors executors inspection measurements release report search setting shapes "
-    "signing sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes report.plot "
+    0: "audit backends compat detect errors executors inspection openvino_layers release report search setting "
+    "shapes signing sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes report.plot "
     "search.strategy signing.ed25519 validation.homography validation.samples",
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
-    "detect.surroundings signing.minisign validation.keypoint_metrics validation.light validation.timing",
+    "detect.surroundings signing.minisign validation.keypoint_metrics validation.light",
     2: "code_digest manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
-    3: "budget drift_limits evidence expect facts gates sweep tensorrt_options yaml_marks inspection.contents",
-    4: "fact_file matrix portrait searched site compat.dialects inspection.engine_layers inspection.engine_plan "
-    "inspection.openvino_ir",
-    5: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
-    "search.words validation.align",
-    6: "action consistency_drift consistency_sweep backends.tensorrt_build compat.asked inspection.onnx_graph "
+    3: "budget drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks inspection.contents",
+    4: "fact_file portrait searched site sweep compat.dialects inspection.engine_layers inspection.engine_plan "
+    "inspection.openvino_ir validation.timing",
+    5: "matrix search.words",
+    6: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
+    "validation.align",
+    7: "action consistency_drift consistency_sweep backends.tensorrt_build compat.asked inspection.onnx_graph "
     "steps.fold_norms steps.placement verbs.schema validation.limits validation.worst_case",
-    7: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
+    8: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
     "compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph steps.emulate_fp16 "
     "steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
-    8: "abilities choose draw_source load onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
+    9: "abilities choose draw_source load onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
     "backends.tensorrt_rtx compat.rules executors.local inspection.reading report.margins sources.torch_module "
-    "steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case stores.oci validation.parity "
-    "validation.task validation.task_results validation.verdict",
-    9: "calibration_study draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
+    "steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case stores.oci "
+    "validation.arithmetic validation.parity validation.task validation.task_results validation.verdict",
+    10: "calibration_study draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
     "backends.onnxruntime_cuda compat.alternatives report.overview sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
     "steps.task_cases steps.task_reference stores.versions verbs.doctor verbs.selection validation.keypoint_tasks "
     "validation.readings validation.sweep",
-    10: "calibration_table draw host sweep_table inspection.subject report.cells report.speed report.worst "
+    11: "calibration_table draw host sweep_table inspection.subject report.cells report.speed report.worst "
     "steps.shifts stores.signatures validation.allowances validation.history validation.series",
-    11: "draw_layers plan trust audit.reading inspection.findings steps.lower_int8 verbs.run validation.grouping "
+    12: "draw_layers plan trust audit.reading inspection.findings steps.lower_int8 verbs.run validation.grouping "
     "validation.named",
-    12: "layer_tables live progress inspection.report steps.layer_errors verbs.keys verbs.pull verbs.verify "
+    13: "layer_tables live progress inspection.report steps.layer_errors verbs.keys verbs.pull verbs.verify "
     "validation.causes",
-    13: "run audit.phrases report.layers verbs.inspect verbs.sign validation.drift",
-    14: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain report.drift verbs.sweep",
-    15: "audit.at_length audit.github report.view search.trials verbs.calibrate verbs.perform",
-    16: "report.page search.heal verbs.audit",
-    17: "verbs.plan verbs.report",
-    18: "verbs.explain verbs.matrix",
+    14: "run audit.phrases report.layers verbs.inspect verbs.sign validation.drift",
+    15: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain report.drift verbs.sweep",
+    16: "audit.at_length audit.github report.view search.trials verbs.calibrate verbs.perform",
+    17: "report.page search.heal verbs.audit",
+    18: "verbs.plan verbs.report",
+    19: "verbs.explain verbs.matrix",
 }
 
 

@@ -62,11 +62,21 @@ def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -
     causes = _merged(cause for pace in paces if not pace.gave_the_same for cause in pace.causes)
     if kind == "verdict":
         causes += tuple(named.gates(old.manifest.entry(cell), new.manifest.entry(cell)))
-    if kind == "verdict" and not causes:
+    if kind in ("verdict", "tensor", "task") and not any(cause.kind != "site" for cause in causes):
+        causes += tuple(named.arithmetic(old.manifest.entry(cell), new.manifest.entry(cell)))
+    if kind == "verdict" and not causes and not _measured_anew(old, new, cell):
         causes = (Cause("gate", "judged anew: the gates or the rules changed, nothing was built or measured"),)
     elif not any(cause.kind != "site" for cause in causes):
         causes = (Cause("measured again", "measured again by the same action, from the same artifact"), *causes)
     return Change(old.number, new.number, tuple(sorted(causes, key=named.rank)))
+
+
+def _measured_anew(old: Version, new: Version, cell: str) -> bool:
+    """Do the manifests hold other numbers of the cell? Then its verdict is not merely judged by other gates."""
+    one, two = old.manifest.entry(cell), new.manifest.entry(cell)
+    if one is None or two is None:
+        return False
+    return (one.parity, one.tasks, one.sweep) != (two.parity, two.tasks, two.sweep)
 
 
 def walk(old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (), task: str = "") -> Tuple[Pace, ...]:

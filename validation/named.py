@@ -156,6 +156,13 @@ def sites(old: Step, new: Step) -> Iterator[Cause]:
             yield Cause("site", {"python": "Python"}.get(site.name, site.name), before, after, steps=(new.step,))
 
 
+def arithmetic(old: Optional[Entry], new: Optional[Entry]) -> Iterator[Cause]:
+    """What the layers computed in, by the runtime's own word, where both versions have it."""
+    told = tuple(", ".join(f"{a.layers} {a.precision}" for a in e.arithmetic) if e else "" for e in (old, new))
+    if all(told) and told[0] != told[1]:
+        yield Cause("runtime", "layers by what they computed in", told[0], told[1], steps=("parity",))
+
+
 def gates(old: Optional[Entry], new: Optional[Entry]) -> Iterator[Cause]:
     """Limits that are not what they were. Versions of older releases name only the gates that were missed, so a gate is
     called new or dropped only where both record one that was kept."""

@@ -129,6 +129,9 @@ def _time(measured: Optional[Percentiles], limit: Limit) -> Optional[float]:
 
 def describe(check: Check) -> str:
     """'scores max_abs 0.031 > 0.02 on camera-480x640, gate *-int8-*'; for a limit that was kept, <= or >= instead."""
+    if check.level == "arithmetic":
+        did = "and every layer keeps to it" if check.kept else f"but {check.worst}"
+        return f"declared {check.subject} {check.metric}, {did}, says the runtime"
     where, gate = f" on {check.worst}" if check.worst else "", f", gate {check.gate}"
     if check.found is None:
         return f"{check.subject} {check.metric} has no number (limit {check.limit:g}){where}{gate}"

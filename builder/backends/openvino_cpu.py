@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import collections
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 import openvino
 
 from builder.action import Platform
 from builder.errors import StepFailed
+from builder.openvino_layers import running
 from builder.recipes import Engine, Made
 from builder.seams import OpenOptions, Tensors
 
@@ -44,12 +45,19 @@ class Compiled:
         }
         if options.threads:
             self._config["INFERENCE_NUM_THREADS"] = options.threads
+        self._last: Optional[openvino.InferRequest] = None
         self._requests: "collections.OrderedDict[Tuple[int, ...], openvino.InferRequest]" = collections.OrderedDict()
 
     def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]:
-        request = self._request(tuple(next(iter(inputs.values())).shape) if self._static else ())
+        request = self._last = self._request(tuple(next(iter(inputs.values())).shape) if self._static else ())
         result = request.infer(dict(inputs), share_inputs=True)
         return {output.get_any_name(): np.array(value) for output, value in result.items()}
+
+    def arithmetic(self) -> Dict[str, int]:
+        """precision -> how many layers of the model that ran last compute in it; empty before the first run."""
+        if self._last is None:
+            return {}
+        return dict(collections.Counter(layer.precision for layer in running(self._last.get_compiled_model())))
 
     def _request(self, shape: Tuple[int, ...]) -> "openvino.InferRequest":
         """The compiled model for `shape`, the most recently used few kept; () is the dynamic one."""

@@ -27,13 +27,12 @@ from builder.inspection.contents import (
     spelled,
     summed,
 )
+from builder.openvino_layers import precision_in_words, running
 
 _COMPUTE = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
 )
-_RUN = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
 _PASSING = frozenset({"MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "StridedSlice"})
-_WORDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 _CONSTANT = "Constant"
 
 
@@ -98,14 +97,9 @@ def _layers(model: Any, sizes: Shapes, compute: str) -> Tuple[Layers, Layers]:
     config = {"INFERENCE_PRECISION_HINT": compute, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
     compiled = openvino.Core().compile_model(model, "CPU", config)
     found: List[Layer] = []
-    for op in compiled.get_runtime_model().get_ordered_ops():
-        info = op.get_rt_info()
-        kind = _text(info, "layerType")
-        if kind in _RUN:
-            originals = _text(info, "originalLayersNames").split(",")
-            own = next((name for name in originals if name in work), op.get_friendly_name())
-            precision = _text(info, "runtimePrecision")
-            found.append(Layer(own, kind, _WORDS.get(precision, precision), work.get(own)))
+    for layer in running(compiled):
+        own = next((name for name in layer.made_of if name in work), layer.made_of[-1])
+        found.append(Layer(own, layer.kind, layer.precision, work.get(own)))
     version = openvino.__version__.split("-")[0]
     return (
         Layers("by the IR's FakeQuantize", declared, spelled(sizes)),
@@ -118,7 +112,7 @@ def _declared(op: Any) -> Layer:
     lacking = [what for what, quantized in ways if not quantized]
     dtype = str(op.get_output_element_type(0).get_type_name())
     why = f"float {' and '.join(lacking)}" if lacking else ""
-    precision = _WORDS.get(dtype, dtype) if lacking else "int8"
+    precision = precision_in_words(dtype) if lacking else "int8"
     return Layer(op.get_friendly_name(), op.get_type_name(), precision, _work(op), why)
 
 
@@ -178,8 +172,3 @@ def _said(problem: RuntimeError) -> str:
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     telling = [line for line in lines if not re.match(r"Exception from |Check '|While ", line)]
     return (telling or lines or [first_line(problem)])[-1]
-
-
-def _text(info: Any, key: str) -> str:
-    value = info[key] if key in info else ""  # noqa: SIM401  (openvino's RTMap has no get)
-    return str(getattr(value, "value", value))

@@ -7,7 +7,7 @@ from pathlib import Path
 from builder import seams
 from builder.action import Action
 from builder.errors import StepFailed
-from builder.measurements import Parity
+from builder.measurements import Arithmetic, Parity
 from builder.recipes import Facts, MeasureParity
 from validation import parity
 from validation.samples import load
@@ -24,4 +24,5 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
         sample = load(inputs / "reference" / f"{name}.npz", name)
         measured.extend(parity.compare(runner, sample, recipe.outputs, recipe.align, recipe.agreement))
         print(f"parity {name}", flush=True)
-    return Parity(tuple(measured))
+    told = runner.arithmetic() if isinstance(runner, seams.Telling) else {}
+    return Parity(tuple(measured), tuple(Arithmetic(precision, layers) for precision, layers in sorted(told.items())))

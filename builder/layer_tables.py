@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from builder import site
 from builder.action import Result
@@ -21,6 +21,7 @@ from builder.manifest import Manifest
 from builder.measurements import LayerError, LayerErrors
 from builder.pinning import Pinner
 from builder.plan import plan
+from builder.run import prospect
 from builder.seams import Executor
 from builder.stores.layout import Layout
 
@@ -44,40 +45,46 @@ def layer_tables(
 ) -> Tuple[LayerTable, ...]:
     """Of every lowered graph of the version's built cells, in the order of the matrix. Without `executor` only what is in
     the store already, and nothing is said of the rest."""
-    chains: Dict[str, Tuple[Job, ...]] = {}
+    wanted, pinner = plan(loaded.matrix, machine), Pinner(loaded.root, machine, store)
+    outcome = prospect(wanted, pinner, store)
+    jobs: Dict[str, Job] = {}
     cells: Dict[str, List[str]] = {}
-    for planned in plan(loaded.matrix, machine).cells:
+    stale: Dict[str, str] = {}
+    for planned in wanted.cells:
         entry = manifest.entry(planned.cell.id)
         if entry is None or entry.artifact is None or planned.platform is None:
             continue
-        jobs = layer_errors(loaded.matrix, Wanted(planned.cell, planned.settings, planned.platform, machine.kind))
-        if jobs:
-            chains.setdefault(jobs[-1].id, jobs)
-            cells.setdefault(jobs[-1].id, []).append(planned.cell.id)
-    pinner = Pinner(loaded.root, machine, store)
-    tables = (_table(tuple(cells[id]), jobs, pinner, store, machine, executor, say) for id, jobs in chains.items())
-    return tuple(table for table in tables if executor is not None or table.layers)
+        drawn = layer_errors(loaded.matrix, Wanted(planned.cell, planned.settings, planned.platform, machine.kind))
+        if drawn:
+            jobs.setdefault(drawn[-1].id, drawn[-1])
+            cells.setdefault(drawn[-1].id, []).append(planned.cell.id)
+            made = outcome.results.get(planned.onnx)
+            if made is None or made.output("model.onnx").digest != entry.artifact.onnx:
+                stale[drawn[-1].id] = f"{planned.onnx} is not the graph of this version any more: build matrix"
+    found: List[LayerTable] = []
+    for id, job in jobs.items():
+        if id in stale:
+            found.append(LayerTable(tuple(cells[id]), why_not=stale[id]))
+        else:
+            found.append(_table(tuple(cells[id]), job, outcome.results, pinner, store, machine, executor, say))
+    return tuple(table for table in found if executor is not None or table.layers)
 
 
 def _table(
     cells: Tuple[str, ...],
-    jobs: Tuple[Job, ...],
+    job: Job,
+    results: Mapping[str, Result],
     pinner: Pinner,
     store: Layout,
     machine: Machine,
     executor: Optional[Executor],
     say: Callable[[str], None],
 ) -> LayerTable:
-    results: Dict[str, Result] = {}
+    missing = [need for need in job.needs if need not in results]
+    if missing:
+        return LayerTable(cells, why_not=f"{missing[0]} is not in the store as matrix.yaml has it now: build matrix")
     try:
-        for job in jobs[:-1]:
-            found = store.recall(pinner.pin(job, results).key)
-            if found is None:
-                return LayerTable(
-                    cells, why_not=f"{job.id} is not in the store as matrix.yaml has it now: build matrix"
-                )
-            results[job.id] = found
-        result = _recall_or_perform(jobs[-1], results, pinner, store, machine, executor, say)
+        result = _recall_or_perform(job, results, pinner, store, machine, executor, say)
     except (DeployError, OSError) as problem:
         said = problem.what if isinstance(problem, DeployError) else f"the store: {problem.strerror}"
         return LayerTable(cells, why_not=said)
@@ -87,7 +94,7 @@ def _table(
 
 def _recall_or_perform(
     job: Job,
-    results: Dict[str, Result],
+    results: Mapping[str, Result],
     pinner: Pinner,
     store: Layout,
     machine: Machine,

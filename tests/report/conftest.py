@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import shutil
 from pathlib import Path
@@ -9,10 +10,16 @@ from typing import Any, Iterator, Tuple
 
 import pytest
 
+from builder.layer_tables import LayerTable
 from builder.manifest import Artifact, Check, Entry, HeadContract, Manifest, TaskResult, Verdict
 from builder.matrix import Output
-from builder.measurements import OutputParity
+from builder.measurements import LayerError, MapDifference, OutputParity, WorstCase
+from builder.pictures import File, Picture
+from builder.report.view import Beside
 from tests import fakes
+from validation.allowances import Allowances
+from validation.drift import ledger
+from validation.history import Version
 
 TARGETS = ("cpu_a", "cpu_b", "gpu")
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -101,6 +108,35 @@ def _poisoned(entry: Entry) -> Entry:
         ),
         reproduce=HOSTILE,
     )
+
+
+_GREY = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+
+
+def drawn(manifest: Manifest) -> Tuple[Picture, ...]:
+    """Of the first two cells of int8 and fp16 on cpu_b, one a picture and one a reason; their samples are the cells' own."""
+    cells = {e.cell[:21]: e for e in manifest.entries if e.parity}
+    files = tuple(File(name, name, base64.b64decode(_GREY)) for name in ("photograph.jpg", "difference.jpg"))
+    found = MapDifference("scores", 0.5, (32, 24))
+    facts = WorstCase((64, 48), True, ((9, 9, 9, 9),), ((20, 20),), ((30, 30),), found)
+    first, second = cells["tiny-dense-int8-cpu_b"], cells["tiny-dense-fp16-cpu_b"]
+    return (
+        Picture(first.cell, first.parity[0].sample, facts, files),
+        Picture(second.cell, second.parity[0].sample, why_not="no runtime here"),
+    )
+
+
+def layers(manifest: Manifest) -> Tuple[LayerTable, ...]:
+    found = tuple(LayerError((f"conv{n}",), "Conv", 20.0 + 3 * n, "scores", 30.0, 0.5) for n in range(20))
+    cells = [e.cell for e in manifest.entries if e.parity]
+    return (LayerTable((cells[2],), found), LayerTable((cells[5],), why_not="it is not in the store"))
+
+
+def beside(manifest: Manifest) -> Beside:
+    """Something of everything that a page may have beside the manifest."""
+    before = dataclasses.replace(manifest, version=manifest.version - 1)
+    lines = ledger((Version(before), Version(manifest)), Allowances((), ()).of)
+    return Beside(drawn(manifest), lines, layers(manifest))
 
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

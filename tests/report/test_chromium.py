@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import re
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Tuple
+from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from builder.layer_tables import LayerTable
-from builder.manifest import Manifest
-from builder.measurements import LayerError, MapDifference, WorstCase
-from builder.pictures import File, Picture
 from builder.report import page, view
-from tests.report.conftest import hostile, version
-from validation.allowances import Allowances
-from validation.drift import ledger
-from validation.history import Version
+from tests.report.conftest import beside, hostile, version
 
 pytest.importorskip("jinja2")
 pytestmark = pytest.mark.e2e
-
-_GREY = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
-
-
-def drawn(manifest: Manifest) -> Tuple[Picture, ...]:
-    """Of the first two cells of int8 and fp16 on cpu_b, one a picture and one a reason; their samples are the cells' own."""
-    cells = {e.cell[:21]: e for e in manifest.entries if e.parity}
-    files = tuple(File(name, name, base64.b64decode(_GREY)) for name in ("photograph.jpg", "difference.jpg"))
-    found = MapDifference("scores", 0.5, (32, 24))
-    facts = WorstCase((64, 48), True, ((9, 9, 9, 9),), ((20, 20),), ((30, 30),), found)
-    first, second = cells["tiny-dense-int8-cpu_b"], cells["tiny-dense-fp16-cpu_b"]
-    return (
-        Picture(first.cell, first.parity[0].sample, facts, files),
-        Picture(second.cell, second.parity[0].sample, why_not="no runtime here"),
-    )
-
-
-def layers(manifest: Manifest) -> Tuple[LayerTable, ...]:
-    found = tuple(LayerError((f"conv{n}",), "Conv", 20.0 + 3 * n, "scores", 30.0, 0.5) for n in range(20))
-    cells = [e.cell for e in manifest.entries if e.parity]
-    return (LayerTable((cells[2],), found), LayerTable((cells[5],), why_not="it is not in the store"))
-
 
 Written = Callable[[str], str]
 
@@ -71,12 +40,10 @@ def opened(chromium: Any, written: Written) -> Iterator[Callable[..., Opened]]:
 
     def open_(manifest: Any = None, **options: Any) -> Opened:
         used = manifest or version()
-        before = dataclasses.replace(used, version=used.version - 1)
-        lines = ledger((Version(before), Version(used)), Allowances((), ()).of)
         made.append(
             Opened(
                 chromium,
-                written(page.fitted(lambda d: view.report(used, d, view.Beside(drawn(used), lines, layers(used))))),
+                written(page.fitted(lambda d: view.report(used, d, beside(used)))),
                 **options,
             )
         )

@@ -14,8 +14,10 @@ import pytest
 
 from builder.errors import UsageError
 from builder.manifest import Manifest
+from builder.measurements import MapDifference, WorstCase
+from builder.pictures import File, Picture
 from builder.report import page, view
-from tests.report.conftest import HOSTILE, hostile, measured, version
+from tests.report.conftest import HOSTILE, beside, hostile, measured, version
 
 pytest.importorskip("jinja2")
 
@@ -24,7 +26,7 @@ TEMPLATES = Path(page.__file__).parent / "templates"
 
 
 def html_of(manifest: Manifest) -> str:
-    return page.fitted(lambda detail: view.report(manifest, detail))
+    return page.fitted(lambda detail: view.report(manifest, detail, beside(manifest)))
 
 
 class Reader(HTMLParser):
@@ -106,7 +108,7 @@ def test_names_are_text_never_markup() -> None:
     reader = read(html)
     assert "<script>alert" not in html and "onerror=alert" not in html.replace("onerror=alert(2)&gt;", "")
     tags = [tag for tag, _ in reader.tags]
-    assert tags.count("script") == 1 and tags.count("style") == 1 and "img" not in tags
+    assert tags.count("script") == 1 and tags.count("style") == 1 and "img" not in tags and tags.count("image") == 2
     assert any(HOSTILE in words for words in reader.words["dd"] + reader.words["p"]), "shown, letter by letter"
     assert "49" not in reader.words["h1"], "a template in a name was run"
     assert not [name for _, attrs in reader.tags for name in attrs if name.startswith("on") or name == "style"]
@@ -128,17 +130,28 @@ def test_a_cell_says_why_and_what_to_do() -> None:
     assert "why it is waiting" in html and "go there" in html and "scores max_abs 0.02 &gt; 0.01" in html
 
 
-@pytest.mark.parametrize("count", [100, 600])
+@pytest.mark.parametrize("count", [12, 100, 600])
 def test_a_large_matrix_still_fits_and_says_what_is_left_out(count: int) -> None:
+    """With twelve pictures that are as large as they can be, and a thousand keypoints on each side of them."""
     entries = []
     for number in range(count):
         one = measured("dense", ("fp32", "fp16", "int8")[number % 3], f"target{number // 3}", failed=number % 50 == 0)
         tasks = tuple(dataclasses.replace(one.tasks[0], metric=f"metric{m}") for m in range(9))
         entries.append(dataclasses.replace(one, cell=f"{one.cell}-{number}", tasks=tasks))
-    html = html_of(dataclasses.replace(version(), entries=tuple(entries)))
+    manifest = dataclasses.replace(version(), entries=tuple(entries))
+    both = tuple((i % 480, i % 360, i % 480, i % 360) for i in range(1024))
+    facts = WorstCase((480, 360), True, both, map=MapDifference("scores", 0.5, (32, 24)))
+    pictures = []
+    for entry in entries[:12]:
+        names = ("photograph.jpg", "difference.jpg")
+        files = tuple(File(name, f"{name} {entry.cell}", bytes(40_000)) for name in names)
+        pictures.append(Picture(entry.cell, entry.parity[0].sample, facts, files))
+    known = view.Beside(tuple(pictures))
+    html = page.fitted(lambda detail: view.report(manifest, detail, known))
     assert len(html.encode()) < page.LIMIT == 2_000_000
-    assert ("are left out" in html) == (count == 600)
+    assert ("are left out" in html) == (count > 12)
     assert html.count('class="f cell"') == count
+    assert html.count('class="case f"') == {12: 12, 100: 8, 600: 4}[count]
 
 
 def test_what_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

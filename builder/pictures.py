@@ -12,7 +12,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 from builder import site
 from builder.action import Action, Pinned, Result, Tool
 from builder.choose import other_version
-from builder.errors import DeployError, StepFailed
+from builder.errors import DeployError, StepFailed, StoreDamaged
 from builder.facts import Machine
 from builder.manifest import Entry, Manifest
 from builder.measurements import WorstCase
@@ -145,6 +145,9 @@ def _inputs(entry: Entry, sample: str, made_of: Optional[Provenance]) -> Optiona
 def _perform(
     action: Action, store: Layout, machine: Machine, executor: Executor, say: Callable[[str], None], cell: str
 ) -> Result:
+    for pin in action.inputs:
+        if not store.holds(pin.digest):
+            raise StoreDamaged(f"this store does not hold {pin.name}, which it was measured with")
     files: Dict[str, Path] = {pin.name: store.fetch(pin.digest) for pin in action.inputs}
     say(f"drawing {cell}")
     with store.locked():

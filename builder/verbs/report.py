@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import tempfile
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     place = args.store or (loaded.store if loaded else _STORE)
     known, against = reading.read(place, args.version, None, args.since)
     limits = loaded.matrix.drift if loaded else ()
+    _check(args.output)  # before minutes are spent on what could not be written
     beside = Beside(
         pictures=_pictures(known[-1], Layout(place), args.pictures),
         ledger=drift.ledger(known, Allowances(limits, ()).of, against=against),
@@ -99,6 +101,16 @@ def _count(word: str) -> int:
     return int(word)
 
 
+def _check(path: Path) -> None:
+    wrong = errno.EISDIR if path.is_dir() else (errno.ENOENT if not path.parent.is_dir() else 0)
+    if wrong:
+        raise _unwritable(path, os.strerror(wrong))
+
+
+def _unwritable(path: Path, why: Optional[str]) -> UsageError:
+    return UsageError(f"cannot be written: {why}", where=str(path), hint="name another file with -o FILE")
+
+
 def _write(path: Path, data: bytes) -> None:
     """Whole or not at all. UsageError where it cannot be written."""
     partial = ""
@@ -111,6 +123,4 @@ def _write(path: Path, data: bytes) -> None:
     except OSError as problem:
         if partial:
             os.unlink(partial)
-        raise UsageError(
-            f"cannot be written: {problem.strerror}", where=str(path), hint="name another file with -o FILE"
-        ) from None
+        raise _unwritable(path, problem.strerror) from None

@@ -121,7 +121,7 @@ def test_what_cannot_be_drawn_says_why(store: Layout, machine: object, known: bo
 def test_a_store_that_lacks_the_sample_or_is_held_says_so(store: Layout, tmp_path: Path) -> None:
     made_of = traced(store)
     lacking = pictures(version(), made_of, Layout(tmp_path / "copy"), fakes.LAPTOP, Drawing(), print, 1)
-    assert "is missing" in lacking[0].why_not
+    assert "this store does not hold artifact/model.bin" in lacking[0].why_not
     with store.locked():
         held = pictures(version(), made_of, store, fakes.LAPTOP, Drawing(), print, 1)
     assert "another run holds this store" in held[0].why_not

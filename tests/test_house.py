@@ -70,14 +70,14 @@ LAYERS: Dict[int, str] = {
     "steps.shifts stores.signatures validation.allowances validation.history validation.series",
     12: "draw_layers plan trust audit.reading inspection.findings steps.lower_int8 verbs.run validation.grouping "
     "validation.named",
-    13: "layer_tables live progress inspection.report steps.layer_errors verbs.keys verbs.pull verbs.verify "
-    "validation.causes",
-    14: "run audit.phrases report.layers verbs.inspect verbs.sign validation.drift",
-    15: "assemble explanation pending summary tracing audit.junit audit.markdown audit.plain report.drift verbs.sweep",
-    16: "audit.at_length audit.github report.view search.trials verbs.calibrate verbs.perform",
-    17: "report.page search.heal verbs.audit",
-    18: "verbs.plan verbs.report",
-    19: "verbs.explain verbs.matrix",
+    13: "live progress inspection.report steps.layer_errors verbs.keys verbs.pull verbs.verify validation.causes",
+    14: "run audit.phrases verbs.inspect verbs.sign validation.drift",
+    15: "assemble explanation layer_tables pending summary tracing audit.junit audit.markdown audit.plain "
+    "report.drift verbs.sweep",
+    16: "audit.at_length audit.github report.layers search.trials verbs.calibrate verbs.perform",
+    17: "report.view search.heal verbs.audit",
+    18: "report.page verbs.plan",
+    19: "verbs.explain verbs.matrix verbs.report",
 }
 
 

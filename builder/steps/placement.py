@@ -17,7 +17,7 @@ Where a tensor comes from a MaxPool, its pair goes in front of that: rounding an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, List, Set, Tuple
+from typing import Callable, Dict, FrozenSet, List, Set, Tuple
 
 import onnx
 
@@ -53,14 +53,15 @@ def has_convolutions(model: onnx.ModelProto) -> bool:
 
 
 def places(model: onnx.ModelProto, placement: str, keep: FrozenSet[str] = frozenset()) -> Places:
-    """`placement` is `inputs`, `tensorrt` or `around`; `keep` has the labels of nodes that compute in float."""
+    """`placement` is `inputs`, `tensorrt` or `around`; `keep` has the labels of nodes that compute in float. To keep one
+    convolution never quantizes another."""
     graph = _Graph(model, keep)
-    quantizable = list(filter(graph.is_quantizable, model.graph.node))
+    convolutions = list(filter(graph.is_convolution, model.graph.node))
     if placement == "around":
-        return _around(model, graph, quantizable)
+        return _around(model, graph, convolutions)
     if placement == "tensorrt":  # a model of nothing but such convolutions is quantized all the same
-        quantizable = list(filter(graph.suits_tensorrt, quantizable)) or quantizable
-    return _inputs(graph, quantizable)
+        convolutions = list(filter(graph.suits_tensorrt, convolutions)) or convolutions
+    return _inputs(graph, list(filter(graph.is_quantizable, convolutions)))
 
 
 def _inputs(graph: "_Graph", chosen: List[onnx.NodeProto]) -> Places:
@@ -71,11 +72,12 @@ def _inputs(graph: "_Graph", chosen: List[onnx.NodeProto]) -> Places:
     return Places(convolutions, tuple(pairs), convolutions | pools)
 
 
-def _around(model: onnx.ModelProto, graph: "_Graph", quantizable: List[onnx.NodeProto]) -> Places:
+def _around(model: onnx.ModelProto, graph: "_Graph", candidates: List[onnx.NodeProto]) -> Places:
     """Everything reads pairs, what is kept too: a second reader would keep the convolution before in float. A model with
     nothing but last convolutions gets pairs around these."""
-    candidates = [node for node in quantizable if graph.settled(node.output[0]) not in graph.outputs] or quantizable
-    chosen = [node for node in candidates if graph.comes_before_a_convolution(node)] or candidates
+    candidates = [node for node in candidates if graph.settled(node.output[0]) not in graph.outputs] or candidates
+    front = [node for node in candidates if graph.comes_before_a_convolution(node)] or candidates
+    chosen = [node for node in front if graph.is_quantizable(node) and not graph.lost_its_followers(node)]
     pairs: Dict[str, None] = {}
     for node in chosen:
         pairs.setdefault(graph.before_pools(node.input[0]))
@@ -99,17 +101,29 @@ class _Graph:
         for node in self._nodes:
             for name in dict.fromkeys(node.input):
                 self._consumers.setdefault(name, []).append(node)
-        self._leading: Set[str] = set()  # tensors from which a convolution is reached
+        self._leading = self._leading_to(self.is_convolution)  # tensors from which a convolution is reached
+        self._quantized_ahead = self._leading_to(self.is_quantizable)  # and one that is not kept
+
+    def _leading_to(self, wanted: Callable[[onnx.NodeProto], bool]) -> Set[str]:
+        found: Set[str] = set()
         for node in reversed(self._nodes):
-            if self.is_quantizable(node) or any(name in self._leading for name in node.output):
-                self._leading.update(node.input)
+            if wanted(node) or any(name in found for name in node.output):
+                found.update(node.input)
+        return found
 
     def _is_kept(self, node: onnx.NodeProto) -> bool:
         return onnx_file.label(node) in self._keep
 
+    def is_convolution(self, node: onnx.NodeProto) -> bool:
+        """One whose weights are constants."""
+        return node.op_type == "Conv" and node.input[1] in self._constants
+
     def is_quantizable(self, node: onnx.NodeProto) -> bool:
-        """A convolution whose weights are constants, and that is not kept."""
-        return node.op_type == "Conv" and node.input[1] in self._constants and not self._is_kept(node)
+        return self.is_convolution(node) and not self._is_kept(node)
+
+    def lost_its_followers(self, node: onnx.NodeProto) -> bool:
+        """Every convolution behind it is kept: its result would be quantized only to be dequantized at once."""
+        return node.output[0] in self._leading and node.output[0] not in self._quantized_ahead
 
     def suits_tensorrt(self, node: onnx.NodeProto) -> bool:
         """The rule of `find_nodes_from_convs_to_exclude` in NVIDIA/Model-Optimizer (modelopt/onnx/quantization)."""

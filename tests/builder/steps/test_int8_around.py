@@ -346,3 +346,20 @@ def test_a_model_without_convolutions_is_refused(tmp_path: Path) -> None:
         lower_int8.perform(
             Action(LowerInt8("minmax", 99.0, "asymmetric", "around"), (), ()), tmp_path, tmp_path, tmp_path
         )
+
+
+def test_to_keep_a_convolution_never_quantizes_another() -> None:
+    """A model whose last convolutions are left in float: with those before them kept too, nothing is quantized."""
+    model = onnx_models.convolutional()
+    before = placement.places(model, "around").convolutions
+    names = [onnx_file.label(n) for n in model.graph.node if n.op_type == "Conv"]
+    for kept in (frozenset(names[:1]), frozenset(names[1:]), frozenset(names)):
+        after = placement.places(model, "around", kept)
+        assert after.convolutions <= before
+        assert bool(after.pairs) == bool(after.convolutions)
+    assert before
+    assert not placement.places(model, "around", frozenset(n for n in names if n in _labels(model, before))).pairs
+
+
+def _labels(model: Any, outputs: Any) -> Any:
+    return {onnx_file.label(n) for n in model.graph.node if n.output[0] in outputs}

@@ -57,7 +57,8 @@ class LayerError:
 
     `alone_db`: signal-to-noise ratio of the worst output, `output`, when only this layer is lowered. `through_db` and
     `max_abs`: of the layer's own result when all layers are. Each is against the float32 graph on the same samples;
-    None when the numbers are not finite. `problem`: why it cannot be lowered at all.
+    None when the numbers are not finite. `problem`: why it cannot be lowered at all. `work`: multiply-accumulates of its
+    convolutions on the first sample, for which layer costs more to keep.
     """
 
     nodes: Tuple[str, ...]
@@ -67,6 +68,7 @@ class LayerError:
     through_db: Optional[float] = None
     max_abs: Optional[float] = None
     problem: str = ""
+    work: int = 0
 
     @property
     def name(self) -> str:

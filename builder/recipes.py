@@ -160,7 +160,7 @@ class MeasureLayers:
     samples: Tuple[str, ...]
     unordered: bool
     step: Literal["layer-errors"] = "layer-errors"
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: work
 
 
 @dataclass(frozen=True)

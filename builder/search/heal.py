@@ -130,7 +130,7 @@ class _Case:
 
     def _tried(self, layers: Tuple[LayerError, ...], seconds: float) -> Tuple[Optional[Kept], Optional[Ended]]:
         """(the layers to keep, how it ended); no end: something is not done yet."""
-        asking = smallest(len(layers), sum(1 for layer in layers if layer.problem))
+        asking = smallest([layer.work for layer in layers], sum(1 for layer in layers if layer.problem))
         keep, best = next(asking), None
         while True:
             if len(self.trials) >= self.budget.trials or seconds >= 60 * self.budget.minutes:
@@ -145,7 +145,7 @@ class _Case:
             self.trials.append(Trial(names, tried.passed, missed, round(tried.seconds, 3)))
             if tried.outcome.performed:
                 self.tell(f"  {'it passes' if tried.passed else missed}")
-            best = keep if tried.passed else best  # each that passes has fewer than those before
+            best = keep if tried.passed else best  # what passes is better than what passed before
             try:
                 keep = asking.send(tried.passed)
             except StopIteration as end:

@@ -2,23 +2,28 @@
 
 Layers are numbers, 0 for the one that hurts most. First everything is kept: when that fails, nothing will pass. Then
 prefixes of the ranking, each twice as much longer as the last, until one passes (few layers are the usual case), and
-between the longest that failed and the shortest that passed by halves. Last, each layer of that prefix is left out
-once: the ranking may have blamed one that does no harm in company. The same answers give the same questions.
+between the longest that failed and the shortest that passed by halves. Then each layer of that prefix is left out
+once: the ranking may have blamed one that does no harm in company. Last, layers that are dear to keep are exchanged for
+cheaper ones, as many for as many, by the multiply-accumulates that a layer does: timing each would make the search
+depend on noise. The same answers give the same questions.
 """
 
 from __future__ import annotations
 
-from typing import Generator, Optional, Tuple
+from typing import Generator, Optional, Sequence, Tuple
 
 Kept = Tuple[int, ...]
+_EXCHANGES = 3  # cheaper layers that are tried in place of one
 
 
-def smallest(layers: int, forced: int) -> Generator[Kept, bool, Optional[Kept]]:
-    """Yields what to keep, is sent whether that passed, returns the fewest that did; None when not even all do.
+def smallest(work: Sequence[int], forced: int) -> Generator[Kept, bool, Optional[Kept]]:
+    """Yields what to keep, is sent whether that passed, returns the fewest that did; None when not even all do. What passes
+    is always better than what passed before it.
 
-    The first `forced` layers cannot be lowered and are always kept. That none but these is kept is known to fail, unless
+    `work`: how much each layer does. The first `forced` layers cannot be lowered and are always kept. That none but these is kept is known to fail, unless
     there are some: then it was never tried.
     """
+    layers = len(work)
     if not (yield tuple(range(layers))):
         return None
     shortest = yield from _prefix(layers, forced)
@@ -27,6 +32,13 @@ def smallest(layers: int, forced: int) -> Generator[Kept, bool, Optional[Kept]]:
         fewer = tuple(other for other in kept if other != layer)
         if (yield fewer):
             kept = fewer
+    for layer in sorted(kept[forced:], key=lambda layer: -work[layer]):
+        cheaper = [other for other in range(layers) if other not in kept and 2 * work[other] < work[layer]]
+        for other in cheaper[:_EXCHANGES]:
+            exchanged = tuple(sorted({*kept, other} - {layer}))
+            if (yield exchanged):
+                kept = exchanged
+                break
     return kept
 
 

@@ -15,6 +15,7 @@ runtime may round otherwise.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
@@ -80,7 +81,8 @@ def measure(
     broken = frozenset(name for row in rows if row.problem for name in row.nodes)
     found = _run(lower(kept | broken), list(results.values()), feeds)
     rows = [row if row.problem else _through(row, results[row.nodes], wanted, found) for row in rows]
-    return LayerErrors(tuple(sorted(rows, key=_harm)))
+    work = _work(model, layers, feeds)
+    return LayerErrors(tuple(replace(row, work=work[row.nodes]) for row in sorted(rows, key=_harm)))
 
 
 def _harm(row: LayerError) -> Tuple[bool, bool, float]:
@@ -112,14 +114,8 @@ def _through(row: LayerError, result: str, wanted: Dict[str, List[Any]], found: 
     """The row with how far its result drifted in the graph where every layer is lowered."""
     pairs = list(zip(wanted[result], found[result]))
     worst = max((float(np.abs(a - b).max(initial=0.0)) for a, b in pairs), default=0.0)
-    return LayerError(
-        row.nodes,
-        row.operator,
-        row.alone_db,
-        row.output,
-        _decibels(wanted[result], found[result]),
-        float(f"{worst:.7g}") if math.isfinite(worst) else None,
-    )
+    largest = float(f"{worst:.7g}") if math.isfinite(worst) else None
+    return replace(row, through_db=_decibels(wanted[result], found[result]), max_abs=largest)
 
 
 def _decibels(wanted: Sequence[Any], found: Sequence[Any]) -> Optional[float]:
@@ -165,6 +161,19 @@ def _last(model: onnx.ModelProto, layers: Sequence[Layer], results: Dict[Layer, 
     inner = {own: layer for layer in layers for own in layer}
     used = {name for node in nodes for name in before[node.output[0]] if name != results[inner[onnx_file.label(node)]]}
     return [result for result in results.values() if result not in used]
+
+
+def _work(model: onnx.ModelProto, layers: Sequence[Layer], feeds: Sequence[Arrays]) -> Dict[Layer, int]:
+    """Multiply-accumulates of each layer's convolutions on the first sample."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    convolutions = {onnx_file.label(n): n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in shapes}
+    sizes = _run(model, [node.output[0] for node in convolutions.values()], feeds[:1])
+
+    def of(name: str) -> int:
+        node = convolutions.get(name)
+        return math.prod(shapes[node.input[1]][1:]) * int(sizes[node.output[0]][0].size) if node is not None else 0
+
+    return {layer: sum(map(of, layer)) for layer in layers}
 
 
 def _grouped(model: onnx.ModelProto, labels: Sequence[str]) -> List[Layer]:

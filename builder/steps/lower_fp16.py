@@ -141,7 +141,7 @@ class _Lowering:
             if np.isfinite(largest) and largest > _LARGEST:
                 raise StepFailed(
                     f"the weight {name} reaches {largest:.3g}, beyond float16's {_LARGEST:.0f}",
-                    hint="leave fp16 out for this model (`skip:` in matrix.yaml), or scale that layer",
+                    hint="keep its node in float32 (`keep:` in matrix.yaml), let `search:` find it, or leave fp16 out (`skip:`)",
                 )
             self._arrays[half] = values.astype(np.float16)
         return half

@@ -13,9 +13,11 @@ from builder.search.strategy import smallest
 Passes = Callable[[FrozenSet[int]], bool]
 
 
-def played(layers: int, passes: Passes, forced: int = 0) -> Tuple[Optional[Tuple[int, ...]], List[Tuple[int, ...]]]:
-    """(what it returns, what it asked)."""
-    asking, asked = smallest(layers, forced), []
+def played(
+    layers: int, passes: Passes, forced: int = 0, work: Optional[List[int]] = None
+) -> Tuple[Optional[Tuple[int, ...]], List[Tuple[int, ...]]]:
+    """(what it returns, what it asked). Without `work`, no layer is cheaper than another."""
+    asking, asked = smallest(work or [1] * layers, forced), []
     keep = next(asking)
     while True:
         asked.append(keep)
@@ -46,6 +48,19 @@ def test_layers_that_cannot_be_lowered_are_always_kept() -> None:
     found, asked = played(6, lambda kept: True, forced=2)
     assert found == (0, 1)
     assert all({0, 1} <= set(keep) for keep in asked)
+
+
+def test_a_dear_layer_is_exchanged_for_a_cheaper_one_that_does_as_well() -> None:
+    """The last layer that fits is found by rank; one that does a tenth of the work passes as well."""
+    found, asked = played(6, lambda kept: 0 in kept and len(kept) > 1, work=[10, 100, 90, 10, 80, 5])
+    assert found == (0, 3)
+    assert (0, 3) in asked
+    assert len(asked) < 10
+
+
+def test_a_forced_layer_is_never_exchanged() -> None:
+    found, _ = played(4, lambda kept: True, forced=1, work=[100, 1, 1, 1])
+    assert found == (0,)
 
 
 @pytest.mark.parametrize("forced", [0, 1])

@@ -53,6 +53,18 @@ def test_the_convolution_whose_channels_differ_ten_thousandfold_is_first(tmp_pat
     assert last.alone_db > 25, "but is not to blame"
 
 
+def test_the_work_of_a_layer_is_counted(tmp_path: Path) -> None:
+    """Multiply-accumulates on 16x24 pixels: output channels x input channels x kernel x pixels."""
+    work = {row.name: row.work for row in measured(onnx_models.lopsided(), INT8, tmp_path).layers}
+    pixels = 16 * 24
+    assert work == {
+        "first": 4 * 9 * pixels,
+        "second": 6 * 4 * 9 * pixels,
+        "mix": 4 * 6 * pixels,
+        "last": 3 * 4 * pixels,
+    }
+
+
 def test_what_is_kept_by_hand_is_no_layer_and_is_not_lowered(tmp_path: Path) -> None:
     found = measured(onnx_models.lopsided(), dataclasses.replace(INT8, keep=("mix",)), tmp_path)
     assert {row.name for row in found.layers} == {"first", "second", "last"}

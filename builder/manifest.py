@@ -163,7 +163,8 @@ class Builder:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`builder/manifest_upgrade.py` says what changed from one schema to the next."""
+    """`builder/manifest_upgrade.py` says what changed from one schema to the next. `provenance` is the digest of what the
+    version was made of (`builder/provenance.py`), so that a signature covers it; empty in versions of older releases."""
 
     schema: Literal[2]
     version: int
@@ -172,6 +173,7 @@ class Manifest:
     model: ModelIdentity
     builder: Builder
     entries: Tuple[Entry, ...]
+    provenance: str = ""
 
     def entry(self, cell: str) -> Optional[Entry]:
         return next((e for e in self.entries if e.cell == cell), None)
@@ -180,7 +182,7 @@ class Manifest:
         return next(h for h in self.model.heads if h.name == name)
 
     def says_the_same_as(self, other: "Manifest") -> bool:
-        """Equal but for number, date and the bytes of matrix.yaml (a comment is no new version)."""
-        return dataclasses.replace(self, version=0, created="", matrix="") == dataclasses.replace(
-            other, version=0, created="", matrix=""
+        """Equal but for number, date, provenance and the bytes of matrix.yaml (a comment is no new version)."""
+        return dataclasses.replace(self, version=0, created="", matrix="", provenance="") == dataclasses.replace(
+            other, version=0, created="", matrix="", provenance=""
         )

@@ -48,7 +48,8 @@ def read(
 
 def _version(store: Layout, number_: int) -> Version:
     try:
-        return Version(versions.read(store, number_), versions.read_provenance(store, number_))
+        manifest = versions.read(store, number_)
+        return Version(manifest, versions.read_provenance(store, manifest))
     except StoreDamaged as problem:
         raise StoreDamaged(
             f"v{number_}: {problem.what}",

@@ -9,6 +9,7 @@ Every object has an `artifactType` and annotations, since OCI's `platform` has n
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Dict, Optional, Tuple
 
@@ -28,9 +29,11 @@ def put_artifact(store: Layout, cell: str, files: Tuple[Blob, ...]) -> Blob:
 
 
 def publish(store: Layout, manifest: Manifest, made_of: Optional[Provenance] = None) -> None:
-    """Write `manifest` as the store's newest version. Nothing is visible until index.json is replaced."""
-    body = store.put_bytes("manifest.json", json.dumps(to_json(manifest), indent=1, ensure_ascii=False).encode())
+    """Write `manifest` as the store's newest version, naming the provenance `made_of` in it. Nothing is visible until
+    index.json is replaced."""
     beside = (store.put_bytes(provenance.FILE, provenance.text(made_of)),) if made_of else ()
+    manifest = dataclasses.replace(manifest, provenance=beside[0].digest if beside else "")
+    body = store.put_bytes("manifest.json", json.dumps(to_json(manifest), indent=1, ensure_ascii=False).encode())
     children = [
         oci.descriptor(oci.put_manifest(store, oci.MANIFEST_TYPE, (body, *beside), {}), oci.MANIFEST, oci.MANIFEST_TYPE)
     ]
@@ -82,15 +85,15 @@ def numbers(store: Layout) -> Tuple[int, ...]:
     return tuple(sorted(_versions(store)))
 
 
-def read_provenance(store: Layout, version: int) -> Optional[Provenance]:
-    """What `version` was made of; None when it was published without (by an older release). Errors as `read`."""
-    for layer in _layers(store, version):
-        if oci.as_object(layer).get("mediaType") == oci.PROVENANCE_TYPE:
-            try:
-                return from_json(Provenance, json.loads(store.read(oci.digest_of(layer))))
-            except (ValueError, RecordError) as problem:
-                raise _unreadable(store, f"the provenance of v{version}", problem) from None
-    return None
+def read_provenance(store: Layout, manifest: Manifest) -> Optional[Provenance]:
+    """What a version was made of: the blob that its manifest names. None when it was published without (by an older
+    release). StoreDamaged when it is missing or does not read."""
+    if not manifest.provenance:
+        return None
+    try:
+        return from_json(Provenance, json.loads(store.read(manifest.provenance)))
+    except (ValueError, RecordError) as problem:
+        raise _unreadable(store, f"the provenance of v{manifest.version}", problem) from None
 
 
 def manifest_object(store: Layout, version: int) -> oci.Object:

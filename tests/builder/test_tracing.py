@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import cli, provenance, tracing
+from builder import cli, digest, provenance, tracing
 from builder.action import Pinned, Tool
-from builder.errors import StoreDamaged, UsageError
+from builder.errors import StoreDamaged
 from builder.provenance import Provenance
 from builder.record import from_json, to_json
 from builder.stores import versions
@@ -30,7 +30,7 @@ def recorded(project: Project, monkeypatch: pytest.MonkeyPatch) -> Provenance:
     monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
     monkeypatch.setattr("builder.verbs.matrix.Local", FakeExecutor)
     assert cli.main(["matrix", "--quiet"]) == 0
-    found = versions.read_provenance(project.store, 1)
+    found = versions.read_provenance(project.store, versions.read(project.store, 1))
     assert found is not None
     return found
 
@@ -99,10 +99,17 @@ def test_it_reads_as_it_was_written(recorded: Provenance) -> None:
 
 def test_a_version_without_provenance_still_reads(store: Layout) -> None:
     versions.publish(store, manifest(entry(artifact=False)))
-    assert versions.read_provenance(store, 1) is None
+    assert versions.read_provenance(store, versions.read(store, 1)) is None
     assert versions.numbers(store) == (1,)
-    with pytest.raises(UsageError, match="no version 2"):
-        versions.read_provenance(store, 2)
+
+
+def test_the_manifest_names_it_so_that_a_signature_covers_it(recorded: Provenance, project: Project) -> None:
+    manifest_ = versions.read(project.store, 1)
+    assert manifest_.provenance == digest.of_bytes(provenance.text(recorded))
+    (project.store.fetch(manifest_.provenance)).chmod(0o644)
+    project.store.fetch(manifest_.provenance).write_bytes(provenance.text(recorded).replace(b"torch", b"tarch"))
+    with pytest.raises(StoreDamaged, match="other content"):
+        versions.read_provenance(project.store, manifest_)
 
 
 def test_provenance_of_a_newer_release_is_said_to_be_that(store: Layout, recorded: Provenance) -> None:
@@ -118,7 +125,7 @@ def test_provenance_of_a_newer_release_is_said_to_be_that(store: Layout, recorde
         versions.publish(store, manifest(entry(artifact=False)), recorded)
     assert versions.read(store, 1).version == 1, "a host that pulls is not kept from it"
     with pytest.raises(StoreDamaged, match="the provenance of v1 does not read") as caught:
-        versions.read_provenance(store, 1)
+        versions.read_provenance(store, versions.read(store, 1))
     assert "newer deploymatrix" in (caught.value.hint or "")
 
 

@@ -173,12 +173,16 @@ def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, outcome: Outco
         return Verdict(
             "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)
         )
-    checks = verdict.checks(wanted, parity.outputs, scored(planned, outcome), _latency(planned, outcome))
+    results = scored(planned, outcome)
+    checks = verdict.checks(wanted, parity.outputs, results, _latency(planned, outcome))
     checks += sweep.checks(wanted, swept) if swept else ()
     checks += arithmetic.checks(planned.cell.precision, planned.settings.compute, parity.arithmetic)
     found = Verdict("passed", checks=checks)
     if found.misses:
-        return dataclasses.replace(found, status="failed", reason="; ".join(map(verdict.describe, found.misses)))
+        unknown = verdict.unknown_metrics(wanted, results)
+        reason = "; ".join([*unknown, *map(verdict.describe, found.misses)])
+        remedies = ("correct the name in `gates:`; nothing is measured again",) if unknown else ()
+        return dataclasses.replace(found, status="failed", reason=reason, remedies=remedies)
     return found
 
 

@@ -86,9 +86,17 @@ def perform(order: Order) -> Outcome:
         seconds=round(time.monotonic() - started, 3),
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         facts=facts,
-        problem=str(failure.args[0]) if failure else None,
+        problem=_said(failure, order.inputs) if failure else None,
         hint=failure.hint if failure else None,
     )
+
+
+def _said(failure: DeployError, inputs: str) -> str:
+    """The problem with its place, when that is one of the files that were given: `photographs/a.png: is not an image`."""
+    place = failure.where or ""
+    if not place.startswith(inputs + os.sep):
+        return failure.what
+    return f"{place[len(inputs) + 1 :]}: {failure.what}"
 
 
 def main(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Iterable, List, Optional, Sequence, Tuple
 
 from builder.gates import Limit
@@ -30,6 +31,19 @@ def checks(
         else:
             made += _of_tensor(limit, [row for row in parity if row.output == limit.subject])
     return tuple(made)
+
+
+def unknown_metrics(limits: Iterable[Limit], tasks: Sequence[TaskResult]) -> Tuple[str, ...]:
+    """A sentence for each metric that a gate names and its task did not give: which names are there is known only once
+    the task has been scored."""
+    said: List[str] = []
+    for limit in limits:
+        given = [result.metric for result in tasks if result.task == limit.subject]
+        if limit.level == "task" and given and limit.metric not in given:
+            near = difflib.get_close_matches(limit.metric, given, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"it gives {', '.join(given)}"
+            said.append(f"task {limit.subject} has no metric {limit.metric!r} (gate {limit.select}): {meant}")
+    return tuple(dict.fromkeys(said))
 
 
 def _check(limit: Limit, found: Optional[float], at_most: bool, worst: str, slack: float = 0.0) -> Check:

@@ -40,6 +40,7 @@ def build(recipe: Engine, calls: Calls, onnx: Path, out: Path, configure: Config
         remarks.extend(constrain(network, calls))
 
     def keep(builder: Any, network: Any, config: Any) -> None:
+        remarks.extend(timings_refused(config, timing, calls.strict_timing_cache))
         configure(config)
         made.append(config)
 
@@ -132,6 +133,21 @@ def _calibrator(base: Any, recipe: Engine, onnx: Path, out: Path) -> Any:
         images = file["images"]
     name = recipe.profiles[0].inputs[0].name
     return Calibrator([{name: image[None]} for image in images], cache=str(out / CALIBRATION_CACHE), BaseClass=base)
+
+
+def timings_refused(config: Any, timing: Path, strict: bool) -> Iterator[str]:
+    """Yields a remark when TensorRT does not take the timing cache: another version or another GPU wrote it. Polygraphy goes
+    on without a word, and times anew; with `strict` that is a StepFailed, since nothing may be timed."""
+    if not timing.exists():
+        return
+    cache = config.create_timing_cache(timing.read_bytes())
+    if cache is not None and config.set_timing_cache(cache, False):
+        return
+    said = "the timing cache is none of this TensorRT on this GPU"
+    if strict:
+        raise StepFailed(said, hint="build once without `strict`, and keep the cache that comes out")
+    config.set_timing_cache(config.create_timing_cache(b""), False)
+    yield f"{said}: kernels were timed anew"
 
 
 def _save_timings(config: Any, out: Path) -> None:

@@ -108,6 +108,10 @@ class Layout:
         if not path.is_file() or path.read_bytes() != _text(to_json(pending)):
             self._write(path, to_json(pending))
 
+    def orders(self) -> int:
+        """How many cells wait, read or not: `pending` leaves out records of another version."""
+        return len(list((self._private / "pending").glob("*.json")))
+
     def pending(self) -> Tuple[Pending, ...]:
         """Everything that waits for another machine, by cell. Records of another version are left out."""
         found = []

@@ -9,6 +9,7 @@ from pathlib import Path
 from builder import facts, pending
 from builder.errors import NothingFits, StepFailed, UsageError
 from builder.executors.local import Local
+from builder.release import VERSION
 from builder.stores.layout import Layout
 
 
@@ -22,6 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     store = Layout(args.store)
     waiting = [p.cell for p in store.pending()]
+    if not waiting and store.orders():
+        raise UsageError(
+            f"its {store.orders()} orders are of another version of deploymatrix; this one, {VERSION}, does not read them",
+            where=str(args.store),
+            hint="install here the wheel of the checkout that wrote them, or run `build matrix` there with this one",
+        )
     if not waiting:
         raise UsageError(
             f"nothing waits in {args.store}", hint="run `build matrix` where the model is, then copy its store here"

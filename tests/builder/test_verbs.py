@@ -369,7 +369,9 @@ def test_a_metric_without_a_number_misses_its_gate(scoring: Shell) -> None:
 def test_a_gate_on_a_metric_that_there_is_not_is_missed_and_not_met(scoring: Shell) -> None:
     scoring.project.edit("matrix.yaml", "        value: {", "        valeu: {")
     assert scoring("matrix", "--quiet") == 3
-    assert entry_of(scoring, "fp32-ov").verdict.reason.startswith("good valeu has no number (limit 0.5)")
+    reason = entry_of(scoring, "fp32-ov").verdict.reason
+    assert reason.startswith("task good has no metric 'valeu' (gate *): did you mean 'value'?")
+    assert "good valeu has no number (limit 0.5)" in reason
 
 
 def test_a_gate_on_tasks_alone_is_enough_to_pass(scoring: Shell) -> None:

@@ -104,7 +104,9 @@ def _speed(entry: Entry) -> str:
 
 def _remark(entry: Entry) -> str:
     if entry.verdict.status != "passed":
-        return entry.verdict.reason.partition("\n")[0]
+        hint = entry.verdict.remedies[0] if entry.verdict.status == "failed" and entry.verdict.remedies else ""
+        reason = entry.verdict.reason.partition("\n")[0]
+        return f"{reason} ({hint})" if hint else reason
     remarks = entry.artifact.remarks if entry.artifact else ()
     warned = [f"reported only: {verdict.describe(check)}" for check in entry.verdict.warnings]
     swept = (sweep.in_a_line(entry.sweep, entry.verdict.checks),) if entry.sweep else ()

@@ -110,6 +110,9 @@ def declarations() -> Dict[str, Tuple[Any, str, str]]:
     return found
 
 
+_TYPED = ("precision", "set_output_type")  # layer by layer, in weakly typed networks
+
+
 def main(folder: Path) -> None:
     import numpy as np
 
@@ -127,6 +130,15 @@ def main(folder: Path) -> None:
         except Exception as problem:  # the test tells a refusal that was foreseen from one that was not
             row["error"] = f"{type(problem).__name__}: {problem}"
         out["cases"][name] = row
+    # What `builder/backends/tensorrt_build.py` asks of the network and its layers, which exist only where a graph is parsed.
+    asked = {"INetworkDefinition": ("num_layers", "get_layer"), "ILayer": ("name", "num_outputs", *_TYPED)}
+    out["cases"]["layers_of_the_network"] = {
+        "refused": [],
+        "said": [],
+        "lacking": [
+            f"{kind}.{name}" for kind, names in asked.items() for name in names if not hasattr(getattr(trt, kind), name)
+        ],
+    }
     print("RESULT " + json.dumps(out))
 
 

@@ -68,6 +68,16 @@ def test_the_planner_refuses_just_what_the_version_lacks(version: str, said: Cal
     assert len(cases) - len(refused) >= 12
 
 
+def test_layers_take_precisions_where_networks_are_weakly_typed(said: Callable[[str], Cases]) -> None:
+    """And where they do not, the planner refuses `layers`."""
+    for version in stub_tensorrt.SPECS:
+        cases = said(version)
+        lacking = cases["layers_of_the_network"]["lacking"]
+        refused = bool(cases["layers"]["refused"])
+        assert lacking in ([], ["ILayer.precision", "ILayer.set_output_type"]), version
+        assert refused or lacking == [], version
+
+
 def test_precisions_are_flags_in_8_and_types_in_10_and_11(said: Callable[[str], Cases]) -> None:
     assert flags(said("8.6")["fp16"]) == ["OBEY_PRECISION_CONSTRAINTS", "FP16"]
     assert flags(said("8.6")["int8"]) == ["OBEY_PRECISION_CONSTRAINTS", "INT8"]

@@ -41,7 +41,7 @@ JETPACKS: Tuple[JetPack, ...] = (
         only("5.0"), "5.0.2", "34.1 to 35.1", "8.4", "11.4", "8.3.3", "3.8", (*_XAVIER, *_ORIN), _source("5.0.2")
     ),
     JetPack(
-        only("5.1"), "5.1.7", "35.2.1 to 35.6.5", "8.5.2", "11.4", "8.6", "3.8", (*_XAVIER, *_ORIN), _source("5.1.7")
+        only("5.1"), "5.1.7", "35.2.1 to 35.6.5", "8.5.2", "11.4", "8.6", "3.8", (*_XAVIER, *_ORIN), _source("5.1.6")
     ),
     JetPack(only("6.0"), "6.0", "36.3", "8.6.2", "12.2", "8.9.4", "3.10", _ORIN, _source("6.0")),
     JetPack(Span("6.1", "6.2"), "6.2.3", "36.4 to 36.5.2", "10.3", "12.6", "9.3", "3.10", _ORIN, _source("6.2")),
@@ -49,7 +49,7 @@ JETPACKS: Tuple[JetPack, ...] = (
     # The patch numbers are those of NVIDIA's package repository for L4T 39.2: nvidia-jetpack 7.2.1-b49 and what it needs.
     JetPack(
         only("7.2"), "7.2.1", "39.2 to 39.2.1", "10.16.2", "13.2", "9.20", "3.12", (*_ORIN, *_THOR),
-        _source("7.2") + "; OE4T/meta-tegra#2224",
+        "OE4T/meta-tegra#2224 and the packages of NVIDIA's r39.2 repository; NVIDIA's release notes were not at hand",
     ),
 )  # fmt: skip
 

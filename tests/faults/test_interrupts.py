@@ -122,7 +122,7 @@ def test_a_truncated_blob_is_made_again(built: Project, tmp_path: Path) -> None:
     victim = project.folder / "artifacts" / "blobs" / "sha256" / entry["artifact"]["files"][-1]["digest"].split(":")[1]
     victim.chmod(0o644)
     victim.write_bytes(victim.read_bytes()[:-1])
-    assert "2 build" in project.build("plan").stdout.splitlines()[-2]  # both int8 cells are made from that graph
+    assert "1 build" in project.build("plan").stdout.splitlines()[-2]  # the graph of onnxruntime's int8 cell alone
     done = project.build("matrix", "--quiet", "--format", "json")
     assert json.loads(done.stdout)["performed"] != []
     assert unsound(project.folder / "artifacts") == []

@@ -104,9 +104,13 @@ class Layout:
 
     def remember(self, pending: Pending) -> None:
         """Keep what another machine has to do for a cell."""
-        path = self._private / "pending" / f"{pending.cell}.json"
-        if not path.is_file() or path.read_bytes() != _text(to_json(pending)):
-            self._write(path, to_json(pending))
+        path, wanted = self._private / "pending" / f"{pending.cell}.json", to_json(pending)
+        try:
+            if json.loads(path.read_bytes()) == wanted:  # reading is faster than writing, and mostly nothing is new
+                return
+        except (FileNotFoundError, ValueError):
+            pass
+        self._write(path, wanted)
 
     def orders(self) -> int:
         """How many cells wait, read or not: `pending` leaves out records of another version."""

@@ -73,13 +73,13 @@ CPU_BF16: Tuple[str, ...] = ("avx512_bf16", "amx_bf16", "bf16")
 CPU_BF16_SOURCE = "oneDNN developer guide, data types"
 
 CPU_SPEEDS: Tuple[CpuSpeed, ...] = (
-    CpuSpeed("openvino", "fp32", 1.13),
-    CpuSpeed("openvino", "bf16", 2.05),
-    CpuSpeed("openvino", "fp16", 1.1),
-    CpuSpeed("openvino", "int8", 3.6),
-    CpuSpeed("onnxruntime", "fp32", 1.01),
-    CpuSpeed("onnxruntime", "fp16", 1.0),
-    CpuSpeed("onnxruntime", "int8", 2.89),
+    CpuSpeed("openvino", "fp32", 1.05),
+    CpuSpeed("openvino", "bf16", 2.06),
+    CpuSpeed("openvino", "fp16", 1.05),
+    CpuSpeed("openvino", "int8", 3.73),
+    CpuSpeed("onnxruntime", "fp32", 1.0),
+    CpuSpeed("onnxruntime", "fp16", 1.01),
+    CpuSpeed("onnxruntime", "int8", 2.88),
 )
 CPU_SPEEDS_ON = "SuperPoint on two AVX-512 VNNI cores (docs/results/cpu.md)"
 

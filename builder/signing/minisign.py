@@ -33,7 +33,7 @@ class PublicKey:
 
     @property
     def name(self) -> str:
-        """As minisign prints it: the id as a number, in hexadecimal."""
+        """As minisign prints it, the id as a number in hexadecimal, but always with 16 digits."""
         return f"{int.from_bytes(self.id, 'little'):016X}"
 
     @property

@@ -46,7 +46,7 @@ def test_we_read_the_keys_that_minisign_makes(tmp_path: Path) -> None:
     secret = minisign.secret_key((tmp_path / "its.key").read_text(), "", "its.key")
     text = (tmp_path / "its.pub").read_text()
     assert secret.public == minisign.public_key(text, "its.pub")
-    assert secret.public.name in text
+    assert secret.public.name.lstrip("0") in text
 
 
 def test_a_signature_is_read_as_it_was_written() -> None:

@@ -108,7 +108,7 @@ def proof(store: Layout, version: int, trusted: Sequence[Trusted]) -> Proof:
         for one in trusted:
             if minisign.verifies(one.key, data, found):
                 return Proof(one, found.comment, data)
-        signed_by.append(f"{int.from_bytes(found.key_id, 'little'):016X}")
+        signed_by.append(minisign.key_name(found.key_id))
     if not signed_by:
         raise Untrusted(
             f"v{version} is not signed, and this machine takes only what {_listed(trusted)} signed",

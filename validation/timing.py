@@ -61,7 +61,8 @@ def interleaved(
 
 def noise(times: Sequence[float]) -> Optional[float]:
     """The noise floor of `times` as a fraction of their median; None for fewer than eight."""
-    if len(times) < 2 * _FEWEST_IN_HALF or statistics.median(times) <= 0:
+    middle = statistics.median(times) if times else 0.0
+    if len(times) < 2 * _FEWEST_IN_HALF or middle <= 0:
         return None
     draw, kept = random.Random(0), list(times)
     apart: List[float] = []
@@ -69,7 +70,7 @@ def noise(times: Sequence[float]) -> Optional[float]:
         draw.shuffle(kept)
         half = len(kept) // 2
         one, two = statistics.median(kept[:half]), statistics.median(kept[half:])
-        apart.append(abs(one - two) / statistics.median(times))
+        apart.append(abs(one - two) / middle)
     return round(sorted(apart)[int(_SPLITS * 0.95)], 4)
 
 

@@ -94,7 +94,7 @@ def _layers(word: str, layers: Layers) -> List[str]:
         return [_line(word, "no convolution and no matrix product")]
     shares = layers.shares()
     counts = {precision: [one for one in layers.layers if one.precision == precision] for precision in shares}
-    said = ", ".join(f"{p} {share:.0%} ({_counted(len(counts[p]), 'layer')})" for p, share in shares.items())
+    said = ", ".join(f"{p} {share:.0%} ({text.counted(len(counts[p]), 'layer')})" for p, share in shares.items())
     at = f" at {layers.at}" if layers.at else ""
     lines = [_line(word, f"{said} of the {layers.unit}{at}, {layers.source}")]
     usual = "int8" if "int8" in shares else next(iter(shares))
@@ -104,10 +104,6 @@ def _layers(word: str, layers: Layers) -> List[str]:
             more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             lines.append(_line(f"  in {precision}", ", ".join(names[:_SHOWN]) + more))
     return lines
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _size(count: int) -> str:

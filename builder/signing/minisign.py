@@ -33,8 +33,7 @@ class PublicKey:
 
     @property
     def name(self) -> str:
-        """As minisign prints it, the id as a number in hexadecimal, but always with 16 digits."""
-        return f"{int.from_bytes(self.id, 'little'):016X}"
+        return key_name(self.id)
 
     @property
     def text(self) -> str:
@@ -72,6 +71,11 @@ class Signature:
         kind = _HASHED if self.hashed else _PLAIN
         first = f"{_UNTRUSTED}signature from deploymatrix\n{_encoded(kind + self.key_id + self.signed)}\n"
         return f"{first}{_TRUSTED}{self.comment}\n{_encoded(self.whole)}\n"
+
+
+def key_name(id: bytes) -> str:
+    """As minisign prints a key's id [8]: a number in hexadecimal, but here always with 16 digits."""
+    return f"{int.from_bytes(id, 'little'):016X}"
 
 
 # ------------------------------------------------------------------------------------------- signing and verifying

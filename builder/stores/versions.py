@@ -85,6 +85,14 @@ def numbers(store: Layout) -> Tuple[int, ...]:
     return tuple(sorted(_versions(store)))
 
 
+def chosen(store: Layout, number: Optional[int], hint: str) -> int:
+    """`number`, or the newest when it is None. Raises UsageError for a store without a version, with `hint`."""
+    known = numbers(store)
+    if not known:
+        raise UsageError(f"{store.root} holds no version", hint=hint)
+    return number if number is not None else known[-1]
+
+
 def read_provenance(store: Layout, manifest: Manifest) -> Optional[Provenance]:
     """What a version was made of: the blob that its manifest names. None when it was published without (by an older
     release). StoreDamaged when it is missing or does not read."""

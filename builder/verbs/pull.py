@@ -70,12 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _manifest(store: Layout, args: argparse.Namespace) -> Manifest:
     """The version that is asked for, once it is known to be signed by someone who is trusted here, if anyone is."""
-    known = versions.numbers(store)
-    if not known:
-        raise UsageError(
-            f"{args.source} holds no version", hint="name a store with --from DIR, or make one: build matrix"
-        )
-    version = args.version if args.version is not None else known[-1]
+    version = versions.chosen(store, args.version, "name a store with --from DIR, or make one: build matrix")
     trusted = trust.these(args.key, os.environ)
     if trusted and not args.allow_unsigned:
         return versions.parsed(store, version, trust.proof(store, version, trusted).data)

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from builder import trust
-from builder.errors import UsageError
 from builder.signing import minisign
 from builder.stores import signatures, versions
 from builder.stores.layout import Layout
@@ -24,10 +23,7 @@ def run(args: argparse.Namespace) -> int:
     password = ask_password() if minisign.is_protected(text, str(args.key)) else ""
     key = minisign.secret_key(text, password, str(args.key))
     store = Layout(args.store)
-    known = versions.numbers(store)
-    if not known:
-        raise UsageError(f"{args.store} holds no version", hint="make one: build matrix")
-    version = args.version if args.version is not None else known[-1]
+    version = versions.chosen(store, args.version, "make one: build matrix")
     with store.locked():
         manifest = versions.read(store, version)
         data = store.read(versions.manifest_digest(store, version))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from builder import digest, trust
-from builder.errors import StoreDamaged, UsageError
+from builder.errors import StoreDamaged
 from builder.manifest import Manifest
 from builder.stores import versions
 from builder.stores.layout import Layout
@@ -21,10 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     store = Layout(args.store)
-    known = versions.numbers(store)
-    if not known:
-        raise UsageError(f"{args.store} holds no version", hint="make one: build matrix")
-    version = args.version if args.version is not None else known[-1]
+    version = versions.chosen(store, args.version, "make one: build matrix")
     trusted = trust.these(args.key, os.environ)
     said, data = (
         "nobody is trusted here, so its maker is not known",

@@ -22,6 +22,7 @@ VERBS = {
     "explain": "say of one cell what becomes of it, which rules were asked, and what works instead",
     "matrix": "build, check and publish every artifact of the matrix",
     "perform": "on a target's own machine: build and measure the cells that wait for it",
+    "publish": "copy versions to a registry, a bucket or another folder, from where hosts pull",
     "pull": "on a host: place the fastest artifact proven for this machine",
     "run": "on a host: run the pulled artifact on a photograph",
     "sweep": "parity and latency of a cell over a grid of sizes, and what it does outside of its profile",
@@ -101,7 +102,8 @@ def _overview() -> str:
             "",
             "`build VERB --help` has the options of each. Exit codes: 0 done, 2 wrong input, 3 a gate was missed,",
             "4 drift beyond its limit, 5 a step failed, 6 nothing fits this machine, 7 the store is damaged, 8 the store is in use,",
-            "9 the system refused (disk full, no permission), 10 not signed by anyone trusted here, 130 interrupted.",
+            "9 the system refused (disk full, no permission), 10 not signed by anyone trusted here,",
+            "11 a registry or server does not answer or refuses, 130 interrupted.",
         ]
     )
 

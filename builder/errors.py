@@ -9,7 +9,8 @@
     ├── StoreDamaged    7   a stored file is missing, truncated or has another digest
     ├── StoreBusy       8   another process holds the store
     ├── SystemRefused   9   the operating system said no: disk full, no permission
-    └── Untrusted      10   not signed by anyone who is trusted here
+    ├── Untrusted      10   not signed by anyone who is trusted here
+    └── Unreachable    11   a registry, a server or a bucket does not answer, or refuses
 
 An error says what is wrong, where, and what to type next. Exit code 1 is left to Python
 itself (a bug of ours); 130 is an interrupt.
@@ -71,6 +72,10 @@ class SystemRefused(DeployError):
 
 class Untrusted(DeployError):
     exit_code = 10
+
+
+class Unreachable(DeployError):
+    exit_code = 11
 
 
 def first_line(problem: BaseException) -> str:

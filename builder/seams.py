@@ -1,7 +1,7 @@
-"""The four places where new things plug in: Backend, Executor, Store, Source. Protocols, and how to find one.
+"""The five places where new things plug in: Backend, Executor, Store, Repository, Source. Protocols, and how to find one.
 
 Built-in implementations are named in `BUILT_IN` and imported on use; other packages add theirs through entry
-points of the group `deploymatrix.backend`, `deploymatrix.source`.
+points of the groups `deploymatrix.backend`, `deploymatrix.repository`, `deploymatrix.source`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import (
     ContextManager,
     Dict,
     Iterable,
+    Iterator,
     Mapping,
     Optional,
     Protocol,
@@ -25,6 +26,7 @@ from typing import (
 )
 
 from builder.action import Action, Blob, Platform, Result
+from builder.descriptor import Descriptor
 from builder.errors import UsageError
 from builder.matrix import Compute
 from builder.recipes import Engine, Export, Made, ModelItself
@@ -104,6 +106,48 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Stream:
+    """The bytes of a file from `start` on, piece by piece."""
+
+    start: int
+    pieces: Iterator[bytes]
+
+
+class Repository(Protocol):
+    """A place that versions are published to and pulled from: a folder, a registry, a web server, a bucket.
+
+    It keeps OCI objects (small JSON) and files, both by digest, and tags that name objects. Nothing that it answers is
+    believed: who asks holds size and digest against what was expected (builder/transfer.py). Methods are called from
+    several threads. They raise Unreachable when it does not answer or refuses, StoreDamaged when what it answers cannot be.
+    """
+
+    @property
+    def name(self) -> str:
+        """For messages: where it is, without secrets."""
+        ...
+
+    def tags(self) -> Tuple[str, ...]: ...
+
+    def resolve(self, tag: str) -> Optional[Descriptor]:
+        """What a tag names now; None when there is no such tag."""
+        ...
+
+    def has(self, it: Descriptor) -> bool: ...
+
+    def stream(self, it: Descriptor, start: int = 0) -> ContextManager[Stream]:
+        """A file or an object, from byte `start` on, or from an earlier one where the place cannot begin in the middle."""
+        ...
+
+    def put(self, it: Descriptor, source: Path) -> None:
+        """Take in a file or an object, whole or not at all. What is there already is left alone."""
+        ...
+
+    def tag(self, tag: str, it: Descriptor) -> None:
+        """Let `tag` name the object `it`, which is there, in one step."""
+        ...
+
+
 class Executor(Protocol):
     def perform(
         self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
@@ -123,25 +167,32 @@ BUILT_IN: Dict[Tuple[str, str], str] = {
     ("backend", "tensorrt"): "builder.backends.tensorrt_native:TensorRt",
     ("source", "torch"): "builder.sources.torch_module:TorchModule",
     ("source", "onnx"): "builder.sources.onnx_file:OnnxFile",
+    ("repository", "file"): "builder.stores.folder:Folder",
 }
 
 
 def backend(name: str) -> Backend:
-    return cast(Backend, _find("backend", name))
+    return cast(Backend, _find("backend", name)())
 
 
 def source(name: str) -> Source:
-    return cast(Source, _find("source", name))
+    return cast(Source, _find("source", name)())
 
 
-def _find(kind: str, name: str) -> object:
+def repository(address: str, environ: Mapping[str, str]) -> Repository:
+    """The place at `address`: a folder's path, or a URL whose scheme says what it is. Opens no connection yet."""
+    scheme, there, _ = address.partition("://")
+    return cast(Repository, _find("repository", scheme if there else "file")(address, environ))
+
+
+def _find(kind: str, name: str) -> Callable[..., object]:
     place = BUILT_IN.get((kind, name))
     if place is not None:
         module, _, attribute = place.partition(":")
-        return getattr(import_module(module), attribute)()
+        return cast("Callable[..., object]", getattr(import_module(module), attribute))
     for entry in _entry_points(f"deploymatrix.{kind}"):
         if entry.name == name:
-            return cast(object, entry.load()())
+            return cast("Callable[..., object]", entry.load())
     known = ", ".join(n for k, n in BUILT_IN if k == kind)
     raise UsageError(f"there is no {kind} {name!r}", hint=f"built in: {known}")
 

@@ -39,13 +39,13 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends compat detect errors executors inspection openvino_layers release report search setting "
-    "shapes signing sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes report.plot "
-    "search.strategy signing.ed25519 validation.homography validation.samples",
+    0: "audit backends compat detect errors executors inspection openvino_layers release report repositories search "
+    "setting shapes signing sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes "
+    "report.plot search.strategy signing.ed25519 validation.homography validation.samples",
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings signing.minisign validation.keypoint_metrics validation.light",
-    2: "code_digest manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
+    2: "code_digest descriptor manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
     3: "budget drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks inspection.contents",
     4: "fact_file portrait searched site sweep compat.dialects inspection.engine_layers inspection.engine_plan "
     "inspection.openvino_ir validation.timing",
@@ -57,23 +57,25 @@ LAYERS: Dict[int, str] = {
     8: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
     "compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph steps.emulate_fp16 "
     "steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
-    9: "abilities choose draw_source load onnx_session pinning pull backends.openvino_cpu backends.tensorrt_native "
-    "backends.tensorrt_rtx compat.rules executors.local inspection.reading report.margins sources.torch_module "
-    "steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case stores.oci "
-    "validation.arithmetic validation.parity validation.task validation.task_results validation.verdict",
+    9: "abilities choose draw_source load onnx_session pinning pull transfer backends.openvino_cpu "
+    "backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local inspection.reading "
+    "report.margins sources.torch_module steps.cost steps.export steps.reference steps.sweep_reference "
+    "steps.worst_case stores.oci validation.arithmetic validation.parity validation.task validation.task_results "
+    "validation.verdict",
     10: "calibration_study draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
     "backends.onnxruntime_cuda compat.alternatives report.overview sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
-    "steps.task_cases steps.task_reference stores.versions verbs.doctor verbs.selection validation.keypoint_tasks "
+    "steps.task_cases steps.task_reference stores.tags verbs.doctor verbs.selection validation.keypoint_tasks "
     "validation.readings validation.sweep",
-    11: "calibration_table draw host sweep_table inspection.subject report.cells report.speed report.worst "
-    "steps.shifts stores.signatures validation.allowances validation.history validation.series",
-    12: "draw_layers plan trust audit.reading inspection.findings steps.lower_int8 verbs.run validation.grouping "
-    "validation.named",
-    13: "live progress inspection.report steps.layer_errors verbs.keys verbs.pull verbs.verify validation.causes",
-    14: "run audit.phrases verbs.inspect verbs.sign validation.drift",
+    11: "calibration_table draw sweep_table report.cells report.speed report.worst steps.shifts stores.folder "
+    "stores.versions validation.allowances validation.history validation.series",
+    12: "draw_layers host plan audit.reading inspection.subject steps.lower_int8 stores.copying stores.signatures "
+    "validation.grouping validation.named",
+    13: "live progress trust inspection.findings steps.layer_errors stores.supply verbs.publish verbs.run "
+    "validation.causes",
+    14: "run audit.phrases inspection.report verbs.keys verbs.pull verbs.verify validation.drift",
     15: "assemble explanation layer_tables pending summary tracing audit.junit audit.markdown audit.plain "
-    "report.drift verbs.sweep",
+    "report.drift verbs.inspect verbs.sign verbs.sweep",
     16: "audit.at_length audit.github report.layers search.trials verbs.calibrate verbs.perform",
     17: "report.view search.heal verbs.audit",
     18: "report.page verbs.plan",
@@ -107,7 +109,7 @@ _COMPAT: Dict[str, str] = {
 }
 COMPAT = {(f"builder.compat.{a}", f"builder.compat.{b}") for a, names in _COMPAT.items() for b in names.split()}
 # Siblings of these folders do not know each other, but for these.
-APART = ("steps", "backends", "sources", "executors", "compat", "stores", "verbs")
+APART = ("steps", "backends", "sources", "executors", "compat", "repositories", "verbs")
 SIBLINGS = {
     *(
         ("builder.steps.layer_errors", f"builder.steps.{step}")
@@ -121,9 +123,6 @@ SIBLINGS = {
     ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
     ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
     *COMPAT,
-    *((f"builder.stores.{name}", "builder.stores.layout") for name in ("oci", "versions", "signatures")),
-    *((f"builder.stores.{name}", "builder.stores.oci") for name in ("versions", "signatures")),
-    ("builder.stores.signatures", "builder.stores.versions"),
     ("builder.verbs.sign", "builder.verbs.keys"),
     ("builder.verbs.matrix", "builder.verbs.plan"),
     ("builder.verbs.explain", "builder.verbs.plan"),

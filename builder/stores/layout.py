@@ -5,6 +5,7 @@
       .deploymatrix/results/KEY.json                results of actions, by key
       .deploymatrix/pending/CELL.json               what waits for another machine
       .deploymatrix/work/                           unfinished business; emptied when a run starts
+      .deploymatrix/incoming/                       files that are still being fetched, by digest
 
 A blob appears under its name only by rename after it is whole and flushed, and a result is recorded only after
 its blobs, so whatever is killed, a later run believes nothing half-written. What versions mean is not known here.
@@ -88,6 +89,18 @@ class Layout:
             file = work / "blob"
             file.write_bytes(data)
             return dataclasses.replace(self.put(file), name=name)
+
+    def incoming(self, digest_: str) -> Path:
+        """Where a file grows while it is fetched. It survives a killed program, so that a fetch goes on from there."""
+        folder = self._private / "incoming"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / digest.hex_part(digest_)
+
+    def adopt(self, file: Path, digest_: str) -> Path:
+        """Give a file whose bytes were verified its place."""
+        place = self._blobs / digest.hex_part(digest_)
+        self._settle(file, place)
+        return place
 
     # ------------------------------------------------------------------ results
 

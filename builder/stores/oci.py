@@ -7,11 +7,10 @@ from typing import Dict, List, Optional, Tuple, cast
 
 from builder import digest
 from builder.action import Blob
+from builder.descriptor import MANIFEST
 from builder.errors import StoreDamaged
 from builder.stores.layout import Layout
 
-INDEX = "application/vnd.oci.image.index.v1+json"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _TITLE = "org.opencontainers.image.title"
 REF = "org.opencontainers.image.ref.name"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from builder.stores import oci, versions
+from builder import descriptor
+from builder.stores import oci, tags, versions
 from builder.stores.layout import Layout
 
 FILE = "manifest.json.minisig"
@@ -20,20 +21,16 @@ def attach(store: Layout, version: int, key_name: str, text: str) -> None:
     about = versions.manifest_object(store, version)
     subject: oci.Object = {key: about[key] for key in ("mediaType", "digest", "size") if key in about}
     made = oci.put_manifest(store, oci.SIGNATURE_TYPE, (file,), {"dev.deploymatrix.key": key_name}, subject)
-    tag = f"v{version}.{key_name}.minisig"
-    top = oci.as_object(store.index())
-    others = [item for item in oci.as_list(top.get("manifests")) if oci.tag_of(item) != tag]
-    entry: oci.Object = {**oci.descriptor(made, oci.MANIFEST, oci.SIGNATURE_TYPE), "annotations": {oci.REF: tag}}
-    store.replace_index({**top, "manifests": [*others, entry]})
+    tags.put(store, f"v{version}.{key_name}.minisig", oci.descriptor(made, descriptor.MANIFEST, oci.SIGNATURE_TYPE))
 
 
 def of(store: Layout, version: int) -> Tuple[str, ...]:
     """The texts of the signatures that say they are about `version`. Errors as `versions.read`."""
     about = oci.digest_of(versions.manifest_object(store, version))
     found = []
-    for item in oci.as_list(oci.as_object(store.index()).get("manifests")):
-        if oci.as_object(item).get("artifactType") != oci.SIGNATURE_TYPE:
-            continue
+    for tag, item in tags.all_of(store).items():
+        if not (tag.startswith(f"v{version}.") and tag.endswith(".minisig")):
+            continue  # by the tag: a copy that another program made need not tell what kind of object it is
         signature = oci.load(store, oci.digest_of(item))
         layers = oci.as_list(signature.get("layers"))
         if layers and oci.digest_of(signature.get("subject")) == about:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Dict, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
-from builder import digest, manifest_upgrade, provenance
+from builder import descriptor, digest, manifest_upgrade, provenance
 from builder.action import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
 from builder.provenance import Provenance
 from builder.record import RecordError, from_json, to_json
-from builder.stores import oci
+from builder.stores import oci, tags
 from builder.stores.layout import Layout
 
 
@@ -35,7 +35,9 @@ def publish(store: Layout, manifest: Manifest, made_of: Optional[Provenance] = N
     manifest = dataclasses.replace(manifest, provenance=beside[0].digest if beside else "")
     body = store.put_bytes("manifest.json", json.dumps(to_json(manifest), indent=1, ensure_ascii=False).encode())
     children = [
-        oci.descriptor(oci.put_manifest(store, oci.MANIFEST_TYPE, (body, *beside), {}), oci.MANIFEST, oci.MANIFEST_TYPE)
+        oci.descriptor(
+            oci.put_manifest(store, oci.MANIFEST_TYPE, (body, *beside), {}), descriptor.MANIFEST, oci.MANIFEST_TYPE
+        )
     ]
     for entry in manifest.entries:
         if entry.artifact is not None:
@@ -46,16 +48,13 @@ def publish(store: Layout, manifest: Manifest, made_of: Optional[Provenance] = N
         store,
         {
             "schemaVersion": 2,
-            "mediaType": oci.INDEX,
+            "mediaType": descriptor.INDEX,
             "artifactType": oci.MANIFEST_TYPE,
             "manifests": oci.listed(children),
             "annotations": notes,
         },
     )
-    top = oci.as_object(store.index())
-    listed = oci.as_list(top.get("manifests"))
-    entry_: oci.Object = {**oci.descriptor(version, oci.INDEX, oci.MANIFEST_TYPE), "annotations": {oci.REF: tag}}
-    store.replace_index({**top, "manifests": [*listed, entry_]})
+    tags.put(store, tag, oci.descriptor(version, descriptor.INDEX, oci.MANIFEST_TYPE))
 
 
 def latest(store: Layout) -> Optional[Manifest]:
@@ -78,6 +77,11 @@ def parsed(store: Layout, version: int, data: bytes) -> Manifest:
     if found.version != version:
         raise StoreDamaged(f"what is tagged v{version} says that it is v{found.version}", where=str(store.root))
     return found
+
+
+def numbered(tags: Iterable[str]) -> List[int]:
+    """The numbers of those tags that name versions: 3 of `v3`, nothing of `v3.KEY.minisig`."""
+    return [int(tag[1:]) for tag in tags if tag[:1] == "v" and tag[1:].isascii() and tag[1:].isdigit()]
 
 
 def numbers(store: Layout) -> Tuple[int, ...]:
@@ -138,12 +142,7 @@ def _unreadable(store: Layout, what: str, problem: Exception) -> StoreDamaged:
 
 def _versions(store: Layout) -> Dict[int, str]:
     """Version number -> digest of its image index."""
-    found: Dict[int, str] = {}
-    for item in oci.as_list(oci.as_object(store.index()).get("manifests")):
-        tag = oci.tag_of(item)
-        if tag[:1] == "v" and tag[1:].isdigit():
-            found[int(tag[1:])] = oci.digest_of(item)
-    return found
+    return {number: oci.digest_of(it) for tag, it in tags.all_of(store).items() for number in numbered([tag])}
 
 
 def _artifact_descriptor(store: Layout, entry: Entry) -> oci.Object:
@@ -154,6 +153,6 @@ def _artifact_descriptor(store: Layout, entry: Entry) -> oci.Object:
     notes: oci.Object = {f"dev.deploymatrix.{k}": v for k, v in facts.items() if v is not None}
     notes.update({"dev.deploymatrix.cell": entry.cell, "dev.deploymatrix.verdict": entry.verdict.status})
     return {
-        **oci.descriptor(Blob(entry.cell, artifact.digest, size), oci.MANIFEST, oci.ARTIFACT_TYPE),
+        **oci.descriptor(Blob(entry.cell, artifact.digest, size), descriptor.MANIFEST, oci.ARTIFACT_TYPE),
         "annotations": notes,
     }

@@ -14,14 +14,13 @@ from builder.choose import Choice, choose, covering, other_version
 from builder.digest import Json
 from builder.errors import NothingFits, UsageError
 from builder.manifest import Entry, Manifest
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.stores import supply, versions
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--from", dest="source", type=Path, default=Path("artifacts"), metavar="DIR", help="the store (artifacts)"
-    )
+    where = "a store's folder, or the address that it was published to (artifacts)"
+    parser.add_argument("source", nargs="?", metavar="SOURCE", help=where)
+    parser.add_argument("--from", dest="named", metavar="SOURCE", help="the same, as a flag")
     parser.add_argument("--to", type=Path, default=Path("pulled"), metavar="DIR", help="where to place it (pulled)")
     parser.add_argument("--head", metavar="NAME", help="head of the model (default: the first)")
     parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
@@ -35,8 +34,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    store = Layout(args.source)
-    manifest = _manifest(store, args)
+    if args.source and args.named:
+        raise UsageError("the source is named twice", hint=f"build pull {args.source}")
+    source = args.source or args.named
+    supplied = supply.opened(source or "artifacts", args.to, os.environ)
+    manifest = _manifest(supplied, args)
     head = args.head or manifest.model.heads[0].name
     known = [h.name for h in manifest.model.heads]
     if head not in known:
@@ -49,11 +51,12 @@ def run(args: argparse.Namespace) -> int:
     if not choice.ranked:
         raise NothingFits(
             f"no artifact of head {head!r} in v{manifest.version} may be used on this machine",
-            where=str(args.source),
-            hint="see why with: build pull --explain",
+            where=supplied.name,
+            hint=f"see why with: build pull {f'{source} ' if source else ''}--explain",
         )
     chain = covering(choice.ranked)
-    folder = pull.place(manifest, chain, store, args.to)
+    supplied.bring(blob for entry in chain for blob in (entry.artifact.files if entry.artifact else ()))
+    folder = pull.place(manifest, chain, supplied.store, args.to)
     if args.format == "json":
         print(json.dumps({"placed": str(folder), "cells": [entry.cell for entry in chain]}))
         return 0
@@ -68,9 +71,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _manifest(store: Layout, args: argparse.Namespace) -> Manifest:
+def _manifest(supplied: supply.Supply, args: argparse.Namespace) -> Manifest:
     """The version that is asked for, once it is known to be signed by someone who is trusted here, if anyone is."""
-    version = versions.chosen(store, args.version, "name a store with --from DIR, or make one: build matrix")
+    store = supplied.store
+    version = supplied.version(args.version, "name a store: build pull SOURCE, or make one: build matrix")
     trusted = trust.these(args.key, os.environ)
     if trusted and not args.allow_unsigned:
         return versions.parsed(store, version, trust.proof(store, version, trusted).data)

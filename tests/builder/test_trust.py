@@ -8,7 +8,7 @@ from typing import Any, List
 
 import pytest
 
-from builder import cli, trust
+from builder import cli, descriptor, trust
 from builder.errors import UsageError
 from builder.signing import minisign
 from builder.stores import oci, signatures, versions
@@ -202,7 +202,8 @@ def test_an_old_signed_version_under_a_new_number(host: Host) -> None:
     host("keys", "trust", "ci", "mine.pub")
     host("sign", "--key", "mine")
     index = _index(host.store)
-    index["manifests"][0]["annotations"][oci.REF] = "v9"
+    for item in index["manifests"]:
+        item["annotations"][oci.REF] = item["annotations"][oci.REF].replace("v1", "v9", 1)
     _rewrite(host.store, index)
     assert host.pull() == 7
     assert "what is tagged v9 says that it is v1" in host.err
@@ -253,7 +254,7 @@ def test_signing_twice_keeps_one_signature(host: Host) -> None:
 def test_a_signature_is_an_oci_object_about_the_manifest(host: Host) -> None:
     host("sign", "--key", "mine")
     entry = _index(host.store)["manifests"][-1]
-    assert (entry["mediaType"], entry["artifactType"]) == (oci.MANIFEST, oci.SIGNATURE_TYPE)
+    assert (entry["mediaType"], entry["artifactType"]) == (descriptor.MANIFEST, oci.SIGNATURE_TYPE)
     found = json.loads(host.store.read(entry["digest"]))
     about = versions.manifest_object(host.store, 1)
     assert found["subject"] == {key: about[key] for key in ("mediaType", "digest", "size")}

@@ -1,0 +1,1 @@
+"""Places outside that versions are published to and pulled from: one file each, imported on use."""

@@ -1,0 +1,103 @@
+"""Versions from one place to another: which objects and files belong to a tag, and in which order they are copied.
+
+Whoever looks at the other place in the middle of it sees the old state: files first, then the objects that name them,
+then signatures, and the tags last.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Callable, Dict, Iterable, List, Tuple
+
+from builder import descriptor, provenance, transfer
+from builder.descriptor import Descriptor
+from builder.errors import StoreDamaged, UsageError
+from builder.seams import Repository
+from builder.stores import oci
+from builder.stores.folder import Folder
+from builder.stores.layout import Layout
+
+_DEEPEST, _MOST = 4, 100_000  # of an index within an index; of objects and files behind one tag
+
+
+def belonging(version: int, tags: Iterable[str]) -> Tuple[str, ...]:
+    """The tags that a version consists of: its signatures, then itself."""
+    return (*sorted(tag for tag in tags if tag.startswith(f"v{version}.")), f"v{version}")
+
+
+def publish(store: Layout, tags: Iterable[str], place: Repository, say: Callable[[str], None]) -> int:
+    """Copy what `tags` name from `store` to `place`, but for what is there. How many files and objects were copied.
+
+    Raises UsageError when a version is there already with another content: it never changes.
+    """
+    here, copied = Folder(str(store.root), {}), 0
+    for tag in tags:
+        top = here.resolve(tag)
+        assert top is not None
+        there = place.resolve(tag)
+        if there is not None and there.digest == top.digest:
+            continue
+        if there is not None and top.media == descriptor.INDEX:
+            raise UsageError(
+                f"{tag} is there already, and another one: a version never changes",
+                where=place.name,
+                hint="publish to another place, or build the next version on a copy of that one",
+            )
+        for it in closure(here, top):
+            if not place.has(it):
+                place.put(it, store.fetch(it.digest))
+                copied += 1
+        place.tag(tag, top)
+        say(f"{tag} -> {place.name}")
+    return copied
+
+
+def mirror(place: Repository, tags: Iterable[str], store: Layout) -> None:
+    """Bring what is known about `tags` into `store`: objects, manifests and signatures, but no artifact."""
+    here = Folder(str(store.root), {})
+    for tag in tags:
+        top = place.resolve(tag)
+        if top is None:
+            raise UsageError(f"there is no {tag}", where=place.name)
+        known = here.resolve(tag)
+        if known is not None and known.digest == top.digest:
+            continue
+        for it in closure(place, top, _about):
+            transfer.fetch(place, it, store)
+        here.tag(tag, top)
+
+
+def _about(it: Descriptor) -> bool:
+    """Is it needed to know what a version offers and who signed it? The rest is fetched when it is wanted."""
+    return it.kind != oci.ARTIFACT_TYPE and it.title != provenance.FILE
+
+
+def closure(
+    place: Repository, top: Descriptor, wanted: Callable[[Descriptor], bool] = lambda child: True
+) -> List[Descriptor]:
+    """Everything that `top` leads to over `wanted` things, each once and after all that it names; `top` is last."""
+    found: Dict[str, Descriptor] = {}
+
+    def visit(it: Descriptor, depth: int) -> None:
+        if it.digest in found:
+            return
+        if depth > _DEEPEST or len(found) > _MOST:
+            raise StoreDamaged(f"{it.digest} leads to too many objects", where=place.name)
+        for child in _named_by(transfer.read(place, it), it, place) if it.is_object else ():
+            if wanted(child):
+                visit(child, depth + 1)
+        found[it.digest] = it
+
+    visit(top, 0)
+    return list(found.values())
+
+
+def _named_by(data: bytes, it: Descriptor, place: Repository) -> List[Descriptor]:
+    """What an object names: the objects of an index, the config and the files of a manifest."""
+    try:
+        body = oci.as_object(json.loads(data))
+    except (ValueError, RecursionError) as problem:
+        raise StoreDamaged(f"{it.digest} is not JSON: {problem}", where=place.name) from None
+    if it.media == descriptor.INDEX:
+        return [descriptor.read(child) for child in oci.as_list(body.get("manifests"))]
+    return [descriptor.read(child) for child in (body.get("config"), *oci.as_list(body.get("layers")))]

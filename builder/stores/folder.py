@@ -1,0 +1,56 @@
+"""A folder with an OCI image layout as a place to publish to and pull from: the local store, or a copy of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Iterator, Mapping, Optional, Tuple
+
+from builder import descriptor, digest
+from builder.descriptor import Descriptor
+from builder.seams import Stream
+from builder.stores import tags
+from builder.stores.layout import Layout
+
+_PIECE = 1 << 20
+
+
+class Folder:
+    def __init__(self, address: str, environ: Mapping[str, str]) -> None:
+        """`address` is a path, or one behind `file://`."""
+        self.store = Layout(Path(address[len("file://") :] if address.startswith("file://") else address))
+
+    @property
+    def name(self) -> str:
+        return str(self.store.root)
+
+    def tags(self) -> Tuple[str, ...]:
+        return tuple(tags.all_of(self.store))
+
+    def resolve(self, tag: str) -> Optional[Descriptor]:
+        found = tags.find(self.store, tag)
+        return None if found is None else descriptor.read(found)
+
+    def has(self, it: Descriptor) -> bool:
+        return self.store.holds(it.digest)
+
+    @contextlib.contextmanager
+    def stream(self, it: Descriptor, start: int = 0) -> Iterator[Stream]:
+        with self.store.fetch(it.digest).open("rb") as file:
+            file.seek(start)
+            yield Stream(start, iter(lambda: file.read(_PIECE), b""))
+
+    def put(self, it: Descriptor, source: Path) -> None:
+        if self.has(it):
+            return
+        with self.store.workspace() as work:
+            copied = work / digest.hex_part(it.digest)
+            shutil.copyfile(source, copied)
+            self.store.put(copied)
+
+    def tag(self, tag: str, it: Descriptor) -> None:
+        with self.store.locked():
+            tags.put(
+                self.store, tag, {"mediaType": it.media, "digest": it.digest, "size": it.size, "artifactType": it.kind}
+            )

@@ -1,0 +1,55 @@
+"""Where a host's versions come from: a store on this machine, which is read as it is, or a place from which only what
+this host needs is brought to a store beside what it places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterable, Mapping, Optional
+
+from builder import seams, transfer
+from builder.action import Blob
+from builder.descriptor import OCTETS, Descriptor
+from builder.errors import UsageError
+from builder.stores import copying, versions
+from builder.stores.layout import Layout
+
+CACHE = ".store"
+
+
+class Supply:
+    """`store` holds what is known; `place` is None when it is the source itself."""
+
+    def __init__(self, store: Layout, place: Optional[seams.Repository] = None) -> None:
+        self.store, self.place = store, place
+
+    @property
+    def name(self) -> str:
+        return self.place.name if self.place else str(self.store.root)
+
+    def version(self, number: Optional[int], hint: str) -> int:
+        """`number`, or the newest when it is None, with all that is known about it in `store`."""
+        if self.place is None:
+            return versions.chosen(self.store, number, hint)
+        tags = self.place.tags()
+        known = sorted(versions.numbered(tags))
+        if not known:
+            raise UsageError(f"{self.name} holds no version", hint=hint)
+        if number is not None and number not in known:
+            listed = ", ".join(f"v{n}" for n in known)
+            raise UsageError(f"there is no version {number} in {self.name}", hint=f"versions: {listed}")
+        wanted = number if number is not None else known[-1]
+        copying.mirror(self.place, copying.belonging(wanted, tags), self.store)
+        return wanted
+
+    def bring(self, files: Iterable[Blob]) -> None:
+        """Fetch these files into `store`."""
+        if self.place is not None:
+            for file in files:
+                transfer.fetch(self.place, Descriptor(OCTETS, file.digest, file.size, title=file.name), self.store)
+
+
+def opened(source: str, dest: Path, environ: Mapping[str, str]) -> Supply:
+    """The supply from `source`, a folder or an address, for a host that places into `dest`."""
+    if "://" not in source:
+        return Supply(Layout(Path(source)))
+    return Supply(Layout(dest / CACHE), seams.repository(source, environ))

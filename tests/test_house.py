@@ -39,9 +39,9 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends compat detect errors executors inspection openvino_layers release report repositories search "
-    "setting shapes signing sources steps stores text verbs compat.tables detect.gpu detect.probe report.axes "
-    "report.plot search.strategy signing.ed25519 validation.homography validation.samples",
+    0: "audit backends compat detect errors executors inspection locks openvino_layers release report repositories "
+    "search setting shapes signing sources steps stores text verbs compat.tables detect.gpu detect.probe "
+    "report.axes report.plot search.strategy signing.ed25519 validation.homography validation.samples",
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings signing.minisign validation.keypoint_metrics validation.light",

@@ -6,8 +6,9 @@ then signatures, and the tags last.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Callable, Dict, Iterable, List, Tuple
+from typing import Callable, ContextManager, Dict, Iterable, List, Tuple
 
 from builder import descriptor, provenance, transfer
 from builder.descriptor import Descriptor
@@ -30,25 +31,36 @@ def publish(store: Layout, tags: Iterable[str], place: Repository, say: Callable
 
     Raises UsageError when a version is there already with another content: it never changes.
     """
+    with store.reading(), _reading(place):
+        return sum(_publish_tag(store, tag, place, say) for tag in tags)
+
+
+def _reading(place: Repository) -> ContextManager[None]:
+    """Files that no tag names yet are not collected from a folder; other places are not collected."""
+    if not isinstance(place, Folder):
+        return contextlib.nullcontext()
+    place.store.begin()
+    return place.store.reading()
+
+
+def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str], None]) -> int:
     here, copied = Folder(str(store.root), {}), 0
-    for tag in tags:
-        top = here.resolve(tag)
-        assert top is not None
-        there = place.resolve(tag)
-        if there is not None and there.digest == top.digest:
-            continue
-        if there is not None and top.media == descriptor.INDEX:
-            raise UsageError(
-                f"{tag} is there already, and another one: a version never changes",
-                where=place.name,
-                hint="publish to another place, or build the next version on a copy of that one",
-            )
-        for it in closure(here, top):
-            if not place.has(it):
-                place.put(it, store.fetch(it.digest))
-                copied += 1
-        place.tag(tag, top)
-        say(f"{tag} -> {place.name}")
+    top, there = here.resolve(tag), place.resolve(tag)
+    assert top is not None
+    if there is not None and there.digest == top.digest:
+        return 0
+    if there is not None and top.media == descriptor.INDEX:
+        raise UsageError(
+            f"{tag} is there already, and another one: a version never changes",
+            where=place.name,
+            hint="publish to another place, or build the next version on a copy of that one",
+        )
+    for it in closure(here, top):
+        if not place.has(it):
+            place.put(it, store.fetch(it.digest))
+            copied += 1
+    place.tag(tag, top)
+    say(f"{tag} -> {place.name}")
     return copied
 
 

@@ -14,6 +14,7 @@ from builder.stores import tags
 from builder.stores.layout import Layout
 
 _PIECE = 1 << 20
+_TAGGING = 30  # seconds; that one publisher waits for another to write its tag
 
 
 class Folder:
@@ -50,7 +51,7 @@ class Folder:
             self.store.put(copied)
 
     def tag(self, tag: str, it: Descriptor) -> None:
-        with self.store.locked():
+        with self.store.locked(wait=_TAGGING):
             tags.put(
                 self.store, tag, {"mediaType": it.media, "digest": it.digest, "size": it.size, "artifactType": it.kind}
             )

@@ -4,7 +4,7 @@
       oci-layout  index.json  blobs/sha256/...      what `skopeo` or `oras` copies
       .deploymatrix/results/KEY.json                results of actions, by key
       .deploymatrix/pending/CELL.json               what waits for another machine
-      .deploymatrix/work/                           unfinished business; emptied when a run starts
+      .deploymatrix/work/                           unfinished business; what nobody uses is swept when a run starts
       .deploymatrix/incoming/                       files that are still being fetched, by digest
 
 A blob appears under its name only by rename after it is whole and flushed, and a result is recorded only after
@@ -15,19 +15,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Iterator, Optional, Tuple
 
-from builder import digest
+from builder import digest, locks
 from builder.action import Blob, Pending, Result
 from builder.errors import StoreBusy, StoreDamaged
 from builder.record import RecordError, from_json, to_json
 
+_MARKER = "oci-layout"  # never replaced, so that it can be locked: shared by readers, alone by a collector
+_COLLECTING = 60  # seconds; that a reader waits for a collector
 _OCI_LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
 _EMPTY_INDEX: digest.Json = {
     "schemaVersion": 2,
@@ -148,45 +150,93 @@ class Layout:
             raise StoreDamaged(f"not JSON: {problem}", where=str(self.root / "index.json")) from None
 
     def replace_index(self, index: digest.Json) -> None:
-        layout = self.root / "oci-layout"
-        if not layout.exists():
-            with self.workspace() as work:
-                (work / "oci-layout").write_bytes(_OCI_LAYOUT)
-                self._settle(work / "oci-layout", layout, read_only=False)
+        self.begin()
         self._write(self.root / "index.json", index)
 
     # ------------------------------------------------------------------ writing
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A folder on the store's file system, gone afterwards."""
+        """A folder on the store's file system, gone afterwards. As long as it is in use, no sweep takes it away."""
         parent = self._private / "work"
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=parent))
+        held = -1
+        while held < 0:
+            parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # a sweep was faster: another one
+                folder = Path(tempfile.mkdtemp(dir=parent))
+                held = _held(folder)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the store for one run. The lock dies with the process; leftovers of a killed run are swept."""
+    def locked(self, wait: float = 0) -> Iterator[None]:
+        """Hold the store for one run. The lock dies with the process; leftovers of a killed run are swept.
+
+        Raises StoreBusy when another one holds it, and does so for `wait` seconds more.
+        """
         self._private.mkdir(parents=True, exist_ok=True)
         with (self._private / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not locks.take(file, wait=wait):
                 file.seek(0)
                 raise StoreBusy(
                     f"another run holds this store (process {file.read().strip() or 'unknown'})",
                     where=str(self.root),
                     hint="wait for it to end, or give this run another store with --store",
-                ) from None
+                )
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            shutil.rmtree(self._private / "work", ignore_errors=True)
+            self._sweep()
             yield
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Nothing is collected meanwhile. Any number may read at once, beside the run that writes. Waits for a collector.
+
+        Whoever adds files that no version names yet reads, too. Nothing happens where there is no store.
+        """
+        with contextlib.ExitStack() as until:
+            try:
+                file = until.enter_context((self.root / _MARKER).open("rb"))
+                if not locks.take(file, shared=True, wait=_COLLECTING):
+                    raise StoreBusy("is being collected", where=str(self.root), hint="wait for `build gc` to end")
+            except OSError:
+                pass  # no store yet, or a file system without locks, where `collecting` is refused
+            yield
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Hold the store to remove what nothing needs: no run writes to it and nobody reads. Raises StoreBusy."""
+        with self.locked(), contextlib.ExitStack() as until:
+            self.begin()
+            file = until.enter_context((self.root / _MARKER).open("rb+"))
+            if not locks.take(file):
+                raise StoreBusy(
+                    "is being read or published to", where=str(self.root), hint="wait for it to end, and try again"
+                )
+            yield
+
+    def begin(self) -> None:
+        """Make it a store, if it is none yet."""
+        marker = self.root / _MARKER
+        if not marker.exists():
+            with self.workspace() as work:
+                (work / _MARKER).write_bytes(_OCI_LAYOUT)
+                self._settle(work / _MARKER, marker, read_only=False)
+
+    def _sweep(self) -> None:
+        """Remove workspaces that no living process uses."""
+        for folder in (self._private / "work").glob("*"):
+            with contextlib.suppress(OSError):
+                held = os.open(str(folder), os.O_RDONLY)
+                try:
+                    if _unused(held):
+                        shutil.rmtree(str(folder), ignore_errors=True)
+                finally:
+                    os.close(held)
 
     def _write(self, path: Path, value: digest.Json) -> None:
         with self.workspace() as work:
@@ -208,6 +258,24 @@ class Layout:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _held(folder: Path) -> int:
+    """An open workspace, locked; -1 when a sweep took it in between."""
+    opened = os.open(str(folder), os.O_RDONLY)
+    with contextlib.suppress(OSError):  # a file system without locks: see _unused
+        locks.take(opened, shared=True, wait=_COLLECTING)
+    if not folder.exists():
+        os.close(opened)
+        return -1
+    return opened
+
+
+def _unused(workspace: int) -> bool:
+    try:
+        return locks.take(workspace)
+    except OSError:  # a file system that cannot lock folders (NFS): what is a day old belongs to nobody
+        return time.time() - os.fstat(workspace).st_mtime > 24 * 3600
 
 
 def _text(value: digest.Json) -> bytes:

@@ -3,8 +3,9 @@ this host needs is brought to a store beside what it places."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Iterable, Mapping, Optional
+from typing import Iterable, Iterator, Mapping, Optional
 
 from builder import seams, transfer
 from builder.action import Blob
@@ -25,6 +26,14 @@ class Supply:
     @property
     def name(self) -> str:
         return self.place.name if self.place else str(self.store.root)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is in `store`, or is brought to it, is not collected meanwhile."""
+        if self.place is not None:
+            self.store.begin()
+        with self.store.reading():
+            yield
 
     def version(self, number: Optional[int], hint: str) -> int:
         """`number`, or the newest when it is None, with all that is known about it in `store`."""

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import List
+from typing import List, Optional
 
 from builder import facts, pull, trust
 from builder.choose import Choice, choose, covering, other_version
@@ -38,6 +38,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("the source is named twice", hint=f"build pull {args.source}")
     source = args.source or args.named
     supplied = supply.opened(source or "artifacts", args.to, os.environ)
+    with supplied.reading():
+        return _pulled(args, supplied, source)
+
+
+def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[str]) -> int:
     manifest = _manifest(supplied, args)
     head = args.head or manifest.model.heads[0].name
     known = [h.name for h in manifest.model.heads]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,109 @@ def test_a_damaged_index_is_an_error_and_not_an_empty_store(store: Layout) -> No
     (store.root / "index.json").write_text("{")
     with pytest.raises(StoreDamaged, match="not JSON"):
         store.index()
+
+
+def in_another_process(store: Layout, code: str) -> "subprocess.Popen[str]":
+    """A process that runs `code` with `store`, and says "ready" when it has come to `ready()`; it waits there."""
+    before = "import sys\nfrom pathlib import Path\nfrom builder.stores.layout import Layout\n"
+    before += "def ready():\n    print('ready', flush=True)\n    sys.stdin.read()\nstore = Layout(Path(sys.argv[1]))\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", before + code, str(store.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_the_workspace_of_a_living_process_is_not_swept(store: Layout) -> None:
+    working = in_another_process(
+        store, "with store.workspace() as work:\n    (work / 'x').write_text('x')\n    ready()"
+    )
+    with store.locked():
+        assert len(list((store.root / ".deploymatrix" / "work").glob("*/x"))) == 1
+    working.kill()
+    working.communicate()
+    with store.locked():
+        assert not list((store.root / ".deploymatrix" / "work").iterdir())
+
+
+def test_workspaces_and_sweeps_at_once(store: Layout) -> None:
+    """A folder that is swept between its making and its locking is made again."""
+    problems, stop = [], threading.Event()
+
+    def works() -> None:
+        try:
+            for number in range(150):
+                with store.workspace() as work:
+                    (work / "x").write_text(str(number))
+                    assert (work / "x").read_text() == str(number)
+        except BaseException as problem:
+            problems.append(problem)
+        finally:
+            stop.set()
+
+    worker = threading.Thread(target=works)
+    worker.start()
+    while not stop.is_set():
+        with store.locked():
+            pass
+    worker.join()
+    assert problems == []
+
+
+def test_nobody_collects_what_is_read_and_many_may_read(store: Layout) -> None:
+    store.put_bytes("x", b"data")
+    store.begin()
+    reader = in_another_process(store, "with store.reading():\n    ready()")
+    with store.reading(), store.locked():
+        pass
+    with pytest.raises(StoreBusy, match="is being read"), store.collecting():
+        pass
+    reader.kill()
+    reader.communicate()
+    with store.collecting(), pytest.raises(StoreBusy, match="another run"), store.locked():
+        pass
+
+
+def test_a_reader_waits_for_a_collector(store: Layout) -> None:
+    with store.collecting():
+        started = time.monotonic()
+        waited: "list[float]" = []
+        held = threading.Thread(target=read_it, args=(store, waited))
+        held.start()
+        time.sleep(0.3)
+        assert waited == []
+    held.join()
+    assert waited[0] - started >= 0.3
+
+
+def read_it(store: Layout, waited: "list[float]") -> None:
+    with store.reading():
+        waited.append(time.monotonic())
+
+
+def test_reading_takes_no_place_and_leaves_no_trace(store: Layout, tmp_path: Path) -> None:
+    with store.reading():
+        assert not store.root.exists()
+    store.begin()
+    before = sorted(store.root.rglob("*"))
+    for path in (store.root, store.root / "oci-layout"):
+        path.chmod(0o555)
+    with store.reading():
+        assert sorted(store.root.rglob("*")) == before
+    store.root.chmod(0o755)
+
+
+def test_a_short_hold_is_waited_for(store: Layout) -> None:
+    def holds() -> None:
+        with Layout(store.root).locked():
+            held.set()
+            time.sleep(0.2)
+
+    held = threading.Event()
+    other = threading.Thread(target=holds)
+    other.start()
+    held.wait()
+    with store.locked(wait=10):
+        pass
+    other.join()

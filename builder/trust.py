@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Mapping, Optional, Sequence, Tuple
+from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from builder.errors import Untrusted, UsageError
 from builder.signing import minisign
@@ -98,11 +98,22 @@ def read_text(path: Path) -> str:
 
 def proof(store: Layout, version: int, trusted: Sequence[Trusted]) -> Proof:
     """A signature of `version` by one of `trusted`, checked before anything of the version is parsed. Raises Untrusted."""
-    data = store.read(versions.manifest_digest(store, version))
+    return proven(
+        store.read(versions.manifest_digest(store, version)),
+        signatures.of(store, version),
+        trusted,
+        what=f"v{version}",
+        where=str(store.root),
+        hint=f"where it was built: build sign --version {version} --key FILE",
+    )
+
+
+def proven(data: bytes, texts: Iterable[str], trusted: Sequence[Trusted], *, what: str, where: str, hint: str) -> Proof:
+    """Which of the signatures `texts` over `data` is by one of `trusted`. Raises Untrusted, with `hint` when there is none."""
     signed_by: List[str] = []
-    for text in signatures.of(store, version):
+    for text in texts:
         try:
-            found = minisign.signature(text, str(store.root))
+            found = minisign.signature(text, where)
         except UsageError:
             continue  # one that does not read proves nothing, and takes nothing from the others
         for one in trusted:
@@ -111,13 +122,11 @@ def proof(store: Layout, version: int, trusted: Sequence[Trusted]) -> Proof:
         signed_by.append(minisign.key_name(found.key_id))
     if not signed_by:
         raise Untrusted(
-            f"v{version} is not signed, and this machine takes only what {_listed(trusted)} signed",
-            where=str(store.root),
-            hint=f"where it was built: build sign --version {version} --key FILE",
+            f"{what} is not signed, and this machine takes only what {_listed(trusted)} signed", where=where, hint=hint
         )
     raise Untrusted(
-        f"v{version} has no valid signature by {_listed(trusted)}; it names the key {', '.join(sorted(set(signed_by)))}",
-        where=str(store.root),
+        f"{what} has no valid signature by {_listed(trusted)}; it names the key {', '.join(sorted(set(signed_by)))}",
+        where=where,
         hint="if its owner told you by another way that this key is theirs: build keys trust NAME KEY",
     )
 

@@ -80,6 +80,12 @@ def _distrust(args: argparse.Namespace) -> int:
     return 0
 
 
+def secret_key(path: Path) -> minisign.SecretKey:
+    """The key in a secret key file; asks for its password when it has one. Raises UsageError."""
+    text = trust.read_text(path)
+    return minisign.secret_key(text, ask_password() if minisign.is_protected(text, str(path)) else "", str(path))
+
+
 def ask_password(*, again: bool = False) -> str:
     """From DEPLOYMATRIX_PASSWORD, or the terminal. Raises UsageError where there is neither."""
     given = os.environ.get("DEPLOYMATRIX_PASSWORD")

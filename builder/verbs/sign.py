@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from builder import trust
 from builder.signing import minisign
 from builder.stores import signatures, versions
 from builder.stores.layout import Layout
-from builder.verbs.keys import ask_password
+from builder.verbs.keys import secret_key
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    text = trust.read_text(args.key)
-    password = ask_password() if minisign.is_protected(text, str(args.key)) else ""
-    key = minisign.secret_key(text, password, str(args.key))
+    key = secret_key(args.key)
     store = Layout(args.store)
     version = versions.chosen(store, args.version, "make one: build matrix")
     with store.locked():

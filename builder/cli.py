@@ -22,6 +22,7 @@ VERBS = {
     "explain": "say of one cell what becomes of it, which rules were asked, and what works instead",
     "matrix": "build, check and publish every artifact of the matrix",
     "perform": "on a target's own machine: build and measure the cells that wait for it",
+    "merge": "bring together what several machines did for one matrix",
     "publish": "copy versions to a registry, a bucket or another folder, from where hosts pull",
     "pull": "on a host: place the fastest artifact proven for this machine",
     "run": "on a host: run the pulled artifact on a photograph",

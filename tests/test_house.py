@@ -57,7 +57,7 @@ LAYERS: Dict[int, str] = {
     8: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
     "compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph steps.emulate_fp16 "
     "steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
-    9: "abilities choose draw_source load onnx_session pinning pull transfer backends.openvino_cpu "
+    9: "abilities choose draw_source load merge onnx_session pinning pull transfer backends.openvino_cpu "
     "backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local inspection.reading "
     "report.margins sources.torch_module steps.cost steps.export steps.reference steps.sweep_reference "
     "steps.worst_case stores.oci validation.arithmetic validation.parity validation.task validation.task_results "
@@ -69,9 +69,9 @@ LAYERS: Dict[int, str] = {
     "validation.readings validation.sweep",
     11: "calibration_table draw sweep_table report.cells report.speed report.worst steps.shifts stores.folder "
     "stores.versions validation.allowances validation.history validation.series",
-    12: "draw_layers host plan audit.reading inspection.subject steps.lower_int8 stores.copying stores.signatures "
-    "validation.grouping validation.named",
-    13: "live progress trust inspection.findings steps.layer_errors stores.supply verbs.publish verbs.run "
+    12: "draw_layers host plan audit.reading inspection.subject steps.lower_int8 stores.copying stores.merging "
+    "stores.signatures validation.grouping validation.named",
+    13: "live progress trust inspection.findings steps.layer_errors stores.supply verbs.merge verbs.publish verbs.run "
     "validation.causes",
     14: "run audit.phrases inspection.report verbs.keys verbs.pull verbs.verify validation.drift",
     15: "assemble explanation layer_tables pending summary tracing audit.junit audit.markdown audit.plain "

@@ -114,6 +114,13 @@ class Layout:
             return None  # never recorded, or by a version whose records differ: perform it again
         return result if result.key == key and all(map(self.has, result.outputs)) else None
 
+    def results(self) -> Iterator[Result]:
+        """Every recorded result whose files are here; records of another version are left out."""
+        for path in sorted((self._private / "results").glob("*.json")):
+            found = self.recall(f"sha256:{path.stem}")
+            if found is not None:
+                yield found
+
     def record(self, result: Result) -> None:
         self._write(self._private / "results" / f"{digest.hex_part(result.key)}.json", to_json(result))
 

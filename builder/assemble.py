@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import List, Mapping, Optional, Tuple
 
+from builder import golden
 from builder.action import Tool
 from builder.compat import dialects
 from builder.errors import DeployError
 from builder.facts import Machine
+from builder.jobs import Job
 from builder.load import Loaded
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
 from builder.matrix import Matrix, OnnxSource, SeededWeights
@@ -36,6 +38,7 @@ def manifest(
     searched: Optional[Mapping[str, Searched]] = None,
 ) -> Manifest:
     """`searched`: by cell id, what the search for layers to keep in float32 came to."""
+    jobs = {job.id: job for job in plan.jobs}
     return Manifest(
         schema=2,
         version=version,
@@ -46,7 +49,7 @@ def manifest(
             release, machine.kind, machine.python, tuple(Tool(p.name, p.version) for p in machine.packages)
         ),
         entries=tuple(
-            _entry(loaded.matrix, cell, outcome, store, (searched or {}).get(cell.cell.id)) for cell in plan.cells
+            _entry(loaded.matrix, cell, jobs, outcome, store, (searched or {}).get(cell.cell.id)) for cell in plan.cells
         ),
     )
 
@@ -64,11 +67,17 @@ def _identity(matrix: Matrix) -> ModelIdentity:
 
 
 def _entry(
-    matrix: Matrix, planned: PlannedCell, outcome: Outcome, store: Layout, searched: Optional[Searched]
+    matrix: Matrix,
+    planned: PlannedCell,
+    jobs: Mapping[str, Job],
+    outcome: Outcome,
+    store: Layout,
+    searched: Optional[Searched],
 ) -> Entry:
     cell, target = planned.cell, matrix.target(planned.cell.target)
     engine = outcome.results.get(planned.engine)
     parity = outcome.results.get(planned.parity)
+    found = _said(judge(matrix, planned, outcome), searched)
     measured = parity.facts if parity and isinstance(parity.facts, Parity) else Parity(())
     return Entry(
         cell=cell.id,
@@ -76,7 +85,7 @@ def _entry(
         precision=cell.precision,
         target=cell.target,
         machine=target.machine,
-        verdict=_said(judge(matrix, planned, outcome), searched),
+        verdict=found,
         platform=planned.platform,
         profiles=tuple(matrix.profile(name) for name in planned.settings.profiles) if planned.platform else (),
         artifact=_artifact(planned, outcome, store) if engine else None,
@@ -87,6 +96,7 @@ def _entry(
         sweep=_swept(planned, outcome),
         reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" else "",
         search=searched,
+        golden=golden.of(matrix, planned, jobs, outcome, found) if engine else None,
     )
 
 

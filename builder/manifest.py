@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
 from builder.action import Blob, Platform, Tool
-from builder.gates import Bound, Level
-from builder.matrix import Compute, Input, Keypoints, Output, Preprocess, Profile
+from builder.evidence import Agreement
+from builder.gates import Bound, Level, Limit
+from builder.matrix import Align, Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.measurements import Arithmetic, Latency, OutputParity
 from builder.record import KEYED
 from builder.searched import Searched
@@ -91,6 +92,18 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Golden:
+    """What a host proves an artifact with: `sample` is a file of the model's own inputs and outputs (see
+    `validation/samples.py`), `align` and `agreement` how they are compared. `limits` are set where the artifact was never
+    judged; where it was, its verdict has them."""
+
+    sample: Blob
+    align: Optional[Align] = None
+    agreement: Tuple[Agreement, ...] = field(default=(), metadata=KEYED)
+    limits: Tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True)
 class TaskResult:
     """A task's metric over all cases: the artifact's value and the model's own. `worst` is the case that lost most."""
 
@@ -128,6 +141,7 @@ class Entry:
     sweep: Optional[Swept] = None
     reproduce: str = ""
     search: Optional[Searched] = None
+    golden: Optional[Golden] = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 DEST/HEAD/current -> v3-9f86d081/     a symbolic link, replaced in one step
 DEST/HEAD/v3-9f86d081/deploy.json     the manifest with only what was placed, best first
 DEST/HEAD/v3-9f86d081/CELL/...        the artifact's files
+DEST/HEAD/v3-9f86d081/golden/...      samples to prove artifacts with (builder/selftest.py)
 """
 
 from __future__ import annotations
@@ -13,15 +14,26 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 from builder import digest
+from builder.action import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
 from builder.record import RecordError, from_json, to_json
 from builder.seams import Store
 
 _DESCRIPTION = "deploy.json"
+GOLDEN = "golden"  # no cell's name: those have hyphens
+
+
+def contents(chain: Sequence[Entry]) -> Iterator[Tuple[str, Blob]]:
+    """(path inside the folder, file) of everything that is placed for `chain`."""
+    for entry in chain:
+        for blob in entry.artifact.files if entry.artifact else ():
+            yield f"{_plain(entry.cell)}/{_plain(blob.name)}", blob
+    for sample in dict.fromkeys(entry.golden.sample for entry in chain if entry.golden):
+        yield f"{GOLDEN}/{_plain(sample.name)}", sample
 
 
 def place(manifest: Manifest, chain: Sequence[Entry], store: Store, dest: Path) -> Path:
@@ -64,9 +76,7 @@ def _is_whole(folder: Path, chain: Sequence[Entry], text: str) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     return described_so and all(
-        (folder / entry.cell / blob.name).is_file() and digest.of_file(folder / entry.cell / blob.name) == blob.digest
-        for entry in chain
-        for blob in (entry.artifact.files if entry.artifact else ())
+        (folder / path).is_file() and digest.of_file(folder / path) == blob.digest for path, blob in contents(chain)
     )
 
 
@@ -74,10 +84,8 @@ def _fill(folder: Path, chain: Sequence[Entry], store: Store, text: str) -> None
     """Everything is copied and verified in a folder beside the final one, which then appears by one rename."""
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:
-        for entry in chain:
-            for blob in entry.artifact.files if entry.artifact else ():
-                place_ = partial / _plain(entry.cell) / _plain(blob.name)
-                copy_verified(store.fetch(blob.digest), place_, blob.digest)
+        for path, blob in contents(chain):
+            copy_verified(store.fetch(blob.digest), partial / path, blob.digest)
         (partial / _DESCRIPTION).write_text(text, encoding="utf-8")
         partial.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)

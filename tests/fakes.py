@@ -303,7 +303,7 @@ class FakeExecutor:
         if isinstance(recipe, Reference):
             return {
                 f"{Path(photo).stem}-{h}x{w}.npz": _digest(given[photo], recipe.head, _code(action))
-                + f"{h}x{w}".encode()
+                + f"{h}x{w}".encode().ljust(h * w)
                 for photo in recipe.photographs
                 for h, w in recipe.sizes
             }

@@ -74,12 +74,13 @@ LAYERS: Dict[int, str] = {
     13: "live progress trust inspection.findings steps.layer_errors stores.supply verbs.merge verbs.publish verbs.run "
     "validation.causes",
     14: "run audit.phrases inspection.report verbs.keys verbs.pull verbs.verify validation.drift",
-    15: "assemble explanation layer_tables pending summary tracing audit.junit audit.markdown audit.plain "
-    "report.drift verbs.inspect verbs.sign verbs.sweep",
-    16: "audit.at_length audit.github report.layers search.trials verbs.calibrate verbs.perform",
-    17: "report.view search.heal verbs.audit",
-    18: "report.page verbs.plan",
-    19: "verbs.explain verbs.matrix verbs.report",
+    15: "explanation golden layer_tables pending summary tracing audit.junit audit.markdown audit.plain report.drift "
+    "verbs.inspect verbs.sign verbs.sweep",
+    16: "assemble audit.at_length audit.github report.layers verbs.perform",
+    17: "report.view search.trials verbs.audit verbs.calibrate",
+    18: "report.page search.heal",
+    19: "verbs.plan verbs.report",
+    20: "verbs.explain verbs.matrix",
 }
 
 

@@ -81,7 +81,7 @@ def mirror(place: Repository, tags: Iterable[str], store: Layout) -> None:
 
 def _about(it: Descriptor) -> bool:
     """Is it needed to know what a version offers and who signed it? The rest is fetched when it is wanted."""
-    return it.kind != oci.ARTIFACT_TYPE and it.title != provenance.FILE
+    return it.kind not in (oci.ARTIFACT_TYPE, oci.GOLDEN_TYPE) and it.title != provenance.FILE
 
 
 def closure(

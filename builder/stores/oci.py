@@ -16,6 +16,7 @@ _TITLE = "org.opencontainers.image.title"
 REF = "org.opencontainers.image.ref.name"
 # The kinds of our own objects, and the media types of files by name, else by suffix.
 ARTIFACT_TYPE = "application/vnd.deploymatrix.artifact.v1"
+GOLDEN_TYPE = "application/vnd.deploymatrix.golden.v1"
 MANIFEST_TYPE = "application/vnd.deploymatrix.manifest.v1+json"
 PROVENANCE_TYPE = "application/vnd.deploymatrix.provenance.v1+json"
 SIGNATURE_TYPE = "application/vnd.deploymatrix.signature.v1+minisign"

@@ -3,6 +3,7 @@
     index.json -> image index `v3` -> OCI manifest of our manifest.json
                                       and of provenance.json, which only the audit reads
                                    -> OCI manifest per artifact, its files as layers with titles
+                                   -> OCI manifest per golden sample, with which hosts prove artifacts
 
 Every object has an `artifactType` and annotations, since OCI's `platform` has no field for a GPU.
 """
@@ -42,6 +43,7 @@ def publish(store: Layout, manifest: Manifest, made_of: Optional[Provenance] = N
     for entry in manifest.entries:
         if entry.artifact is not None:
             children.append(_artifact_descriptor(store, entry))
+    children += _golden_descriptors(store, manifest)
     tag = f"v{manifest.version}"
     notes: oci.Object = {"dev.deploymatrix.model": manifest.model.name, "dev.deploymatrix.version": tag}
     version = oci.put_json(
@@ -143,6 +145,13 @@ def _unreadable(store: Layout, what: str, problem: Exception) -> StoreDamaged:
 def _versions(store: Layout) -> Dict[int, str]:
     """Version number -> digest of its image index."""
     return {number: oci.digest_of(it) for tag, it in tags.all_of(store).items() for number in numbered([tag])}
+
+
+def _golden_descriptors(store: Layout, manifest: Manifest) -> List[oci.Object]:
+    """One for each file: artifacts of a head share it where their profiles do."""
+    samples = {entry.golden.sample.digest: entry.golden.sample for entry in manifest.entries if entry.golden}
+    objects = (oci.put_manifest(store, oci.GOLDEN_TYPE, (sample,), {}) for sample in samples.values())
+    return [oci.descriptor(it, descriptor.MANIFEST, oci.GOLDEN_TYPE) for it in objects]
 
 
 def _artifact_descriptor(store: Layout, entry: Entry) -> oci.Object:

@@ -60,7 +60,7 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
             hint=f"see why with: build pull {f'{source} ' if source else ''}--explain",
         )
     chain = covering(choice.ranked)
-    supplied.bring(blob for entry in chain for blob in (entry.artifact.files if entry.artifact else ()))
+    supplied.bring(blob for _, blob in pull.contents(chain))
     folder = pull.place(manifest, chain, supplied.store, args.to)
     if args.format == "json":
         print(json.dumps({"placed": str(folder), "cells": [entry.cell for entry in chain]}))

@@ -1,4 +1,4 @@
-"""Whom this machine trusts, and whether a version of a store is signed by one of them.
+"""Whom this machine trusts, and whether a version of a store is signed by them. `builder/keyring.py` proves it of any bytes.
 
 Trusted keys are the public keys in a folder of the person's: `deploymatrix/trusted/NAME.pub` below XDG_CONFIG_HOME or
 ~/.config, or the folder that DEPLOYMATRIX_TRUSTED names. What is signed is manifest.json, which names every artifact by
@@ -9,33 +9,17 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Mapping, Optional, Tuple
 
-from builder.errors import Untrusted, UsageError
+from builder.errors import UsageError
+from builder.keyring import Group, Keyring, Proof, Trusted
+from builder.keyring import proven as proven  # of bytes that are no version
 from builder.signing import minisign
 from builder.stores import signatures, versions
 from builder.stores.layout import Layout
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-
-
-@dataclass(frozen=True)
-class Trusted:
-    """A public key and what the person calls its owner."""
-
-    name: str
-    key: minisign.PublicKey
-
-
-@dataclass(frozen=True)
-class Proof:
-    """`comment` is the signed comment of the signature by the owner of `by`, `data` the bytes that were signed."""
-
-    by: Trusted
-    comment: str
-    data: bytes
 
 
 def folder(environ: Mapping[str, str]) -> Path:
@@ -49,14 +33,16 @@ def keys(place: Path) -> Tuple[Trusted, ...]:
     return tuple(Trusted(path.stem, read_key(path)) for path in sorted(place.glob("*.pub")))
 
 
-def these(key: Optional[str], environ: Mapping[str, str]) -> Tuple[Trusted, ...]:
-    """The one key that was named (a file, or the key itself), or else all that are pinned. Raises UsageError."""
+def these(key: Optional[str], environ: Mapping[str, str]) -> Keyring:
+    """Whose signatures count on this machine: the one key that was named (a file, or the key itself), or else all that
+    are trusted here. Raises UsageError."""
     if key is None:
-        return keys(folder(environ))
+        pinned = keys(folder(environ))
+        return Keyring((Group(pinned),) if pinned else ())
     path = Path(key)
     if path.exists():
-        return (Trusted(path.stem, read_key(path)),)
-    return (Trusted("--key", minisign.public_key(key, key)),)
+        return Keyring((Group((Trusted(path.stem, read_key(path)),)),))
+    return Keyring((Group((Trusted("--key", minisign.public_key(key, key)),)),))
 
 
 def pin(place: Path, name: str, key: minisign.PublicKey) -> Path:
@@ -96,40 +82,14 @@ def read_text(path: Path) -> str:
         raise UsageError(f"cannot be read: {said}", where=str(path)) from None
 
 
-def proof(store: Layout, version: int, trusted: Sequence[Trusted]) -> Proof:
-    """A signature of `version` by one of `trusted`, checked before anything of the version is parsed. Raises Untrusted."""
+def proof(store: Layout, version: int, ring: Keyring, least: int = 1) -> Proof:
+    """That those in `ring` signed `version`, checked before anything of it is parsed. Raises Untrusted."""
     return proven(
         store.read(versions.manifest_digest(store, version)),
         signatures.of(store, version),
-        trusted,
+        ring,
         what=f"v{version}",
         where=str(store.root),
         hint=f"where it was built: build sign --version {version} --key FILE",
+        least=least,
     )
-
-
-def proven(data: bytes, texts: Iterable[str], trusted: Sequence[Trusted], *, what: str, where: str, hint: str) -> Proof:
-    """Which of the signatures `texts` over `data` is by one of `trusted`. Raises Untrusted, with `hint` when there is none."""
-    signed_by: List[str] = []
-    for text in texts:
-        try:
-            found = minisign.signature(text, where)
-        except UsageError:
-            continue  # one that does not read proves nothing, and takes nothing from the others
-        for one in trusted:
-            if minisign.verifies(one.key, data, found):
-                return Proof(one, found.comment, data)
-        signed_by.append(minisign.key_name(found.key_id))
-    if not signed_by:
-        raise Untrusted(
-            f"{what} is not signed, and this machine takes only what {_listed(trusted)} signed", where=where, hint=hint
-        )
-    raise Untrusted(
-        f"{what} has no valid signature by {_listed(trusted)}; it names the key {', '.join(sorted(set(signed_by)))}",
-        where=where,
-        hint="if its owner told you by another way that this key is theirs: build keys trust NAME KEY",
-    )
-
-
-def _listed(trusted: Sequence[Trusted]) -> str:
-    return " or ".join(f"{one.name} ({one.key.name})" for one in trusted)

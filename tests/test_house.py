@@ -45,7 +45,7 @@ LAYERS: Dict[int, str] = {
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings signing.minisign validation.keypoint_metrics validation.light",
-    2: "code_digest descriptor manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
+    2: "code_digest descriptor keyring manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
     3: "budget drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks inspection.contents",
     4: "fact_file portrait searched site sweep compat.dialects inspection.engine_layers inspection.engine_plan "
     "inspection.openvino_ir validation.timing",

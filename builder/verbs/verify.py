@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if trusted:
         found = trust.proof(store, version, trusted)
-        said, data = f"signed by {found.by.name} ({found.by.key.name}): {found.comment}", found.data
+        said, data = str(found), found.data
     files = _whole(store, versions.parsed(store, version, data))
     print(f"v{version} in {args.store}/ is whole: {files} files have their digests. {said}")
     return 0

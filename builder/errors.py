@@ -75,7 +75,15 @@ class Untrusted(DeployError):
 
 
 class Unreachable(DeployError):
+    """`passing`: it may be otherwise in a while (a cut connection, a busy server), so asking again makes sense."""
+
     exit_code = 11
+
+    def __init__(
+        self, what: str, *, where: Optional[str] = None, hint: Optional[str] = None, passing: bool = False
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.passing = passing
 
 
 def first_line(problem: BaseException) -> str:

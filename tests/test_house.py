@@ -39,17 +39,19 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends compat detect errors executors inspection locks openvino_layers release report repositories "
-    "search setting shapes signing sources steps stores text verbs compat.tables detect.gpu detect.probe "
-    "report.axes report.plot search.strategy signing.ed25519 validation.homography validation.samples",
+    0: "audit backends compat detect errors executors http inspection locks openvino_layers release report "
+    "repositories search setting shapes signing sources steps stores text verbs compat.tables detect.gpu "
+    "detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
+    "validation.samples",
     1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
-    "detect.surroundings signing.minisign validation.keypoint_metrics validation.light",
-    2: "code_digest descriptor keyring manifest_upgrade onnx_parser record detect.jetson detect.nvidia",
-    3: "budget drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks inspection.contents",
-    4: "fact_file portrait searched site sweep compat.dialects inspection.engine_layers inspection.engine_plan "
-    "inspection.openvino_ir validation.timing",
-    5: "matrix search.words",
+    "detect.surroundings http.address signing.minisign validation.keypoint_metrics validation.light",
+    2: "code_digest descriptor keyring manifest_upgrade onnx_parser record detect.jetson detect.nvidia http.proxies",
+    3: "budget drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks http.problems "
+    "http.wire inspection.contents",
+    4: "fact_file portrait searched site sweep compat.dialects http.reply inspection.engine_layers "
+    "inspection.engine_plan inspection.openvino_ir validation.timing",
+    5: "matrix http.client search.words",
     6: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
     "validation.align",
     7: "action consistency_drift consistency_sweep backends.tensorrt_build compat.asked inspection.onnx_graph "
@@ -382,6 +384,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.verbs.calibrate",
         "builder.verbs.report",
     },  # argparse's own protocol
+    "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},
     "SystemExit": {"builder.cli", "builder.worker"},
 }

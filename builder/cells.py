@@ -76,7 +76,12 @@ def expand(selector: str) -> Tuple[str, ...]:
 
 
 def selects(selector: str, cell: Cell) -> bool:
-    return any(fnmatch.fnmatchcase(cell.id, pattern) for pattern in expand(selector))
+    return selects_id(selector, cell.id)
+
+
+def selects_id(selector: str, cell: str) -> bool:
+    """The same, of a cell that is known by its id alone: one of a manifest."""
+    return any(fnmatch.fnmatchcase(cell, pattern) for pattern in expand(selector))
 
 
 def any_selects(selectors: Iterable[str], cell: Cell) -> bool:

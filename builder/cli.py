@@ -24,6 +24,7 @@ VERBS = {
     "perform": "on a target's own machine: build and measure the cells that wait for it",
     "merge": "bring together what several machines did for one matrix",
     "publish": "copy versions to a registry, a bucket or another folder, from where hosts pull",
+    "bundle": "write a version as one file, for hosts that no network reaches",
     "pull": "on a host: place the fastest artifact proven for this machine",
     "run": "on a host: run the pulled artifact on a photograph",
     "sweep": "parity and latency of a cell over a grid of sizes, and what it does outside of its profile",

@@ -148,6 +148,15 @@ class Repository(Protocol):
         ...
 
 
+@runtime_checkable
+class Partial(Protocol):
+    """A repository that may hold a version without some of its artifacts."""
+
+    def lacks(self, it: Descriptor) -> bool:
+        """Was it left out on purpose?"""
+        ...
+
+
 class Executor(Protocol):
     def perform(
         self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
@@ -168,6 +177,7 @@ BUILT_IN: Dict[Tuple[str, str], str] = {
     ("source", "torch"): "builder.sources.torch_module:TorchModule",
     ("source", "onnx"): "builder.sources.onnx_file:OnnxFile",
     ("repository", "file"): "builder.stores.folder:Folder",
+    ("repository", "bundle"): "builder.repositories.bundle:Bundle",
 }
 
 
@@ -180,9 +190,16 @@ def source(name: str) -> Source:
 
 
 def repository(address: str, environ: Mapping[str, str]) -> Repository:
-    """The place at `address`: a folder's path, or a URL whose scheme says what it is. Opens no connection yet."""
+    """The place at `address`: a path, or a URL whose scheme says what it is. Opens no connection yet."""
     scheme, there, _ = address.partition("://")
-    return cast(Repository, _find("repository", scheme if there else "file")(address, environ))
+    kind = scheme if there else "bundle" if is_bundle(address) else "file"
+    return cast(Repository, _find("repository", kind)(address, environ))
+
+
+def is_bundle(address: str) -> bool:
+    """Is it the path of a bundle, and not of a folder? By its name where nothing is there, for a better message."""
+    path = Path(address)
+    return "://" not in address and (path.is_file() or (path.suffix == ".tar" and not path.is_dir()))
 
 
 def _find(kind: str, name: str) -> Callable[..., object]:

@@ -69,13 +69,13 @@ LAYERS: Dict[int, str] = {
     "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
     "steps.task_cases steps.task_reference stores.tags verbs.doctor verbs.selection validation.keypoint_tasks "
     "validation.readings validation.sweep",
-    11: "calibration_table draw sweep_table report.cells report.speed report.worst steps.shifts stores.folder "
-    "stores.versions validation.allowances validation.history validation.series",
-    12: "draw_layers host plan audit.reading inspection.subject steps.lower_int8 stores.copying stores.merging "
-    "stores.signatures validation.grouping validation.named",
-    13: "live progress trust inspection.findings steps.layer_errors stores.supply verbs.merge verbs.publish verbs.run "
-    "validation.causes",
-    14: "run audit.phrases inspection.report verbs.keys verbs.pull verbs.verify validation.drift",
+    11: "calibration_table draw sweep_table report.cells report.speed report.worst steps.shifts stores.by_path "
+    "stores.folder stores.versions validation.allowances validation.history validation.series",
+    12: "draw_layers host plan audit.reading inspection.subject repositories.bundle steps.lower_int8 stores.copying "
+    "stores.merging stores.signatures validation.grouping validation.named",
+    13: "live progress trust inspection.findings steps.layer_errors stores.bundling stores.supply verbs.merge "
+    "verbs.publish verbs.run validation.causes",
+    14: "run audit.phrases inspection.report verbs.bundle verbs.keys verbs.pull verbs.verify validation.drift",
     15: "explanation golden layer_tables pending summary tracing audit.junit audit.markdown audit.plain report.drift "
     "verbs.inspect verbs.sign verbs.sweep",
     16: "assemble audit.at_length audit.github report.layers verbs.perform",

@@ -52,6 +52,4 @@ class Folder:
 
     def tag(self, tag: str, it: Descriptor) -> None:
         with self.store.locked(wait=_TAGGING):
-            tags.put(
-                self.store, tag, {"mediaType": it.media, "digest": it.digest, "size": it.size, "artifactType": it.kind}
-            )
+            tags.put(self.store, tag, tags.entry(it))

@@ -30,7 +30,7 @@ from builder.record import RecordError, from_json, to_json
 
 _MARKER = "oci-layout"  # never replaced, so that it can be locked: shared by readers, alone by a collector
 _COLLECTING = 60  # seconds; that a reader waits for a collector
-_OCI_LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
+OCI_LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
 _EMPTY_INDEX: digest.Json = {
     "schemaVersion": 2,
     "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -231,7 +231,7 @@ class Layout:
         marker = self.root / _MARKER
         if not marker.exists():
             with self.workspace() as work:
-                (work / _MARKER).write_bytes(_OCI_LAYOUT)
+                (work / _MARKER).write_bytes(OCI_LAYOUT)
                 self._settle(work / _MARKER, marker, read_only=False)
 
     def _sweep(self) -> None:

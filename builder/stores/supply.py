@@ -4,6 +4,7 @@ this host needs is brought to a store beside what it places."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Iterable, Iterator, Mapping, Optional
 
@@ -11,6 +12,7 @@ from builder import seams, transfer
 from builder.action import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import UsageError
+from builder.manifest import Manifest, Verdict
 from builder.stores import copying, versions
 from builder.stores.layout import Layout
 
@@ -56,9 +58,28 @@ class Supply:
             for file in files:
                 transfer.fetch(self.place, Descriptor(OCTETS, file.digest, file.size, title=file.name), self.store)
 
+    def offered(self, manifest: Manifest) -> Manifest:
+        """The manifest as far as this supply goes: an artifact that was left out of a bundle is not to be had."""
+        place = self.place
+        if not isinstance(place, seams.Partial):
+            return manifest
+
+        def lacking(blob: Blob) -> bool:
+            return not self.store.holds(blob.digest) and place.lacks(Descriptor(OCTETS, blob.digest, blob.size))
+
+        return dataclasses.replace(
+            manifest,
+            entries=tuple(
+                dataclasses.replace(entry, artifact=None, verdict=Verdict("skipped", f"it is not in {self.name}"))
+                if entry.artifact is not None and any(map(lacking, entry.artifact.files))
+                else entry
+                for entry in manifest.entries
+            ),
+        )
+
 
 def opened(source: str, dest: Path, environ: Mapping[str, str]) -> Supply:
     """The supply from `source`, a folder or an address, for a host that places into `dest`."""
-    if "://" not in source:
+    if "://" not in source and not seams.is_bundle(source):
         return Supply(Layout(Path(source)))
     return Supply(Layout(dest / CACHE), seams.repository(source, environ))

@@ -1,10 +1,16 @@
-"""Tags of an OCI image layout: names of objects in index.json. What a tag means is not known here."""
+"""Tags of an OCI image layout: names of objects in index.json. What a tag means is not known here.
+
+The functions on an index are pure, for places that keep index.json elsewhere than in a folder; those on a store read and
+replace the one in it.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Dict, Iterable, Optional
 
+from builder.descriptor import INDEX, Descriptor
 from builder.errors import StoreDamaged
 from builder.stores import oci
 from builder.stores.layout import Layout
@@ -12,11 +18,47 @@ from builder.stores.layout import Layout
 # What a registry takes: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 _FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
+# ------------------------------------------------------------------ of an index
+
+
+def parsed(data: Optional[bytes], where: str) -> oci.Object:
+    """The index in these bytes; an empty one for None. Raises StoreDamaged, as of strangers' bytes."""
+    if data is None:
+        return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+    try:
+        return oci.as_object(json.loads(data))
+    except (ValueError, RecursionError) as problem:
+        raise StoreDamaged(f"not JSON: {problem}", where=where) from None
+
+
+def named(index: oci.Object) -> Dict[str, oci.Object]:
+    """tag -> OCI descriptor, in the order of the index; objects without a tag are left out."""
+    entries = oci.as_list(index.get("manifests"))
+    return {oci.tag_of(entry): oci.as_object(entry) for entry in entries if oci.tag_of(entry)}
+
+
+def with_tag(index: oci.Object, tag: str, about: oci.Object) -> oci.Object:
+    """The index in which `tag` names this object, whatever it named before."""
+    if not _FORM.fullmatch(tag):
+        raise StoreDamaged(f"{tag!r} cannot be a tag")
+    return _replaced(index, (tag,), [{**about, "annotations": {oci.REF: tag}}])
+
+
+def entry(it: Descriptor) -> oci.Object:
+    """An object as index.json names it."""
+    return {"mediaType": it.media, "digest": it.digest, "size": it.size, "artifactType": it.kind}
+
+
+def _replaced(index: oci.Object, gone: "tuple[str, ...]", new: "list[oci.Object]") -> oci.Object:
+    kept = [item for item in oci.as_list(index.get("manifests")) if oci.tag_of(item) not in gone]
+    return {**index, "manifests": [*kept, *oci.listed(new)]}  # type: ignore[misc]
+
+
+# ------------------------------------------------------------------ of a store
+
 
 def all_of(store: Layout) -> Dict[str, oci.Object]:
-    """tag -> OCI descriptor, in the order of index.json; objects without a tag are left out."""
-    entries = oci.as_list(oci.as_object(store.index()).get("manifests"))
-    return {oci.tag_of(entry): oci.as_object(entry) for entry in entries if oci.tag_of(entry)}
+    return named(oci.as_object(store.index()))
 
 
 def find(store: Layout, tag: str) -> Optional[oci.Object]:
@@ -25,18 +67,9 @@ def find(store: Layout, tag: str) -> Optional[oci.Object]:
 
 def put(store: Layout, tag: str, descriptor: oci.Object) -> None:
     """Let `tag` name this object from now on, whatever it named before. The caller holds the store."""
-    if not _FORM.fullmatch(tag):
-        raise StoreDamaged(f"{tag!r} cannot be a tag")
-    entry: oci.Object = {**descriptor, "annotations": {oci.REF: tag}}
-    _replace(store, (tag,), [entry])
+    store.replace_index(with_tag(oci.as_object(store.index()), tag, descriptor))
 
 
 def remove(store: Layout, tags: Iterable[str]) -> None:
     """These tags name nothing any more. What they named stays until it is collected."""
-    _replace(store, tuple(tags), [])
-
-
-def _replace(store: Layout, gone: "tuple[str, ...]", new: "list[oci.Object]") -> None:
-    top = oci.as_object(store.index())
-    kept = [item for item in oci.as_list(top.get("manifests")) if oci.tag_of(item) not in gone]
-    store.replace_index({**top, "manifests": [*kept, *oci.listed(new)]})  # type: ignore[misc]
+    store.replace_index(_replaced(oci.as_object(store.index()), tuple(tags), []))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import os
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Callable, Tuple
 
 from builder.audit import at_length, github, junit, markdown, phrases, plain, reading
-from builder.cells import expand
+from builder.cells import expand, selects_id
 from builder.drift_limits import DriftLimits, names
 from builder.errors import DriftFound, UsageError
 from builder.load import load
@@ -88,19 +87,15 @@ def _cells(args: argparse.Namespace, versions: Tuple[Version, ...]) -> Callable[
     flags = [("--only", word) for word in args.only] + [("--skip", word) for word in args.skip]
     flags += [("CELL", args.cell)] if args.cell else []
     for flag, word in flags:
-        if not any(_selects(word, cell) for cell in ids):
+        if not any(selects_id(word, cell) for cell in ids):
             raise UsageError(f"{flag} {word!r} selects no cell", hint=f"cells: {phrases.listed(ids)}")
     wanted = tuple(args.only) + ((args.cell,) if args.cell else ())
 
     def only(cell: str) -> bool:
-        chosen = not wanted or any(_selects(word, cell) for word in wanted)
-        return chosen and not any(_selects(word, cell) for word in args.skip)
+        chosen = not wanted or any(selects_id(word, cell) for word in wanted)
+        return chosen and not any(selects_id(word, cell) for word in args.skip)
 
     return only
-
-
-def _selects(selector: str, cell: str) -> bool:
-    return any(fnmatch.fnmatchcase(cell, pattern) for pattern in expand(selector))
 
 
 def _metrics(patterns: Tuple[str, ...]) -> Callable[[Metric, bool], bool]:

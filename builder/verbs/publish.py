@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from builder import seams
+from builder.errors import UsageError
 from builder.stores import copying, tags, versions
 from builder.stores.layout import Layout
 
@@ -18,6 +19,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if seams.is_bundle(args.dest):
+        raise UsageError(f"{args.dest} is one file, which is written at once", hint=f"build bundle {args.dest}")
     store = Layout(args.store)
     version = versions.chosen(store, args.version, "make one: build matrix")
     versions.read(store, version)  # nothing is sent that does not read

@@ -18,7 +18,7 @@ from builder.stores import supply, versions
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    where = "a store's folder, or the address that it was published to (artifacts)"
+    where = "a store's folder, the address that it was published to, or a bundle (artifacts)"
     parser.add_argument("source", nargs="?", metavar="SOURCE", help=where)
     parser.add_argument("--from", dest="named", metavar="SOURCE", help="the same, as a flag")
     parser.add_argument("--to", type=Path, default=Path("pulled"), metavar="DIR", help="where to place it (pulled)")
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[str]) -> int:
-    manifest = _manifest(supplied, args)
+    manifest = supplied.offered(_manifest(supplied, args))
     head = args.head or manifest.model.heads[0].name
     known = [h.name for h in manifest.model.heads]
     if head not in known:

@@ -15,8 +15,7 @@ from builder import photographs
 from builder.evidence import Calibration, Method, Photographs
 from builder.manifest import Check, TaskResult
 from builder.matrix import Matrix
-from builder.measurements import OutputParity
-from validation import verdict
+from builder.measurements import AT_LEAST, OutputParity
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Measured:
         values = [getattr(row, metric) for row in self.parity if row.output == output]
         if not values or any(value is None for value in values):
             return None
-        worst: float = min(values) if metric in verdict.AT_LEAST else max(values)
+        worst: float = min(values) if metric in AT_LEAST else max(values)
         return worst
 
     def snr(self) -> float:

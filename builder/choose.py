@@ -1,22 +1,66 @@
-"""Choosing artifacts for a machine: which it can run, ranked, and why each of the others was rejected. Pure."""
+"""Choosing artifacts for a machine: which it can run, ranked, and why each of the others was rejected. Pure.
+
+An entry is considered when it passed, the machine can run it, and it is what the person asked for. Of these comes first:
+
+1. what passed, before what was never measured (asked for with `unverified`);
+2. what runs on the GPU, unless an artifact for the GPU was timed on this class of machine, so that its time and the CPU's compare;
+3. what was proven with this host's version of the runtime;
+4. what was timed on this class of machine, then on the closest one (`builder/tiers.py`);
+5. the fastest; without a time, by a prior;
+6. by name, so that the order never depends on the manifest's.
+"""
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from builder.compat.precision import CPU_BF16
-from builder.compat.tables import version as numbers_of
+from builder import accuracy
 from builder.facts import Machine
-from builder.manifest import Artifact, Entry, Manifest
+from builder.fits import cannot_run, other_version
+from builder.manifest import Entry, Manifest
 from builder.matrix import Profile
-from builder.places import PACKAGE, no_cuda
+from builder.measurements import Latency
+from builder.tiers import Tier, device_of, has_gpu, same_class, tier_of
 
 # Without any measurement, what usually is faster comes first: GPU engines, then fewer bits.
 _PRIOR = {"tensorrt": 0.0, "tensorrt-rtx": 0.0, "onnxruntime-gpu": 0.5, "openvino": 1.0, "onnxruntime": 2.0}
 _BITS = {"int8": 0.1, "bf16": 0.2, "fp16": 0.3, "fp32": 0.4}
-# Runtimes whose artifact any version reads (plain ONNX). Others are only proven for the version that was measured.
-_ANY_VERSION = ("onnxruntime", "onnxruntime-gpu")
+_STATUSES = ("passed", "unverified", "failed", "waiting", "skipped")
+_HERE, _NEVER = -1, 9  # distances beside those of the tiers: timed by `build bench` on this class; never timed
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the person asks for. `no_fallback`: nothing but what was made and proven for the best device that is here."""
+
+    unverified: bool = False
+    no_fallback: bool = False
+    require_gpu: bool = False
+    accuracy: Tuple[accuracy.Demand, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What `build bench` found of an artifact on this class of machine: its time, or why it did not run."""
+
+    artifact: str
+    latency: Optional[Latency]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An entry that may be used, and what its place in the ranking comes from. `here`: its time is of this class of
+    machine; `benched`: taken by `build bench`. `milliseconds` is what it is compared by, None without any time."""
+
+    entry: Entry
+    tier: Tier
+    latency: Optional[Latency]
+    here: bool
+    benched: bool
+    milliseconds: Optional[float]
 
 
 @dataclass(frozen=True)
@@ -26,26 +70,44 @@ class Rejected:
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """The host has a GPU (or one was asked for) and the first choice, if there is any, does not use it. `cell` is the
+    artifact that most nearly would, `reason` why it is not first."""
+
+    cell: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Choice:
-    """`ranked` best first. `rejected` in the manifest's order."""
+    """`standings` best first. `rejected` in the manifest's order."""
 
-    ranked: Tuple[Entry, ...]
+    standings: Tuple[Standing, ...]
     rejected: Tuple[Rejected, ...]
+    fallback: Optional[Fallback] = None
+
+    @property
+    def ranked(self) -> Tuple[Entry, ...]:
+        return tuple(standing.entry for standing in self.standings)
 
 
-def choose(manifest: Manifest, machine: Machine, head: str, *, unverified: bool = False) -> Choice:
-    """Entries of `head` that `machine` can run: those that passed, and with `unverified` those never measured."""
-    ranked: List[Entry] = []
-    rejected: List[Rejected] = []
-    for entry in manifest.entries:
-        if entry.head != head:
-            continue
-        reason = _not_offered(entry, unverified) or cannot_run(entry, machine)
-        if reason is None:
-            ranked.append(entry)
-        else:
-            rejected.append(Rejected(entry.cell, reason))
-    return Choice(tuple(sorted(ranked, key=lambda e: _rank(e, machine))), tuple(rejected))
+def choose(
+    manifest: Manifest, machine: Machine, head: str, asked: Asked = Asked(), measured: Sequence[Timed] = ()
+) -> Choice:
+    """Entries of `head` that `machine` can run and that are what was asked for, best first. `measured` are times of this
+    class of machine."""
+    known = {timed.artifact: timed for timed in measured}
+    entries = [entry for entry in manifest.entries if entry.head == head]
+    reasons: Dict[str, str] = {}
+    for entry in entries:
+        reason = _not_offered(entry, asked) or cannot_run(entry, machine) or _unasked(entry, machine, asked)
+        reason = reason or _did_not_run(entry, known)
+        if reason is not None:
+            reasons[entry.cell] = reason
+    ranked = _ranked([entry for entry in entries if entry.cell not in reasons], machine, known)
+    rejected = tuple(Rejected(entry.cell, reasons[entry.cell]) for entry in entries if entry.cell in reasons)
+    wanted = has_gpu(machine) or asked.require_gpu
+    return Choice(ranked, rejected, _fallback(ranked, entries, reasons, machine) if wanted else None)
 
 
 def covering(ranked: Sequence[Entry]) -> Tuple[Entry, ...]:
@@ -67,79 +129,107 @@ def accepts(entry: Entry, name: str, shape: Tuple[int, ...]) -> bool:
     )
 
 
-def _not_offered(entry: Entry, unverified: bool) -> Optional[str]:
+# ---------------------------------------------------------------------------------------------- why not
+
+
+def _not_offered(entry: Entry, asked: Asked) -> Optional[str]:
     status = entry.verdict.status
-    if status == "passed" or (status == "unverified" and unverified and entry.artifact is not None):
+    if status == "passed" or (status == "unverified" and asked.unverified and entry.artifact is not None):
         return None
-    if status == "unverified":
-        return f"unverified: {entry.verdict.reason}"
     return f"{status}: {entry.verdict.reason}"
 
 
-def cannot_run(entry: Entry, machine: Machine) -> Optional[str]:
-    """The first fact of `machine` that keeps it from running the entry; None when it can."""
-    platform = entry.platform
-    if platform is None or entry.artifact is None:
-        return "it has no artifact"
-    if (platform.os, platform.arch) != (machine.os, machine.arch):
-        return f"it is for {platform.os} on {platform.arch}, this host is {machine.os} on {machine.arch}"
-    if platform.sm is not None and not any(_loads_on(entry.artifact, platform.sm, gpu.sm) for gpu in machine.gpus):
-        has = ", ".join(gpu.described for gpu in machine.gpus) or "no NVIDIA GPU"
-        why = f" that it can use: {machine.gpu_problem}" if machine.gpu_problem and not machine.gpus else ""
-        return f"it needs compute capability {platform.sm}, this host has {has}{why}"
-    if entry.artifact.compute == "bf16" and not set(CPU_BF16) & set(machine.features):
-        return f"it computes in bf16, which {machine.cpu} lacks"
-    installed = machine.version(PACKAGE[platform.runtime])
-    if installed is None:
-        return f"{PACKAGE[platform.runtime]} is not installed on this host"
-    newer = entry.artifact.portability.endswith("+version") and _at_least(installed, platform.version)
-    if platform.runtime not in _ANY_VERSION and not newer and not _same_series(installed, platform.version):
-        return f"it was proven with {platform.runtime} {platform.version}, this host has {installed}"
-    return no_cuda(platform.runtime, machine) if platform.sm is not None else None
+def _unasked(entry: Entry, machine: Machine, asked: Asked) -> Optional[str]:
+    """Why an entry that runs here is not what the person asked for."""
+    if device_of(entry) == "cpu" and asked.require_gpu:
+        return "it runs on the CPU, and --require-gpu was asked for"
+    if asked.no_fallback:
+        if device_of(entry) == "cpu" and has_gpu(machine):
+            return "it runs on the CPU, this host has a GPU, and --no-fallback was asked for"
+        unlike, tier = other_version(entry, machine), tier_of(entry, machine)
+        if unlike is not None and entry.platform is not None:
+            proven = f"{entry.platform.runtime} {entry.platform.version}"
+            return f"it was proven with {proven}, this host has {unlike}, and --no-fallback was asked for"
+        if device_of(entry) == "gpu" and tier.distance > 0:
+            return f"it was made for {tier.words}, and --no-fallback was asked for"
+    return accuracy.unmet(asked.accuracy, entry)
 
 
-def _loads_on(artifact: Artifact, built_for: str, sm: str) -> bool:
-    """Does an engine built for one compute capability load on a GPU of another? An `ampere-plus` one does from 8.0 on."""
-    if artifact.portability.startswith("ampere-plus"):
-        return bool(sm) and numbers_of(sm) >= (8, 0)  # empty where the driver does not say
-    return sm == built_for
+def _did_not_run(entry: Entry, known: Mapping[str, Timed]) -> Optional[str]:
+    timed = known.get(entry.artifact.digest) if entry.artifact is not None else None
+    return (
+        f"`build bench` on this class of machine could not run it: {timed.problem}" if timed and timed.problem else None
+    )
 
 
-def _at_least(installed: str, proven: str) -> bool:
-    numbers = [int(part) for part in installed.split(".") if part.isdigit()]
-    return proven != "any" and tuple(numbers) >= numbers_of(proven)
-
-
-def _same_series(installed: str, proven: str) -> bool:
-    """The first two numbers agree, as far as `proven` says any: 2026.4.1 and 2026.4.0 are one series."""
-    if proven == "any":
-        return True
-    wanted = proven.split(".")[:2]
-    return installed.split(".")[: len(wanted)] == wanted
-
-
-def other_version(entry: Entry, machine: Machine) -> Optional[str]:
-    """The host's version of the runtime, when it is not of the series that the entry was proven with."""
-    assert entry.platform is not None
-    installed = machine.version(PACKAGE[entry.platform.runtime])
-    if installed is None or _same_series(installed, entry.platform.version):
+def _fallback(
+    ranked: Sequence[Standing], entries: Sequence[Entry], reasons: Mapping[str, str], machine: Machine
+) -> Optional[Fallback]:
+    for_gpu = [entry for entry in entries if device_of(entry) == "gpu"]
+    if not for_gpu or (ranked and device_of(ranked[0].entry) == "gpu"):
         return None
-    return installed
+    best = min(for_gpu, key=lambda entry: _meant(entry, machine))
+    slower = "timed on this class of machine, it is slower"
+    behind = slower if best.verdict.status == "passed" else "it was never checked on a GPU, and what passed comes first"
+    return Fallback(best.cell, reasons.get(best.cell, behind))
 
 
-def _rank(entry: Entry, machine: Machine) -> Tuple[int, int, int, float]:
-    """Passed before unverified; proven with this host's version of the runtime before others; measured on this kind of
-    machine before others; then by time relative to the naive export (both were timed side by side, so a noisy day
-    cancels out), else by the prior."""
-    unproven = 0 if entry.verdict.status == "passed" else 1
-    version = 1 if other_version(entry, machine) else 0
-    latency, platform = entry.latency, entry.platform
+def _meant(entry: Entry, machine: Machine) -> Tuple[bool, bool, bool, int, float, str]:
+    platform = entry.platform
     assert platform is not None
+    elsewhere = (platform.os, platform.arch) != (machine.os, machine.arch)
+    other = all(gpu.sm != platform.sm for gpu in machine.gpus)
+    cannot = cannot_run(entry, machine) is not None
+    return elsewhere, other and cannot, cannot, _STATUSES.index(entry.verdict.status), _prior(entry), entry.cell
+
+
+# ---------------------------------------------------------------------------------------------- the ranking
+
+
+def _ranked(entries: Sequence[Entry], machine: Machine, known: Mapping[str, Timed]) -> Tuple[Standing, ...]:
+    usual = _usual_yardsticks(entries)
+    standings = [_standing(entry, machine, known, usual) for entry in entries]
+    compared = any(one.here and device_of(one.entry) == "gpu" for one in standings)
+
+    def rank(one: Standing) -> Tuple[int, int, int, int, float, str]:
+        entry = one.entry
+        unproven = 0 if entry.verdict.status == "passed" else 1
+        device = 0 if compared or device_of(entry) == "gpu" else 1
+        version = 1 if other_version(entry, machine) else 0
+        if one.milliseconds is None:
+            return unproven, device, version, _NEVER, _prior(entry), entry.cell
+        distance = _HERE if one.benched else 0 if one.here else 1 + one.tier.distance
+        return unproven, device, version, distance, one.milliseconds, entry.cell
+
+    return tuple(sorted(standings, key=rank))
+
+
+def _standing(entry: Entry, machine: Machine, known: Mapping[str, Timed], usual: Mapping[str, float]) -> Standing:
+    tier = tier_of(entry, machine)
+    timed = known.get(entry.artifact.digest) if entry.artifact is not None else None
+    if timed is not None and timed.latency is not None:
+        return Standing(entry, tier, timed.latency, True, True, timed.latency.artifact.p50)
+    latency = entry.latency
     if latency is None:
-        return unproven, version, 2, _PRIOR[platform.runtime] + _BITS[entry.precision]
-    speedup = latency.speedup
-    cost = 1 / speedup if speedup else latency.artifact.p50
-    return unproven, version, 0 if latency.machine == machine.kind else 1, cost
+        return Standing(entry, tier, None, False, False, None)
+    here, speedup = same_class(latency.machine, entry, machine), latency.speedup
+    milliseconds = usual[latency.machine] / speedup if speedup else latency.artifact.p50
+    return Standing(entry, tier, latency, here, False, milliseconds)
+
+
+def _usual_yardsticks(entries: Sequence[Entry]) -> Dict[str, float]:
+    """By machine, the usual time of the naive export there, ms. Each artifact was timed in turns with it: its share of that
+    time, and not its own milliseconds, is what a noisy minute leaves alone."""
+    found: Dict[str, List[float]] = {}
+    for latency in (entry.latency for entry in entries):
+        if latency is not None and latency.naive is not None:
+            found.setdefault(latency.machine, []).append(latency.naive.p50)
+    return {machine: statistics.median(times) for machine, times in found.items()}
+
+
+def _prior(entry: Entry) -> float:
+    assert entry.platform is not None
+    return _PRIOR[entry.platform.runtime] + _BITS[entry.precision]
 
 
 def _within(entry: Entry, other: Entry) -> bool:

@@ -13,6 +13,7 @@ from builder.compat import alternatives, rules
 from builder.facts import Machine
 from builder.gates import Limit
 from builder.matrix import Matrix, TorchSource
+from builder.measurements import AT_LEAST
 from builder.plan import Plan, PlannedCell, asked_of
 from builder.run import Outcome
 from builder.search import words as search_words
@@ -198,7 +199,7 @@ def _sizes(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Tuple[Line
 def _limit(limit: Limit) -> str:
     """'at least 0.9', 'loses at most 5 %', and whether it only reports."""
     if limit.bound == "value":
-        least = limit.metric in verdict.AT_LEAST if limit.level == "tensor" else limit.metric == "speedup"
+        least = limit.metric in AT_LEAST if limit.level == "tensor" else limit.metric == "speedup"
         said = f"{'threshold' if limit.level == 'task' else 'at least' if least else 'at most'} {limit.value:g}"
     else:
         than = "slower than the naive export by" if limit.level == "speed" else "loses"

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 
 class FallbackWarning(UserWarning):
-    """Another artifact than the fastest one answered, because the image is outside the fastest one's profile."""
+    """Another artifact answers than one would expect: the image is outside the fastest one's profile, or the host has a GPU
+    and nothing for it may be used."""
 
 
 def open(place: Union[str, Path], *, head: Optional[str] = None, threads: int = 0) -> "Deployment":
@@ -66,6 +67,9 @@ def best_chain(manifest: Optional[Manifest], head: Optional[str], where: Path) -
             where=str(where),
             hint="see why with: build pull --explain",
         )
+    if choice.fallback is not None:
+        said = f"{choice.ranked[0].cell} runs on the CPU of a host with a GPU; {choice.fallback.cell}: {choice.fallback.reason}"
+        warnings.warn(said, FallbackWarning, stacklevel=4)
     return covering(choice.ranked)
 
 

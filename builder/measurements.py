@@ -11,6 +11,9 @@ from typing import Literal, Optional, Tuple
 
 from builder.record import KEYED
 
+# Statistics of tensors of which more is better; of all others, less.
+AT_LEAST = frozenset({"cosine", "snr_db", "psnr_db", "agreement", "matched"})
+
 
 @dataclass(frozen=True)
 class OutputParity:
@@ -141,7 +144,7 @@ class Latency:
     @property
     def speedup(self) -> Optional[float]:
         """How many times as fast as the naive export, from medians taken side by side."""
-        return self.naive.p50 / self.artifact.p50 if self.naive else None
+        return self.naive.p50 / self.artifact.p50 if self.naive and self.artifact.p50 else None
 
 
 Place = Tuple[int, int]

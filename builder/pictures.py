@@ -11,9 +11,9 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from builder import site
 from builder.action import Action, Pinned, Result, Tool
-from builder.choose import other_version
 from builder.errors import DeployError, StepFailed, StoreDamaged
 from builder.facts import Machine
+from builder.fits import other_version
 from builder.manifest import Entry, Manifest
 from builder.measurements import WorstCase
 from builder.places import cannot_run

@@ -59,27 +59,28 @@ LAYERS: Dict[int, str] = {
     8: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
     "compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph steps.emulate_fp16 "
     "steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
-    9: "abilities choose draw_source load merge onnx_session pinning pull transfer backends.openvino_cpu "
-    "backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local inspection.reading "
-    "report.margins sources.torch_module steps.cost steps.export steps.reference steps.sweep_reference "
-    "steps.worst_case stores.oci validation.arithmetic validation.parity validation.task validation.task_results "
-    "validation.verdict",
-    10: "calibration_study draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
+    9: "abilities accuracy calibration_study draw_source fits load merge onnx_session pinning pull tiers transfer "
+    "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
+    "inspection.reading report.margins sources.torch_module steps.cost steps.export steps.reference "
+    "steps.sweep_reference steps.worst_case stores.oci validation.arithmetic validation.parity "
+    "validation.readings validation.task validation.task_results validation.verdict",
+    10: "calibration_table choose draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
     "backends.onnxruntime_cuda compat.alternatives report.overview sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
-    "steps.task_cases steps.task_reference stores.tags verbs.doctor verbs.selection validation.keypoint_tasks "
-    "validation.readings validation.sweep",
-    11: "calibration_table draw sweep_table report.cells report.speed report.worst steps.shifts stores.by_path "
-    "stores.folder stores.versions validation.allowances validation.history validation.series",
+    "steps.task_cases steps.task_reference stores.tags verbs.doctor verbs.selection validation.allowances "
+    "validation.history validation.keypoint_tasks validation.series validation.sweep",
+    11: "choice_words draw sweep_table report.cells report.speed report.worst steps.shifts stores.by_path "
+    "stores.folder stores.versions validation.grouping validation.named",
     12: "draw_layers host plan audit.reading inspection.subject repositories.bundle steps.lower_int8 stores.copying "
-    "stores.merging stores.signatures validation.grouping validation.named",
-    13: "live progress trust inspection.findings steps.layer_errors stores.bundling stores.supply verbs.merge "
-    "verbs.publish verbs.run validation.causes",
-    14: "run audit.phrases inspection.report verbs.bundle verbs.keys verbs.pull verbs.verify validation.drift",
-    15: "explanation golden layer_tables pending summary tracing audit.junit audit.markdown audit.plain report.drift "
-    "verbs.inspect verbs.sign verbs.sweep",
-    16: "assemble audit.at_length audit.github report.layers verbs.perform",
-    17: "report.view search.trials verbs.audit verbs.calibrate",
+    "stores.merging stores.signatures validation.causes",
+    13: "live progress trust audit.phrases inspection.findings steps.layer_errors stores.bundling stores.supply "
+    "verbs.merge verbs.publish verbs.run validation.drift",
+    14: "run audit.junit audit.markdown audit.plain inspection.report report.drift verbs.bundle verbs.keys verbs.pull "
+    "verbs.verify",
+    15: "explanation golden layer_tables pending summary tracing audit.at_length audit.github verbs.inspect "
+    "verbs.sign verbs.sweep",
+    16: "assemble report.layers verbs.audit verbs.perform",
+    17: "report.view search.trials verbs.calibrate",
     18: "report.page search.heal",
     19: "verbs.plan verbs.report",
     20: "verbs.explain verbs.matrix",

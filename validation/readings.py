@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, List, Literal, Optional, Sequence
 
 from builder.manifest import Entry
-from builder.measurements import OutputParity
-from validation.verdict import AT_LEAST
+from builder.measurements import AT_LEAST, OutputParity
 
 Kind = Literal["verdict", "tensor", "task", "latency", "size"]
 Better = Literal["less", "more"]

@@ -7,13 +7,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
-from builder import facts, pull, trust
-from builder.choose import Choice, choose, covering, other_version
-from builder.digest import Json
+from builder import accuracy, facts, pull, trust
+from builder import choice_words as words
+from builder.choose import Asked, choose, covering
 from builder.errors import NothingFits, UsageError
-from builder.manifest import Entry, Manifest
+from builder.manifest import Manifest
 from builder.stores import supply, versions
 
 
@@ -25,6 +25,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", metavar="NAME", help="head of the model (default: the first)")
     parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
     parser.add_argument("--unverified", action="store_true", help="also consider artifacts that were never measured")
+    parser.add_argument(
+        "--min-accuracy",
+        action="append",
+        default=[],
+        metavar="METRIC>=N",
+        help="only what states it: views.repeatability_1px>=0.95, parity.cosine>=0.999, scores.max_abs<=0.01",
+    )
+    parser.add_argument("--require-gpu", action="store_true", help="only what runs on a GPU")
+    parser.add_argument(
+        "--no-fallback", action="store_true", help="only what was made and proven for the best device of this host"
+    )
     parser.add_argument("--key", metavar="KEY", help="trust this public key alone: a .pub file, or the key itself")
     parser.add_argument("--allow-unsigned", action="store_true", help="take what nobody trusted here has signed")
     parser.add_argument(
@@ -49,31 +60,39 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
     if head not in known:
         raise UsageError(f"the model has no head {head!r}", hint=f"heads: {', '.join(known)}")
     machine = facts.here()
-    choice = choose(manifest, machine, head, unverified=args.unverified)
+    asked = _asked(args, manifest, head)
+    choice = choose(manifest, machine, head, asked)
     if args.explain:
-        print(json.dumps(_as_json(choice), indent=1) if args.format == "json" else _explained(choice, manifest, head))
+        as_json = args.format == "json"
+        print(json.dumps(words.as_json(choice), indent=1) if as_json else words.explained(choice, manifest, head))
         return 0 if choice.ranked else NothingFits.exit_code
     if not choice.ranked:
         raise NothingFits(
-            f"no artifact of head {head!r} in v{manifest.version} may be used on this machine",
+            f"no artifact of head {head!r} in v{manifest.version} may be used on this machine{words.nothing(choice)}",
             where=supplied.name,
-            hint=f"see why with: build pull {f'{source} ' if source else ''}--explain",
+            hint=f"see why with: build pull {f'{source} ' if source else ''}--explain{words.flags(asked)}",
         )
     chain = covering(choice.ranked)
     supplied.bring(blob for _, blob in pull.contents(chain))
+    for note in words.notes(choice, machine):
+        print(note, file=sys.stderr)
     folder = pull.place(manifest, chain, supplied.store, args.to)
     if args.format == "json":
-        print(json.dumps({"placed": str(folder), "cells": [entry.cell for entry in chain]}))
+        print(json.dumps(words.placed_as_json(choice, str(folder), [entry.cell for entry in chain])))
         return 0
-    print(f"{chain[0].cell} of v{manifest.version} -> {folder}  ({_speed(chain[0])})")
-    unlike = other_version(chain[0], machine)
-    if unlike and chain[0].platform is not None:
-        proven = f"{chain[0].platform.runtime} {chain[0].platform.version}"
-        print(f"note: it was proven with {proven}; this host has {unlike}", file=sys.stderr)
+    first = choice.standings[0]
+    print(f"{first.entry.cell} of v{manifest.version} -> {folder}  ({words.speed(first)}; {first.tier.name})")
     for entry in chain[1:]:
         print(f"{entry.cell} beside it, for sizes outside the first one's profile")
     print(f"Next: build run PHOTO{'' if str(args.to) == 'pulled' else f' --from {args.to}'}")
     return 0
+
+
+def _asked(args: argparse.Namespace, manifest: Manifest, head: str) -> Asked:
+    """What the flags ask for. Raises UsageError for a metric that no artifact of the head states."""
+    demands = tuple(map(accuracy.read, args.min_accuracy))
+    accuracy.check(demands, (entry for entry in manifest.entries if entry.head == head))
+    return Asked(args.unverified, args.no_fallback, args.require_gpu, demands)
 
 
 def _manifest(supplied: supply.Supply, args: argparse.Namespace) -> Manifest:
@@ -84,28 +103,3 @@ def _manifest(supplied: supply.Supply, args: argparse.Namespace) -> Manifest:
     if trusted and not args.allow_unsigned:
         return versions.parsed(store, version, trust.proof(store, version, trusted).data)
     return versions.read(store, version)
-
-
-def _explained(choice: Choice, manifest: Manifest, head: str) -> str:
-    lines: List[str] = [f"Head {head} of {manifest.model.name} v{manifest.version}, on this machine:"]
-    for number, entry in enumerate(choice.ranked, 1):
-        lines.append(f"  {number}. {entry.cell}  {_speed(entry)}")
-    if not choice.ranked:
-        lines.append("  no artifact may be used")
-    lines.append("Rejected:")
-    lines += [f"  {rejected.cell}: {rejected.reason}" for rejected in choice.rejected]
-    return "\n".join(lines)
-
-
-def _as_json(choice: Choice) -> Json:
-    return {
-        "ranked": [entry.cell for entry in choice.ranked],
-        "rejected": [{"cell": rejected.cell, "reason": rejected.reason} for rejected in choice.rejected],
-    }
-
-
-def _speed(entry: Entry) -> str:
-    if entry.latency is None:
-        return "never timed"
-    ratio = f", {entry.latency.speedup:.2f} times as fast as the naive export" if entry.latency.speedup else ""
-    return f"p50 {entry.latency.artifact.p50:.1f} ms on {entry.latency.machine}{ratio}"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.choose import accepts, cannot_run, choose, covering
+from builder.choose import Asked, accepts, choose, covering
 from builder.facts import Package
+from builder.fits import cannot_run
 from builder.manifest import Entry
 from tests.fakes import GTX1060, LAPTOP, RASPBERRY, RTX3090, entry, manifest, with_version, without
 
@@ -81,7 +82,7 @@ def test_unverified_only_when_asked_and_after_what_passed() -> None:
     one, two = entry("m-h-fp32-a", status="unverified", p50=0.1), entry("m-h-fp32-b", p50=99.0)
     offered = manifest(one, two, entry("m-h-fp32-c", status="unverified", artifact=False))
     assert choose(offered, LAPTOP, "dense").ranked == (two,)
-    assert choose(offered, LAPTOP, "dense", unverified=True).ranked == (two, one)
+    assert choose(offered, LAPTOP, "dense", Asked(unverified=True)).ranked == (two, one)
 
 
 def test_other_heads_are_not_offered() -> None:
@@ -202,8 +203,8 @@ def test_an_onnx_file_for_the_gpu_is_offered_where_onnxruntime_gpu_is() -> None:
     )
     cpu = entry("tiny-dense-fp32-cpu", status="unverified", p50=None)
     host = with_version(GTX1060, "onnxruntime-gpu", "1.23.2")
-    chosen = choose(manifest(cpu, gpu), host, "dense", unverified=True)
+    chosen = choose(manifest(cpu, gpu), host, "dense", Asked(unverified=True))
     assert [e.cell for e in chosen.ranked][:1] == ["tiny-dense-fp32-gpu"]
     assert choose(manifest(gpu), host, "dense").ranked == ()
-    (rejected,) = choose(manifest(gpu), GTX1060, "dense", unverified=True).rejected
+    (rejected,) = choose(manifest(gpu), GTX1060, "dense", Asked(unverified=True)).rejected
     assert rejected.reason == "onnxruntime-gpu is not installed on this host"

@@ -43,12 +43,12 @@ LAYERS: Dict[int, str] = {
     "repositories search setting shapes signing sources steps stores text verbs compat.tables detect.gpu "
     "detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
     "validation.samples",
-    1: "cli digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
-    "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
+    1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision "
+    "compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings http.address signing.minisign validation.keypoint_metrics validation.light",
     2: "code_digest descriptor keyring manifest_upgrade onnx_parser record detect.jetson detect.nvidia http.proxies",
-    3: "budget drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks http.problems "
-    "http.wire inspection.contents",
+    3: "budget channel drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks "
+    "http.problems http.wire inspection.contents",
     4: "fact_file portrait searched site sweep compat.dialects http.reply inspection.engine_layers "
     "inspection.engine_plan inspection.openvino_ir validation.timing",
     5: "matrix http.client search.words",
@@ -62,7 +62,7 @@ LAYERS: Dict[int, str] = {
     9: "abilities accuracy calibration_study draw_source fits load merge onnx_session pinning pull tiers transfer "
     "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
     "inspection.reading report.margins sources.torch_module steps.cost steps.export steps.reference "
-    "steps.sweep_reference steps.worst_case stores.oci validation.arithmetic validation.parity "
+    "steps.sweep_reference steps.worst_case stores.claims stores.oci validation.arithmetic validation.parity "
     "validation.readings validation.task validation.task_results validation.verdict",
     10: "calibration_table choose draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
     "backends.onnxruntime_cuda compat.alternatives report.overview sources.onnx_file steps.calibrate "
@@ -71,8 +71,8 @@ LAYERS: Dict[int, str] = {
     "validation.history validation.keypoint_tasks validation.series validation.sweep",
     11: "choice_words draw sweep_table report.cells report.speed report.worst steps.shifts stores.by_path "
     "stores.folder stores.versions validation.grouping validation.named",
-    12: "draw_layers host plan audit.reading inspection.subject repositories.bundle steps.lower_int8 stores.copying "
-    "stores.merging stores.signatures validation.causes",
+    12: "draw_layers host plan audit.reading inspection.subject repositories.bundle steps.lower_int8 stores.channels "
+    "stores.copying stores.merging stores.signatures validation.causes",
     13: "live progress trust audit.phrases inspection.findings steps.layer_errors stores.bundling stores.supply "
     "verbs.merge verbs.publish verbs.run validation.drift",
     14: "run audit.junit audit.markdown audit.plain inspection.report report.drift verbs.bundle verbs.keys verbs.pull "
@@ -377,7 +377,14 @@ TREE = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type)
 INNER = {"RecordError", "YamlProblem"}
 OTHERS: Dict[str, Set[str]] = {
     # their docstrings say so; callers add the place, and of signing's two it would be a bug of ours
-    "ValueError": {"builder.shapes", "builder.consistency", "builder.signing.ed25519", "builder.signing.minisign"},
+    "ValueError": {
+        "builder.shapes",
+        "builder.channel",
+        "builder.clock",
+        "builder.consistency",
+        "builder.signing.ed25519",
+        "builder.signing.minisign",
+    },
     "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours
     "ArgumentTypeError": {
         "builder.verbs.run",

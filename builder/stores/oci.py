@@ -20,10 +20,12 @@ GOLDEN_TYPE = "application/vnd.deploymatrix.golden.v1"
 MANIFEST_TYPE = "application/vnd.deploymatrix.manifest.v1+json"
 PROVENANCE_TYPE = "application/vnd.deploymatrix.provenance.v1+json"
 SIGNATURE_TYPE = "application/vnd.deploymatrix.signature.v1+minisign"
+CHANNEL_TYPE = "application/vnd.deploymatrix.channel.v1+json"
 _FILE_TYPES = {
     "manifest.json": MANIFEST_TYPE,
     "provenance.json": PROVENANCE_TYPE,
-    "manifest.json.minisig": SIGNATURE_TYPE,
+    "channel.json": CHANNEL_TYPE,
+    ".minisig": SIGNATURE_TYPE,
     ".onnx": "application/vnd.onnx",
     ".xml": "application/vnd.openvino.ir+xml",
 }

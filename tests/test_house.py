@@ -50,12 +50,12 @@ LAYERS: Dict[int, str] = {
     3: "budget channel drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks "
     "http.problems http.wire inspection.contents",
     4: "fact_file portrait searched site sweep compat.dialects http.reply inspection.engine_layers "
-    "inspection.engine_plan inspection.openvino_ir validation.timing",
+    "inspection.engine_plan inspection.openvino_ir validation.statistics validation.timing",
     5: "matrix http.client search.words",
     6: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
     "validation.align",
     7: "action consistency_drift consistency_sweep backends.tensorrt_build compat.asked inspection.onnx_graph "
-    "steps.fold_norms steps.placement verbs.schema validation.limits validation.worst_case",
+    "steps.fold_norms steps.placement verbs.schema validation.comparison validation.limits validation.worst_case",
     8: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
     "compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph steps.emulate_fp16 "
     "steps.lower_fp16 steps.lower_opset steps.parse stores.layout",

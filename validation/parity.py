@@ -2,18 +2,17 @@
 
 The artifact runs as a Polygraphy runner; the statistics are Polygraphy's: absolute and relative difference
 (SimpleCompareFunc; relative to the reference), cosine similarity, SNR and PSNR in decibels. Polygraphy's comparison of
-indices says only whether all agree, so the fraction that does is counted here. Tensors that cannot be compared (another shape, NaN, Inf, a runner that raised) give a `problem` instead of numbers.
+indices says only whether all agree, so `validation/comparison.py` counts the fraction that does. A runner that raised is a
+`problem` of every output.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
-import numpy as np
 import polygraphy.comparator.util
 from polygraphy.backend.base import BaseRunner
 from polygraphy.comparator import (
@@ -25,12 +24,12 @@ from polygraphy.comparator import (
 )
 from polygraphy.logger import G_LOGGER
 
-from builder.errors import StepFailed, first_line
+from builder.errors import first_line
 from builder.evidence import Agreement
 from builder.matrix import Align
 from builder.measurements import OutputParity
 from builder.seams import Runner
-from validation.align import paired
+from validation.comparison import compared
 from validation.samples import Arrays, Sample
 
 _QUANTILE = 0.99
@@ -65,7 +64,7 @@ def compare(
         except Exception as problem:  # whatever a runtime raises is this cell's failure, not the run's
             told = f"the artifact did not run: {first_line(problem)}"
             return [OutputParity(name, sample.name, told) for name in outputs]
-        return list(_compared(sample, candidate, outputs, align, {agreed.output: agreed.axis for agreed in agreement}))
+        return list(compared(sample, candidate, outputs, align, agreement, _statistics))
 
 
 @contextmanager
@@ -87,41 +86,6 @@ def _quietly() -> Iterator[None]:
         logs.log_output_stats = log_output_stats
         if asks:
             del sys.modules["torch"]
-
-
-def _compared(
-    sample: Sample, candidate: Arrays, outputs: Tuple[str, ...], align: Optional[Align], axes: Dict[str, int]
-) -> Iterator[OutputParity]:
-    problems = {name: _problem(name, sample.outputs, candidate) for name in outputs}
-    reference, matched = sample.outputs, None
-    if align is not None and not any(problems.values()):
-        reference, candidate, matched = paired(reference, candidate, align)
-    for name in outputs:
-        if problems[name] is not None:
-            yield OutputParity(name, sample.name, problems[name])
-        elif reference[name].size == 0:
-            yield OutputParity(name, sample.name, None, matched=matched)
-        else:
-            measured = _statistics(name, sample.name, reference[name], candidate[name])
-            agreed = _agreement(reference[name], candidate[name], axes[name]) if name in axes else None
-            yield dataclasses.replace(measured, matched=matched, agreement=agreed)
-
-
-def _problem(name: str, reference: Arrays, candidate: Arrays) -> Optional[str]:
-    if name not in candidate:
-        return f"the artifact has no output {name!r}, only {', '.join(sorted(candidate))}"
-    wanted, found = reference[name], candidate[name]
-    if wanted.shape != found.shape:
-        return f"shape {list(found.shape)} where the reference has {list(wanted.shape)}"
-    bad = np.count_nonzero(~np.isfinite(found))
-    return f"{bad} of {found.size} values are NaN or Inf" if bad else None
-
-
-def _agreement(reference: Any, candidate: Any, axis: int) -> float:
-    """Fraction of places where the largest element along `axis` has the same index. Raises StepFailed."""
-    if not -reference.ndim <= axis < reference.ndim:
-        raise StepFailed(f"`parity.agreement`: there is no axis {axis} in a tensor of shape {list(reference.shape)}")
-    return float(f"{np.mean(reference.argmax(axis) == candidate.argmax(axis)):.7g}")
 
 
 def _statistics(name: str, sample: str, reference: Any, candidate: Any) -> OutputParity:

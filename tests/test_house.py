@@ -39,14 +39,15 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends compat detect errors executors http inspection locks openvino_layers release report "
+    0: "audit backends compat detect errors executors http inspection locks meter openvino_layers release report "
     "repositories search setting shapes signing sources steps stores text verbs compat.tables detect.gpu "
     "detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
     "validation.samples",
-    1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision "
+    1: "cli clock digest pace tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision "
     "compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings http.address signing.minisign validation.keypoint_metrics validation.light",
-    2: "code_digest descriptor keyring manifest_upgrade onnx_parser record detect.jetson detect.nvidia http.proxies",
+    2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record detect.jetson detect.nvidia "
+    "http.proxies verbs.transferring",
     3: "budget channel drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks "
     "http.problems http.wire inspection.contents",
     4: "fact_file portrait searched site sweep compat.dialects http.reply inspection.engine_layers "
@@ -134,6 +135,7 @@ SIBLINGS = {
         (f"builder.verbs.{verb}", "builder.verbs.selection")
         for verb in ("sweep", "plan", "explain", "matrix", "calibrate")
     ),
+    *((f"builder.verbs.{verb}", "builder.verbs.transferring") for verb in ("publish", "pull")),
 }
 
 
@@ -375,7 +377,7 @@ def test_no_global_is_changed(module: str) -> None:
 
 TREE = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, Exception)}
 # Inside the program only; each is caught and given a place by its caller.
-INNER = {"RecordError", "YamlProblem"}
+INNER = {"RecordError", "YamlProblem", "Stopped"}
 OTHERS: Dict[str, Set[str]] = {
     # their docstrings say so; callers add the place, and of signing's two it would be a bug of ours
     "ValueError": {
@@ -392,6 +394,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.verbs.matrix",
         "builder.verbs.calibrate",
         "builder.verbs.report",
+        "builder.verbs.transferring",
     },  # argparse's own protocol
     "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Callable, ContextManager, Dict, Iterable, List, Tuple
+from typing import Callable, ContextManager, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from builder import descriptor, provenance, transfer
 from builder.descriptor import Descriptor
-from builder.errors import StoreDamaged, UsageError
+from builder.errors import StoreDamaged, Unreachable, UsageError
+from builder.pace import TRIES, Pace
 from builder.seams import Repository
 from builder.stores import oci
 from builder.stores.folder import Folder
@@ -26,13 +27,16 @@ def belonging(version: int, tags: Iterable[str]) -> Tuple[str, ...]:
     return (*sorted(tag for tag in tags if tag.startswith(f"v{version}.")), f"v{version}")
 
 
-def publish(store: Layout, tags: Iterable[str], place: Repository, say: Callable[[str], None]) -> int:
+def publish(
+    store: Layout, tags: Iterable[str], place: Repository, say: Callable[[str], None], pace: Optional[Pace] = None
+) -> int:
     """Copy what `tags` name from `store` to `place`, but for what is there. How many files and objects were copied.
 
     Raises UsageError when a version is there already with another content: it never changes.
     """
+    pace = pace or Pace()
     with store.reading(), _reading(place):
-        return sum(_publish_tag(store, tag, place, say) for tag in tags)
+        return sum(_publish_tag(store, tag, place, say, pace) for tag in tags)
 
 
 def _reading(place: Repository) -> ContextManager[None]:
@@ -43,8 +47,8 @@ def _reading(place: Repository) -> ContextManager[None]:
     return place.store.reading()
 
 
-def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str], None]) -> int:
-    here, copied = Folder(str(store.root), {}), 0
+def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str], None], pace: Pace) -> int:
+    here = Folder(str(store.root), {})
     top, there = here.resolve(tag), place.resolve(tag)
     assert top is not None
     if there is not None and there.digest == top.digest:
@@ -55,18 +59,50 @@ def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str]
             where=place.name,
             hint="publish to another place, or build the next version on a copy of that one",
         )
-    for it in closure(here, top):
-        if not place.has(it):
-            place.put(it, store.fetch(it.digest))
-            copied += 1
+    copied: List[Descriptor] = []
+
+    def copy(it: Descriptor) -> None:
+        if place.has(it):
+            pace.meter.moved(it.size, kept=True)
+        else:
+            _put(place, it, store, pace)
+            pace.meter.moved(it.size)
+            copied.append(it)
+        pace.meter.done()
+
+    for wave in _waves(closure(here, top)):
+        pace.meter.expect(len(wave), sum(it.size for it in wave))
+        pace.each(wave, copy)
     place.tag(tag, top)
     say(f"{tag} -> {place.name}")
-    return copied
+    return len(copied)
 
 
-def mirror(place: Repository, tags: Iterable[str], store: Layout) -> None:
+def _put(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> None:
+    """Once more when the connection is cut: a place keeps nothing of half a file."""
+    for again in range(1, TRIES + 1):
+        try:
+            place.put(it, store.fetch(it.digest))
+            break
+        except Unreachable as problem:
+            if not problem.passing or again == TRIES:
+                raise
+        pace.rest(0.25 * 2**again)
+
+
+def _waves(all_of_it: Sequence[Descriptor]) -> List[List[Descriptor]]:
+    """Files, the manifests that name them, and each index by itself: what is in one wave may go at once."""
+    waves = [
+        [it for it in all_of_it if not it.is_object],
+        [it for it in all_of_it if it.media == descriptor.MANIFEST],
+        *([it] for it in all_of_it if it.media == descriptor.INDEX),
+    ]
+    return [wave for wave in waves if wave]
+
+
+def mirror(place: Repository, tags: Iterable[str], store: Layout, pace: Optional[Pace] = None) -> None:
     """Bring what is known about `tags` into `store`: objects, manifests and signatures, but no artifact."""
-    here = Folder(str(store.root), {})
+    pace, here = pace or Pace(), Folder(str(store.root), {})
     for tag in tags:
         top = place.resolve(tag)
         if top is None:
@@ -75,7 +111,8 @@ def mirror(place: Repository, tags: Iterable[str], store: Layout) -> None:
         if known is not None and known.digest == top.digest:
             continue
         for it in closure(place, top, _about):
-            transfer.fetch(place, it, store)
+            pace.meter.expect(1, it.size)
+            transfer.fetch(place, it, store, pace)
         here.tag(tag, top)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from pathlib import Path
 from typing import Iterator, Mapping, Optional, Tuple
 
-from builder import descriptor, digest
+from builder import copies, descriptor, digest
 from builder.descriptor import Descriptor
 from builder.seams import Stream
 from builder.stores import tags
 from builder.stores.layout import Layout
 
-_PIECE = 1 << 20
+_PIECE = 256 << 10
 _TAGGING = 30  # seconds; that one publisher waits for another to write its tag
 
 
@@ -47,8 +46,8 @@ class Folder:
             return
         with self.store.workspace() as work:
             copied = work / digest.hex_part(it.digest)
-            shutil.copyfile(source, copied)
-            self.store.put(copied)
+            copies.verified(source, copied, it.digest, "the file to publish is damaged: see `build verify`")
+            self.store.adopt(copied, it.digest)
 
     def tag(self, tag: str, it: Descriptor) -> None:
         with self.store.locked(wait=_TAGGING):

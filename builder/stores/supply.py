@@ -8,11 +8,12 @@ import dataclasses
 from pathlib import Path
 from typing import Iterable, Iterator, Mapping, Optional
 
-from builder import seams, transfer
+from builder import digest, seams, transfer
 from builder.action import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import UsageError
 from builder.manifest import Manifest, Verdict
+from builder.pace import Pace
 from builder.stores import copying, versions
 from builder.stores.layout import Layout
 
@@ -52,11 +53,20 @@ class Supply:
         copying.mirror(self.place, copying.belonging(wanted, tags), self.store)
         return wanted
 
-    def bring(self, files: Iterable[Blob]) -> None:
-        """Fetch these files into `store`."""
-        if self.place is not None:
-            for file in files:
-                transfer.fetch(self.place, Descriptor(OCTETS, file.digest, file.size, title=file.name), self.store)
+    def bring(self, files: Iterable[Blob], pace: Optional[Pace] = None) -> None:
+        """Fetch these files into `store`. What is there already is held against its digest, and fetched again if need be."""
+        if self.place is None:
+            return
+        pace = pace or Pace()
+        wanted = {file.digest: Descriptor(OCTETS, file.digest, file.size, title=file.name) for file in files}
+        pace.meter.expect(len(wanted), sum(it.size for it in wanted.values()))
+        pace.each(wanted.values(), lambda it: self._bring(it, pace))
+
+    def _bring(self, it: Descriptor, pace: Pace) -> None:
+        assert self.place is not None
+        if self.store.holds(it.digest) and digest.of_file(self.store.fetch(it.digest)) != it.digest:
+            self.store.fetch(it.digest).unlink()
+        transfer.fetch(self.place, it, self.store, pace)
 
     def offered(self, manifest: Manifest) -> Manifest:
         """The manifest as far as this supply goes: an artifact that was left out of a bundle is not to be had."""

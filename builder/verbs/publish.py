@@ -10,12 +10,14 @@ from builder import seams
 from builder.errors import UsageError
 from builder.stores import copying, tags, versions
 from builder.stores.layout import Layout
+from builder.verbs.transferring import add_transfer, transfer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dest", metavar="DEST", help="a folder, or an address such as oci://HOST/NAME")
     parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="default: artifacts")
     parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
+    add_transfer(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
     version = versions.chosen(store, args.version, "make one: build matrix")
     versions.read(store, version)  # nothing is sent that does not read
     place = seams.repository(args.dest, os.environ)
-    copied = copying.publish(store, copying.belonging(version, tags.all_of(store)), place, print)
+    with transfer(args, "published") as pace:
+        copied = copying.publish(store, copying.belonging(version, tags.all_of(store)), place, print, pace)
     print(f"v{version} is in {place.name}: {copied} files copied, the rest was there")
     print(f"Next, on a host: build pull {args.dest}")
     return 0

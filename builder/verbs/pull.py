@@ -15,6 +15,7 @@ from builder.choose import Asked, choose, covering
 from builder.errors import NothingFits, UsageError
 from builder.manifest import Manifest
 from builder.stores import supply, versions
+from builder.verbs.transferring import add_transfer, transfer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="say why each other artifact was rejected; place nothing"
     )
+    add_transfer(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 
@@ -73,7 +75,8 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
             hint=f"see why with: build pull {f'{source} ' if source else ''}--explain{words.flags(asked)}",
         )
     chain = covering(choice.ranked)
-    supplied.bring(blob for _, blob in pull.contents(chain))
+    with transfer(args, "fetched") as pace:
+        supplied.bring((blob for _, blob in pull.contents(chain)), pace)
     for note in words.notes(choice, machine):
         print(note, file=sys.stderr)
     folder = pull.place(manifest, chain, supplied.store, args.to)

@@ -22,6 +22,7 @@ VERBS = {
     "explain": "say of one cell what becomes of it, which rules were asked, and what works instead",
     "matrix": "build, check and publish every artifact of the matrix",
     "perform": "on a target's own machine: build and measure the cells that wait for it",
+    "ci": "write the CI workflow whose jobs are the targets",
     "merge": "bring together what several machines did for one matrix",
     "publish": "copy versions to a registry, a bucket or another folder, from where hosts pull",
     "bundle": "write a version as one file, for hosts that no network reaches",

@@ -184,6 +184,9 @@ class Target:
     )
     jetpack: Optional[str] = field(default=None, metadata=described('JetPack in quotes, "6.2".'))
     python: Optional[str] = field(default=None, metadata=described('Python on that machine in quotes, "3.10".'))
+    runner: Tuple[str, ...] = field(
+        default=(), metadata=described("Labels of the CI runner that is this machine; for `build ci`.")
+    )
     disabled: Optional[Disabled] = None
 
 

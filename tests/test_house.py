@@ -39,7 +39,7 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends compat detect errors executors http inspection locks meter openvino_layers release report "
+    0: "audit backends ci compat detect errors executors http inspection locks meter openvino_layers release report "
     "repositories search setting shapes signing sources steps stores text verbs compat.tables detect.gpu "
     "detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
     "validation.samples",
@@ -55,11 +55,12 @@ LAYERS: Dict[int, str] = {
     5: "matrix http.client search.words",
     6: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
     "validation.align",
-    7: "action consistency_drift consistency_sweep backends.tensorrt_build compat.asked inspection.onnx_graph "
-    "steps.fold_norms steps.placement verbs.schema validation.comparison validation.limits validation.worst_case",
-    8: "consistency jobs manifest places provenance seams sidecar worker compat.gpu_rules compat.graph_rules "
-    "compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph steps.emulate_fp16 "
-    "steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
+    7: "action consistency_drift consistency_sweep backends.tensorrt_build ci.pipeline compat.asked "
+    "inspection.onnx_graph steps.fold_norms steps.placement verbs.schema validation.comparison validation.limits "
+    "validation.worst_case",
+    8: "consistency jobs manifest places provenance seams sidecar worker ci.rendering compat.gpu_rules "
+    "compat.graph_rules compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph "
+    "steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
     9: "abilities accuracy calibration_study draw_source fits load merge onnx_session pinning pull tiers transfer "
     "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
     "inspection.reading report.margins sources.torch_module steps.cost steps.export steps.reference "
@@ -68,8 +69,8 @@ LAYERS: Dict[int, str] = {
     10: "calibration_table choose draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
     "backends.onnxruntime_cuda compat.alternatives report.overview sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
-    "steps.task_cases steps.task_reference stores.tags verbs.doctor verbs.selection validation.allowances "
-    "validation.history validation.keypoint_tasks validation.series validation.sweep",
+    "steps.task_cases steps.task_reference stores.tags verbs.ci verbs.doctor verbs.selection "
+    "validation.allowances validation.history validation.keypoint_tasks validation.series validation.sweep",
     11: "choice_words draw sweep_table report.cells report.speed report.worst steps.shifts stores.by_path "
     "stores.folder stores.versions validation.grouping validation.named",
     12: "draw_layers host plan audit.reading inspection.subject repositories.bundle steps.lower_int8 stores.channels "
@@ -262,7 +263,7 @@ HEAVY: Dict[str, Set[str]] = {
     },
     "yaml": {"yaml_marks"},
     "rich": {"live"},
-    "jinja2": {"report.page"},
+    "jinja2": {"ci.rendering", "report.page"},
     "safetensors": {"sources.torch_module"},
 }
 

@@ -110,7 +110,7 @@ def _what(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
     declared = {
         f.name: getattr(target, f.name)
         for f in dataclasses.fields(target)
-        if f.name not in ("name", "disabled") and getattr(target, f.name) is not None
+        if f.name not in ("name", "disabled", "runner") and getattr(target, f.name) is not None
     }
     return (
         Line("model", f"{model.name}: {source}, ONNX opset {model.opset}, input {', '.join(inputs)}"),

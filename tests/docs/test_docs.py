@@ -17,7 +17,7 @@ from builder.manifest import Status
 from builder.matrix import Matrix
 from builder.record import fields_of
 from builder.yaml_marks import parse
-from tests.docs import compat_tables, doc_pages, key_tables
+from tests.docs import compat_tables, doc_pages, key_tables, target_lines
 from tests.docs.doc_pages import DOCS, ROOT, Page
 
 PAGES = doc_pages.pages()
@@ -146,6 +146,10 @@ def test_the_key_tables_are_current() -> None:
 
 def test_the_compatibility_tables_are_current() -> None:
     _is_current("compatibility.md", compat_tables.BEGIN, compat_tables.END, compat_tables.text())
+
+
+def test_the_lines_for_targets_are_current() -> None:
+    _is_current("../targets.md", target_lines.BEGIN, target_lines.END, target_lines.text())
 
 
 def test_every_rule_is_in_the_compatibility_page() -> None:

@@ -1,0 +1,56 @@
+"""The sections of docs/targets.md about the shipped targets: what their machines need, from the compatibility tables."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from builder.compat import install
+from builder.load import load
+from builder.matrix import Target
+from tests.docs.doc_pages import ROOT
+
+BEGIN, END = "<!-- generated: targets -->", "<!-- end of generated -->"
+
+# Before anything of ours: what brings the driver, or the whole system, onto a bare machine.
+_BARE: Dict[str, List[str]] = {
+    "rtx3090_trt10": ["sudo ubuntu-drivers install"],
+    "rtx3090_rtx": ["sudo ubuntu-drivers install"],
+    "gtx1060_trt86": ["sudo ubuntu-drivers install nvidia:580  # the last driver that has this GPU"],
+    "gtx1060_ort": ["sudo ubuntu-drivers install nvidia:580  # the last driver that has this GPU"],
+    "orin_jp6": ["# flash it with JetPack 6.2 (NVIDIA SDK Manager), then on it:"],
+    "xaviernx_jp5": ["# flash it with JetPack 5.1 (NVIDIA SDK Manager), then on it:"],
+}
+
+
+def targets() -> List[Target]:
+    """The shipped targets that have a machine of their own."""
+    return [target for target in load(ROOT / "matrix.yaml").matrix.targets if target.sm is not None]
+
+
+def text() -> str:
+    parts = [BEGIN, ""]
+    for target in targets():
+        keys = ("runtime", "version", "sm", "arch", "cuda", "cudnn", "jetpack")
+        said = {key: getattr(target, key) for key in keys if getattr(target, key) not in (None, "x86_64")}
+        words = ", ".join(
+            f'{key}: "{value}"' if value[0].isdigit() else f"{key}: {value}" for key, value in said.items()
+        )
+        parts += [
+            f"## {target.machine}: {install.named(target)}",
+            "",
+            f"Needs {install.needs(target)}. In `matrix.yaml`:",
+            "",
+            "```yaml",
+            f"  {target.name}: {{{words}, machine: {target.machine}}}",
+            "```",
+            "",
+            "<!-- not run: it needs that machine -->",
+            "```console",
+            *(line if line.startswith("#") else f"$ {line}" for line in _BARE[target.name]),
+            *(line if line.startswith("#") else f"$ {line}" for line in install.commands(target, tasks=True)),
+            f"$ {install.VENV}/bin/build doctor",
+            f"$ {install.VENV}/bin/build perform '*-{target.name}' --store artifacts",
+            "```",
+            "",
+        ]
+    return "\n".join([*parts, END])

@@ -41,6 +41,7 @@ def text() -> str:
             f"Needs {install.needs(target)}. In `matrix.yaml`:",
             "",
             "```yaml",
+            "targets:",
             f"  {target.name}: {{{words}, machine: {target.machine}}}",
             "```",
             "",

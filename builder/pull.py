@@ -8,15 +8,17 @@ DEST/HEAD/v3-9f86d081/golden/...      samples to prove artifacts with (builder/s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
-from builder import digest
+from builder import copies, digest, placed
 from builder.action import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
@@ -36,17 +38,46 @@ def contents(chain: Sequence[Entry]) -> Iterator[Tuple[str, Blob]]:
         yield f"{GOLDEN}/{_plain(sample.name)}", sample
 
 
-def place(manifest: Manifest, chain: Sequence[Entry], store: Store, dest: Path) -> Path:
-    """Copy the artifacts of `chain` and point `current` at them. Returns the folder; nothing changes on failure."""
-    head = dest / _plain(chain[0].head)
+def unchanged(manifest: Manifest, chain: Sequence[Entry], dest: Path, keep: int = placed.KEEP) -> Optional[Path]:
+    """The folder, when all of `chain` is there and current, and there is nothing to tidy up. Writes nothing needed."""
+    folder, text = _planned(manifest, chain, dest)
+    if placed.current(folder.parent) != folder.name or placed.surplus(folder.parent, keep):
+        return None
+    return folder if _is_whole(folder, chain, text) else None
+
+
+def place(
+    manifest: Manifest,
+    chain: Sequence[Entry],
+    store: Store,
+    dest: Path,
+    *,
+    linked: bool = False,
+    keep: int = placed.KEEP,
+) -> Path:
+    """Place the artifacts of `chain` and point `current` at them. Returns the folder; nothing changes on failure.
+
+    Files are copied and verified on the way. `linked`: `store` is our own, nobody writes to its files, and they have just
+    been verified: they are linked where the file system can. Of the folders of this head the `keep` last used stay.
+    """
+    folder, text = _planned(manifest, chain, dest)
+    with placed.locked(dest):
+        folder.parent.mkdir(exist_ok=True)
+        placed.tidy(folder.parent, sys.maxsize)
+        if not _is_whole(folder, chain, text):
+            _fill(folder, chain, store, text, linked)
+        placed.remember(folder, _names(chain))
+        _point(folder.parent / "current", folder.name)
+        placed.tidy(folder.parent, keep)
+    return folder
+
+
+def _planned(manifest: Manifest, chain: Sequence[Entry], dest: Path) -> Tuple[Path, str]:
+    """Where it goes, and the text of its deploy.json."""
     described = dataclasses.replace(manifest, entries=tuple(chain))
     text = json.dumps(to_json(described), indent=1, ensure_ascii=False)
-    folder = head / f"v{manifest.version}-{digest.of_bytes(text.encode())[7:15]}"
-    head.mkdir(parents=True, exist_ok=True)
-    if not _is_whole(folder, chain, text):
-        _fill(folder, chain, store, text)
-    _point(head / "current", folder.name)
-    return folder
+    name = f"v{manifest.version}-{digest.of_bytes(text.encode())[7:15]}"
+    return dest / _plain(chain[0].head) / name, text
 
 
 def find(dest: Path, head: Optional[str]) -> Path:
@@ -70,28 +101,66 @@ def described(folder: Path) -> Manifest:
         raise StoreDamaged(f"does not read: {problem}", where=str(path), hint="run `build pull` again") from None
 
 
+def _names(chain: Sequence[Entry]) -> List[str]:
+    return [path for path, _ in contents(chain)]
+
+
 def _is_whole(folder: Path, chain: Sequence[Entry], text: str) -> bool:
+    """Is everything there, as it was when it was placed, or else by its digests?"""
     try:
-        described_so = (folder / _DESCRIPTION).read_text(encoding="utf-8") == text
+        if (folder / _DESCRIPTION).read_text(encoding="utf-8") != text:
+            return False
     except (OSError, UnicodeDecodeError):
         return False
-    return described_so and all(
-        (folder / path).is_file() and digest.of_file(folder / path) == blob.digest for path, blob in contents(chain)
-    )
+    if placed.is_unchanged(folder, _names(chain)):
+        return True
+    for path, blob in contents(chain):
+        if not (folder / path).is_file() or digest.of_file(folder / path) != blob.digest:
+            return False
+    placed.remember(folder, _names(chain))
+    return True
 
 
-def _fill(folder: Path, chain: Sequence[Entry], store: Store, text: str) -> None:
-    """Everything is copied and verified in a folder beside the final one, which then appears by one rename."""
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+def _fill(folder: Path, chain: Sequence[Entry], store: Store, text: str, linked: bool) -> None:
+    """Everything is brought together in a folder beside the final one, which then appears by one rename.
+
+    A folder that is there and damaged is mended file by file, so that it is at no moment missing.
+    """
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=str(folder.parent)))
     try:
-        for path, blob in contents(chain):
-            copy_verified(store.fetch(blob.digest), partial / path, blob.digest)
-        (partial / _DESCRIPTION).write_text(text, encoding="utf-8")
         partial.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        for path, blob in contents(chain):
+            (partial / path).parent.mkdir(exist_ok=True)
+            _bring(store.fetch(blob.digest), partial / path, blob.digest, linked)
+        with (partial / _DESCRIPTION).open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        for inner in (*(path for path in partial.iterdir() if path.is_dir()), partial):
+            copies.flush_folder(inner)
+        if folder.exists():
+            _mend(folder, partial, (*_names(chain), _DESCRIPTION))
+        else:
+            os.replace(str(partial), str(folder))
+        copies.flush_folder(folder.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(str(partial), ignore_errors=True)
+
+
+def _mend(folder: Path, partial: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        os.replace(str(partial / name), str(folder / name))
+
+
+def _bring(source: Path, dest: Path, wanted: str, linked: bool) -> None:
+    if linked:
+        with contextlib.suppress(OSError):  # another file system, or one without links
+            os.link(str(source), str(dest))
+            return
+    copies.verified(
+        source, dest, wanted, "the stored artifact is damaged: delete that file and run `build matrix` again"
+    )
 
 
 def _plain(name: str) -> str:
@@ -99,20 +168,6 @@ def _plain(name: str) -> str:
     if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
         raise StoreDamaged(f"the manifest names a file {name!r}, which is not a plain name")
     return name
-
-
-def copy_verified(source: Path, dest: Path, wanted: str) -> None:
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, dest)
-    found = digest.of_file(dest)
-    if found != wanted:
-        raise StoreDamaged(
-            f"has the digest {found}, the manifest says {wanted}",
-            where=str(source),
-            hint="the stored artifact is damaged: delete that file and run `build matrix` again",
-        )
-    with dest.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _point(link: Path, name: str) -> None:

@@ -43,9 +43,10 @@ LAYERS: Dict[int, str] = {
     "repositories search setting shapes signing sources steps stores text verbs compat.tables detect.gpu "
     "detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
     "validation.samples",
-    1: "cli clock digest pace tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision "
-    "compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
-    "detect.surroundings http.address signing.minisign validation.keypoint_metrics validation.light",
+    1: "cli clock digest pace placed tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu "
+    "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
+    "detect.processor detect.surroundings http.address signing.minisign validation.keypoint_metrics "
+    "validation.light",
     2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record detect.jetson detect.nvidia "
     "http.proxies verbs.transferring",
     3: "budget channel drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks "
@@ -396,6 +397,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.verbs.calibrate",
         "builder.verbs.report",
         "builder.verbs.transferring",
+        "builder.verbs.pull",
     },  # argparse's own protocol
     "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},

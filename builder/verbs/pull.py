@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
-from builder import accuracy, facts, pull, trust
+from builder import accuracy, facts, placed, pull, trust
 from builder import choice_words as words
 from builder.choose import Asked, choose, covering
 from builder.errors import NothingFits, UsageError
@@ -41,6 +41,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-unsigned", action="store_true", help="take what nobody trusted here has signed")
     parser.add_argument(
         "--explain", action="store_true", help="say why each other artifact was rejected; place nothing"
+    )
+    parser.add_argument(
+        "--keep",
+        type=_keep,
+        default=placed.KEEP,
+        metavar="N",
+        help=f"placed versions of the head that stay, the current one among them ({placed.KEEP})",
     )
     add_transfer(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
@@ -75,11 +82,14 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
             hint=f"see why with: build pull {f'{source} ' if source else ''}--explain{words.flags(asked)}",
         )
     chain = covering(choice.ranked)
-    with transfer(args, "fetched") as pace:
-        supplied.bring((blob for _, blob in pull.contents(chain)), pace)
     for note in words.notes(choice, machine):
         print(note, file=sys.stderr)
-    folder = pull.place(manifest, chain, supplied.store, args.to)
+    folder = pull.unchanged(manifest, chain, args.to, args.keep)
+    if folder is None:
+        with transfer(args, "fetched") as pace:
+            supplied.bring((blob for _, blob in pull.contents(chain)), pace)
+        cached = supplied.place is not None
+        folder = pull.place(manifest, chain, supplied.store, args.to, linked=cached, keep=args.keep)
     if args.format == "json":
         print(json.dumps(words.placed_as_json(choice, str(folder), [entry.cell for entry in chain])))
         return 0
@@ -89,6 +99,12 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
         print(f"{entry.cell} beside it, for sizes outside the first one's profile")
     print(f"Next: build run PHOTO{'' if str(args.to) == 'pulled' else f' --from {args.to}'}")
     return 0
+
+
+def _keep(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and int(word) >= 1):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of versions; at least the current one stays")
+    return int(word)
 
 
 def _asked(args: argparse.Namespace, manifest: Manifest, head: str) -> Asked:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import threading
 from pathlib import Path
 from typing import List, Optional
 
 import pytest
 
-from builder import pull
+from builder import copies, digest, placed, pull
 from builder.action import Blob
-from builder.errors import DeployError, StoreDamaged, UsageError
+from builder.errors import DeployError, StoreBusy, StoreDamaged, UsageError
 from builder.manifest import Entry
 from builder.stores.layout import Layout
 from tests.fakes import entry, manifest, stored
@@ -156,7 +158,152 @@ def test_a_description_that_does_not_read_says_what_to_do(tmp_path: Path, text: 
     assert "build pull" in str(caught.value)
 
 
-def test_copy_verified_compares_with_the_manifest(tmp_path: Path) -> None:
+def test_a_copy_is_compared_with_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"data")
     with pytest.raises(StoreDamaged, match="the manifest says"):
-        pull.copy_verified(tmp_path / "a", tmp_path / "b", Blob("b", "sha256:" + "0" * 64, 4).digest)
+        copies.verified(tmp_path / "a", tmp_path / "b", Blob("b", "sha256:" + "0" * 64, 4).digest, "")
+
+
+# ------------------------------------------------------------------------------------------- what is unchanged, what goes
+
+
+def test_unchanged_is_told_without_reading(store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = offered(store, *CELLS)
+    assert pull.unchanged(manifest(*chain), chain, tmp_path / "to") is None
+    assert not (tmp_path / "to").exists(), "asking writes nothing"
+    folder = pull.place(manifest(*chain), chain, store, tmp_path / "to")
+    monkeypatch.setattr(digest, "of_file", lambda path: pytest.fail(f"{path} was read"))
+    assert pull.unchanged(manifest(*chain), chain, tmp_path / "to") == folder
+    assert pull.unchanged(manifest(*chain, version=2), chain, tmp_path / "to") is None
+
+
+@pytest.mark.parametrize("how", ["same size", "same size and time, another file", "touched", "no record", "bad record"])
+def test_a_change_is_noticed(store: Layout, tmp_path: Path, how: str) -> None:
+    chain = offered(store, CELLS[0])
+    folder = pull.place(manifest(*chain), chain, store, tmp_path)
+    file, record = folder / CELLS[0] / "model.bin", folder.with_name(f".{folder.name}.json")
+    before, right = file.stat(), CELLS[0].encode()
+    if how == "same size":
+        os.utime(str(file), ns=(0, before.st_mtime_ns - 10**9))
+        file.write_bytes(b"x" * len(right))
+    elif how.startswith("same size and time"):
+        file.rename(tmp_path / "aside")
+        file.write_bytes(b"x" * len(right))
+        os.utime(str(file), ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif how == "touched":
+        os.utime(str(file), ns=(0, 0))
+    else:
+        record.write_text("[1" if how == "bad record" else "[]")
+    changed = file.read_bytes() != right
+    assert (pull.unchanged(manifest(*chain), chain, tmp_path) is None) == changed
+    assert pull.place(manifest(*chain), chain, store, tmp_path) == folder
+    assert file.read_bytes() == right
+    assert pull.unchanged(manifest(*chain), chain, tmp_path) == folder
+
+
+def test_a_linked_file_is_the_one_in_the_cache_and_a_copied_one_is_not(store: Layout, tmp_path: Path) -> None:
+    (chosen,) = offered(store, CELLS[0])
+    assert chosen.artifact is not None
+    blob = store.fetch(chosen.artifact.files[0].digest)
+    linked = pull.place(manifest(chosen), [chosen], store, tmp_path / "a", linked=True)
+    copied = pull.place(manifest(chosen), [chosen], store, tmp_path / "b")
+    assert (linked / CELLS[0] / "model.bin").samefile(blob)
+    assert not (copied / CELLS[0] / "model.bin").samefile(blob)
+
+
+def test_where_nothing_can_be_linked_it_is_copied_and_verified(
+    store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: str, dest: str) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (chosen,) = offered(store, CELLS[0])
+    folder = pull.place(manifest(chosen), [chosen], store, tmp_path, linked=True)
+    assert (folder / CELLS[0] / "model.bin").read_bytes() == CELLS[0].encode()
+
+
+def pulled_versions(store: Layout, dest: Path, *numbers: int, keep: int = 2) -> List[str]:
+    for number in numbers:
+        (chosen,) = offered(store, CELLS[0])
+        pull.place(manifest(chosen, version=number), [chosen], store, dest, keep=keep)
+    return [folder.name.split("-")[0] for folder in placed.folders(dest / "dense")]
+
+
+def test_the_current_version_and_the_one_before_it_stay(store: Layout, tmp_path: Path) -> None:
+    assert pulled_versions(store, tmp_path, 1, 2, 3, 4) == ["v4", "v3"]
+    assert sorted(os.listdir(str(tmp_path / "dense"))) == sorted(
+        [*(f.name for f in placed.folders(tmp_path / "dense")), *(f".{f.name}.json" for f in placed.folders(tmp_path / "dense")), "current"]
+    )  # fmt: skip
+
+
+def test_going_back_makes_an_old_version_the_last_used(store: Layout, tmp_path: Path) -> None:
+    assert pulled_versions(store, tmp_path, 1, 2, 3, keep=3) == ["v3", "v2", "v1"]
+    assert pulled_versions(store, tmp_path, 1) == ["v1", "v3"]
+
+
+def test_keeping_one_keeps_the_current_one(store: Layout, tmp_path: Path) -> None:
+    assert pulled_versions(store, tmp_path, 1, 2, 3, keep=1) == ["v3"]
+
+
+def test_other_things_in_the_folder_are_left_alone(store: Layout, tmp_path: Path) -> None:
+    for name in ("v1-notes", "v9-0123456z", "mine", ".hidden"):
+        (tmp_path / "dense" / name).mkdir(parents=True)
+    pulled_versions(store, tmp_path, 1, 2, 3, keep=1)
+    assert {"v1-notes", "v9-0123456z", "mine", ".hidden"} < set(os.listdir(str(tmp_path / "dense")))
+
+
+def test_what_killed_pulls_left_is_swept(store: Layout, tmp_path: Path) -> None:
+    head = tmp_path / "dense"
+    for name in (".partial-abc", ".gone-v1-01234567"):
+        (head / name).mkdir(parents=True)
+    (head / ".current-77").symlink_to("v1-01234567")
+    pulled_versions(store, tmp_path, 1)
+    assert not [name for name in os.listdir(str(head)) if name.startswith((".partial", ".gone", ".current"))]
+
+
+def test_a_damaged_folder_is_at_no_moment_missing(
+    store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = offered(store, *CELLS)
+    folder = pull.place(manifest(*chain), chain, store, tmp_path)
+    (folder / CELLS[0] / "model.bin").chmod(0o644)
+    (folder / CELLS[0] / "model.bin").write_bytes(b"damaged")
+    real, seen = os.replace, []
+
+    def watched(source: str, dest: str) -> None:
+        seen.append(dest)
+        assert (tmp_path / "dense" / "current" / "deploy.json").is_file()
+        assert (tmp_path / "dense" / "current" / CELLS[1] / "model.bin").is_file()
+        real(source, dest)
+
+    monkeypatch.setattr(os, "replace", watched)
+    pull.place(manifest(*chain), chain, store, tmp_path)
+    assert len(seen) > 3
+    assert (folder / CELLS[0] / "model.bin").read_bytes() == CELLS[0].encode()
+
+
+def test_two_that_place_at_once_wait_for_each_other(
+    store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chosen,) = offered(store, CELLS[0])
+    monkeypatch.setattr(placed, "_WAIT", 0.2)
+    with placed.locked(tmp_path), pytest.raises(StoreBusy, match="another `build pull` places here"):
+        pull.place(manifest(chosen), [chosen], store, tmp_path)
+    monkeypatch.setattr(placed, "_WAIT", 30)
+    problems: List[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            for version in range(number, number + 5):
+                pull.place(manifest(chosen, version=version), [chosen], store, tmp_path, keep=20)
+        except BaseException as problem:
+            problems.append(problem)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in (1, 3, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert len(placed.folders(tmp_path / "dense")) == 9

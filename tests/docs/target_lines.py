@@ -17,8 +17,8 @@ _BARE: Dict[str, List[str]] = {
     "rtx3090_rtx": ["sudo ubuntu-drivers install"],
     "gtx1060_trt86": ["sudo ubuntu-drivers install nvidia:580  # the last driver that has this GPU"],
     "gtx1060_ort": ["sudo ubuntu-drivers install nvidia:580  # the last driver that has this GPU"],
-    "orin_jp6": ["# flash it with JetPack 6.2 (NVIDIA SDK Manager), then on it:"],
-    "xaviernx_jp5": ["# flash it with JetPack 5.1 (NVIDIA SDK Manager), then on it:"],
+    "orin_jp6": [],
+    "xaviernx_jp5": [],
 }
 
 
@@ -38,7 +38,9 @@ def text() -> str:
         parts += [
             f"## {target.machine}: {install.named(target)}",
             "",
-            f"Needs {install.needs(target)}. In `matrix.yaml`:",
+            f"Needs {install.needs(target)}."
+            + (" Flash it with that JetPack first (NVIDIA SDK Manager)." if target.jetpack else "")
+            + " In `matrix.yaml`:",
             "",
             "```yaml",
             "targets:",
@@ -47,8 +49,7 @@ def text() -> str:
             "",
             "<!-- not run: it needs that machine -->",
             "```console",
-            *(line if line.startswith("#") else f"$ {line}" for line in _BARE[target.name]),
-            *(line if line.startswith("#") else f"$ {line}" for line in install.commands(target, tasks=True)),
+            *(f"$ {line}" for line in (*_BARE[target.name], *install.commands(target, tasks=True))),
             f"$ {install.VENV}/bin/build doctor",
             f"$ {install.VENV}/bin/build perform '*-{target.name}' --store artifacts",
             "```",

@@ -178,6 +178,8 @@ BUILT_IN: Dict[Tuple[str, str], str] = {
     ("source", "onnx"): "builder.sources.onnx_file:OnnxFile",
     ("repository", "file"): "builder.stores.folder:Folder",
     ("repository", "bundle"): "builder.repositories.bundle:Bundle",
+    ("repository", "oci"): "builder.repositories.registry:Registry",
+    ("repository", "oci+http"): "builder.repositories.registry:Registry",
 }
 
 

@@ -48,25 +48,25 @@ LAYERS: Dict[int, str] = {
     "detect.processor detect.surroundings http.address signing.minisign validation.keypoint_metrics "
     "validation.light",
     2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record detect.jetson detect.nvidia "
-    "http.proxies verbs.transferring",
+    "http.logins http.proxies verbs.transferring",
     3: "budget channel drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks "
     "http.problems http.wire inspection.contents",
     4: "fact_file portrait searched site sweep compat.dialects http.reply inspection.engine_layers "
     "inspection.engine_plan inspection.openvino_ir validation.statistics validation.timing",
     5: "matrix http.client search.words",
     6: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
-    "validation.align",
+    "http.challenge validation.align",
     7: "action consistency_drift consistency_sweep backends.tensorrt_build ci.pipeline compat.asked "
-    "inspection.onnx_graph steps.fold_norms steps.placement verbs.schema validation.comparison validation.limits "
-    "validation.worst_case",
+    "inspection.onnx_graph repositories.registry_access steps.fold_norms steps.placement verbs.schema "
+    "validation.comparison validation.limits validation.worst_case",
     8: "consistency jobs manifest places provenance seams sidecar worker ci.rendering compat.gpu_rules "
     "compat.graph_rules compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph "
-    "steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
+    "repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
     9: "abilities accuracy calibration_study draw_source fits load merge onnx_session pinning pull tiers transfer "
     "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
-    "inspection.reading report.margins sources.torch_module steps.cost steps.export steps.reference "
-    "steps.sweep_reference steps.worst_case stores.claims stores.oci validation.arithmetic validation.parity "
-    "validation.readings validation.task validation.task_results validation.verdict",
+    "inspection.reading report.margins repositories.registry sources.torch_module steps.cost steps.export "
+    "steps.reference steps.sweep_reference steps.worst_case stores.claims stores.oci validation.arithmetic "
+    "validation.parity validation.readings validation.task validation.task_results validation.verdict",
     10: "calibration_table choose draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
     "backends.onnxruntime_cuda compat.alternatives report.overview sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
@@ -130,6 +130,8 @@ SIBLINGS = {
     ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
     ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
     *COMPAT,
+    *(("builder.repositories.registry", f"builder.repositories.registry_{part}") for part in ("access", "upload")),
+    ("builder.repositories.registry_upload", "builder.repositories.registry_access"),
     ("builder.verbs.sign", "builder.verbs.keys"),
     ("builder.verbs.matrix", "builder.verbs.plan"),
     ("builder.verbs.explain", "builder.verbs.plan"),

@@ -99,7 +99,7 @@ class Client:
             if reply.status not in _REDIRECTS or request.method not in ("GET", "HEAD") or not location:
                 return reply, wire
             wire.close()
-            following = _allowed(there, location)
+            following = allowed(there, location)
             if following.origin != there.origin:
                 headers = {name: value for name, value in headers.items() if name.lower() not in _SECRETS}
             there = following
@@ -173,7 +173,7 @@ def refused(reply: Reply, what: str, hint: str) -> Unreachable:
     return Unreachable(f"{what} (status {reply.status}{asks})", where=str(reply.there), hint=hint, passing=passing)
 
 
-def _allowed(here: Address, location: str) -> Address:
+def allowed(here: Address, location: str) -> Address:
     try:
         there = here.follow(location)
     except UsageError as problem:

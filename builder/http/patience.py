@@ -24,7 +24,7 @@ class Patience:
     """All in seconds, but for `tries`.
 
     `connect`: until a connection stands. `answer`: until status and headers are there. `body`: for a small body as a
-    whole, and for each 64 KiB of a large one, which makes some 2 kB/s the slowest that is waited for. `total`: for
+    whole, and for each 64 KiB of a large one, which makes some 1 kB/s the slowest that is waited for. `total`: for
     asking again, waits included.
     """
 
@@ -34,7 +34,7 @@ class Patience:
     total: float = 120.0
     connect: float = 10.0
     answer: float = 60.0
-    body: float = 30.0
+    body: float = 60.0
 
     def pause(self, tried: int, left: float, asked: Optional[float], chance: float) -> Optional[float]:
         """How long to wait after `tried` tries, with `left` seconds of `total`; None to give up.

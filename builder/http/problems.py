@@ -31,7 +31,12 @@ def explained(problem: Exception, there: Address, proxy: "Proxy | None" = None) 
     if isinstance(problem, ssl.SSLError):
         plain = "WRONG_VERSION_NUMBER" in str(problem)
         said = "it does not speak TLS" if plain else f"TLS failed: {problem.reason or first_line(problem)}"
-        return Unreachable(said, where=where, hint="is it a server without https?", passing=not plain)
+        return Unreachable(
+            said,
+            where=where,
+            hint="is it a server without https? Then its address begins with http:// or oci+http://",
+            passing=not plain,
+        )
     if isinstance(problem, socket.timeout):
         return Unreachable("it took too long to answer", where=where, hint="try again later", passing=True)
     if isinstance(problem, socket.gaierror):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator, List, Optional
 
 from builder.errors import StoreDamaged, Unreachable
 from builder.http import problems
@@ -28,6 +28,10 @@ class Reply:
 
     def header(self, name: str) -> Optional[str]:
         return self._message.headers.get(name)
+
+    def all(self, name: str) -> List[str]:
+        """Every header of this name."""
+        return list(self._message.headers.get_all(name, ()))
 
     @property
     def length(self) -> Optional[int]:

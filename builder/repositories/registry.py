@@ -49,7 +49,7 @@ class Registry:
     # ------------------------------------------------------------------ tags
 
     def tags(self) -> Tuple[str, ...]:
-        """None where there is no such repository yet: it comes into being with the first version."""
+        """Empty where there is no such repository yet: it comes into being with the first version."""
         url: Optional[str] = self._access.at(f"tags/list?n={_PAGE}")
         found: Dict[str, None] = {}
         for _ in range(_MOST_PAGES):
@@ -66,20 +66,11 @@ class Registry:
     def _page(self, url: str) -> Tuple[List[str], Optional[str]]:
         """The tags on one page, and where the next one is."""
         with self._access.open(Request("GET", url), 200, 404) as reply:
-            data = reply.read(_MOST_PAGE)
+            named = _tags_in(reply.read(_MOST_PAGE), reply.status)
+            if named is None:
+                raise self._no_registry(reply)
             following = _NEXT.search(reply.header("Link") or "")
-            try:
-                said = json.loads(data)
-                if reply.status == 404 and said["errors"][0]["code"] == "NAME_UNKNOWN":
-                    return [], None
-                named = said["tags"] or []
-                if reply.status == 404 or not isinstance(named, list) or not all(isinstance(tag, str) for tag in named):
-                    raise KeyError("tags")
-            except (ValueError, RecursionError, KeyError, IndexError, TypeError):
-                raise self._no_registry(reply) from None
-            return [tag for tag in named if _TAG.fullmatch(tag)], self._beside(
-                reply, following.group(1)
-            ) if following else None
+            return named, self._beside(reply, following.group(1)) if following else None
 
     def _beside(self, reply: Reply, link: str) -> str:
         try:
@@ -174,6 +165,18 @@ class Registry:
 
     def _at(self, it: Descriptor) -> str:
         return self._access.at(f"{'manifests' if it.is_object else 'blobs'}/sha256:{digest.hex_part(it.digest)}")
+
+
+def _tags_in(data: bytes, status: int) -> Optional[List[str]]:
+    """The tags on a page; none of a repository that is not there yet. None for what no registry says."""
+    with contextlib.suppress(ValueError, RecursionError, KeyError, IndexError, TypeError):
+        said = json.loads(data)
+        if status == 404:
+            return [] if said["errors"][0]["code"] == "NAME_UNKNOWN" else None
+        named = said["tags"] or []
+        if isinstance(named, list) and all(isinstance(tag, str) for tag in named):
+            return [tag for tag in named if _TAG.fullmatch(tag)]
+    return None
 
 
 def _accepting(it: Descriptor) -> Tuple[Tuple[str, str], ...]:

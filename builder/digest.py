@@ -45,6 +45,10 @@ def canonical(value: Json) -> bytes:
     return text.encode()
 
 
+def is_one(text: str) -> bool:
+    return _FORM.fullmatch(text) is not None
+
+
 def hex_part(digest: str) -> str:
     """The 64 hex digits; StoreDamaged for anything else, so that no digest can name a path outside a store."""
     if not _FORM.fullmatch(digest):

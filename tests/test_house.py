@@ -40,10 +40,10 @@ def _tree(module: str) -> ast.Module:
 
 LAYERS: Dict[int, str] = {
     0: "audit backends ci compat detect errors executors http inspection locks meter openvino_layers release report "
-    "repositories search setting shapes signing sources steps stores text verbs compat.tables detect.gpu "
-    "detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
+    "repositories search setting shapes signing sources steps stores verbs compat.tables detect.gpu detect.probe "
+    "http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
     "validation.samples",
-    1: "cli clock digest pace placed tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu "
+    1: "cli clock digest pace placed tensorrt_words text compat.cuda compat.jetpack compat.onnxruntime_gpu "
     "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
     "detect.processor detect.surroundings http.address signing.minisign validation.keypoint_metrics "
     "validation.light",
@@ -70,16 +70,16 @@ LAYERS: Dict[int, str] = {
     10: "calibration_table choose draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
     "backends.onnxruntime_cuda compat.alternatives report.overview sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
-    "steps.task_cases steps.task_reference stores.tags verbs.ci verbs.doctor verbs.selection "
+    "steps.task_cases steps.task_reference stores.reach stores.tags verbs.ci verbs.doctor verbs.selection "
     "validation.allowances validation.history validation.keypoint_tasks validation.series validation.sweep",
     11: "choice_words draw sweep_table report.cells report.speed report.worst steps.shifts stores.by_path "
     "stores.folder stores.versions validation.grouping validation.named",
     12: "draw_layers host plan audit.reading inspection.subject repositories.bundle steps.lower_int8 stores.channels "
     "stores.copying stores.merging stores.signatures validation.causes",
-    13: "live progress trust audit.phrases inspection.findings steps.layer_errors stores.bundling stores.supply "
-    "verbs.merge verbs.publish verbs.run validation.drift",
-    14: "run audit.junit audit.markdown audit.plain inspection.report report.drift verbs.bundle verbs.keys verbs.pull "
-    "verbs.verify",
+    13: "live progress trust audit.phrases inspection.findings steps.layer_errors stores.bundling stores.collecting "
+    "stores.supply verbs.merge verbs.publish verbs.run validation.drift",
+    14: "run audit.junit audit.markdown audit.plain inspection.report report.drift verbs.bundle verbs.gc verbs.keys "
+    "verbs.pull verbs.verify",
     15: "explanation golden layer_tables pending summary tracing audit.at_length audit.github verbs.inspect "
     "verbs.sign verbs.sweep",
     16: "assemble report.layers verbs.audit verbs.perform",

@@ -104,6 +104,22 @@ class Layout:
         self._settle(file, place)
         return place
 
+    def blobs(self) -> Iterator[Tuple[str, int]]:
+        """Every blob that is here: digest and size, in no order."""
+        if self._blobs.is_dir():
+            with os.scandir(str(self._blobs)) as found:
+                for item in found:
+                    if digest.is_one(f"sha256:{item.name}"):
+                        yield f"sha256:{item.name}", item.stat().st_size
+
+    def discard(self, digest_: str) -> None:
+        """Remove a blob. For a collector: whoever calls this knows that nothing needs it."""
+        self._remove(self._blobs / digest.hex_part(digest_))
+
+    def arriving(self) -> Tuple[Path, ...]:
+        """Files that are still being fetched, or were when a program ended."""
+        return tuple(sorted((self._private / "incoming").glob("*")))
+
     # ------------------------------------------------------------------ results
 
     def recall(self, key: str) -> Optional[Result]:
@@ -121,6 +137,16 @@ class Layout:
             if found is not None:
                 yield found
 
+    def recorded(self) -> Iterator[Tuple[str, Path]]:
+        """Every record of a result, whole or not: key and file."""
+        for path in sorted((self._private / "results").glob("*.json")):
+            if digest.is_one(f"sha256:{path.stem}"):
+                yield f"sha256:{path.stem}", path
+
+    def forget(self, key: str) -> None:
+        """Remove the record of a result; its files stay."""
+        self._remove(self._private / "results" / f"{digest.hex_part(key)}.json")
+
     def record(self, result: Result) -> None:
         self._write(self._private / "results" / f"{digest.hex_part(result.key)}.json", to_json(result))
 
@@ -136,12 +162,15 @@ class Layout:
 
     def orders(self) -> int:
         """How many cells wait, read or not: `pending` leaves out records of another version."""
-        return len(list((self._private / "pending").glob("*.json")))
+        return len(self.orders_at())
+
+    def orders_at(self) -> Tuple[Path, ...]:
+        return tuple(sorted((self._private / "pending").glob("*.json")))
 
     def pending(self) -> Tuple[Pending, ...]:
         """Everything that waits for another machine, by cell. Records of another version are left out."""
         found = []
-        for path in sorted((self._private / "pending").glob("*.json")):
+        for path in self.orders_at():
             with contextlib.suppress(ValueError, RecordError):
                 found.append(from_json(Pending, json.loads(path.read_bytes())))
         return tuple(found)
@@ -244,6 +273,11 @@ class Layout:
                         shutil.rmtree(str(folder), ignore_errors=True)
                 finally:
                     os.close(held)
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
 
     def _write(self, path: Path, value: digest.Json) -> None:
         with self.workspace() as work:

@@ -1,0 +1,175 @@
+"""Collecting: which versions, results and files of a store nothing needs, and removing them.
+
+Removed in this order: tags, records of results, files. Killed anywhere, what is left needs nothing that is gone, and the
+next collector goes on. What is kept:
+
+- every tag that is no version, and the versions that `Rule` keeps, with all that these lead to;
+- results that a kept version was made of; others while they are young, so that trials and unfinished runs are recalled;
+- what pending orders need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Dict, List, Optional, Set, Tuple
+
+from builder.errors import StoreDamaged
+from builder.stores import channels, oci, tags, versions
+from builder.stores.layout import Layout
+from builder.stores.reach import Reach, mentioned
+
+YOUNG = 30 * 86400.0  # seconds that a result is kept which no version was made of
+_ARRIVING = 86400.0  # seconds after which nobody goes on with a fetch
+_OF_VERSION = re.compile(r"v([0-9]+)(\..*)?")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`keep`: only so many of the newest versions; `older_than` (seconds): remove only what is older; None for no such
+    limit. With neither, every version stays. The newest always stays, and so do those that a channel or a pin holds."""
+
+    keep: Optional[int] = None
+    older_than: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files to remove for one reason."""
+
+    count: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """A version that stays only for these reasons."""
+
+    version: int
+    reasons: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What nothing needs. `of_versions`, `of_results` and `of_nothing` count the files by who needed them last."""
+
+    versions: Tuple[int, ...]
+    kept: Tuple[int, ...]
+    held: Tuple[Held, ...]
+    tags: Tuple[str, ...]
+    results: Tuple[str, ...]
+    blobs: Tuple[str, ...]
+    of_versions: Part
+    of_results: Part
+    of_nothing: Part
+    arriving: Part
+    left: Part
+
+    @property
+    def size(self) -> int:
+        """Bytes to be freed."""
+        return sum(part.size for part in (self.of_versions, self.of_results, self.of_nothing, self.arriving))
+
+
+def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
+    """What of `store` nothing needs at the time `now`. The caller holds the store. Raises StoreDamaged."""
+    known = tags.all_of(store)
+    unwanted, roots = _versions(store, rule, now), channels.roots(store)
+    gone = unwanted - set(roots)
+    dropped = {tag: it for tag, it in known.items() if _number(tag) in gone}
+    reach, last = Reach(store), Reach(store)
+    for tag, it in known.items():
+        if tag not in dropped:
+            reach.add(it)
+    for item in oci.as_list(oci.as_object(store.index()).get("manifests")):
+        if not oci.tag_of(item):
+            reach.add(oci.as_object(item))  # an object without a tag: somebody else's
+    for it in dropped.values():
+        with contextlib.suppress(StoreDamaged):  # a damaged version may go too; only the counts suffer
+            last.add(it)
+    reach.files(store.orders_at())
+    results, theirs = _results(store, reach, last, now, rule.older_than if rule.older_than is not None else YOUNG)
+    parts: Dict[str, List[int]] = {"versions": [], "results": [], "nothing": []}
+    blobs, left = [], []
+    for name, size in store.blobs():
+        if name in reach.digests:
+            left.append(size)
+            continue
+        blobs.append(name)
+        parts["versions" if name in last.digests else "results" if name in theirs else "nothing"].append(size)
+    stale = [path.stat().st_size for path in store.arriving() if now - path.stat().st_mtime > _ARRIVING]
+    return Garbage(
+        versions=tuple(sorted(gone)),
+        kept=tuple(n for n in versions.numbers(store) if n not in gone),
+        held=tuple(Held(number, why) for number, why in roots.items() if number in unwanted),
+        tags=tuple(dropped),
+        results=tuple(results),
+        blobs=tuple(sorted(blobs)),
+        of_versions=_part(parts["versions"]),
+        of_results=_part(parts["results"]),
+        of_nothing=_part(parts["nothing"]),
+        arriving=_part(stale),
+        left=_part(left),
+    )
+
+
+def remove(store: Layout, found: Garbage, now: float) -> None:
+    """Remove it. The caller is collecting: nobody else uses the store."""
+    if found.tags:
+        tags.remove(store, found.tags)
+    for key in found.results:
+        store.forget(key)
+    for name in found.blobs:
+        store.discard(name)
+    for path in store.arriving():
+        if now - path.stat().st_mtime > _ARRIVING:
+            path.unlink()
+
+
+def _versions(store: Layout, rule: Rule, now: float) -> Set[int]:
+    """The versions that the rule would not keep."""
+    if rule.keep is None and rule.older_than is None:
+        return set()
+    known = versions.numbers(store)
+    newest = known[-max(rule.keep or 1, 1) :]
+    gone = set(known) - set(newest)
+    if rule.older_than is not None:
+        gone = {number for number in gone if now - _created(store, number) > rule.older_than}
+    return gone
+
+
+def _created(store: Layout, number: int) -> float:
+    """When a version was published, seconds since 1970. Raises StoreDamaged."""
+    text = versions.read(store, number).created
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise StoreDamaged(f"v{number} says that it was created {text!r}", where=str(store.root)) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _number(tag: str) -> int:
+    """The version that a tag belongs to: 3 of `v3` and of `v3.KEY.minisig`; -1 for any other."""
+    match = _OF_VERSION.fullmatch(tag)
+    return int(match.group(1)) if match else -1
+
+
+def _results(store: Layout, reach: Reach, last: Reach, now: float, young: float) -> Tuple[List[str], Set[str]]:
+    """(keys of results that nothing needs, the files that they made). What the others made is added to `reach`."""
+    gone: List[str] = []
+    files: Set[str] = set()
+    for key, path in store.recorded():
+        made = mentioned(path.read_bytes())
+        needed = key in reach.digests
+        if not needed and (key in last.digests or now - path.stat().st_mtime > young):
+            gone.append(key)
+            files |= made
+        else:
+            reach.digests |= made
+    return gone, files
+
+
+def _part(sizes: List[int]) -> Part:
+    return Part(len(sizes), sum(sizes))

@@ -12,36 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Optional, Tuple
 
 from builder import digest
+from builder.blob import Blob as Blob
+from builder.blob import Pinned as Pinned
+from builder.blob import Platform as Platform
+from builder.blob import Tool as Tool
 from builder.recipes import Facts, Recipe
 from builder.record import KEYED, to_json
 from builder.site import Site
-
-
-@dataclass(frozen=True)
-class Platform:
-    """All that an artifact depends on outside its inputs."""
-
-    runtime: str
-    version: str
-    os: str
-    arch: str
-    sm: Optional[str] = None
-    jetpack: Optional[str] = None
-    features: Tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """`name` is the path of the file in the step's input folder; a name without a file is a fact (code, ...)."""
-
-    name: str
-    digest: str
-
-
-@dataclass(frozen=True)
-class Tool:
-    name: str
-    version: str
 
 
 @dataclass(frozen=True)
@@ -54,15 +31,6 @@ class Action:
     @property
     def key(self) -> str:
         return digest.of_json(to_json(self))
-
-
-@dataclass(frozen=True)
-class Blob:
-    """A file made by a step, by content."""
-
-    name: str
-    digest: str
-    size: int
 
 
 # Files of an engine build that no host needs.

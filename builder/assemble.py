@@ -6,7 +6,7 @@ import dataclasses
 from typing import List, Mapping, Optional, Tuple
 
 from builder import golden
-from builder.action import Tool
+from builder.blob import Tool
 from builder.compat import dialects
 from builder.errors import DeployError
 from builder.facts import Machine

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Tuple, Union
 
-from builder.action import Platform
+from builder.blob import Platform
 from builder.cells import Cell, Settings
 from builder.evidence import Photographs
 from builder.recipes import Recipe

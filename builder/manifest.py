@@ -15,7 +15,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
-from builder.action import Blob, Platform, Tool
+from builder.blob import Blob, Platform, Tool
 from builder.evidence import Agreement
 from builder.gates import Bound, Level, Limit
 from builder.matrix import Align, Compute, Input, Keypoints, Output, Preprocess, Profile

@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from builder.action import Blob
+from builder.blob import Blob
 from builder.errors import UsageError
 from builder.manifest import Entry, Manifest
 from builder.provenance import Chain, Provenance, Step

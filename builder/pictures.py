@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 from builder import site
-from builder.action import Action, Pinned, Result, Tool
+from builder.action import Action, Result
+from builder.blob import Pinned, Tool
 from builder.errors import DeployError, StepFailed, StoreDamaged
 from builder.facts import Machine
 from builder.fits import other_version

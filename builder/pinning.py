@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Tuple
 
 from builder import code_digest, digest, photographs
-from builder.action import Action, Pinned, Result, Tool
+from builder.action import Action, Result
+from builder.blob import Pinned, Tool
 from builder.errors import UsageError
 from builder.facts import Machine
 from builder.jobs import CodeFilesPin, CodePin, FilePin, Job, OutputPin, PhotographPin, Pin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Optional, Tuple
 
-from builder.action import Platform
+from builder.blob import Platform
 from builder.compat import cuda, install, onnxruntime_gpu
 from builder.facts import Machine
 from builder.matrix import Target

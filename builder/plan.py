@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from builder.action import Platform
+from builder.blob import Platform
 from builder.cells import Cell, Settings, all_cells, any_selects, resolve, settings_of
 from builder.compat import alternatives, rules
 from builder.draw import draw

@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Dict, Literal, Optional, Tuple
 
-from builder.action import Pinned, Platform, Tool
+from builder.blob import Pinned, Platform, Tool
 from builder.record import KEYED, to_json
 from builder.setting import Setting
 from builder.site import Site

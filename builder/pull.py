@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 from builder import copies, digest, placed
-from builder.action import Blob
+from builder.blob import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
 from builder.record import RecordError, from_json, to_json

@@ -25,14 +25,16 @@ from typing import (
     runtime_checkable,
 )
 
-from builder.action import Action, Blob, Platform, Result
+from builder.blob import Blob, Platform
 from builder.descriptor import Descriptor
 from builder.errors import UsageError
-from builder.matrix import Compute
-from builder.recipes import Engine, Export, Made, ModelItself
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who pulls need not load what only builds know
     import numpy as np
+
+    from builder.action import Action, Result
+    from builder.matrix import Compute
+    from builder.recipes import Engine, Export, Made, ModelItself
 
     Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 else:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal, Optional, Tuple
 
 from builder import digest
-from builder.action import BY_PRODUCTS, SIDECAR, Action, Blob, Platform, Tool
+from builder.action import BY_PRODUCTS, SIDECAR, Action
+from builder.blob import Blob, Platform, Tool
 from builder.compat import dialects
 from builder.errors import StepFailed, StoreDamaged
 from builder.matrix import Compute, Profile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, List, Tuple
 
-from builder.action import Pinned
+from builder.blob import Pinned
 from builder.digest import Json
 from builder.jobs import Job
 from builder.plan import Plan, PlannedCell

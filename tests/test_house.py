@@ -39,9 +39,9 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends ci compat detect errors executors http inspection locks meter openvino_layers release report "
-    "repositories search setting shapes signing sources steps stores verbs compat.tables detect.gpu detect.probe "
-    "http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
+    0: "audit backends blob ci compat detect errors executors http inspection locks meter openvino_layers release "
+    "report repositories search setting shapes signing sources steps stores verbs compat.tables detect.gpu "
+    "detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
     "validation.samples",
     1: "cli clock digest pace placed tensorrt_words text compat.cuda compat.jetpack compat.onnxruntime_gpu "
     "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
@@ -53,40 +53,39 @@ LAYERS: Dict[int, str] = {
     "http.problems http.wire inspection.contents",
     4: "fact_file portrait searched site sweep compat.dialects http.reply inspection.engine_layers "
     "inspection.engine_plan inspection.openvino_ir validation.statistics validation.timing",
-    5: "matrix http.client search.words",
-    6: "cells consistency_gates keypoints onnx_file photographs preprocess recipes schema sweep_grid compat.install "
-    "http.challenge validation.align",
-    7: "action consistency_drift consistency_sweep backends.tensorrt_build ci.pipeline compat.asked "
-    "inspection.onnx_graph repositories.registry_access steps.fold_norms steps.placement verbs.schema "
-    "validation.comparison validation.limits validation.worst_case",
-    8: "consistency jobs manifest places provenance seams sidecar worker ci.rendering compat.gpu_rules "
+    5: "matrix provenance http.client search.words",
+    6: "cells consistency_gates keypoints manifest onnx_file photographs preprocess recipes schema sweep_grid "
+    "compat.install http.challenge validation.align",
+    7: "accuracy action calibration_study consistency_drift consistency_sweep jobs merge places tiers "
+    "backends.tensorrt_build ci.pipeline compat.asked inspection.onnx_graph report.margins "
+    "repositories.registry_access steps.fold_norms steps.placement verbs.schema validation.arithmetic "
+    "validation.comparison validation.limits validation.readings validation.task_results validation.verdict "
+    "validation.worst_case",
+    8: "abilities calibration_table consistency draw_source fits seams sidecar worker ci.rendering compat.gpu_rules "
     "compat.graph_rules compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph "
-    "repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout",
-    9: "abilities accuracy calibration_study draw_source fits load merge onnx_session pinning pull tiers transfer "
+    "report.overview repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset "
+    "steps.parse stores.layout validation.allowances validation.history validation.series validation.sweep",
+    9: "choose draw_measurements draw_sweep load onnx_session pictures pinning pull sweep_table transfer "
     "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
-    "inspection.reading report.margins repositories.registry sources.torch_module steps.cost steps.export "
-    "steps.reference steps.sweep_reference steps.worst_case stores.claims stores.oci validation.arithmetic "
-    "validation.parity validation.readings validation.task validation.task_results validation.verdict",
-    10: "calibration_table choose draw_measurements draw_sweep gate_words pictures backends.onnxruntime_cpu "
-    "backends.onnxruntime_cuda compat.alternatives report.overview sources.onnx_file steps.calibrate "
-    "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
-    "steps.task_cases steps.task_reference stores.reach stores.tags verbs.ci verbs.doctor verbs.selection "
-    "validation.allowances validation.history validation.keypoint_tasks validation.series validation.sweep",
-    11: "choice_words draw sweep_table report.cells report.speed report.worst steps.shifts stores.by_path "
-    "stores.folder stores.versions validation.grouping validation.named",
-    12: "draw_layers host plan audit.reading inspection.subject repositories.bundle steps.lower_int8 stores.channels "
-    "stores.copying stores.merging stores.signatures validation.causes",
-    13: "live progress trust audit.phrases inspection.findings steps.layer_errors stores.bundling stores.collecting "
-    "stores.supply verbs.merge verbs.publish verbs.run validation.drift",
-    14: "run audit.junit audit.markdown audit.plain inspection.report report.drift verbs.bundle verbs.gc verbs.keys "
-    "verbs.pull verbs.verify",
-    15: "explanation golden layer_tables pending summary tracing audit.at_length audit.github verbs.inspect "
-    "verbs.sign verbs.sweep",
-    16: "assemble report.layers verbs.audit verbs.perform",
-    17: "report.view search.trials verbs.calibrate",
-    18: "report.page search.heal",
-    19: "verbs.plan verbs.report",
-    20: "verbs.explain verbs.matrix",
+    "inspection.reading report.cells report.speed repositories.registry sources.torch_module steps.cost "
+    "steps.export steps.reference steps.sweep_reference steps.worst_case stores.claims stores.oci "
+    "validation.grouping validation.named validation.parity validation.task",
+    10: "choice_words draw gate_words backends.onnxruntime_cpu backends.onnxruntime_cuda compat.alternatives "
+    "report.worst sources.onnx_file steps.calibrate steps.calibration_data steps.engine steps.latency "
+    "steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference stores.reach "
+    "stores.tags verbs.ci verbs.doctor verbs.selection validation.causes validation.keypoint_tasks",
+    11: "draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.versions validation.drift",
+    12: "host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject report.drift "
+    "repositories.bundle steps.lower_int8 stores.channels stores.copying stores.merging stores.signatures",
+    13: "run trust audit.at_length audit.github inspection.findings steps.layer_errors stores.bundling "
+    "stores.collecting stores.supply verbs.merge verbs.publish verbs.run",
+    14: "explanation golden layer_tables pending summary tracing inspection.report verbs.audit verbs.bundle verbs.gc "
+    "verbs.keys verbs.pull verbs.sweep verbs.verify",
+    15: "assemble report.layers verbs.inspect verbs.perform verbs.sign",
+    16: "report.view search.trials verbs.calibrate",
+    17: "report.page search.heal",
+    18: "verbs.plan verbs.report",
+    19: "verbs.explain verbs.matrix",
 }
 
 

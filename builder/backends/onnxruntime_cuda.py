@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from builder import onnx_session
-from builder.action import Platform
+from builder.blob import Platform
 from builder.recipes import Engine, Made
 from builder.seams import OpenOptions, Runner
 

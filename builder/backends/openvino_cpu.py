@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 import openvino
 
-from builder.action import Platform
+from builder.blob import Platform
 from builder.errors import StepFailed
 from builder.openvino_layers import running
 from builder.recipes import Engine, Made

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from builder.action import Platform
+from builder.blob import Platform
 from builder.compat import dialects
 from builder.recipes import Engine, Made
 from builder.seams import OpenOptions, Runner

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 from builder import places
-from builder.action import Platform
+from builder.blob import Platform
 from builder.errors import DeployError, UsageError
 from builder.facts import Machine
 from builder.inspection import engine_plan

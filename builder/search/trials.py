@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, Optional, Sequence, Set, Tuple
 
 from builder import assemble
-from builder.action import Platform
+from builder.blob import Platform
 from builder.draw_layers import layer_errors
 from builder.draw_measurements import cost
 from builder.errors import DeployError

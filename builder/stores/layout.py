@@ -21,12 +21,15 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import TYPE_CHECKING, Iterator, Optional, Tuple
 
 from builder import digest, locks
-from builder.action import Blob, Pending, Result
+from builder.blob import Blob
 from builder.errors import StoreBusy, StoreDamaged
 from builder.record import RecordError, from_json, to_json
+
+if TYPE_CHECKING:  # at run time only where they are read: who pulls need not load every recipe of a build
+    from builder.action import Pending, Result
 
 _MARKER = "oci-layout"  # never replaced, so that it can be locked: shared by readers, alone by a collector
 _COLLECTING = 60  # seconds; that a reader waits for a collector
@@ -123,6 +126,8 @@ class Layout:
     # ------------------------------------------------------------------ results
 
     def recall(self, key: str) -> Optional[Result]:
+        from builder.action import Result
+
         try:
             data = json.loads((self._private / "results" / f"{digest.hex_part(key)}.json").read_bytes())
             result = from_json(Result, data)
@@ -169,6 +174,8 @@ class Layout:
 
     def pending(self) -> Tuple[Pending, ...]:
         """Everything that waits for another machine, by cell. Records of another version are left out."""
+        from builder.action import Pending
+
         found = []
         for path in self.orders_at():
             with contextlib.suppress(ValueError, RecordError):

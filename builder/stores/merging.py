@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Set
 
 from builder import transfer
-from builder.action import Blob
+from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Manifest

@@ -6,7 +6,7 @@ import json
 from typing import Dict, List, Optional, Tuple, cast
 
 from builder import digest
-from builder.action import Blob
+from builder.blob import Blob
 from builder.descriptor import MANIFEST
 from builder.errors import StoreDamaged
 from builder.stores.layout import Layout

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Iterable, Iterator, Mapping, Optional
 
 from builder import digest, seams, transfer
-from builder.action import Blob
+from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import UsageError
 from builder.manifest import Manifest, Verdict

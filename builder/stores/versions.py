@@ -15,7 +15,7 @@ import json
 from typing import Dict, Iterable, List, Optional, Tuple
 
 from builder import descriptor, digest, manifest_upgrade, provenance
-from builder.action import Blob
+from builder.blob import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
 from builder.provenance import Provenance

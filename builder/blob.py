@@ -1,0 +1,45 @@
+"""The nouns that hosts and builds share: files by content, and what an artifact depends on.
+
+Apart from builder/action.py, so that a host that pulls need not load every recipe of a build.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+
+@dataclass(frozen=True)
+class Platform:
+    """All that an artifact depends on outside its inputs."""
+
+    runtime: str
+    version: str
+    os: str
+    arch: str
+    sm: Optional[str] = None
+    jetpack: Optional[str] = None
+    features: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """`name` is the path of the file in the step's input folder; a name without a file is a fact (code, ...)."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Tool:
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file made by a step, by content."""
+
+    name: str
+    digest: str
+    size: int

@@ -28,6 +28,7 @@ VERBS = {
     "bundle": "write a version as one file, for hosts that no network reaches",
     "pull": "on a host: place the fastest artifact proven for this machine",
     "run": "on a host: run the pulled artifact on a photograph",
+    "diff": "say what changed between two versions, cell by cell, and why",
     "gc": "remove what nothing in a store needs any more",
     "sweep": "parity and latency of a cell over a grid of sizes, and what it does outside of its profile",
     "calibrate": "show int8 ranges; with --sweep, what methods and numbers of photographs do to accuracy",

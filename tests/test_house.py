@@ -75,12 +75,13 @@ LAYERS: Dict[int, str] = {
     "steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference stores.reach "
     "stores.tags verbs.ci verbs.doctor verbs.selection validation.causes validation.keypoint_tasks",
     11: "draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.versions validation.drift",
-    12: "host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject report.drift "
-    "repositories.bundle steps.lower_int8 stores.channels stores.copying stores.merging stores.signatures",
-    13: "run trust audit.at_length audit.github inspection.findings steps.layer_errors stores.bundling "
-    "stores.collecting stores.supply verbs.merge verbs.publish verbs.run",
-    14: "explanation golden layer_tables pending summary tracing inspection.report verbs.audit verbs.bundle verbs.gc "
-    "verbs.keys verbs.pull verbs.sweep verbs.verify",
+    12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
+    "report.drift repositories.bundle steps.lower_int8 stores.channels stores.copying stores.merging "
+    "stores.signatures",
+    13: "difference_words run trust audit.at_length audit.github inspection.findings steps.layer_errors "
+    "stores.bundling stores.collecting stores.supply verbs.merge verbs.publish verbs.run",
+    14: "explanation golden layer_tables pending summary tracing inspection.report verbs.audit verbs.bundle "
+    "verbs.diff verbs.gc verbs.keys verbs.pull verbs.sweep verbs.verify",
     15: "assemble report.layers verbs.inspect verbs.perform verbs.sign",
     16: "report.view search.trials verbs.calibrate",
     17: "report.page search.heal",

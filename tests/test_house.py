@@ -78,8 +78,8 @@ LAYERS: Dict[int, str] = {
     12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
     "report.drift repositories.bundle steps.lower_int8 stores.channels stores.copying stores.merging "
     "stores.signatures",
-    13: "difference_words run trust audit.at_length audit.github inspection.findings steps.layer_errors "
-    "stores.bundling stores.collecting stores.supply verbs.merge verbs.publish verbs.run",
+    13: "difference_words run trust audit.at_length audit.github inspection.findings repositories.bucket "
+    "steps.layer_errors stores.bundling stores.collecting stores.supply verbs.merge verbs.publish verbs.run",
     14: "explanation golden layer_tables pending summary tracing inspection.report verbs.audit verbs.bundle "
     "verbs.diff verbs.gc verbs.keys verbs.pull verbs.sweep verbs.verify",
     15: "assemble report.layers verbs.inspect verbs.perform verbs.sign",
@@ -264,6 +264,8 @@ HEAVY: Dict[str, Set[str]] = {
         "validation.worst_case",
         "verbs.run",
     },
+    "boto3": {"repositories.bucket"},
+    "botocore": {"repositories.bucket"},
     "yaml": {"yaml_marks"},
     "rich": {"live"},
     "jinja2": {"ci.rendering", "report.page"},

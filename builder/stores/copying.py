@@ -47,6 +47,15 @@ def _reading(place: Repository) -> ContextManager[None]:
     return place.store.reading()
 
 
+def never_changes(tag: str, where: str) -> UsageError:
+    """What to raise when `tag`, a version, names something else there."""
+    return UsageError(
+        f"{tag} is there already, and another one: a version never changes",
+        where=where,
+        hint="publish to another place, or build the next version on a copy of that one",
+    )
+
+
 def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str], None], pace: Pace) -> int:
     here = Folder(str(store.root), {})
     top, there = here.resolve(tag), place.resolve(tag)
@@ -54,11 +63,7 @@ def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str]
     if there is not None and there.digest == top.digest:
         return 0
     if there is not None and top.media == descriptor.INDEX:
-        raise UsageError(
-            f"{tag} is there already, and another one: a version never changes",
-            where=place.name,
-            hint="publish to another place, or build the next version on a copy of that one",
-        )
+        raise never_changes(tag, place.name)
     copied: List[Descriptor] = []
 
     def copy(it: Descriptor) -> None:

@@ -18,6 +18,8 @@ from builder.errors import StoreDamaged, UsageError
 from builder.record import RecordError, from_json, to_json
 
 MOST_MOVES = 50
+_MOST_SERIAL = 1 << 53  # what every JSON reader takes
+_LONGEST_REASON = 500
 # A channel is a tag: nothing that could be read as a version, and no dot, which sets apart what belongs to a tag.
 _NAME = re.compile(r"(?!v[0-9]+$)[a-z][a-z0-9_-]{0,62}")
 _RESERVED = ("latest",)
@@ -36,8 +38,10 @@ class Move:
     back: bool = False
 
     def __post_init__(self) -> None:
-        if self.serial < 1 or self.version < 1:
+        if not 0 < self.serial < _MOST_SERIAL or self.version < 1:
             raise ValueError("a serial and a version are at least 1")
+        if len(self.reason) > _LONGEST_REASON or not self.reason.isprintable():
+            raise ValueError("a reason is one short line of text")
         clock.read(self.issued)
 
 
@@ -54,6 +58,8 @@ class Channel:
     def __post_init__(self) -> None:
         if not is_name(self.channel):
             raise ValueError(f"{self.channel!r} is no name for a channel")
+        if not self.model.isprintable():
+            raise ValueError("a model's name is text")
         if not self.moves:
             raise ValueError("a channel stands somewhere")
         if any(newer.serial <= older.serial for newer, older in zip(self.moves, self.moves[1:])):
@@ -106,11 +112,15 @@ def moved(
 ) -> Channel:
     """The record after a move `to` a version with this manifest digest. `serial` is the least that it must be above.
 
-    Time does not run back between two records, whatever the clock says.
+    Time does not run back between two records, whatever the clock says. Raises UsageError for a reason that is no line.
     """
     earlier = before.moves if before else ()
     issued = max([now, *(clock.read(move.issued) for move in earlier[:1])])
     above = max([serial, *(move.serial for move in earlier[:1])])
+    if above + 1 >= _MOST_SERIAL:
+        raise UsageError(f"no serial comes after {above}, which {name} has", hint="choose another name")
+    if len(reason) > _LONGEST_REASON or not reason.isprintable():
+        raise UsageError(f"a reason is one line of at most {_LONGEST_REASON} letters", where="--reason")
     move = Move(above + 1, to[0], to[1], clock.text(issued), reason, back)
     expires = clock.text(issued + lifetime) if lifetime is not None else ""
     return Channel(1, name, model, _kept((move, *earlier)), expires)

@@ -79,11 +79,11 @@ LAYERS: Dict[int, str] = {
     "report.drift repositories.bundle steps.lower_int8 stores.channels stores.copying stores.merging "
     "stores.signatures",
     13: "difference_words run trust audit.at_length audit.github inspection.findings repositories.bucket "
-    "steps.layer_errors stores.bundling stores.collecting stores.supply verbs.merge verbs.publish verbs.run",
-    14: "explanation golden layer_tables pending summary tracing inspection.report verbs.audit verbs.bundle "
-    "verbs.diff verbs.gc verbs.keys verbs.pull verbs.sweep verbs.verify",
-    15: "assemble report.layers verbs.inspect verbs.perform verbs.sign",
-    16: "report.view search.trials verbs.calibrate",
+    "steps.layer_errors stores.bundling stores.collecting stores.moving stores.supply verbs.merge verbs.run",
+    14: "explanation golden layer_tables pending promotion summary tracing inspection.report verbs.audit verbs.bundle "
+    "verbs.channels verbs.diff verbs.gc verbs.keys verbs.publish verbs.pull verbs.sweep verbs.verify",
+    15: "assemble report.layers verbs.inspect verbs.perform verbs.pin verbs.promoting verbs.sign",
+    16: "report.view search.trials verbs.calibrate verbs.promote verbs.rollback",
     17: "report.page search.heal",
     18: "verbs.plan verbs.report",
     19: "verbs.explain verbs.matrix",
@@ -133,6 +133,9 @@ SIBLINGS = {
     *(("builder.repositories.registry", f"builder.repositories.registry_{part}") for part in ("access", "upload")),
     ("builder.repositories.registry_upload", "builder.repositories.registry_access"),
     ("builder.verbs.sign", "builder.verbs.keys"),
+    ("builder.verbs.promote", "builder.verbs.promoting"),
+    ("builder.verbs.rollback", "builder.verbs.promoting"),
+    ("builder.verbs.promoting", "builder.verbs.keys"),
     ("builder.verbs.matrix", "builder.verbs.plan"),
     ("builder.verbs.explain", "builder.verbs.plan"),
     *(

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Iterable, Iterator, List, Optional
+from typing import FrozenSet, Iterable, Iterator, List, Optional
 
 from builder import locks
 from builder.errors import StoreBusy
@@ -44,6 +44,12 @@ def folders(head: Path) -> List[Path]:
     """Every placed folder, last used first."""
     found = [path for path in head.glob("v*") if _FORM.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=_used, reverse=True)
+
+
+def versions(dest: Path) -> FrozenSet[int]:
+    """The numbers of the versions that are placed anywhere in `dest`, as current ones or as earlier ones."""
+    found = (folder.name for head in dest.iterdir() if head.is_dir() for folder in folders(head))
+    return frozenset(int(name[1:].partition("-")[0]) for name in found)
 
 
 def current(head: Path) -> Optional[str]:

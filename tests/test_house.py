@@ -79,12 +79,12 @@ LAYERS: Dict[int, str] = {
     "report.drift repositories.bundle steps.lower_int8 stores.channels stores.copying stores.merging "
     "stores.signatures",
     13: "difference_words run trust audit.at_length audit.github inspection.findings repositories.bucket "
-    "steps.layer_errors stores.bundling stores.collecting stores.moving stores.supply verbs.merge verbs.run",
-    14: "explanation golden layer_tables pending promotion summary tracing inspection.report verbs.audit verbs.bundle "
-    "verbs.channels verbs.diff verbs.gc verbs.keys verbs.publish verbs.pull verbs.sweep verbs.verify",
-    15: "assemble report.layers verbs.inspect verbs.perform verbs.pin verbs.promoting verbs.sign",
-    16: "report.view search.trials verbs.calibrate verbs.promote verbs.rollback",
-    17: "report.page search.heal",
+    "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge verbs.run",
+    14: "explanation golden layer_tables pending summary tracing inspection.report stores.supply verbs.audit "
+    "verbs.bundle verbs.channels verbs.gc verbs.keys verbs.publish verbs.sweep verbs.verify",
+    15: "assemble promotion report.layers verbs.diff verbs.inspect verbs.perform verbs.pull verbs.sign",
+    16: "report.view search.trials verbs.calibrate verbs.pin verbs.promoting",
+    17: "report.page search.heal verbs.promote verbs.rollback",
     18: "verbs.plan verbs.report",
     19: "verbs.explain verbs.matrix",
 }

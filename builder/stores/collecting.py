@@ -14,7 +14,7 @@ import contextlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, FrozenSet, List, Optional, Set, Tuple
 
 from builder.errors import StoreDamaged
 from builder.stores import channels, oci, tags, versions
@@ -29,10 +29,12 @@ _OF_VERSION = re.compile(r"v([0-9]+)(\..*)?")
 @dataclass(frozen=True)
 class Rule:
     """`keep`: only so many of the newest versions; `older_than` (seconds): remove only what is older; None for no such
-    limit. With neither, every version stays. The newest always stays, and so do those that a channel or a pin holds."""
+    limit. With neither, every version stays. The newest always stays, and so do those that a channel or a pin holds, and
+    those in `used`."""
 
     keep: Optional[int] = None
     older_than: Optional[float] = None
+    used: FrozenSet[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _versions(store: Layout, rule: Rule, now: float) -> Set[int]:
         return set()
     known = versions.numbers(store)
     newest = known[-max(rule.keep or 1, 1) :]
-    gone = set(known) - set(newest)
+    gone = set(known) - set(newest) - rule.used
     if rule.older_than is not None:
         gone = {number for number in gone if now - _created(store, number) > rule.older_than}
     return gone

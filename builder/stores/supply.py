@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from pathlib import Path
-from typing import Iterable, Iterator, Mapping, Optional
+from typing import FrozenSet, Iterable, Iterator, Mapping, Optional
 
 from builder import digest, seams, transfer
 from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
-from builder.errors import UsageError
+from builder.errors import StoreBusy, StoreDamaged, UsageError
 from builder.manifest import Manifest, Verdict
 from builder.pace import Pace
 from builder.stores import copying, versions
@@ -67,6 +68,17 @@ class Supply:
         if self.store.holds(it.digest) and digest.of_file(self.store.fetch(it.digest)) != it.digest:
             self.store.fetch(it.digest).unlink()
         transfer.fetch(self.place, it, self.store, pace)
+
+    def tidy(self, placed: FrozenSet[int]) -> None:
+        """Forget what no placed version uses; `placed` are their numbers. Nothing happens while somebody reads."""
+        if self.place is None or placed.issuperset(versions.numbers(self.store)):
+            return
+        from builder.stores import collecting  # seldom needed
+
+        with contextlib.suppress(StoreBusy, StoreDamaged), self.store.collecting():
+            now = time.time()
+            found = collecting.garbage(self.store, collecting.Rule(keep=1, used=placed), now)
+            collecting.remove(self.store, found, now)
 
     def offered(self, manifest: Manifest) -> Manifest:
         """The manifest as far as this supply goes: an artifact that was left out of a bundle is not to be had."""

@@ -59,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
     source = args.source or args.named
     supplied = supply.opened(source or "artifacts", args.to, os.environ)
     with supplied.reading():
-        return _pulled(args, supplied, source)
+        code = _pulled(args, supplied, source)
+    if code == 0 and not args.explain:
+        supplied.tidy(placed.versions(args.to))
+    return code
 
 
 def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[str]) -> int:

@@ -11,10 +11,12 @@ import pytest
 
 from builder.descriptor import INDEX
 from builder.errors import StoreDamaged, UsageError
+from builder.manifest import Manifest
 from builder.signing import minisign
 from builder.stores import copying, signatures, supply, tags, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from tests import fakes
 from tests.builder.stores.test_versions import published
 
 KEY = minisign.SecretKey(bytes([1] * 8), bytes([1] * 32))
@@ -131,3 +133,33 @@ def test_an_index_that_names_nonsense(store: Layout, index: object) -> None:
     assert top is not None
     with pytest.raises(StoreDamaged):
         copying.closure(place, top)
+
+
+def test_a_cache_forgets_what_no_placed_version_uses(store: Layout, there: Folder, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        versions.publish(store, dataclasses.replace(offered_alone(store, f"of v{number}"), version=number))
+        send(store, there, number)
+    supplied = supply.Supply(Layout(tmp_path / "cache"), there)
+    blobs = {}
+    for number in (1, 2, 3):
+        supplied.version(number, "")
+        (entry,) = versions.read(supplied.store, number).entries
+        assert entry.artifact is not None
+        supplied.bring(entry.artifact.files)
+        blobs[number] = entry.artifact.files[0]
+    with supplied.reading():
+        supplied.tidy(frozenset({2, 3}))
+    assert versions.numbers(supplied.store) == (1, 2, 3), "not while somebody reads"
+    supplied.tidy(frozenset({1, 3}))
+    assert versions.numbers(supplied.store) == (1, 3)
+    assert [supplied.store.has(blobs[number]) for number in (1, 2, 3)] == [True, False, True]
+    assert supplied.version(2, "") == 2, "it can come back"
+    supplied.bring([blobs[2]])
+
+
+def offered_alone(store: Layout, text: str) -> Manifest:
+    one = fakes.entry("tiny-dense-fp32-ort", files=(fakes.stored(store, "model.bin", text.encode()),))
+    digest_ = versions.put_artifact(store, one.cell, one.artifact.files) if one.artifact else None
+    assert one.artifact is not None
+    assert digest_ is not None
+    return fakes.manifest(dataclasses.replace(one, artifact=dataclasses.replace(one.artifact, digest=digest_.digest)))

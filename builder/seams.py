@@ -179,6 +179,8 @@ BUILT_IN: Dict[Tuple[str, str], str] = {
     ("source", "torch"): "builder.sources.torch_module:TorchModule",
     ("source", "onnx"): "builder.sources.onnx_file:OnnxFile",
     ("repository", "file"): "builder.stores.folder:Folder",
+    ("repository", "https"): "builder.repositories.web:Web",
+    ("repository", "http"): "builder.repositories.web:Web",
     ("repository", "s3"): "builder.repositories.bucket:Bucket",
     ("repository", "bundle"): "builder.repositories.bundle:Bundle",
     ("repository", "oci"): "builder.repositories.registry:Registry",

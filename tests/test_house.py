@@ -76,8 +76,8 @@ LAYERS: Dict[int, str] = {
     "stores.tags verbs.ci verbs.doctor verbs.selection validation.causes validation.keypoint_tasks",
     11: "draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.versions validation.drift",
     12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
-    "report.drift repositories.bundle steps.lower_int8 stores.channels stores.copying stores.merging "
-    "stores.signatures",
+    "report.drift repositories.bundle repositories.web steps.lower_int8 stores.channels stores.copying "
+    "stores.merging stores.signatures",
     13: "difference_words run trust audit.at_length audit.github inspection.findings repositories.bucket "
     "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge verbs.run",
     14: "explanation golden layer_tables pending summary tracing inspection.report stores.supply verbs.audit "

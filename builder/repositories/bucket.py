@@ -205,11 +205,11 @@ class Bucket(ByPath):
     def _index_now(self) -> Tuple[Dict[str, digest.Json], Dict[str, str]]:
         """index.json, and the condition under which it may be replaced: that it is still this one."""
         found = self._get(INDEX_FILE)
-        where = f"{self.name}/{INDEX_FILE}"
         if found is None:
-            return tags.parsed(None, where), {"IfNoneMatch": "*"}
+            return self.parsed_index(None), {"IfNoneMatch": "*"}
         with contextlib.closing(found["Body"]) as body:
-            return tags.parsed(whole(Stream(0, self._pieces(body)), where), where), {"IfMatch": str(found["ETag"])}
+            data = whole(Stream(0, self._pieces(body)), f"{self.name}/{INDEX_FILE}")
+        return self.parsed_index(data), {"IfMatch": str(found["ETag"])}
 
     def _check_conditions(self) -> None:
         """Does the service keep conditions? Asked with a file that has the same content for everybody."""

@@ -41,7 +41,10 @@ class ByPath(abc.ABC):
 
     def resolve(self, tag: str) -> Optional[Descriptor]:
         found = tags.named(self.index()).get(tag)
-        return None if found is None else descriptor.read(found)
+        try:
+            return None if found is None else descriptor.read(found)
+        except StoreDamaged as problem:
+            raise StoreDamaged(f"{tag}: {problem.what}", where=self.name) from None
 
     def has(self, it: Descriptor) -> bool:
         return self.size(blob_path(it)) == it.size
@@ -58,7 +61,10 @@ class ByPath(abc.ABC):
 
     def index(self) -> oci.Object:
         """index.json as it is now; an empty one where there is none. Raises StoreDamaged, Unreachable."""
-        return tags.parsed(self.read_index(), f"{self.name}/{INDEX_FILE}")
+        return self.parsed_index(self.read_index())
+
+    def parsed_index(self, data: Optional[bytes]) -> oci.Object:
+        return tags.parsed(data, f"{self.name}/{INDEX_FILE}")
 
     def read_index(self) -> Optional[bytes]:
         with self.open(INDEX_FILE, 0) as found:

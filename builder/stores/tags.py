@@ -26,9 +26,13 @@ def parsed(data: Optional[bytes], where: str) -> oci.Object:
     if data is None:
         return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
     try:
-        return oci.as_object(json.loads(data))
+        index = oci.as_object(json.loads(data))
+        named(index)
     except (ValueError, RecursionError) as problem:
         raise StoreDamaged(f"not JSON: {problem}", where=where) from None
+    except StoreDamaged as problem:
+        raise StoreDamaged(problem.what, where=where) from None
+    return index
 
 
 def named(index: oci.Object) -> Dict[str, oci.Object]:

@@ -49,10 +49,14 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Keyring:
-    """False where nobody is trusted yet, and nothing is asked. One whose every key was revoked is true: nothing is taken."""
+    """`notes` are for the person: what was learned or passed over on the way.
+
+    False where nobody is trusted yet, and nothing is asked. One whose every key was revoked is true: nothing is taken.
+    """
 
     groups: Tuple[Group, ...] = ()
     dropped: Tuple[Dropped, ...] = ()
+    notes: Tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.groups or self.dropped)
@@ -111,7 +115,7 @@ def proven(
 def signers(
     data: bytes, signatures: Sequence[minisign.Signature], keys: Sequence[Trusted]
 ) -> Tuple[Tuple[Trusted, str], ...]:
-    """Those of `keys` that have signed `data`, in their order, with the signed comment of each."""
+    """Those of `keys` that have signed `data`, under each of their names, with the signed comment of each."""
     found: Dict[Trusted, str] = {}
     for one in keys:
         for signature in signatures[:MOST_SIGNATURES]:
@@ -119,6 +123,11 @@ def signers(
                 found[one] = signature.comment
                 break
     return tuple(found.items())
+
+
+def signed_by(data: bytes, texts: Iterable[str], keys: Sequence[Trusted]) -> Tuple[Trusted, ...]:
+    """Those of `keys` that have signed `data`, each key once."""
+    return _each_once(one for one, _ in signers(data, tuple(_read(texts, "")), keys))
 
 
 def _read(texts: Iterable[str], where: str) -> Iterator[minisign.Signature]:

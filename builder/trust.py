@@ -2,7 +2,8 @@
 
 Trusted keys are the public keys in a folder of the person's: `deploymatrix/trusted/NAME.pub` below XDG_CONFIG_HOME or
 ~/.config, or the folder that DEPLOYMATRIX_TRUSTED names. What is signed is manifest.json, which names every artifact by
-digest. Without a trusted key nothing is asked; with one, nothing unsigned is taken.
+digest. Without a trusted key nothing is asked; with one, nothing unsigned is taken. Beside the pinned keys lie the key
+statements of their owners, as far as they were accepted here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Mapping, Optional, Tuple
 
+from builder import clock, key_memory
 from builder.errors import UsageError
 from builder.keyring import Group, Keyring, Proof, Trusted
 from builder.keyring import proven as proven  # of bytes that are no version
@@ -33,12 +35,17 @@ def keys(place: Path) -> Tuple[Trusted, ...]:
     return tuple(Trusted(path.stem, read_key(path)) for path in sorted(place.glob("*.pub")))
 
 
-def these(key: Optional[str], environ: Mapping[str, str]) -> Keyring:
+def these(
+    key: Optional[str],
+    environ: Mapping[str, str],
+    store: Optional[Layout] = None,
+    now: Optional[clock.Time] = None,
+) -> Keyring:
     """Whose signatures count on this machine: the one key that was named (a file, or the key itself), or else all that
-    are trusted here. Raises UsageError."""
+    are pinned here and all that statements of theirs name (`builder/key_memory.py`), of which `store` may bring a newer
+    one. Raises UsageError."""
     if key is None:
-        pinned = keys(folder(environ))
-        return Keyring((Group(pinned),) if pinned else ())
+        return key_memory.keyring(folder(environ), keys(folder(environ)), store, now or clock.now())
     path = Path(key)
     if path.exists():
         return Keyring((Group((Trusted(path.stem, read_key(path)),)),))

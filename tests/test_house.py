@@ -47,11 +47,11 @@ LAYERS: Dict[int, str] = {
     "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
     "detect.processor detect.surroundings http.address signing.minisign validation.keypoint_metrics "
     "validation.light",
-    2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record detect.jetson detect.nvidia "
-    "http.logins http.proxies verbs.transferring",
-    3: "budget channel drift_limits evidence expect facts gates measurements tensorrt_options yaml_marks "
-    "http.problems http.wire inspection.contents",
-    4: "fact_file portrait searched site sweep compat.dialects http.reply inspection.engine_layers "
+    2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record strict_json detect.jetson "
+    "detect.nvidia http.logins http.proxies verbs.transferring",
+    3: "budget channel drift_limits evidence expect facts gates key_statement measurements tensorrt_options "
+    "yaml_marks http.problems http.wire inspection.contents",
+    4: "fact_file key_changes portrait searched site sweep compat.dialects http.reply inspection.engine_layers "
     "inspection.engine_plan inspection.openvino_ir validation.statistics validation.timing",
     5: "matrix provenance http.client search.words",
     6: "cells consistency_gates keypoints manifest onnx_file photographs preprocess recipes schema sweep_grid "
@@ -74,10 +74,11 @@ LAYERS: Dict[int, str] = {
     "report.worst sources.onnx_file steps.calibrate steps.calibration_data steps.engine steps.latency "
     "steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference stores.reach "
     "stores.tags verbs.ci verbs.doctor verbs.selection validation.causes validation.keypoint_tasks",
-    11: "draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.versions validation.drift",
-    12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
-    "report.drift repositories.bundle repositories.web steps.lower_int8 stores.channels stores.copying "
-    "stores.merging stores.signatures",
+    11: "draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.statements stores.versions "
+    "validation.drift",
+    12: "difference host key_memory live progress audit.junit audit.markdown audit.plain audit.reading "
+    "inspection.subject report.drift repositories.bundle repositories.web steps.lower_int8 stores.channels "
+    "stores.copying stores.merging stores.signatures",
     13: "difference_words run trust audit.at_length audit.github inspection.findings repositories.bucket "
     "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge verbs.run",
     14: "explanation golden layer_tables pending summary tracing inspection.report stores.supply verbs.audit "

@@ -15,16 +15,21 @@ from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, Unreachable, UsageError
 from builder.pace import TRIES, Pace
 from builder.seams import Repository
-from builder.stores import oci
+from builder.stores import oci, statements
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
 
 _DEEPEST, _MOST = 4, 100_000  # of an index within an index; of objects and files behind one tag
+_LARGEST_TOLD = (
+    256 << 20
+)  # bytes of a manifest.json, whose signature is not known yet; that of a thousand cells has 20 MB
 
 
 def belonging(version: int, tags: Iterable[str]) -> Tuple[str, ...]:
-    """The tags that a version consists of: its signatures, then itself."""
-    return (*sorted(tag for tag in tags if tag.startswith(f"v{version}.")), f"v{version}")
+    """The tags that a version consists of: what is said of keys, its signatures, then itself."""
+    known = tuple(tags)
+    keys = tuple(tag for tag in known if tag == statements.TAG)
+    return (*keys, *sorted(tag for tag in known if tag.startswith(f"v{version}.")), f"v{version}")
 
 
 def publish(
@@ -116,6 +121,11 @@ def mirror(place: Repository, tags: Iterable[str], store: Layout, pace: Optional
         if known is not None and known.digest == top.digest:
             continue
         for it in closure(place, top, _about):
+            if it.size > _LARGEST_TOLD:
+                raise StoreDamaged(
+                    f"{it.title or tag} is said to have {it.size:,} bytes; at most {_LARGEST_TOLD:,} are taken",
+                    where=place.name,
+                )
             pace.meter.expect(1, it.size)
             transfer.fetch(place, it, store, pace)
         here.tag(tag, top)

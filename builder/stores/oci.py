@@ -20,12 +20,14 @@ GOLDEN_TYPE = "application/vnd.deploymatrix.golden.v1"
 MANIFEST_TYPE = "application/vnd.deploymatrix.manifest.v1+json"
 PROVENANCE_TYPE = "application/vnd.deploymatrix.provenance.v1+json"
 SIGNATURE_TYPE = "application/vnd.deploymatrix.signature.v1+minisign"
+KEYS_TYPE = "application/vnd.deploymatrix.keys.v1+json"
 CHANNEL_TYPE = "application/vnd.deploymatrix.channel.v1+json"
 _FILE_TYPES = {
     "manifest.json": MANIFEST_TYPE,
     "provenance.json": PROVENANCE_TYPE,
     "channel.json": CHANNEL_TYPE,
     ".minisig": SIGNATURE_TYPE,
+    "keys.json": KEYS_TYPE,
     ".onnx": "application/vnd.onnx",
     ".xml": "application/vnd.openvino.ir+xml",
 }

@@ -1,0 +1,41 @@
+"""The key statement of a store: one OCI object, tagged `keys`, that holds keys.json. What it is worth is decided in
+`builder/trust.py`."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from builder import descriptor, strict_json, transfer
+from builder.errors import StoreDamaged
+from builder.seams import Repository
+from builder.stores import oci, tags
+from builder.stores.layout import Layout
+
+TAG, FILE = "keys", "keys.json"
+
+
+def put(store: Layout, text: bytes) -> None:
+    """In the place of an earlier one. The caller holds the store."""
+    made = oci.put_manifest(store, oci.KEYS_TYPE, (store.put_bytes(FILE, text),), {})
+    tags.put(store, TAG, oci.descriptor(made, descriptor.MANIFEST, oci.KEYS_TYPE))
+
+
+def offered(place: Repository, most: int) -> Optional[bytes]:
+    """The same from a place outside. Raises Unreachable, StoreDamaged."""
+    top = place.resolve(TAG)
+    if top is None:
+        return None
+    layers = oci.as_list(oci.as_object(strict_json.loads(transfer.read(place, top))).get("layers"))
+    return transfer.read(place, descriptor.read(layers[0] if layers else None), most)
+
+
+def of(store: Layout, most: int) -> Optional[bytes]:
+    """The bytes of keys.json; None for a store without. Raises StoreDamaged, also for more than `most` bytes."""
+    tagged = tags.find(store, TAG)
+    if tagged is None:
+        return None
+    layers = oci.as_list(oci.load(store, oci.digest_of(tagged)).get("layers"))
+    named = oci.digest_of(layers[0] if layers else None)
+    if store.fetch(named).stat().st_size > most:
+        raise StoreDamaged(f"its key statement is larger than {most:,} bytes", where=str(store.root))
+    return store.read(named)

@@ -7,7 +7,6 @@ what a stranger put there would be signed with it.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
@@ -128,11 +127,11 @@ def _one_of(new: Statement, word: str) -> Owner:
     for one in (*new.roots, *new.keys):
         if word in (one.name, one.key, one.trusted.key.name):
             return one
-    if word.startswith("RW"):
-        key = minisign.public_key(word, word)
-        return Owner(key.name, key.text)  # a key that was never named, only pinned by hand
+    if word.startswith("RW") or Path(word).is_file():
+        (given,) = named([f"_={word}"])
+        return Owner(given.trusted.key.name, given.key)  # it was only pinned by hand, or is named no longer
     known = ", ".join(one.name for one in (*new.roots, *new.keys))
-    raise UsageError(f"no key {word!r} is named", hint=f"named: {known}; or give the key itself (RW...)")
+    raise UsageError(f"no key {word!r} is named", hint=f"named: {known}; or give a .pub file, or the key itself")
 
 
 def _apart(new: Statement, gone: Owner) -> Owner:
@@ -146,7 +145,3 @@ def _checked(new: Statement, **changes: object) -> Statement:
         return dataclasses.replace(new, **changes)  # type: ignore[arg-type]
     except ValueError as problem:
         raise UsageError(f"that cannot be: {problem}") from None
-
-
-def lasts(said: str) -> datetime.timedelta:
-    return clock.length(said, "--expires")

@@ -16,8 +16,6 @@ from builder import clock, key_statement, locks
 from builder.errors import StoreDamaged, UsageError
 from builder.key_statement import Followed, History, Statement
 from builder.keyring import Keyring, Trusted
-from builder.stores import statements
-from builder.stores.layout import Layout
 
 _END = ".keys.json"
 _WAIT = 10.0  # seconds for another pull that writes
@@ -33,18 +31,13 @@ class Ring:
     last: Statement
 
 
-def keyring(place: Path, pinned: Tuple[Trusted, ...], store: Optional[Layout], now: clock.Time) -> Keyring:
-    """Whose signatures count here, after `store`, if there is one, was asked for a newer statement. Raises UsageError for
-    a memory that is damaged: it is not passed over."""
-    found = remembered(place, pinned)
+def keyring(place: Path, pinned: Tuple[Trusted, ...], offered: Optional[History], now: clock.Time) -> Keyring:
+    """Whose signatures count here, once the statements on offer, if any, were looked at. Raises UsageError for a memory
+    that is damaged: it is not passed over."""
     notes: Tuple[str, ...] = ()
-    if store is not None and pinned:
-        try:
-            data = statements.of(store, key_statement.MOST_BYTES)
-            if data is not None:
-                found, notes = _learned(place, pinned, key_statement.history(data, str(store.root)))
-        except StoreDamaged as problem:  # it could as well have hidden it
-            notes = (f"the key statement of {store.root} is passed over: {problem.what}",)
+    found = remembered(place, pinned)
+    if offered is not None and pinned:
+        found, notes = _learned(place, pinned, offered)
     in_force = [ring.followed.newest for ring in found.values() if ring.followed.newest]
     orphans = [ring.last for ring in found.values() if not ring.followed.newest]
     return dataclasses.replace(key_statement.rings(pinned, in_force, orphans, now), notes=notes)

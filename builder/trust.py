@@ -8,17 +8,19 @@ statements of their owners, as far as they were accepted here.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
-from typing import Mapping, Optional, Tuple
+from typing import Callable, Mapping, Optional, Tuple
 
-from builder import clock, key_memory
-from builder.errors import UsageError
+from builder import clock, key_memory, key_statement
+from builder.errors import StoreDamaged, UsageError
+from builder.key_statement import History
 from builder.keyring import Group, Keyring, Proof, Trusted
 from builder.keyring import proven as proven  # of bytes that are no version
 from builder.signing import minisign
-from builder.stores import signatures, versions
+from builder.stores import signatures, statements, versions
 from builder.stores.layout import Layout
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -35,21 +37,29 @@ def keys(place: Path) -> Tuple[Trusted, ...]:
     return tuple(Trusted(path.stem, read_key(path)) for path in sorted(place.glob("*.pub")))
 
 
-def these(
-    key: Optional[str],
-    environ: Mapping[str, str],
-    store: Optional[Layout] = None,
-    now: Optional[clock.Time] = None,
-) -> Keyring:
+def these(key: Optional[str], environ: Mapping[str, str], store: Optional[Layout] = None) -> Keyring:
     """Whose signatures count on this machine: the one key that was named (a file, or the key itself), or else all that
-    are pinned here and all that statements of theirs name (`builder/key_memory.py`), of which `store` may bring a newer
-    one. Raises UsageError."""
+    are pinned here and all that statements of theirs name, of which `store` may have a newer one. Raises UsageError."""
     if key is None:
-        return key_memory.keyring(folder(environ), keys(folder(environ)), store, now or clock.now())
+        return learned(environ, lambda: statements.of(store) if store else None, str(store and store.root))
     path = Path(key)
     if path.exists():
         return Keyring((Group((Trusted(path.stem, read_key(path)),)),))
     return Keyring((Group((Trusted("--key", minisign.public_key(key, key)),)),))
+
+
+def learned(environ: Mapping[str, str], offered: Callable[[], Optional[bytes]], where: str) -> Keyring:
+    """Whose signatures count on this machine, after the keys.json that `offered` gives. One that does not read is passed
+    over with a note: whoever put it there could as well have hidden it. Raises UsageError."""
+    history: Optional[History] = None
+    notes: Tuple[str, ...] = ()
+    try:
+        data = offered()
+        history = None if data is None else key_statement.history(data, where)
+    except StoreDamaged as problem:
+        notes = (f"the key statement of {where} is passed over: {problem.what}",)
+    ring = key_memory.keyring(folder(environ), keys(folder(environ)), history, clock.now())
+    return dataclasses.replace(ring, notes=(*notes, *ring.notes))
 
 
 def pin(place: Path, name: str, key: minisign.PublicKey) -> Path:

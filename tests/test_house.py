@@ -51,8 +51,9 @@ LAYERS: Dict[int, str] = {
     "detect.nvidia http.logins http.proxies verbs.transferring",
     3: "budget channel drift_limits evidence expect facts gates key_statement measurements tensorrt_options "
     "yaml_marks http.problems http.wire inspection.contents",
-    4: "fact_file key_changes portrait searched site sweep compat.dialects http.reply inspection.engine_layers "
-    "inspection.engine_plan inspection.openvino_ir validation.statistics validation.timing",
+    4: "fact_file key_changes key_memory portrait searched site sweep compat.dialects http.reply "
+    "inspection.engine_layers inspection.engine_plan inspection.openvino_ir validation.statistics "
+    "validation.timing",
     5: "matrix provenance http.client search.words",
     6: "cells consistency_gates keypoints manifest onnx_file photographs preprocess recipes schema sweep_grid "
     "compat.install http.challenge validation.align",
@@ -76,15 +77,16 @@ LAYERS: Dict[int, str] = {
     "stores.tags verbs.ci verbs.doctor verbs.selection validation.causes validation.keypoint_tasks",
     11: "draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.statements stores.versions "
     "validation.drift",
-    12: "difference host key_memory live progress audit.junit audit.markdown audit.plain audit.reading "
-    "inspection.subject report.drift repositories.bundle repositories.web steps.lower_int8 stores.channels "
-    "stores.copying stores.merging stores.signatures",
+    12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
+    "report.drift repositories.bundle repositories.web steps.lower_int8 stores.channels stores.copying "
+    "stores.merging stores.signatures",
     13: "difference_words run trust audit.at_length audit.github inspection.findings repositories.bucket "
     "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge verbs.run",
-    14: "explanation golden layer_tables pending summary tracing inspection.report stores.supply verbs.audit "
-    "verbs.bundle verbs.channels verbs.gc verbs.keys verbs.publish verbs.sweep verbs.verify",
-    15: "assemble promotion report.layers verbs.diff verbs.inspect verbs.perform verbs.pull verbs.sign",
-    16: "report.view search.trials verbs.calibrate verbs.pin verbs.promoting",
+    14: "explanation golden layer_tables passwords pending summary tracing inspection.report stores.supply "
+    "verbs.audit verbs.bundle verbs.channels verbs.gc verbs.publish verbs.sweep verbs.verify",
+    15: "assemble promotion report.layers verbs.diff verbs.inspect verbs.key_statements verbs.perform verbs.pull "
+    "verbs.sign",
+    16: "report.view search.trials verbs.calibrate verbs.keys verbs.pin verbs.promoting",
     17: "report.page search.heal verbs.promote verbs.rollback",
     18: "verbs.plan verbs.report",
     19: "verbs.explain verbs.matrix",
@@ -133,10 +135,9 @@ SIBLINGS = {
     *COMPAT,
     *(("builder.repositories.registry", f"builder.repositories.registry_{part}") for part in ("access", "upload")),
     ("builder.repositories.registry_upload", "builder.repositories.registry_access"),
-    ("builder.verbs.sign", "builder.verbs.keys"),
+    ("builder.verbs.keys", "builder.verbs.key_statements"),
     ("builder.verbs.promote", "builder.verbs.promoting"),
     ("builder.verbs.rollback", "builder.verbs.promoting"),
-    ("builder.verbs.promoting", "builder.verbs.keys"),
     ("builder.verbs.matrix", "builder.verbs.plan"),
     ("builder.verbs.explain", "builder.verbs.plan"),
     *(
@@ -395,8 +396,10 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.channel",
         "builder.clock",
         "builder.consistency",
+        "builder.key_statement",
         "builder.signing.ed25519",
         "builder.signing.minisign",
+        "builder.strict_json",
     },
     "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours
     "ArgumentTypeError": {

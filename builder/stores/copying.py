@@ -69,6 +69,9 @@ def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str]
         return 0
     if there is not None and top.media == descriptor.INDEX:
         raise never_changes(tag, place.name)
+    if there is not None and tag == statements.TAG and not statements.newer(store, place):
+        say(f"the key statement of {place.name} is not older, and stays")
+        return 0
     copied: List[Descriptor] = []
 
     def copy(it: Descriptor) -> None:

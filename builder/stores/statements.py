@@ -7,6 +7,7 @@ from typing import Optional
 
 from builder import descriptor, strict_json, transfer
 from builder.errors import StoreDamaged
+from builder.key_statement import MOST_BYTES, history
 from builder.seams import Repository
 from builder.stores import oci, tags
 from builder.stores.layout import Layout
@@ -20,22 +21,31 @@ def put(store: Layout, text: bytes) -> None:
     tags.put(store, TAG, oci.descriptor(made, descriptor.MANIFEST, oci.KEYS_TYPE))
 
 
-def offered(place: Repository, most: int) -> Optional[bytes]:
+def offered(place: Repository) -> Optional[bytes]:
     """The same from a place outside. Raises Unreachable, StoreDamaged."""
     top = place.resolve(TAG)
     if top is None:
         return None
     layers = oci.as_list(oci.as_object(strict_json.loads(transfer.read(place, top))).get("layers"))
-    return transfer.read(place, descriptor.read(layers[0] if layers else None), most)
+    return transfer.read(place, descriptor.read(layers[0] if layers else None), MOST_BYTES)
 
 
-def of(store: Layout, most: int) -> Optional[bytes]:
-    """The bytes of keys.json; None for a store without. Raises StoreDamaged, also for more than `most` bytes."""
+def of(store: Layout) -> Optional[bytes]:
+    """The bytes of keys.json; None for a store without. Raises StoreDamaged, also for one that is too large."""
     tagged = tags.find(store, TAG)
     if tagged is None:
         return None
     layers = oci.as_list(oci.load(store, oci.digest_of(tagged)).get("layers"))
     named = oci.digest_of(layers[0] if layers else None)
-    if store.fetch(named).stat().st_size > most:
-        raise StoreDamaged(f"its key statement is larger than {most:,} bytes", where=str(store.root))
+    if store.fetch(named).stat().st_size > MOST_BYTES:
+        raise StoreDamaged(f"its key statement is larger than {MOST_BYTES:,} bytes", where=str(store.root))
     return store.read(named)
+
+
+def newer(store: Layout, place: Repository) -> bool:
+    """Does `store` have a later statement than `place`? Of what is there only the serial is looked at."""
+    here, there = of(store), offered(place)
+    if here is None or there is None:
+        return here is not None
+    ours, theirs = history(here, str(store.root)), history(there, place.name)
+    return ours.statements[-1].read.serial > theirs.statements[-1].read.serial

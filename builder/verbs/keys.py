@@ -1,16 +1,16 @@
-"""`build keys`: make a key to sign with, and say whom this machine trusts."""
+"""`build keys`: make a key to sign with, say whom this machine trusts, and say it to others in key statements."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Callable, Dict
 
-from builder import trust
+from builder import key_memory, passwords, trust
 from builder.errors import UsageError
 from builder.signing import minisign
+from builder.verbs import key_statements
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     trusted.add_argument("key", metavar="KEY", help="a .pub file, or the key itself (RW...)")
     distrusted = actions.add_parser("distrust", help="take it no more")
     distrusted.add_argument("name", metavar="NAME")
+    key_statements.arguments(actions)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         "list": _list,
         "trust": _trust,
         "distrust": _distrust,
+        **key_statements.ACTIONS,
     }
     return doing[args.action](args)
 
@@ -42,7 +44,7 @@ def _new(args: argparse.Namespace) -> int:
     for path in (args.file, public):
         if path.exists():
             raise UsageError("is there already; a key is never overwritten", where=str(path))
-    password = "" if args.no_password else ask_password(again=True)
+    password = "" if args.no_password else passwords.ask(again=True)
     key = minisign.new_key()
     args.file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(args.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -56,10 +58,23 @@ def _new(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     place = trust.folder(os.environ)
-    found = trust.keys(place)
-    for one in found:
-        print(f"{one.name}  {one.key.name}  {one.key.text}")
-    if not found:
+    pinned = trust.keys(place)
+    ring = trust.these(None, os.environ)
+    dropped = {gone.owner.key.key: gone.why for gone in ring.dropped}
+    for one in pinned:
+        said = dropped.get(one.key.key, "pinned by hand")
+        print(f"{one.name}  {one.key.name}  {one.key.text}  {said}")
+    known = {one.key.key for one in pinned}
+    for found in key_memory.remembered(place, pinned).values():
+        statement = found.last
+        until = f" until {statement.expires}" if statement.expires else ""
+        for what, owners in (("root", statement.roots), ("named", statement.keys), ("revoked", statement.revoked)):
+            for one in (owner.trusted for owner in owners):
+                said = dropped.get(one.key.key, f"{what} in statement {statement.serial} of {statement.ring}")
+                if one.key.key not in known:
+                    ends = until if what == "named" and one.key.key not in dropped else ""
+                    print(f"{one.name}  {one.key.name}  {one.key.text}  {said}{ends}")
+    if not ring:
         print(f"no key is trusted here ({place}): whatever a store offers is taken. Next: build keys trust NAME KEY")
     return 0
 
@@ -76,29 +91,8 @@ def _distrust(args: argparse.Namespace) -> int:
     place = trust.folder(os.environ)
     trust.unpin(place, args.name)
     left = len(trust.keys(place))
-    print(f"{args.name} is trusted no more; {left} left" + ("" if left else ": whatever a store offers is taken"))
+    said = "" if left else ": whatever a store offers is taken"
+    if not left and trust.these(None, os.environ):
+        said = ", and nothing is taken: what it said of other keys is remembered. To start anew: build keys forget RING"
+    print(f"{args.name} is trusted no more; {left} left{said}")
     return 0
-
-
-def secret_key(path: Path) -> minisign.SecretKey:
-    """The key in a secret key file; asks for its password when it has one. Raises UsageError."""
-    text = trust.read_text(path)
-    return minisign.secret_key(text, ask_password() if minisign.is_protected(text, str(path)) else "", str(path))
-
-
-def ask_password(*, again: bool = False) -> str:
-    """From DEPLOYMATRIX_PASSWORD, or the terminal. Raises UsageError where there is neither."""
-    given = os.environ.get("DEPLOYMATRIX_PASSWORD")
-    if given is not None:
-        return given
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "the key needs a password, and there is no terminal to ask on",
-            hint="set DEPLOYMATRIX_PASSWORD, or make a key with --no-password",
-        )
-    import getpass
-
-    password = getpass.getpass("Password: ")
-    if again and getpass.getpass("Again: ") != password:
-        raise UsageError("the two passwords differ; nothing was written")
-    return password

@@ -14,8 +14,8 @@ from builder import clock, promotion, trust
 from builder.errors import DeployError
 from builder.keyring import Group, Keyring, Trusted
 from builder.manifest import Manifest
+from builder.passwords import secret_key
 from builder.stores import supply, versions
-from builder.verbs.keys import secret_key
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

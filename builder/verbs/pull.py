@@ -38,6 +38,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--no-fallback", action="store_true", help="only what was made and proven for the best device of this host"
     )
     parser.add_argument("--key", metavar="KEY", help="trust this public key alone: a .pub file, or the key itself")
+    parser.add_argument(
+        "--signatures", type=int, default=1, metavar="N", help="so many trusted keys must have signed (1)"
+    )
     parser.add_argument("--allow-unsigned", action="store_true", help="take what nobody trusted here has signed")
     parser.add_argument(
         "--explain", action="store_true", help="say why each other artifact was rejected; place nothing"
@@ -121,7 +124,9 @@ def _manifest(supplied: supply.Supply, args: argparse.Namespace) -> Manifest:
     """The version that is asked for, once it is known to be signed by someone who is trusted here, if anyone is."""
     store = supplied.store
     version = supplied.version(args.version, "name a store: build pull SOURCE, or make one: build matrix")
-    trusted = trust.these(args.key, os.environ)
+    trusted = trust.these(args.key, os.environ, store)
+    for note in trusted.notes:
+        print(f"note: {note}", file=sys.stderr)
     if trusted and not args.allow_unsigned:
-        return versions.parsed(store, version, trust.proof(store, version, trusted).data)
+        return versions.parsed(store, version, trust.proof(store, version, trusted, args.signatures).data)
     return versions.read(store, version)

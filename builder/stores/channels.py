@@ -3,7 +3,7 @@
     stable                       OCI manifest; its subject is the manifest of the version
       layer channel.json             the record
       layer channel.json.KEY.minisig one per signature of it
-    stable.5.HEX.TIME            the version that was moved to: see builder/stores/claims.py
+    stable.5.HEX.TIME            an OCI manifest of nothing: who moved stable when, see builder/stores/claims.py
     pin.v3                       the version that `build gc` keeps
 
 Record and signatures are one object, so that a move is one step. What a place answers here is not believed yet:
@@ -76,6 +76,12 @@ def put(store: Layout, data: bytes, signatures: Iterable[Tuple[str, str]], about
     subject: oci.Object = {key: about[key] for key in ("mediaType", "digest", "size") if key in about}
     made = oci.put_manifest(store, oci.CHANNEL_TYPE, tuple(files), {}, subject)
     return Descriptor(descriptor.MANIFEST, made.digest, made.size, kind=oci.CHANNEL_TYPE)
+
+
+def put_flag(store: Layout) -> Descriptor:
+    """An object for a tag that says all by its name. No tag names it yet."""
+    made = oci.put_manifest(store, oci.FLAG_TYPE, (store.put_bytes("flag.json", b"{}"),), {})
+    return Descriptor(descriptor.MANIFEST, made.digest, made.size, kind=oci.FLAG_TYPE)
 
 
 # ------------------------------------------------------------------------------------------- what must stay

@@ -7,7 +7,7 @@ other's, so never both move; it can happen that neither does. A flag is a tag, s
     stable.5.HEX.TIME        wants to move stable to serial 5; HEX begins the digest of the record's object
     stable.5.HEX.TIME.off    no more
 
-Flags name the version's object, not the record: a record that was not moved to is nowhere to be found. They stay, and tell
+Flags name an object of nothing, not the record: a record that was not moved to is nowhere to be found. They stay, and tell
 who moved when. A program that is killed between flag and move holds up others for `PATIENCE`.
 """
 
@@ -33,22 +33,22 @@ def move(
     base: Optional[Descriptor],
     serials: "tuple[int, int]",
     top: Descriptor,
-    version: Descriptor,
+    nothing: Descriptor,
     now: clock.Time,
     bring: Callable[[], None],
 ) -> None:
     """Let the tag `name` go from the object `base` (None: there was none) to `top`; `serials` are theirs, 0 for none.
 
-    `version` is an object that is there. `bring` copies `top` there, and is called once it is ours to move. Raises StoreBusy.
+    `nothing` is an object that is there, for flags to name. `bring` copies `top` there; it is called once it is ours to
+    move. Raises StoreBusy.
     """
     who = top.digest.split(":")[-1][:16]
     flag = f"{name}.{serials[1]}.{who}.{int(now.timestamp())}"
-    place.tag(flag, version)
-    known = place.tags()
+    place.tag(flag, nothing)
     known = place.tags()
     elsewhere = _digest(place.resolve(name)) != _digest(base)
     if elsewhere or flag + _OFF in known or _raised(known, name, serials[0], who, now):
-        place.tag(flag + _OFF, version)
+        place.tag(flag + _OFF, nothing)
         raise StoreBusy(
             f"someone else {'has just moved' if elsewhere else 'is moving'} {name}",
             where=place.name,

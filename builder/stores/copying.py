@@ -40,11 +40,11 @@ def publish(
     Raises UsageError when a version is there already with another content: it never changes.
     """
     pace = pace or Pace()
-    with store.reading(), _reading(place):
+    with store.reading(), reading(place):
         return sum(_publish_tag(store, tag, place, say, pace) for tag in tags)
 
 
-def _reading(place: Repository) -> ContextManager[None]:
+def reading(place: Repository) -> ContextManager[None]:
     """Files that no tag names yet are not collected from a folder; other places are not collected."""
     if not isinstance(place, Folder):
         return contextlib.nullcontext()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Callable, Optional, Tuple
 
 from builder import channel, clock
@@ -29,16 +31,19 @@ def put(
     Its version is there. Raises StoreBusy when someone else moves it.
     """
     record = move[1]
-    version = place.resolve(f"v{record.current.version}")
-    assert version is not None
+    with tempfile.TemporaryDirectory(prefix="deploymatrix-") as scratch, copying.reading(place):
+        flags = Layout(Path(scratch))
+        flag = channels.put_flag(flags)
+        _bring(place, flag, flags)
+        serials = (move[0], record.current.serial)
+        before = base.top if base else None
+        claims.move(place, record.channel, before, serials, top, flag, now, lambda: _bring(place, top, made))
 
-    def bring() -> None:
-        for it in copying.closure(Folder(str(made.root), {}), top):
-            if not place.has(it):
-                place.put(it, made.fetch(it.digest))
 
-    serials = (move[0], record.current.serial)
-    claims.move(place, record.channel, base.top if base else None, serials, top, version, now, bring)
+def _bring(place: Repository, top: Descriptor, store: Layout) -> None:
+    for it in copying.closure(Folder(str(store.root), {}), top):
+        if not place.has(it):
+            place.put(it, store.fetch(it.digest))
 
 
 def carry(

@@ -22,6 +22,7 @@ PROVENANCE_TYPE = "application/vnd.deploymatrix.provenance.v1+json"
 SIGNATURE_TYPE = "application/vnd.deploymatrix.signature.v1+minisign"
 KEYS_TYPE = "application/vnd.deploymatrix.keys.v1+json"
 CHANNEL_TYPE = "application/vnd.deploymatrix.channel.v1+json"
+FLAG_TYPE = "application/vnd.deploymatrix.flag.v1+json"
 _FILE_TYPES = {
     "manifest.json": MANIFEST_TYPE,
     "provenance.json": PROVENANCE_TYPE,

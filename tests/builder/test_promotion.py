@@ -173,6 +173,18 @@ def test_a_version_that_is_not_whole(desk: Desk) -> None:
     assert channels.offered(Folder("artifacts", {}), "stable") is None
 
 
+def test_what_channels_keep_is_not_collected_and_nothing_else_is_kept(desk: Desk) -> None:
+    for version in ("v1", "v2", "v3"):
+        desk("promote", version, "--channel", "stable", "--key", "mine")
+    gone = Folder("artifacts", {}).resolve("v1")
+    assert desk("gc", "--keep", "1") == 0, desk.err
+    assert versions.numbers(desk.store) == (2, 3)
+    assert gone is not None
+    assert not desk.store.holds(gone.digest), "flags of earlier moves keep no version"
+    assert desk("rollback", "--channel", "stable", "--key", "mine") == 0, desk.err
+    assert desk("verify", "--version", "2") == 0
+
+
 # ------------------------------------------------------------------------------------------- who signs
 
 

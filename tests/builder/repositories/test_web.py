@@ -221,6 +221,7 @@ def test_a_password_is_not_sent_in_the_clear(store: Layout, tmp_path: Path) -> N
         (204, b"", {}, Unreachable, "does not answer as a server of files does (status 204)"),
         (302, b"", {"Location": "file:///etc/passwd"}, Unreachable, "redirects to"),
     ],
+    ids=["page", "gzip", "empty", "list", "deep", "number", "404", "403", "500", "204", "file"],
 )
 def test_an_answer_that_is_no_index(
     status: int, data: bytes, headers: "dict[str, str]", error: type, said: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from builder.choose import Asked, Choice, Fallback, Standing
 from builder.digest import Json
@@ -32,7 +32,7 @@ def as_json(choice: Choice) -> Json:
     }
 
 
-def placed_as_json(choice: Choice, folder: str, cells: List[str]) -> Json:
+def placed_as_json(choice: Choice, folder: str, cells: List[str]) -> Dict[str, Json]:
     first = choice.standings[0]
     return {
         "placed": folder,

@@ -92,16 +92,21 @@ class Choice:
 
 
 def choose(
-    manifest: Manifest, machine: Machine, head: str, asked: Asked = Asked(), measured: Sequence[Timed] = ()
+    manifest: Manifest,
+    machine: Machine,
+    head: str,
+    asked: Asked = Asked(),
+    measured: Sequence[Timed] = (),
+    failed: Optional[Mapping[str, str]] = None,
 ) -> Choice:
     """Entries of `head` that `machine` can run and that are what was asked for, best first. `measured` are times of this
-    class of machine."""
+    class of machine; `failed` says, by cell, why it did not pass its self-test here."""
     known = {timed.artifact: timed for timed in measured}
     entries = [entry for entry in manifest.entries if entry.head == head]
     reasons: Dict[str, str] = {}
     for entry in entries:
         reason = _not_offered(entry, asked) or cannot_run(entry, machine) or _unasked(entry, machine, asked)
-        reason = reason or _did_not_run(entry, known)
+        reason = reason or _did_not_run(entry, known) or (failed or {}).get(entry.cell)
         if reason is not None:
             reasons[entry.cell] = reason
     ranked = _ranked([entry for entry in entries if entry.cell not in reasons], machine, known)

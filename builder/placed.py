@@ -94,9 +94,17 @@ def tidy(head: Path, keep: int) -> None:
     for path in head.glob(".*"):
         if path.name.startswith((_PARTIAL, _GONE)):
             shutil.rmtree(str(path), ignore_errors=True)
-        elif re.fullmatch(r"\.current-\d+|\.v.*\.json-\d+", path.name):
+        elif re.fullmatch(r"\.current-\d+|\.self-test\.json-\d+|\.v.*\.json-\d+", path.name):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder that was not made current. The caller holds the lock."""
+    if folder.name != current(folder.parent):
+        shutil.rmtree(str(folder), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _record(folder).unlink()
 
 
 def _record(folder: Path) -> Path:

@@ -26,7 +26,6 @@ from builder.record import RecordError, from_json, to_json
 from builder.seams import Store
 
 _DESCRIPTION = "deploy.json"
-GOLDEN = "golden"  # no cell's name: those have hyphens
 
 
 def contents(chain: Sequence[Entry]) -> Iterator[Tuple[str, Blob]]:
@@ -35,7 +34,12 @@ def contents(chain: Sequence[Entry]) -> Iterator[Tuple[str, Blob]]:
         for blob in entry.artifact.files if entry.artifact else ():
             yield f"{_plain(entry.cell)}/{_plain(blob.name)}", blob
     for sample in dict.fromkeys(entry.golden.sample for entry in chain if entry.golden):
-        yield f"{GOLDEN}/{_plain(sample.name)}", sample
+        yield golden_path(sample), sample
+
+
+def golden_path(sample: Blob) -> str:
+    """Where a golden sample lies inside its folder. Samples of one name may differ; no cell's name lacks a hyphen."""
+    return f"golden/{digest.hex_part(sample.digest)[:8]}-{_plain(sample.name)}"
 
 
 def unchanged(manifest: Manifest, chain: Sequence[Entry], dest: Path, keep: int = placed.KEEP) -> Optional[Path]:
@@ -55,18 +59,29 @@ def place(
     linked: bool = False,
     keep: int = placed.KEEP,
 ) -> Path:
-    """Place the artifacts of `chain` and point `current` at them. Returns the folder; nothing changes on failure.
+    """Place the artifacts of `chain` and point `current` at them. Returns the folder; nothing changes on failure."""
+    with placed.locked(dest):
+        return point(lay(manifest, chain, store, dest, linked=linked), keep)
+
+
+def lay(manifest: Manifest, chain: Sequence[Entry], store: Store, dest: Path, *, linked: bool = False) -> Path:
+    """Bring the artifacts of `chain` together in a folder that nothing points at yet. The caller holds the lock of `dest`.
 
     Files are copied and verified on the way. `linked`: `store` is our own, nobody writes to its files, and they have just
-    been verified: they are linked where the file system can. Of the folders of this head the `keep` last used stay.
+    been verified: they are linked where the file system can.
     """
     folder, text = _planned(manifest, chain, dest)
-    with placed.locked(dest):
-        folder.parent.mkdir(exist_ok=True)
-        placed.tidy(folder.parent, sys.maxsize)
-        if not _is_whole(folder, chain, text):
-            _fill(folder, chain, store, text, linked)
-        placed.remember(folder, _names(chain))
+    folder.parent.mkdir(exist_ok=True)
+    placed.tidy(folder.parent, sys.maxsize)
+    if not _is_whole(folder, chain, text):
+        _fill(folder, chain, store, text, linked)
+    placed.remember(folder, _names(chain))
+    return folder
+
+
+def point(folder: Path, keep: int = placed.KEEP) -> Path:
+    """Let `current` be `folder`, in one step. Of the folders of this head the `keep` last used stay."""
+    if placed.current(folder.parent) != folder.name or placed.surplus(folder.parent, keep):
         _point(folder.parent / "current", folder.name)
         placed.tidy(folder.parent, keep)
     return folder

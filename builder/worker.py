@@ -12,13 +12,13 @@ import json
 import os
 import resource
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Callable, Dict, Optional, cast
 
+from builder import leash
 from builder.action import Action
 from builder.errors import DeployError, StepFailed
 from builder.recipes import Facts
@@ -100,19 +100,13 @@ def _said(failure: DeployError, inputs: str) -> str:
 
 
 def main(path: Path) -> int:
-    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    leash.hold()
     order = from_json(Order, json.loads(path.read_bytes()))
     outcome = perform(order)
     partial = path.with_name("outcome.partial")
     partial.write_text(json.dumps(to_json(outcome)), encoding="utf-8")
     partial.rename(path.with_name("outcome.json"))
     return 0 if outcome.problem is None else StepFailed.exit_code
-
-
-def _end_with_standard_input() -> None:
-    while os.read(0, 4096):  # not sys.stdin: its lock would abort the interpreter's shutdown
-        pass
-    os._exit(130)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends blob ci compat detect errors executors http inspection locks meter openvino_layers release "
-    "report repositories search setting shapes signing sources steps stores verbs compat.tables detect.gpu "
-    "detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 validation.homography "
-    "validation.samples",
+    0: "audit backends blob ci compat detect errors executors http inspection leash locks meter openvino_layers "
+    "release report repositories search setting shapes signing sources steps stores verbs compat.tables "
+    "detect.gpu detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 "
+    "validation.homography validation.samples",
     1: "cli clock digest pace placed tensorrt_words text compat.cuda compat.jetpack compat.onnxruntime_gpu "
     "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
     "detect.processor detect.surroundings http.address signing.minisign validation.keypoint_metrics "
@@ -57,24 +57,25 @@ LAYERS: Dict[int, str] = {
     5: "matrix provenance http.client search.words",
     6: "cells consistency_gates keypoints manifest onnx_file photographs preprocess recipes schema sweep_grid "
     "compat.install http.challenge validation.align",
-    7: "accuracy action calibration_study consistency_drift consistency_sweep jobs merge places tiers "
+    7: "accuracy action calibration_study consistency_drift consistency_sweep jobs merge places proof tiers "
     "backends.tensorrt_build ci.pipeline compat.asked inspection.onnx_graph report.margins "
     "repositories.registry_access steps.fold_norms steps.placement verbs.schema validation.arithmetic "
     "validation.comparison validation.limits validation.readings validation.task_results validation.verdict "
     "validation.worst_case",
-    8: "abilities calibration_table consistency draw_source fits seams sidecar worker ci.rendering compat.gpu_rules "
-    "compat.graph_rules compat.native_rules compat.precision_rules inspection.ranges inspection.session_graph "
-    "report.overview repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset "
-    "steps.parse stores.layout validation.allowances validation.history validation.series validation.sweep",
+    8: "abilities apart calibration_table consistency draw_source fits seams sidecar worker ci.rendering "
+    "compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules inspection.ranges "
+    "inspection.session_graph report.overview repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 "
+    "steps.lower_opset steps.parse stores.layout validation.allowances validation.history validation.series "
+    "validation.sweep",
     9: "choose draw_measurements draw_sweep load onnx_session pictures pinning pull sweep_table transfer "
     "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
     "inspection.reading report.cells report.speed repositories.registry sources.torch_module steps.cost "
     "steps.export steps.reference steps.sweep_reference steps.worst_case stores.claims stores.oci "
     "validation.grouping validation.named validation.parity validation.task",
-    10: "choice_words draw gate_words backends.onnxruntime_cpu backends.onnxruntime_cuda compat.alternatives "
-    "report.worst sources.onnx_file steps.calibrate steps.calibration_data steps.engine steps.latency "
-    "steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference stores.reach "
-    "stores.tags verbs.ci verbs.doctor verbs.selection validation.causes validation.keypoint_tasks",
+    10: "choice_words draw gate_words prove selftest backends.onnxruntime_cpu backends.onnxruntime_cuda "
+    "compat.alternatives report.worst sources.onnx_file steps.calibrate steps.calibration_data steps.engine "
+    "steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference "
+    "stores.reach stores.tags verbs.ci verbs.doctor verbs.selection validation.causes validation.keypoint_tasks",
     11: "draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.statements stores.versions "
     "validation.drift",
     12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
@@ -403,16 +404,16 @@ OTHERS: Dict[str, Set[str]] = {
     },
     "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours
     "ArgumentTypeError": {
+        "builder.verbs.pull",
         "builder.verbs.run",
         "builder.verbs.matrix",
         "builder.verbs.calibrate",
         "builder.verbs.report",
         "builder.verbs.transferring",
-        "builder.verbs.pull",
     },  # argparse's own protocol
     "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},
-    "SystemExit": {"builder.cli", "builder.worker"},
+    "SystemExit": {"builder.cli", "builder.prove", "builder.worker"},
 }
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
-from typing import Optional
+from typing import Callable, List, Mapping, Optional, Sequence
 
-from builder import accuracy, facts, placed, pull, trust
+from builder import accuracy, facts, placed, pull, selftest, trust
 from builder import choice_words as words
-from builder.choose import Asked, choose, covering
+from builder.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
-from builder.manifest import Manifest
+from builder.manifest import Entry, Manifest
 from builder.stores import supply, versions
 from builder.verbs.transferring import add_transfer, transfer
 
@@ -42,6 +44,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--signatures", type=int, default=1, metavar="N", help="so many trusted keys must have signed (1)"
     )
     parser.add_argument("--allow-unsigned", action="store_true", help="take what nobody trusted here has signed")
+    parser.add_argument("--no-self-test", action="store_true", help="place it without running it here first")
+    parser.add_argument(
+        "--self-test-limit",
+        type=_seconds,
+        default=selftest.SECONDS,
+        metavar="SECONDS",
+        help="an artifact that does not answer within this is rejected (%(default)g)",
+    )
     parser.add_argument(
         "--explain", action="store_true", help="say why each other artifact was rejected; place nothing"
     )
@@ -87,22 +97,53 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
             where=supplied.name,
             hint=f"see why with: build pull {f'{source} ' if source else ''}--explain{words.flags(asked)}",
         )
-    chain = covering(choice.ranked)
-    for note in words.notes(choice, machine):
+    settled = _settled(
+        args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, failed=failed), machine
+    )
+    return _told(args, manifest, machine, settled)
+
+
+def _settled(
+    args: argparse.Namespace,
+    supplied: supply.Supply,
+    manifest: Manifest,
+    choose_without: Callable[[Mapping[str, str]], Choice],
+    machine: facts.Machine,
+) -> selftest.Settled:
+    """Fetch, lay and test, until a choice is proven. The place is locked only when something is written."""
+    with contextlib.ExitStack() as held:
+        locked: List[Path] = []
+
+        def lay(chain: Sequence[Entry]) -> Path:
+            folder = pull.unchanged(manifest, chain, args.to, args.keep)
+            if folder is not None:
+                return folder
+            with transfer(args, "fetched") as pace:
+                supplied.bring((blob for _, blob in pull.contents(chain)), pace)
+            if not locked:
+                held.enter_context(placed.locked(args.to))
+                locked.append(args.to)
+            return pull.lay(manifest, chain, supplied.store, args.to, linked=supplied.place is not None)
+
+        test = None if args.no_self_test else selftest.SelfTest(machine, _now, args.self_test_limit)
+        return selftest.settled(choose_without, lay, test, lambda line: print(line, file=sys.stderr), args.keep)
+
+
+def _told(args: argparse.Namespace, manifest: Manifest, machine: facts.Machine, settled: selftest.Settled) -> int:
+    for note in words.notes(settled.choice, machine):
         print(note, file=sys.stderr)
-    folder = pull.unchanged(manifest, chain, args.to, args.keep)
-    if folder is None:
-        with transfer(args, "fetched") as pace:
-            supplied.bring((blob for _, blob in pull.contents(chain)), pace)
-        cached = supplied.place is not None
-        folder = pull.place(manifest, chain, supplied.store, args.to, linked=cached, keep=args.keep)
+    tested = selftest.said(settled, skipped=args.no_self_test)
     if args.format == "json":
-        print(json.dumps(words.placed_as_json(choice, str(folder), [entry.cell for entry in chain])))
+        cells = [entry.cell for entry in settled.chain]
+        said = words.placed_as_json(settled.choice, str(settled.folder), cells)
+        print(json.dumps({**said, "self_test": tested}))
         return 0
-    first = choice.standings[0]
-    print(f"{first.entry.cell} of v{manifest.version} -> {folder}  ({words.speed(first)}; {first.tier.name})")
-    for entry in chain[1:]:
+    first = settled.choice.standings[0]
+    print(f"{first.entry.cell} of v{manifest.version} -> {settled.folder}  ({words.speed(first)}; {first.tier.name})")
+    for entry in settled.chain[1:]:
         print(f"{entry.cell} beside it, for sizes outside the first one's profile")
+    for cell, line in tested.items():
+        print(f"self-test: {cell} {line}")
     print(f"Next: build run PHOTO{'' if str(args.to) == 'pulled' else f' --from {args.to}'}")
     return 0
 
@@ -111,6 +152,20 @@ def _keep(word: str) -> int:
     if not (word.isascii() and word.isdigit() and int(word) >= 1):
         raise argparse.ArgumentTypeError(f"{word!r} is not a number of versions; at least the current one stays")
     return int(word)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86_400:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds")
+    return seconds
 
 
 def _asked(args: argparse.Namespace, manifest: Manifest, head: str) -> Asked:

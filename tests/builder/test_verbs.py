@@ -14,6 +14,7 @@ from builder.action import Action
 from builder.facts import Machine
 from builder.manifest import Entry, Manifest, TaskResult
 from builder.progress import Lines
+from builder.proof import Answer
 from builder.stores import versions
 from tests.builder.search.test_heal import Harmed, searching
 from tests.fakes import LAPTOP, RTX3090, TASK_MATRIX, FakeExecutor, Project
@@ -30,6 +31,8 @@ class Shell:
         monkeypatch.setattr("builder.facts.here", lambda: self.machine)
         monkeypatch.setattr("builder.verbs.matrix.Local", lambda: self.executor())
         monkeypatch.setattr("builder.verbs.perform.Local", lambda: self.executor())
+        # what the fake executor makes does not run; tests/builder/test_selftest.py has what does
+        monkeypatch.setattr("builder.apart.ask", lambda folder, cell, seconds: Answer())
         # pytest exchanges the streams for every test; tests/builder/test_text.py checks that the program notices
         monkeypatch.setattr("builder.text.coloured", lambda out: False)
         monkeypatch.setattr("builder.verbs.matrix.Lines", lambda: Lines(sys.stderr))

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Callable, Iterator, Optional
 
@@ -128,3 +129,51 @@ def patient(sleeps: "list[float]") -> Clock:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
+
+
+class Cutting:
+    """A way to `host` through another port, which is cut after as many bytes from the client, since the last
+    cut, as the next of `cuts` says; where `cuts` ends, it is cut no more. `sent` counts what came through."""
+
+    def __init__(self, host: str, cuts: "list[int]") -> None:
+        self.host, self.cuts, self.sent, self._since = host, cuts, 0, 0
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[str]:
+        """HOST:PORT of the way."""
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    line, _ = listener.accept()
+                    there = socket.create_connection((self.host.split(":")[0], int(self.host.split(":")[1])))
+                    threading.Thread(target=self._forward, args=(line, there), daemon=True).start()
+                    threading.Thread(target=self._back, args=(there, line), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.close()
+
+    def _forward(self, line: socket.socket, there: socket.socket) -> None:
+        with line, there, contextlib.suppress(OSError):
+            for piece in iter(lambda: line.recv(16384), b""):
+                there.sendall(piece)
+                self._since += len(piece)
+                self.sent += len(piece)
+                if self.cuts and self._since > self.cuts[0]:
+                    self._since = 0
+                    self.cuts.pop(0)
+                    time.sleep(0.1)  # for what came through to arrive
+                    line.shutdown(socket.SHUT_RDWR)
+                    there.shutdown(socket.SHUT_RDWR)
+                    return
+            there.shutdown(socket.SHUT_WR)
+
+    @staticmethod
+    def _back(there: socket.socket, line: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            for piece in iter(lambda: there.recv(65536), b""):
+                line.sendall(piece)

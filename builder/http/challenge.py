@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 from urllib.parse import urlencode
 
 from builder.errors import StoreDamaged, Unreachable, UsageError
@@ -16,8 +16,8 @@ from builder.http.address import Address
 from builder.http.client import Client, Request
 from builder.http.logins import Login
 
-_PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
-_SCHEME = re.compile(r"(?:^|,)\s*(Basic|Bearer)(?=\s|,|$)", re.IGNORECASE)
+# A parameter (name and value, in quotes or not), or a word alone, which is a scheme.
+_TOKEN = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([A-Za-z]+)')
 _MOST = 1 << 20
 
 
@@ -33,16 +33,16 @@ class Challenge:
 
 def challenges(headers: Iterable[str]) -> Tuple[Challenge, ...]:
     """Those that are understood, of all WWW-Authenticate headers of an answer."""
-    found = []
+    found: List[Challenge] = []
     for header in headers:
-        starts = list(_SCHEME.finditer(header))
-        for number, start in enumerate(starts):
-            end = starts[number + 1].start() if number + 1 < len(starts) else len(header)
-            said: Dict[str, str] = {}
-            for name, quoted, bare in _PARAMETER.findall(header[start.end() : end]):
+        said: Dict[str, str] = {}
+        for name, quoted, bare, scheme in [*_TOKEN.findall(header), ("", "", "", "end")]:
+            if not scheme:
                 said[name.lower()] = re.sub(r"\\(.)", r"\1", quoted) or bare
-            known = Challenge(start.group(1).lower(), *(said.get(name, "") for name in ("realm", "service", "scope")))
-            found.append(known)
+                continue
+            if said.get("scheme") in ("basic", "bearer"):
+                found.append(Challenge(said["scheme"], *(said.get(part, "") for part in ("realm", "service", "scope"))))
+            said = {"scheme": scheme.lower()}
     return tuple(found)
 
 

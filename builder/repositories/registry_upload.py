@@ -18,7 +18,7 @@ from builder.repositories.registry_access import Access
 
 CHUNK = 32 << 20
 _MOST_CHUNK = 5 << 30  # no registry asks for more
-_FAILURES = 4  # cuts in a row without a byte more
+_FAILURES = 5  # cuts in a row without a byte more
 _COMMIT = 900.0  # seconds in which a registry may check and store what was sent
 _OCTETS = ("Content-Type", "application/octet-stream")
 

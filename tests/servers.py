@@ -24,6 +24,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """What a test's function is called with. `say` answers whole."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def say(self, status: int, data: bytes = b"", **headers: str) -> None:
         """Headers by name, with _ for -."""

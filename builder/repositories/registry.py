@@ -30,7 +30,7 @@ _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 _MOST_OBJECT = 16 << 20
-_PAGE, _MOST_PAGES, _MOST_PAGE = 1000, 500, 4 << 20
+_PAGE, _MOST_PAGES, _MOST_PAGE = 1000, 200, 4 << 20
 _KINDS = ("Accept", f"{INDEX}, {MANIFEST}")
 
 

@@ -83,11 +83,11 @@ class Access:
     def _refusal(self, reply: Reply, used: str, request: Request) -> Unreachable:
         code, said = _words(reply)
         login = self._login
+        if reply.status == 401 and login is None:
+            return self._no_login(request)
+        if reply.status == 401 and login is not None and not used.startswith("Bearer "):
+            return self._wrong_login(login)
         if reply.status in (401, 403):
-            if login is None:
-                return self._no_login(request)
-            if reply.status == 401 and not used.startswith("Bearer "):
-                return self._wrong_login(login)
             return Unreachable(
                 f"{_named(login)} may not {_deed(request)} {self.name}" + (f": {said}" if said else ""),
                 where=self.host,
@@ -116,8 +116,7 @@ class Access:
             hint=f"docker login {self.host} (or skopeo, or podman), or: export {USER}=... {PASSWORD}=...",
         )
 
-    def _wrong_login(self, login: Optional[Login]) -> Unreachable:
-        assert login is not None
+    def _wrong_login(self, login: Login) -> Unreachable:
         return Unreachable(
             f"it does not accept the login of {_named(login)} that is in {login.source}",
             where=self.host,
@@ -125,8 +124,8 @@ class Access:
         )
 
 
-def _named(login: Login) -> str:
-    return login.user or "the token's owner"
+def _named(login: Optional[Login]) -> str:
+    return "who has no login" if login is None else login.user or "the token's owner"
 
 
 def _deed(request: Request) -> str:

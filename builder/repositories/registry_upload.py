@@ -18,25 +18,15 @@ from builder.repositories.registry_access import Access
 
 CHUNK = 32 << 20
 _MOST_CHUNK = 5 << 30  # no registry asks for more
-_FAILURES = 5  # cuts in a row without a byte more
+_FAILURES = 4  # cuts in a row without a byte more
 _COMMIT = 900.0  # seconds in which a registry may check and store what was sent
 _OCTETS = ("Content-Type", "application/octet-stream")
 
 
 def upload(access: Access, it: Descriptor, body: Part, chunk: int = CHUNK) -> None:
-    """Bring the `it.size` bytes of `body` to the registry, which checks their digest. Raises Unreachable."""
-    failures = 0
-    while True:
-        try:
-            _Upload(access, it, body, chunk).run()
-            return
-        except Unreachable as problem:
-            failures += 1
-            if not problem.passing or failures >= _FAILURES:
-                raise
-        with access.open(Request("HEAD", access.at(f"blobs/{it.digest}")), 200, 404) as reply:
-            if reply.status == 200:  # only the answer was lost
-                return
+    """Bring the `it.size` bytes of `body` to the registry, which checks their digest. Raises Unreachable, which is
+    passing where a new upload may do better."""
+    _Upload(access, it, body, chunk).run()
 
 
 class _Upload:
@@ -60,10 +50,12 @@ class _Upload:
             try:
                 self._send_chunk()
             except Unreachable as problem:
-                failures = failures + 1 if self._sent == before else 1
-                if not problem.passing or failures >= _FAILURES:
+                if not problem.passing:
                     raise
                 self._ask_how_far()
+                failures = failures + 1 if self._sent <= before else 0
+                if failures == _FAILURES:
+                    raise
         self._commit()
 
     def _send_chunk(self) -> None:

@@ -7,6 +7,7 @@ then signatures, and the tags last.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from typing import Callable, ContextManager, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -68,6 +69,8 @@ def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str]
     if there is not None and there.digest == top.digest:
         return 0
     if there is not None and top.media == descriptor.INDEX:
+        if _are_alike(here, top, place, there):
+            return 0
         raise never_changes(tag, place.name)
     if there is not None and tag == statements.TAG and not statements.newer(store, place):
         say(f"the key statement of {place.name} is not older, and stays")
@@ -89,6 +92,15 @@ def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str]
     place.tag(tag, top)
     say(f"{tag} -> {place.name}")
     return len(copied)
+
+
+def _are_alike(here: Repository, top: Descriptor, place: Repository, there: Descriptor) -> bool:
+    """Do both indexes name the same objects? A tool that copies a version may write its index in another way."""
+    if there.media != descriptor.INDEX:
+        return False
+    _, ours = _told_by(transfer.read(here, top), top, here)
+    _, theirs = _told_by(transfer.read(place, there), there, place)
+    return [it.digest for it in ours] == [it.digest for it in theirs]
 
 
 def _put(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> None:
@@ -150,21 +162,28 @@ def closure(
             return
         if depth > _DEEPEST or len(found) > _MOST:
             raise StoreDamaged(f"{it.digest} leads to too many objects", where=place.name)
-        for child in _named_by(transfer.read(place, it), it, place) if it.is_object else ():
-            if wanted(child):
-                visit(child, depth + 1)
+        if it.is_object:
+            kind, children = _told_by(transfer.read(place, it), it, place)
+            if depth and not it.kind and not wanted(dataclasses.replace(it, kind=kind)):
+                return  # who copied the index left out the kinds of what it names, as skopeo before 1.14 does
+            for child in children:
+                if wanted(child):
+                    visit(child, depth + 1)
         found[it.digest] = it
 
     visit(top, 0)
     return list(found.values())
 
 
-def _named_by(data: bytes, it: Descriptor, place: Repository) -> List[Descriptor]:
-    """What an object names: the objects of an index, the config and the files of a manifest."""
+def _told_by(data: bytes, it: Descriptor, place: Repository) -> Tuple[str, List[Descriptor]]:
+    """An object's kind, and what it names: the objects of an index, the config and the files of a manifest."""
     try:
         body = oci.as_object(json.loads(data))
     except (ValueError, RecursionError) as problem:
         raise StoreDamaged(f"{it.digest} is not JSON: {problem}", where=place.name) from None
     if it.media == descriptor.INDEX:
-        return [descriptor.read(child) for child in oci.as_list(body.get("manifests"))]
-    return [descriptor.read(child) for child in (body.get("config"), *oci.as_list(body.get("layers")))]
+        named = oci.as_list(body.get("manifests"))
+    else:
+        named = [body.get("config"), *oci.as_list(body.get("layers"))]
+    kind = body.get("artifactType")
+    return kind if isinstance(kind, str) else "", [descriptor.read(child) for child in named]

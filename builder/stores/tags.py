@@ -49,8 +49,9 @@ def with_tag(index: oci.Object, tag: str, about: oci.Object) -> oci.Object:
 
 
 def entry(it: Descriptor) -> oci.Object:
-    """An object as index.json names it."""
-    return {"mediaType": it.media, "digest": it.digest, "size": it.size, "artifactType": it.kind}
+    """An object as index.json names it. A registry resolves a tag without saying the kind."""
+    kind: oci.Object = {"artifactType": it.kind} if it.kind else {}
+    return {"mediaType": it.media, "digest": it.digest, "size": it.size, **kind}
 
 
 def _replaced(index: oci.Object, gone: "tuple[str, ...]", new: "list[oci.Object]") -> oci.Object:

@@ -118,9 +118,17 @@ def manifest_object(store: Layout, version: int) -> oci.Object:
         raise UsageError(f"there is no version {version} in {store.root}", hint=f"versions: {listed}")
     index = oci.load(store, known[version])
     for child in oci.as_list(index.get("manifests")):
-        if oci.as_object(child).get("artifactType") == oci.MANIFEST_TYPE:
+        if _kind(store, oci.as_object(child)) == oci.MANIFEST_TYPE:
             return oci.as_object(child)
     raise StoreDamaged(f"version {version} holds no manifest", where=str(store.root))
+
+
+def _kind(store: Layout, child: oci.Object) -> digest.Json:
+    """Of an object in an index. A tool that copies indexes may leave it out there (skopeo before 1.14 does)."""
+    named = oci.digest_of(child)
+    if "artifactType" in child or not store.holds(named):
+        return child.get("artifactType")
+    return oci.load(store, named).get("artifactType")
 
 
 def manifest_digest(store: Layout, version: int) -> str:

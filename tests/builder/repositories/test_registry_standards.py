@@ -72,7 +72,7 @@ def test_skopeo_reads_what_we_push(host: str, store: Layout, tmp_path: Path) -> 
     for tag in tags:
         skopeo(tmp_path, "copy", "--all", "--src-tls-verify=false", f"{there}:{tag}", f"oci:{tmp_path}/copy:{tag}")
     copy = Layout(tmp_path / "copy")
-    assert versions.read(copy, 1) == made
+    assert versions.read(copy, 1) == made, "also where the copy's index was written anew"
     assert signatures.of(copy, 1) == ("signed",)
 
 

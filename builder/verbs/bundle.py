@@ -9,7 +9,7 @@ from typing import Tuple
 from builder.cells import selects_id
 from builder.errors import UsageError
 from builder.manifest import Entry, Manifest
-from builder.stores import bundling, copying, tags, versions
+from builder.stores import bundling, channels, copying, tags, versions
 from builder.stores.layout import Layout
 
 _COMPRESSED = (".gz", ".tgz", ".xz", ".txz", ".bz2", ".zst", ".zip", ".lz4")
@@ -40,12 +40,15 @@ def _bundled(args: argparse.Namespace, store: Layout) -> int:
     version = versions.chosen(store, args.version, "make one: build matrix")
     manifest = versions.read(store, version)
     chosen = _chosen(manifest, args)
-    names = copying.belonging(version, tags.all_of(store))
+    standing = channels.standing(store, version)
+    names = (*copying.belonging(version, tags.all_of(store)), *standing)
     made = bundling.write(store, names, {e.artifact.digest for e in chosen if e.artifact}, args.file)
     signed = sum(name.endswith(".minisig") for name in names)
     print(
         f"v{version} of {manifest.model.name} -> {args.file}: {len(chosen)} artifacts, "
-        f"{signed} {'signature' if signed == 1 else 'signatures'}, {made.size / 1e6:.1f} MB"
+        f"{signed} {'signature' if signed == 1 else 'signatures'}, "
+        + (f"where {' and '.join(standing)} stood, " if standing else "")
+        + f"{made.size / 1e6:.1f} MB"
     )
     if not signed:
         print(f"note: v{version} is not signed; to let hosts know whose it is, first: build sign --key FILE")

@@ -14,10 +14,12 @@ from builder import cli, digest, seams
 from builder.errors import DeployError, StoreDamaged, UsageError
 from builder.repositories.bundle import Bundle
 from builder.seams import Repository
-from builder.stores import bundling, copying, signatures, supply, tags, versions
+from builder.stores import bundling, channels, copying, signatures, supply, tags, versions
+from builder.stores.folder import Folder
 from builder.stores.layout import Layout
 from tests.builder.repositories.reading import *  # noqa: F403
 from tests.builder.repositories.reading import Filled
+from tests.builder.stores.test_channels import stand
 from tests.builder.stores.test_copying import KEY
 from tests.builder.stores.test_versions import published
 
@@ -142,6 +144,23 @@ def test_from_one_machine_to_the_other(
     assert built(["pull", "b.tar", "--explain"]) in (0, 6)
     assert "tiny-dense-fp32-ov: skipped: it is not in b.tar" in capsys.readouterr().out
     assert built(["publish", "b.tar", "--store", str(store.root)]) == 2
+
+
+def test_the_channels_that_stand_at_it_come_along(
+    store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So a host can follow a channel from stick to stick, and is warned when one is older than what it knows."""
+    published(store)
+    published(store, version=2)
+    stand(store, 1, 2)
+    stand(store, 1, name="canary")
+    monkeypatch.chdir(tmp_path)
+    assert built(["bundle", "b.tar", "--store", str(store.root)]) == 0
+    assert "where stable stood" in capsys.readouterr().out
+    place = Bundle("b.tar", {})
+    assert sorted(place.tags()) == ["stable", "v2"]
+    found, mine = channels.offered(place, "stable"), channels.offered(Folder(str(store.root), {}), "stable")
+    assert found == mine and found is not None
 
 
 @pytest.mark.parametrize(

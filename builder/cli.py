@@ -41,6 +41,7 @@ VERBS = {
     "report": "write one HTML file with all that is known of a version",
     "keys": "make a key to sign with, and say whom this machine trusts",
     "sign": "sign a version of a store",
+    "attest": "state what a version was made of, for others: in-toto (SLSA), CycloneDX",
     "verify": "is a version whole, and signed by someone trusted here?",
     "schema": "print the JSON Schema of matrix.yaml",
 }

@@ -56,11 +56,24 @@ class Chain:
 
 
 @dataclass(frozen=True)
+class Revision:
+    """A commit of git in hexadecimal, `ref` (refs/heads/main) where HEAD names one. `changed`: did files that git knows
+    differ from the commit; None where git could not say."""
+
+    commit: str
+    ref: str = ""
+    changed: Optional[bool] = None
+
+
+@dataclass(frozen=True)
 class Provenance:
+    """`revision`: the commit of the project that was built, where it is kept in git."""
+
     schema: Literal[1]
     version: int
     steps: Tuple[Step, ...] = field(default=(), metadata=KEYED)
     cells: Tuple[Chain, ...] = field(default=(), metadata=KEYED)
+    revision: Optional[Revision] = None
 
     @functools.cached_property
     def by_key(self) -> Dict[str, Step]:

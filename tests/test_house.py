@@ -39,9 +39,9 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "audit backends blob ci compat detect errors executors http inspection leash locks meter openvino_layers "
-    "release report repositories search setting shapes signing sources steps stores verbs compat.tables "
-    "detect.gpu detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 "
+    0: "attest audit backends blob ci compat detect errors executors http inspection leash locks meter "
+    "openvino_layers release report repositories search setting shapes signing sources steps stores verbs "
+    "compat.tables detect.gpu detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 "
     "validation.homography validation.samples",
     1: "cli clock digest pace placed tensorrt_words text compat.cuda compat.jetpack compat.onnxruntime_gpu "
     "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
@@ -50,23 +50,23 @@ LAYERS: Dict[int, str] = {
     2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record strict_json detect.jetson "
     "detect.nvidia http.logins http.proxies verbs.transferring",
     3: "budget channel drift_limits evidence expect facts gates key_statement measurements tensorrt_options "
-    "yaml_marks http.problems http.wire inspection.contents",
+    "yaml_marks attest.envelope http.problems http.wire inspection.contents",
     4: "fact_file key_changes key_memory portrait searched site sweep compat.dialects http.reply "
     "inspection.engine_layers inspection.engine_plan inspection.openvino_ir validation.statistics "
     "validation.timing",
     5: "matrix provenance http.client search.words",
-    6: "cells consistency_gates keypoints manifest onnx_file photographs preprocess recipes schema sweep_grid "
-    "compat.install http.challenge validation.align",
+    6: "cells consistency_gates keypoints manifest onnx_file photographs preprocess recipes revision schema "
+    "sweep_grid compat.install http.challenge validation.align",
     7: "accuracy action calibration_study consistency_drift consistency_sweep jobs merge places proof tiers "
-    "backends.tensorrt_build ci.pipeline compat.asked inspection.onnx_graph report.margins "
+    "attest.materials backends.tensorrt_build ci.pipeline compat.asked inspection.onnx_graph report.margins "
     "repositories.registry_access steps.fold_norms steps.placement verbs.schema validation.arithmetic "
     "validation.comparison validation.limits validation.readings validation.task_results validation.verdict "
     "validation.worst_case",
-    8: "abilities apart calibration_table consistency draw_source fits seams sidecar worker ci.rendering "
-    "compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules inspection.ranges "
-    "inspection.session_graph report.overview repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 "
-    "steps.lower_opset steps.parse stores.layout validation.allowances validation.history validation.series "
-    "validation.sweep",
+    8: "abilities apart calibration_table consistency draw_source fits seams sidecar worker attest.bill attest.slsa "
+    "ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
+    "inspection.ranges inspection.session_graph report.overview repositories.registry_upload steps.emulate_fp16 "
+    "steps.lower_fp16 steps.lower_opset steps.parse stores.layout validation.allowances validation.history "
+    "validation.series validation.sweep",
     9: "choose draw_measurements draw_sweep load onnx_session pictures pinning pull sweep_table transfer "
     "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
     "inspection.reading report.cells report.speed repositories.registry sources.torch_module steps.cost "
@@ -79,14 +79,14 @@ LAYERS: Dict[int, str] = {
     11: "draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.statements stores.versions "
     "validation.drift",
     12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
-    "report.drift repositories.bundle repositories.web steps.lower_int8 stores.channels stores.copying "
-    "stores.merging stores.signatures",
+    "report.drift repositories.bundle repositories.web steps.lower_int8 stores.attached stores.channels "
+    "stores.copying stores.merging stores.signatures",
     13: "difference_words run trust audit.at_length audit.github inspection.findings repositories.bucket "
     "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge verbs.run",
     14: "explanation golden layer_tables passwords pending summary tracing inspection.report stores.supply "
     "verbs.audit verbs.bundle verbs.channels verbs.gc verbs.publish verbs.sweep verbs.verify",
-    15: "assemble promotion report.layers verbs.diff verbs.inspect verbs.key_statements verbs.perform verbs.pull "
-    "verbs.sign",
+    15: "assemble promotion report.layers verbs.attest verbs.diff verbs.inspect verbs.key_statements verbs.perform "
+    "verbs.pull verbs.sign",
     16: "report.view search.trials verbs.calibrate verbs.keys verbs.pin verbs.promoting",
     17: "report.page search.heal verbs.promote verbs.rollback",
     18: "verbs.plan verbs.report",

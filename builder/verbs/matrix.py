@@ -131,9 +131,10 @@ def _publish(
     )
     if last is not None and last.says_the_same_as(made):
         return last, False
-    from builder import tracing  # here, so that a run with nothing to say does not pay for it
+    from builder import revision, tracing  # here, so that a run with nothing to say does not pay for it
 
-    versions.publish(store, made, tracing.trace(whole.plan, whole.outcome, made.version))
+    traced = tracing.trace(whole.plan, whole.outcome, made.version)
+    versions.publish(store, made, dataclasses.replace(traced, revision=revision.of(loaded.root)))
     return made, True
 
 

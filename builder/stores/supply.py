@@ -70,12 +70,13 @@ class Supply:
         transfer.fetch(self.place, it, self.store, pace)
 
     def tidy(self, placed: FrozenSet[int]) -> None:
-        """Forget what no placed version uses; `placed` are their numbers. Nothing happens while somebody reads."""
+        """Forget what no placed version uses; `placed` are their numbers. It can wait: nothing happens while somebody reads,
+        or where nothing can be written."""
         if self.place is None or placed.issuperset(versions.numbers(self.store)):
             return
         from builder.stores import collecting  # seldom needed
 
-        with contextlib.suppress(StoreBusy, StoreDamaged), self.store.collecting():
+        with contextlib.suppress(StoreBusy, StoreDamaged, OSError), self.store.collecting():
             now = time.time()
             found = collecting.garbage(self.store, collecting.Rule(keep=1, used=placed), now)
             collecting.remove(self.store, found, now)

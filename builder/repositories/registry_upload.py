@@ -36,6 +36,7 @@ class _Upload:
         self._access, self._it, self._body, self._chunk = access, it, body, chunk
         self._there: Optional[Address] = None
         self._sent = 0
+        self._was_cut = False
 
     def run(self) -> None:
         start = Request("POST", self._access.at("blobs/uploads/"), body=b"", again=True)
@@ -78,13 +79,17 @@ class _Upload:
         last = int(said.group(1)) if said else -1
         if not 0 <= last < self._it.size:
             raise StoreDamaged("it does not say how much of the upload it has", where=str(self._there))
+        self._was_cut = True
         self._sent = last + 1 if last else 0  # nothing, and a single byte, are both said as 0-0
 
     def _commit(self) -> None:
         left = self._it.size - self._sent
         body = Part(self._body.file, self._sent, left) if left else b""
         url = f"{self._url()}{'&' if '?' in self._url() else '?'}digest={self._it.digest}"
-        with self._access.open(Request("PUT", url, (_OCTETS,), body, again=False, answer=_COMMIT), 201, 204) as reply:
+        request = Request("PUT", url, (_OCTETS,), body, again=False, answer=_COMMIT)
+        with self._access.open(request, 201, 204, *((400,) if self._was_cut else ())) as reply:
+            if reply.status == 400:
+                raise self._lost(reply, "what arrived over the cut connection is not the file")
             named = reply.header("Docker-Content-Digest")
         if named not in (None, self._it.digest):
             raise StoreDamaged(

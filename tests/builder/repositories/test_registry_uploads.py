@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Iterator, List
 
@@ -76,28 +77,43 @@ def test_a_cut_upload_arrives_whole(host: str, tmp_path: Path, cuts: List[int]) 
 
 
 class Keeping:
-    """Uploads as the specification has them: what came of a cut chunk is kept."""
+    """Uploads as the specification has them: what came of a cut chunk is kept. Only the newest request may write.
 
-    def __init__(self) -> None:
-        self.data, self.turn, self.done = b"", 0, False
+    `confused` is how often it takes a file that was sent in pieces for another one.
+    """
+
+    def __init__(self, confused: int = 0) -> None:
+        self.data, self.turn, self.done, self.confused = b"", 0, False, confused
+        self.lock = threading.Lock()
 
     def __call__(self, it: Handler) -> None:
+        with self.lock:
+            self.turn += 1
+            mine = self.turn
         if it.command == "POST":
             self.data = b""
         elif it.command in ("PATCH", "PUT"):
-            left = int(it.headers["Content-Length"])
             first = (it.headers["Content-Range"] or f"{len(self.data)}-").partition("-")[0]
             if int(first) != len(self.data):
                 return it.say(416)
-            while left:
-                piece = it.rfile.read1(min(left, 65536))
-                if not piece:
-                    return None
-                self.data, left = self.data + piece, left - len(piece)
+            if not self.take(it, mine):
+                return None
             self.done = it.command == "PUT"
-        self.turn += 1
+        if self.done and self.confused:
+            self.confused, self.done = self.confused - 1, False
+            return it.say(400, b'{"errors": [{"code": "DIGEST_INVALID"}]}')
         status = {"POST": 202, "PATCH": 202, "PUT": 201, "GET": 204, "HEAD": 404}[it.command]
-        return it.say(status, Location=f"/turn/{self.turn}?state=x", Range=f"0-{max(0, len(self.data) - 1)}")
+        return it.say(status, Location=f"/turn/{mine}?state=x", Range=f"0-{max(0, len(self.data) - 1)}")
+
+    def take(self, it: Handler, mine: int) -> bool:
+        left = int(it.headers["Content-Length"])
+        while left:
+            piece = it.rfile.read1(min(left, 65536))  # type: ignore[attr-defined]
+            with self.lock:
+                if not piece or self.turn != mine:
+                    return False
+                self.data, left = self.data + piece, left - len(piece)
+        return True
 
 
 @pytest.mark.parametrize("cuts", CUTS, ids=str)
@@ -111,6 +127,17 @@ def test_a_cut_upload_goes_on(tmp_path: Path, cuts: List[int]) -> None:
     assert kept.done and kept.data == path.read_bytes()
     assert way.cuts == [], "every cut happened"
     assert way.sent < 11 * MIB, "what has arrived is not sent again"
+
+
+def test_what_was_put_together_wrong_is_sent_anew(tmp_path: Path) -> None:
+    it, path = a_file(tmp_path, 10 * MIB)
+    kept = Keeping(confused=1)
+    with serving(kept) as url, Cutting(url[len("http://") :], [3 * MIB]).open() as other:
+        persist(other, it, path, 4 * MIB)
+    assert kept.done and kept.data == path.read_bytes()
+    with serving(Keeping(confused=1)) as url, pytest.raises(Unreachable) as caught:
+        registry_upload.upload(access(url[len("http://") :]), it, Part(path, 0, it.size), 4 * MIB)
+    assert not caught.value.passing, "nothing was cut: the file itself is another"
 
 
 def test_a_cut_small_upload_is_sent_again(host: str, tmp_path: Path) -> None:

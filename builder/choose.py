@@ -22,7 +22,7 @@ from builder.fits import cannot_run, other_version
 from builder.manifest import Entry, Manifest
 from builder.matrix import Profile
 from builder.measurements import Latency
-from builder.tiers import Tier, device_of, has_gpu, same_class, tier_of
+from builder.tiers import Tier, benched, device_of, has_gpu, same_class, tier_of
 
 # Without any measurement, what usually is faster comes first: GPU engines, then fewer bits.
 _PRIOR = {"tensorrt": 0.0, "tensorrt-rtx": 0.0, "onnxruntime-gpu": 0.5, "openvino": 1.0, "onnxruntime": 2.0}
@@ -213,7 +213,7 @@ def _standing(entry: Entry, machine: Machine, known: Mapping[str, Timed], usual:
     tier = tier_of(entry, machine)
     timed = known.get(entry.artifact.digest) if entry.artifact is not None else None
     if timed is not None and timed.latency is not None:
-        return Standing(entry, tier, timed.latency, True, True, timed.latency.artifact.p50)
+        return Standing(entry, benched(tier), timed.latency, True, True, timed.latency.artifact.p50)
     latency = entry.latency
     if latency is None:
         return Standing(entry, tier, None, False, False, None)

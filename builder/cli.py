@@ -32,6 +32,7 @@ VERBS = {
     "pin": "keep a version, whatever is collected",
     "pull": "on a host: place the fastest artifact proven for this machine",
     "run": "on a host: run the pulled artifact on a photograph",
+    "bench": "on a host: time what could run here, so that pull chooses by it",
     "diff": "say what changed between two versions, cell by cell, and why",
     "gc": "remove what nothing in a store needs any more",
     "sweep": "parity and latency of a cell over a grid of sizes, and what it does outside of its profile",

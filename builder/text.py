@@ -7,8 +7,6 @@ import sys
 import textwrap
 from typing import IO, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from builder.errors import UsageError
-
 _COLOURS: Dict[str, str] = {
     "passed": "32",
     "built": "32",
@@ -57,15 +55,6 @@ def counts(words: Iterable[str], order: Sequence[str]) -> str:
 def counted(number: int, what: str) -> str:
     """'1 trial', '3 trials'."""
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def seconds(word: str, flag: str) -> float:
-    """The seconds of an age: `30d`, `12h`, `90m`. Raises UsageError."""
-    units = {"d": 86400.0, "h": 3600.0, "m": 60.0}
-    number, unit = word[:-1], word[-1:]
-    if not number.isdigit() or unit not in units or len(number) > 6:
-        raise UsageError(f"{flag} {word}: not an age", hint="write it as 30d, 12h or 90m")
-    return int(number) * units[unit]
 
 
 def size(count: int) -> str:

@@ -53,6 +53,12 @@ def tier_of(entry: Entry, machine: Machine) -> Tier:
     return _of_gpu(entry, machine) if device_of(entry) == "gpu" else _of_cpu(entry, machine)
 
 
+def benched(tier: Tier) -> Tier:
+    """The tier of what `build bench` timed on this class of machine: for the CPU, where else it was timed says no more."""
+    here = "any processor, and timed on this class of machine by build bench"
+    return Tier("cpu-model", 0, here) if tier.name.startswith("cpu") else tier
+
+
 def same_class(timed_on: str, entry: Entry, machine: Machine) -> bool:
     """Does a time of this entry from the machine called `timed_on` hold on this one?"""
     return timed_on == machine.kind or (

@@ -40,10 +40,10 @@ def _tree(module: str) -> ast.Module:
 
 LAYERS: Dict[int, str] = {
     0: "attest audit backends blob ci compat detect errors executors http inspection leash locks meter "
-    "openvino_layers release report repositories search setting shapes signing sources steps stores verbs "
+    "openvino_layers release report repositories search setting shapes signing sources steps stores text verbs "
     "compat.tables detect.gpu detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 "
     "validation.homography validation.samples",
-    1: "cli clock digest pace placed tensorrt_words text compat.cuda compat.jetpack compat.onnxruntime_gpu "
+    1: "cli clock digest pace placed tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu "
     "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
     "detect.processor detect.surroundings http.address signing.minisign validation.keypoint_metrics "
     "validation.light",
@@ -67,26 +67,27 @@ LAYERS: Dict[int, str] = {
     "inspection.ranges inspection.session_graph report.overview repositories.registry_upload steps.emulate_fp16 "
     "steps.lower_fp16 steps.lower_opset steps.parse stores.layout validation.allowances validation.history "
     "validation.series validation.sweep",
-    9: "choose draw_measurements draw_sweep load onnx_session pictures pinning pull sweep_table transfer "
-    "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
+    9: "bench_worker choose draw_measurements draw_sweep load onnx_session pictures pinning pull sweep_table "
+    "transfer backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
     "inspection.reading report.cells report.speed repositories.registry sources.torch_module steps.cost "
     "steps.export steps.reference steps.sweep_reference steps.worst_case stores.claims stores.oci "
     "validation.grouping validation.named validation.parity validation.task",
-    10: "choice_words draw gate_words prove selftest backends.onnxruntime_cpu backends.onnxruntime_cuda "
-    "compat.alternatives report.worst sources.onnx_file steps.calibrate steps.calibration_data steps.engine "
-    "steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference "
-    "stores.reach stores.tags verbs.ci verbs.doctor verbs.selection validation.causes validation.keypoint_tasks",
-    11: "draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.statements stores.versions "
-    "validation.drift",
+    10: "bench_record benching choice_words draw gate_words prove selftest backends.onnxruntime_cpu "
+    "backends.onnxruntime_cuda compat.alternatives report.worst sources.onnx_file steps.calibrate "
+    "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
+    "steps.task_cases steps.task_reference stores.reach stores.tags verbs.ci verbs.doctor verbs.selection "
+    "validation.causes validation.keypoint_tasks",
+    11: "bench_words draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.statements "
+    "stores.versions validation.drift",
     12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
-    "report.drift repositories.bundle repositories.web steps.lower_int8 stores.attached stores.channels "
-    "stores.copying stores.merging stores.signatures",
+    "report.drift repositories.bundle repositories.web steps.lower_int8 stores.attached stores.benches "
+    "stores.channels stores.copying stores.merging stores.signatures",
     13: "difference_words run trust audit.at_length audit.github inspection.findings repositories.bucket "
     "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge verbs.run",
-    14: "explanation golden layer_tables passwords pending summary tracing inspection.report stores.supply "
+    14: "explanation golden layer_tables measured passwords pending summary tracing inspection.report stores.supply "
     "verbs.audit verbs.bundle verbs.channels verbs.gc verbs.publish verbs.sweep verbs.verify",
-    15: "assemble promotion report.layers verbs.attest verbs.diff verbs.inspect verbs.key_statements verbs.perform "
-    "verbs.pull verbs.sign",
+    15: "assemble promotion report.layers verbs.attest verbs.bench verbs.diff verbs.inspect verbs.key_statements "
+    "verbs.perform verbs.pull verbs.sign",
     16: "report.view search.trials verbs.calibrate verbs.keys verbs.pin verbs.promoting",
     17: "report.page search.heal verbs.promote verbs.rollback",
     18: "verbs.plan verbs.report",
@@ -241,6 +242,7 @@ HEAVY: Dict[str, Set[str]] = {
         "onnx_session",
         "backends.openvino_cpu",
         "backends.tensorrt_build",
+        "bench_worker",
         "host",
         "keypoints",
         "preprocess",
@@ -326,7 +328,7 @@ def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
     return last[0].split()[1:]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["explain", "tiny-*"], ["pull", "--help"], ["matrix", "--help"], ["run", "--help"], ["inspect", "--help"], ["schema"], ["perform", "--help"], ["audit", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["explain", "tiny-*"], ["pull", "--help"], ["bench", "--help"], ["diff", "--help"], ["gc", "--help"], ["matrix", "--help"], ["run", "--help"], ["inspect", "--help"], ["schema"], ["perform", "--help"], ["audit", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
 def test_light_commands_import_nothing_heavy(argv: List[str], tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     assert _loaded(argv, project.root) == ["0"]
@@ -404,6 +406,7 @@ OTHERS: Dict[str, Set[str]] = {
     },
     "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours
     "ArgumentTypeError": {
+        "builder.verbs.bench",
         "builder.verbs.pull",
         "builder.verbs.run",
         "builder.verbs.matrix",
@@ -413,7 +416,7 @@ OTHERS: Dict[str, Set[str]] = {
     },  # argparse's own protocol
     "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},
-    "SystemExit": {"builder.cli", "builder.prove", "builder.worker"},
+    "SystemExit": {"builder.bench_worker", "builder.cli", "builder.prove", "builder.worker"},
 }
 
 

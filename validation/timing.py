@@ -33,7 +33,23 @@ def interleaved(
     mhz: Callable[[], Optional[int]] = lambda: None,
 ) -> Latency:
     """Alternate the two for `seconds`, at least eight runs each after two warm-up runs each."""
-    runs = [run for run in (artifact, naive) if run is not None]
+    times = in_turns([_clocked(run) for run in (artifact, naive) if run is not None], seconds)
+    measured = [percentiles(kept) for kept in times]
+    return Latency(
+        artifact=measured[0],
+        naive=measured[1] if naive is not None else None,
+        shape=shape,
+        threads=threads,
+        machine=machine,
+        method=method(f"in turns with the naive export for {seconds:g} s"),
+        noise=noise(times[0]),
+        mhz=mhz(),
+    )
+
+
+def in_turns(runs: Sequence[Callable[[], float]], seconds: float) -> List[List[float]]:
+    """What each of `runs` says that it took (ms), run by run in turns for `seconds`, at least eight rounds after two to warm
+    up. A run that gives NaN has given up; when all have, so does this."""
     times: List[List[float]] = [[] for _ in runs]
     for _ in range(_WARM_UP):
         for run in runs:
@@ -42,21 +58,24 @@ def interleaved(
     while len(times[0]) < _FEWEST or time.perf_counter() < end:
         for run, kept in zip(runs, times):
             time.sleep(_PAUSE)
-            started = time.perf_counter()
-            run()
-            kept.append((time.perf_counter() - started) * 1000)
-    measured = [percentiles(kept) for kept in times]
-    return Latency(
-        artifact=measured[0],
-        naive=measured[1] if naive is not None else None,
-        shape=shape,
-        threads=threads,
-        machine=machine,
-        method=f"{_WARM_UP} warm-up runs, then in turns with the naive export for {seconds:g} s, "
-        f"{_PAUSE * 1000:g} ms pause before each, wall clock per run",
-        noise=noise(times[0]),
-        mhz=mhz(),
-    )
+            kept.append(run())
+        if all(math.isnan(kept[-1]) for kept in times):
+            break
+    return times
+
+
+def method(how: str) -> str:
+    """How times were taken, in words."""
+    return f"{_WARM_UP} warm-up runs, then {how}, {_PAUSE * 1000:g} ms pause before each, wall clock per run"
+
+
+def _clocked(run: Callable[[], object]) -> Callable[[], float]:
+    def timed() -> float:
+        started = time.perf_counter()
+        run()
+        return (time.perf_counter() - started) * 1000
+
+    return timed
 
 
 def noise(times: Sequence[float]) -> Optional[float]:

@@ -23,10 +23,12 @@ SIGNATURE_TYPE = "application/vnd.deploymatrix.signature.v1+minisign"
 KEYS_TYPE = "application/vnd.deploymatrix.keys.v1+json"
 CHANNEL_TYPE = "application/vnd.deploymatrix.channel.v1+json"
 FLAG_TYPE = "application/vnd.deploymatrix.flag.v1+json"
+BENCH_TYPE = "application/vnd.deploymatrix.bench.v1+json"
 _FILE_TYPES = {
     "manifest.json": MANIFEST_TYPE,
     "provenance.json": PROVENANCE_TYPE,
     "channel.json": CHANNEL_TYPE,
+    "bench.json": BENCH_TYPE,
     ".minisig": SIGNATURE_TYPE,
     "keys.json": KEYS_TYPE,
     ".onnx": "application/vnd.onnx",

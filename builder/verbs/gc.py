@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from builder import text
+from builder import clock, text
 from builder.digest import Json
 from builder.errors import UsageError
 from builder.stores import collecting
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--older-than",
         metavar="AGE",
-        help="remove versions older than this (30d, 12h, 90m), never the newest; also how long a result is kept that no"
+        help="remove versions older than this (30d, 12h, 8w), never the newest; also how long a result is kept that no"
         " version was made of (default: 30d)",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if not (args.store / "index.json").is_file():
         raise UsageError(f"{args.store} is no store", hint="name one: build gc --store DIR")
     store, now = Layout(args.store), time.time()
-    age = text.seconds(args.older_than, "--older-than") if args.older_than else None
+    age = clock.length(args.older_than, "--older-than").total_seconds() if args.older_than else None
     rule = Rule(args.keep, age)
     if args.dry_run:
         with store.reading():

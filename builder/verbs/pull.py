@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
 
-from builder import accuracy, facts, placed, pull, selftest, trust
+from builder import accuracy, facts, measured, placed, pull, selftest, trust
 from builder import choice_words as words
 from builder.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
+from builder.keyring import Keyring
 from builder.manifest import Entry, Manifest
 from builder.stores import supply, versions
+from builder.stores.layout import Layout
 from builder.verbs.transferring import add_transfer, transfer
 
 
@@ -86,7 +88,10 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
         raise UsageError(f"the model has no head {head!r}", hint=f"heads: {', '.join(known)}")
     machine = facts.here()
     asked = _asked(args, manifest, head)
-    choice = choose(manifest, machine, head, asked)
+    times, left_out = measured.here(supplied.store, manifest, machine, head, _ring(args, supplied.store))
+    for said in left_out:
+        print(f"note: {said}", file=sys.stderr)
+    choice = choose(manifest, machine, head, asked, times)
     if args.explain:
         as_json = args.format == "json"
         print(json.dumps(words.as_json(choice), indent=1) if as_json else words.explained(choice, manifest, head))
@@ -98,7 +103,7 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
             hint=f"see why with: build pull {f'{source} ' if source else ''}--explain{words.flags(asked)}",
         )
     settled = _settled(
-        args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, failed=failed), machine
+        args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, times, failed), machine
     )
     return _told(args, manifest, machine, settled)
 
@@ -179,9 +184,14 @@ def _manifest(supplied: supply.Supply, args: argparse.Namespace) -> Manifest:
     """The version that is asked for, once it is known to be signed by someone who is trusted here, if anyone is."""
     store = supplied.store
     version = supplied.version(args.version, "name a store: build pull SOURCE, or make one: build matrix")
-    trusted = trust.these(args.key, os.environ, store)
+    trusted = _ring(args, store)
     for note in trusted.notes:
         print(f"note: {note}", file=sys.stderr)
-    if trusted and not args.allow_unsigned:
+    if trusted:
         return versions.parsed(store, version, trust.proof(store, version, trusted, args.signatures).data)
     return versions.read(store, version)
+
+
+def _ring(args: argparse.Namespace, store: Layout) -> Keyring:
+    """Whose signatures are asked for."""
+    return Keyring() if args.allow_unsigned else trust.these(args.key, os.environ, store)

@@ -272,7 +272,7 @@ def test_nothing_is_removed_while_somebody_reads(store: Layout) -> None:
     [
         (["--keep", "0"], "at least 1"),
         (["--keep", "x"], "invalid int"),
-        (["--older-than", "30"], "write it as 30d"),
+        (["--older-than", "30"], "write it as 12h, 30d or 8w"),
         (["--older-than", "-3d"], "older-than"),
         (["--store", "nowhere"], "nowhere is no store"),
     ],

@@ -9,7 +9,10 @@ import http.server
 import os
 import re
 import shutil
+import socket
+import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Callable, Iterator, List
 
@@ -26,7 +29,8 @@ from builder.stores.layout import Layout
 from tests.builder.repositories.reading import *  # noqa: F403
 from tests.builder.repositories.reading import Filled
 from tests.builder.stores.test_versions import published
-from tests.servers import HASTE, Answer, Handler, certificate, patient, serving
+from tests.fakes import REPOSITORY
+from tests.servers import HASTE, Answer, Handler, certificate, free_port, patient, serving
 
 
 @contextlib.contextmanager
@@ -77,9 +81,54 @@ def without_head(folder: Path) -> Answer:
     return answer
 
 
+_NGINX = """
+daemon off; master_process off; pid {run}/pid; error_log {run}/log;
+events {{}}
+http {{
+  access_log off; client_body_temp_path {run}; proxy_temp_path {run}; fastcgi_temp_path {run};
+  uwsgi_temp_path {run}; scgi_temp_path {run};
+  server {{ listen 127.0.0.1:{port}; {locations} }}
+}}
+"""
+
+
+def the_page_says(folder: Path) -> str:
+    """nginx's part of the documentation, for `folder`."""
+    page = (REPOSITORY / "docs" / "how-to" / "serve-from-a-web-server.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("location ")]
+    assert len(lines) == 3
+    return "\n".join(lines).replace("/corners/", "/models/").replace("/srv/www", str(folder))
+
+
+@contextlib.contextmanager
+def nginx(folder: Path) -> Iterator[str]:
+    program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+    if program is None:
+        pytest.skip("nginx is not installed (Debian: apt install nginx-light)")
+    run, port = folder.parent / "run", free_port()
+    run.mkdir()
+    (run / "conf").write_text(_NGINX.format(run=run, port=port, locations=the_page_says(folder)))
+    words = [program, "-p", str(run), "-c", str(run / "conf"), "-e", str(run / "log")]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            listening(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def listening(port: int) -> None:
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens at {port}")
+
+
 SERVERS: "dict[str, Callable[[Path], contextlib.AbstractContextManager[str]]]" = {
     "python": pythons_own,
     "ranges": lambda folder: serving(with_ranges(folder)),
+    "nginx": nginx,
     "no-head": lambda folder: serving(without_head(folder)),
 }
 
@@ -200,6 +249,34 @@ def test_a_password_is_not_sent_in_the_clear(store: Layout, tmp_path: Path) -> N
     login = {"DEPLOYMATRIX_USER": "me", "DEPLOYMATRIX_PASSWORD": "my-word", "HOME": str(tmp_path)}
     with serving(behind_a_password(store.root, seen)) as url, pytest.raises(Unreachable, match="over https only"):
         Web(url, login).tags()
+    assert set(seen) == {""}
+
+
+def test_a_password_is_not_sent_to_where_one_is_redirected(store: Layout, tmp_path: Path) -> None:
+    published(store)
+    both, seen, first = certificate(tmp_path), [], []  # type: Path, List[str], List[str]
+    environ = {
+        "DEPLOYMATRIX_CA_FILE": str(both),
+        "HOME": str(tmp_path),
+        "DEPLOYMATRIX_USER": "me",
+        "DEPLOYMATRIX_PASSWORD": "my-word",
+    }
+    with serving(behind_a_password(store.root, seen), both) as stranger:
+
+        def lead_away(it: Handler) -> None:
+            first.append(it.headers.get("Authorization", ""))
+            it.say(302, Location=f"{stranger}{it.path}")
+
+        def ask_and_lead_away(it: Handler) -> None:
+            if "Authorization" in it.headers:
+                lead_away(it)
+            else:
+                it.say(401, WWW_Authenticate='Basic realm="models"')
+
+        for answer in (lead_away, ask_and_lead_away):
+            with serving(answer, both) as url, pytest.raises(Unreachable, match="status 401"):
+                Web(url, environ).tags()
+    assert first == ["", "Basic bWU6bXktd29yZA=="], "the password came to whom it was meant for"
     assert set(seen) == {""}
 
 

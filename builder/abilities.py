@@ -32,6 +32,7 @@ _STEPS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
     ("run on photographs", "host", ("numpy", "opencv-python-headless")),
 )
 _BUILD_PYTHON = (3, 10)  # the extra `build` needs it
+_OVER_SSH = "it is worked on over SSH"
 _NEWEST_TENSORRT = 10  # the newest major version that `pip install` is advised for; 11 has not been run yet
 
 
@@ -84,6 +85,8 @@ def _target(target: Target, machine: Machine, store: str, *, tasks: bool) -> Abi
     if target.disabled is not None:
         why = f"disabled in the matrix: {target.disabled.reason}"
         return Ability(target.name, why, why)
+    if target.where is not None:
+        return Ability(target.name, _OVER_SSH, _OVER_SSH, (f"build doctor --on {target.name}",))
     platform = platform_of(target, machine)
     build, run = cannot_build(platform, machine), cannot_run(platform, machine)
     if is_meant(target, machine) and no_cuda(target.runtime, machine):

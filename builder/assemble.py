@@ -94,7 +94,7 @@ def _entry(
         tasks=scored(planned, outcome),
         latency=_latency(planned, outcome),
         sweep=_swept(planned, outcome),
-        reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" else "",
+        reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" or planned.reached else "",
         search=searched,
         golden=golden.of(matrix, planned, jobs, outcome, found) if engine else None,
     )

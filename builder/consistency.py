@@ -17,6 +17,7 @@ from builder.compat.precision import WAIVABLE
 from builder.evidence import Calibration, Photographs, TaskSet
 from builder.expect import declared, expect
 from builder.matrix import CellSettings, Head, Matrix, Profile, ShapeRange, Target, TorchSource, WeightsFile
+from builder.reach import Worker, parsed
 from builder.record import Path, RecordError
 from builder.tensorrt_options import TensorRtOptions
 
@@ -179,6 +180,28 @@ def _check_target(target: Target) -> None:
         form = _SM if key == "sm" else _VERSION
         text: Optional[str] = getattr(target, key)
         expect(text is None or bool(form.fullmatch(text)), (*path, key), f"{text!r} is not a version number")
+    _check_reach(target, path)
+
+
+def _check_reach(target: Target, path: Path) -> None:
+    expect(target.where is not None or target.worker == Worker(), (*path, "worker"), "has no meaning without `where`")
+    if target.where is None:
+        return
+    try:
+        parsed(target.where)
+    except ValueError as problem:
+        raise RecordError((*path, "where"), str(problem)) from None
+    expect(target.os == "linux", (*path, "where"), f"nobody can work on {target.os} over SSH yet")
+    expect(target.worker.minutes > 0, (*path, "worker", "minutes"), "must be more than 0")
+    for key in ("python", "folder"):
+        text = getattr(target.worker, key)
+        expect(bool(text) and text.isprintable() and text[0] != "-", (*path, "worker", key), f"{text!r} is no path")
+    for key in ("memory", "free"):
+        size: Optional[str] = getattr(target.worker, key)
+        try:
+            bytes_of(size or "0MiB")
+        except ValueError as problem:
+            raise RecordError((*path, "worker", key), str(problem)) from None
 
 
 def _check_samples(matrix: Matrix) -> None:

@@ -176,4 +176,12 @@ def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str
     timing = settings.tensorrt.timing_cache
     if timing is not None:
         pins.append(FilePin("timing.cache", timing.file, timing.sha256))
-    return Job(f"engine/{wanted.cell.id}", recipe, tuple(pins), tools, wanted.platform, elsewhere=wanted.elsewhere)
+    return Job(
+        f"engine/{wanted.cell.id}",
+        recipe,
+        tuple(pins),
+        tools,
+        wanted.platform,
+        elsewhere=wanted.elsewhere,
+        reached=wanted.reached,
+    )

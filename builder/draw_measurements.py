@@ -67,7 +67,15 @@ def parity(matrix: Matrix, wanted: Wanted, engine: str, reference: str) -> Job:
     pins += [OutputPin(f"reference/{name}.npz", reference, f"{name}.npz") for name in samples]
     # Tools of a machine that is not this one are not known here, so they cannot be part of the key.
     tools = () if wanted.unrunnable else ("polygraphy", "numpy")
-    return Job(f"parity/{wanted.cell.id}", recipe, tuple(pins), tools, wanted.platform, elsewhere=wanted.unrunnable)
+    return Job(
+        f"parity/{wanted.cell.id}",
+        recipe,
+        tuple(pins),
+        tools,
+        wanted.platform,
+        elsewhere=wanted.unrunnable,
+        reached=wanted.reached,
+    )
 
 
 def fitting_tasks(matrix: Matrix, wanted: Wanted) -> Tuple[TaskSet, ...]:
@@ -118,6 +126,7 @@ def task(matrix: Matrix, wanted: Wanted, declared: TaskSet, engine: str) -> Tupl
         () if wanted.unrunnable else _METRIC_TOOLS,
         wanted.platform,
         elsewhere=wanted.unrunnable,
+        reached=wanted.reached,
     )
     return (cases, reference, scored), DrawnTask(declared.name, scored.id, reference.id)
 
@@ -147,4 +156,6 @@ def latency(matrix: Matrix, wanted: Wanted, engine: str, export: str) -> Job:
     )
     pins = (OutputPin("artifact", engine, "*"), OutputPin("naive.onnx", export, "model.onnx"))
     id, tools = f"latency/{wanted.cell.id}", () if wanted.unrunnable else ("onnxruntime",)
-    return Job(id, recipe, pins, tools, wanted.platform, exclusive=True, elsewhere=wanted.unrunnable)
+    return Job(
+        id, recipe, pins, tools, wanted.platform, exclusive=True, elsewhere=wanted.unrunnable, reached=wanted.reached
+    )

@@ -79,4 +79,5 @@ def _sweep(matrix: Matrix, chosen: Sweep, wanted: Wanted, engine: str) -> Job:
         wanted.platform,
         exclusive=True,
         elsewhere=wanted.unrunnable,
+        reached=wanted.reached,
     )

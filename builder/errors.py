@@ -10,7 +10,7 @@
     ├── StoreBusy       8   another process holds the store
     ├── SystemRefused   9   the operating system said no: disk full, no permission
     ├── Untrusted      10   not signed by anyone who is trusted here
-    └── Unreachable    11   a registry, a server or a bucket does not answer, or refuses
+    └── Unreachable    11   a registry, a server, a bucket or a machine does not answer, or refuses
 
 An error says what is wrong, where, and what to type next. Exit code 1 is left to Python
 itself (a bug of ours); 130 is an interrupt.

@@ -81,7 +81,7 @@ def explain(
         + _waived(asked, answers),
         broken=Line(skip.rule, skip.fact, skip.source) if skip is not None else None,
         instead=tuple(Instead(r.use, r.needs, r.cost) for r in remedies),
-        orders=cell.remedies if skip is None and not disabled else (),
+        orders=cell.remedies if skip is None and not disabled and cell.reached is None else (),
         settings=_settings(matrix, cell, searched),
         gates=_gates(matrix, cell) if cell.fate != "skipped" else (),
         sizes=_sizes(matrix, cell, outcome),
@@ -110,7 +110,7 @@ def _what(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
     declared = {
         f.name: getattr(target, f.name)
         for f in dataclasses.fields(target)
-        if f.name not in ("name", "disabled", "runner") and getattr(target, f.name) is not None
+        if f.name not in ("name", "disabled", "runner", "worker") and getattr(target, f.name) is not None
     }
     return (
         Line("model", f"{model.name}: {source}, ONNX opset {model.opset}, input {', '.join(inputs)}"),

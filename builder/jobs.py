@@ -12,6 +12,7 @@ from typing import Optional, Tuple, Union
 from builder.blob import Platform
 from builder.cells import Cell, Settings
 from builder.evidence import Photographs
+from builder.reach import Reached
 from builder.recipes import Recipe
 
 
@@ -62,7 +63,7 @@ Pin = Union[FilePin, PhotographPin, CodePin, CodeFilesPin, OutputPin]
 @dataclass(frozen=True)
 class Job:
     """`tools` are packages whose installed versions enter the key. `exclusive`: nothing else may run beside it.
-    `elsewhere`: why this machine cannot perform it."""
+    `elsewhere`: why this machine cannot perform it. `reached`: where it is performed instead, if that can be reached."""
 
     id: str
     recipe: Recipe
@@ -71,6 +72,7 @@ class Job:
     platform: Optional[Platform] = None
     exclusive: bool = False
     elsewhere: Optional[str] = None
+    reached: Optional[Reached] = None
 
     @property
     def needs(self) -> Tuple[str, ...]:
@@ -81,7 +83,7 @@ class Job:
 class Wanted:
     """A cell to draw jobs for. `elsewhere`: why it cannot be built here; `unrunnable`: why it cannot be run here;
     `machine`: the kind of machine that would time it here; `parser`: the package whose parser of TensorRT is here;
-    `emulated`: float16 is to be emulated, since `platform` only stands in for the cell's own."""
+    `emulated`: float16 is to be emulated, since `platform` only stands in for the cell's own; `reached`: see Job."""
 
     cell: Cell
     settings: Settings
@@ -91,6 +93,7 @@ class Wanted:
     unrunnable: Optional[str] = None
     parser: Optional[str] = None
     emulated: bool = False
+    reached: Optional[Reached] = None
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class LiveTable:
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
     def begin(self, plan: Plan) -> None:
-        self._cells = tuple(cell for cell in plan.cells if cell.fate == "build")
+        self._cells = tuple(cell for cell in plan.cells if cell.fate == "build" or cell.reached)
         self._total = len(plan.jobs)
         self._states, self._seconds = {}, {}
         self._live.start()

@@ -13,6 +13,7 @@ from builder.budget import Search
 from builder.drift_limits import DriftLimits
 from builder.evidence import Calibration, LatencySettings, ParitySet, TaskSet
 from builder.gates import Gate
+from builder.reach import Reached, Worker
 from builder.record import described
 from builder.setting import Setting
 from builder.shapes import Dim
@@ -187,7 +188,17 @@ class Target:
     runner: Tuple[str, ...] = field(
         default=(), metadata=described("Labels of the CI runner that is this machine; for `build ci`.")
     )
+    where: Optional[str] = field(
+        default=None,
+        metadata=described("ssh://HOST: `build matrix` works there, over SSH. When left out: here, or it waits."),
+    )
+    worker: Worker = Worker()
     disabled: Optional[Disabled] = None
+
+    @property
+    def reached(self) -> Optional[Reached]:
+        """The machine to work on; None for this one, or for one that nobody drives from here."""
+        return Reached(self.where, self.worker) if self.where is not None else None
 
 
 @dataclass(frozen=True)

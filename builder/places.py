@@ -24,8 +24,8 @@ EXTRA = {"onnxruntime": "build", "openvino": "build", "onnxruntime-gpu": "build"
 
 
 def platform_of(target: Target, machine: Machine) -> Platform:
-    """Declared facts, and for a CPU runtime on this kind of machine the installed version and the processor's features."""
-    alike = target.sm is None and (target.os, target.arch) == (machine.os, machine.arch)
+    """Declared facts, and for a CPU runtime on this very machine the installed version and the processor's features."""
+    alike = target.sm is None and target.where is None and (target.os, target.arch) == (machine.os, machine.arch)
     version = target.version or (machine.version(PACKAGE[target.runtime]) if alike else None) or "any"
     features = machine.features if alike else ()
     return Platform(target.runtime, version, target.os, target.arch, target.sm, target.jetpack, features)
@@ -53,6 +53,8 @@ def _wrong_package(platform: Platform, machine: Machine) -> Optional[str]:
         return f"{package} is not installed here"
     if platform.version != "any" and not _within(installed, platform.version):
         return f"{package} {installed} is installed here, the target declares {platform.version}"
+    if platform.jetpack and numbers(machine.jetpack) and not _within(machine.jetpack, platform.jetpack):
+        return f"JetPack {machine.jetpack} is installed here, the target declares {platform.jetpack}"
     return None
 
 

@@ -13,12 +13,17 @@ from builder.facts import Machine
 from builder.jobs import DrawnTask, Job, Wanted
 from builder.matrix import Matrix, TorchSource
 from builder.places import PARSER, cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
+from builder.reach import Reached
+
+# No address: a manifest says it, which is read far from here.
+OVER_SSH = "it is built and run on its own machine, over SSH"
 
 
 @dataclass(frozen=True)
 class PlannedCell:
     """`fate`: build (here), waiting (for its machine), skipped (`rule`, or the person, said no). `unverified` says why
-    parity cannot be measured here; `note` which rule about speed was waived. A skipped cell has no job ids."""
+    parity cannot be measured here; `note` which rule about speed was waived. A skipped cell has no job ids. A cell that
+    waits is built by this run all the same when its machine can be `reached`."""
 
     cell: Cell
     fate: str
@@ -37,6 +42,7 @@ class PlannedCell:
     sweep: str = ""
     rule: str = ""
     note: str = ""
+    reached: Optional[Reached] = None
 
     @property
     def measurements(self) -> Tuple[str, ...]:
@@ -115,10 +121,14 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
         remedies = tuple(remedy.line for remedy in alternatives.remedies(asked, skip))
         return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, rule=skip.rule, remedies=remedies)
     platform = platform_of(target, machine)
-    elsewhere, unrunnable = cannot_build(platform, machine), cannot_run(platform, machine)
-    planned, drawn = redrawn(matrix, machine, replace(planned, platform=platform, note=_note(asked)), settings)
+    planned = replace(planned, platform=platform, note=_note(asked), reached=target.reached)
+    elsewhere, unrunnable = _elsewhere(planned, machine)
+    planned, drawn = redrawn(matrix, machine, planned, settings)
     for job in drawn:
         jobs.setdefault(job.id, job)
+    if target.reached is not None:
+        remedy = f"build doctor --on {target.name}"
+        return replace(planned, fate="waiting", reason=elsewhere or "", remedies=(remedy,))
     if elsewhere is not None:
         remedy = how_to_build(target, machine, store, tasks=bool(matrix.tasks))
         return replace(planned, fate="waiting", reason=elsewhere, remedies=(remedy,))
@@ -136,7 +146,7 @@ def redrawn(
     named = replace(
         planned,
         settings=settings,
-        unverified=wanted.unrunnable or "",
+        unverified="" if planned.reached else wanted.unrunnable or "",
         onnx=drawn.onnx,
         engine=drawn.engine,
         parity=drawn.parity,
@@ -153,8 +163,18 @@ def wanted_of(planned: PlannedCell, settings: Settings, machine: Machine) -> Wan
     platform = planned.platform
     assert platform is not None
     parser = PARSER if machine.version(PARSER) else None
-    elsewhere, unrunnable = cannot_build(platform, machine), cannot_run(platform, machine)
-    return Wanted(planned.cell, settings, platform, machine.kind, elsewhere, unrunnable, parser)
+    elsewhere, unrunnable = _elsewhere(planned, machine)
+    return Wanted(
+        planned.cell, settings, platform, machine.kind, elsewhere, unrunnable, parser, reached=planned.reached
+    )
+
+
+def _elsewhere(planned: PlannedCell, machine: Machine) -> Tuple[Optional[str], Optional[str]]:
+    """(why the cell cannot be built here, why it cannot be run here): neither is done where another machine is named."""
+    if planned.reached is not None:
+        return OVER_SSH, OVER_SSH
+    assert planned.platform is not None
+    return cannot_build(planned.platform, machine), cannot_run(planned.platform, machine)
 
 
 def _note(asked: rules.Asked) -> str:

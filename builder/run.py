@@ -1,7 +1,8 @@
 """Runs a plan: recall each job or perform it, in order of need, several at once. Judges nothing, prints nothing.
 
-A job that fails takes down only the jobs that need it. Jobs for another machine are recalled when that machine
-has performed them (`builder/pending.py` keeps the rest for it).
+A job that fails takes down only the jobs that need it. Jobs for another machine are handed to its executor, one at a
+time for each machine and beside what is done here; where there is none, they are recalled when that machine has performed
+them (`builder/pending.py` keeps the rest for it). What a machine that is away leaves undone waits.
 """
 
 from __future__ import annotations
@@ -9,22 +10,24 @@ from __future__ import annotations
 import dataclasses
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import AbstractSet, Dict, List, Set
+from typing import AbstractSet, Callable, Dict, List, Optional, Set
 
 from builder import site
 from builder.action import Action, Result
-from builder.errors import DeployError
+from builder.errors import DeployError, Unreachable
 from builder.jobs import Job
 from builder.pinning import Pinner
 from builder.plan import Plan
 from builder.progress import Reporter
+from builder.reach import Reached
 from builder.seams import Executor
 from builder.stores.layout import Layout
 
 
 @dataclass
 class Outcome:
-    """What became of each job, by job id. A job is in exactly one of results, failures, waiting and blocked."""
+    """What became of each job, by job id. A job is in exactly one of results, failures, waiting and blocked; `away` says why
+    one waits whose machine could not be reached, or was not the declared one."""
 
     results: Dict[str, Result] = field(default_factory=dict)
     actions: Dict[str, Action] = field(default_factory=dict)
@@ -32,6 +35,7 @@ class Outcome:
     failures: Dict[str, DeployError] = field(default_factory=dict)
     waiting: Set[str] = field(default_factory=set)
     blocked: Dict[str, str] = field(default_factory=dict)
+    away: Dict[str, Unreachable] = field(default_factory=dict)
 
     def settled(self, job: str) -> bool:
         return job in self.results or job in self.failures or job in self.waiting or job in self.blocked
@@ -63,10 +67,11 @@ def run(
     jobs: int = 1,
     force: bool = False,
     spared: AbstractSet[str] = frozenset(),
+    at: Optional[Callable[[Reached], Executor]] = None,
 ) -> Outcome:
-    """Every job of `plan`, at most `jobs` at once. The caller holds the store's lock. `force`: nothing is recalled but the
-    results of the keys in `spared`."""
-    return _Run(plan, pinner, store, executor, reporter, force, spared).through(jobs)
+    """Every job of `plan`, at most `jobs` at once here. The caller holds the store's lock. `force`: nothing is recalled but
+    the results of the keys in `spared`. `at`: the executors of other machines."""
+    return _Run(plan, pinner, store, executor, reporter, force, spared, at).through(jobs)
 
 
 class _Run:
@@ -79,15 +84,18 @@ class _Run:
         reporter: Reporter,
         force: bool,
         spared: AbstractSet[str],
+        at: Optional[Callable[[Reached], Executor]],
     ) -> None:
         self._plan, self._pinner, self._store, self._spared = plan, pinner, store, spared
-        self._executor, self._reporter, self._force = executor, reporter, force
+        self._executor, self._reporter, self._force, self._at = executor, reporter, force, at
+        self._others: List[Executor] = []
         self._outcome = Outcome()
 
     def through(self, jobs: int) -> Outcome:
         open_jobs: List[Job] = list(self._plan.jobs)
         running: Dict["Future[Result]", Job] = {}
-        pool = ThreadPoolExecutor(max_workers=jobs)
+        machines = {job.reached.where for job in open_jobs if job.reached is not None}
+        pool = ThreadPoolExecutor(max_workers=jobs + len(machines))
         self._reporter.begin(self._plan)
         try:
             while open_jobs or running:
@@ -97,7 +105,8 @@ class _Run:
                     for future in done:
                         self._finish(running.pop(future), future)
         except BaseException:  # an interrupt above all: nothing that was started may outlive the run
-            self._executor.stop()
+            for executor in (self._executor, *self._others):
+                executor.stop()
             raise
         finally:
             pool.shutdown(wait=True)
@@ -106,14 +115,13 @@ class _Run:
     def _start(
         self, open_jobs: List[Job], running: Dict["Future[Result]", Job], pool: ThreadPoolExecutor, jobs: int
     ) -> None:
-        """Settle what needs no work, and hand out work while there is room. Exclusive jobs go last and alone."""
+        """Settle what needs no work, and hand out work while there is room. Exclusive jobs go last and alone. On another
+        machine every job is alone."""
         for job in list(open_jobs):
             if not all(self._outcome.settled(need) for need in job.needs):
                 continue
             if not self._settle(job):
-                if len(running) >= (1 if job.exclusive else jobs) or any(j.exclusive for j in running.values()):
-                    continue
-                if job.exclusive and any(not j.exclusive for j in open_jobs):
+                if not _has_room(job, list(running.values()), open_jobs, jobs):
                     continue
                 running[pool.submit(self._perform, job)] = job
             open_jobs.remove(job)
@@ -139,7 +147,7 @@ class _Run:
         if found is not None:
             outcome.results[job.id] = found
             return self._ended(job, "recalled")
-        if job.elsewhere is not None:
+        if job.elsewhere is not None and (job.reached is None or self._at is None):
             outcome.waiting.add(job.id)
             return self._ended(job, "waiting")
         return False
@@ -152,18 +160,41 @@ class _Run:
         action = self._outcome.actions[job.id]
         self._reporter.started(job.id)
         files = self._pinner.files(job, action)
-        return self._executor.perform(
+        return self._executor_of(job).perform(
             action, files, self._pinner.root, self._store, lambda line: self._reporter.said(job.id, line)
         )
 
+    def _executor_of(self, job: Job) -> Executor:
+        if job.reached is None or self._at is None:
+            return self._executor
+        other = self._at(job.reached)
+        self._others.append(other)
+        return other
+
     def _finish(self, job: Job, future: "Future[Result]") -> None:
         try:
-            result = dataclasses.replace(future.result(), site=site.here(self._pinner.machine))
+            result = future.result()
+            if result.site is None:
+                result = dataclasses.replace(result, site=site.here(self._pinner.machine))
         except DeployError as problem:
-            self._outcome.failures[job.id] = problem
-            self._ended(job, "failed")
+            if isinstance(problem, Unreachable) and job.reached is not None:
+                self._outcome.away[job.id] = problem
+                self._outcome.waiting.add(job.id)
+                self._ended(job, "waiting")
+            else:
+                self._outcome.failures[job.id] = problem
+                self._ended(job, "failed")
             return
         self._store.record(result)
         self._outcome.results[job.id] = result
         self._outcome.performed.add(job.id)
         self._ended(job, "done", result.seconds)
+
+
+def _has_room(job: Job, running: List[Job], open_jobs: List[Job], jobs: int) -> bool:
+    if job.reached is not None:
+        return all(other.reached is None or other.reached.where != job.reached.where for other in running)
+    here = [other for other in running if other.reached is None]
+    if len(here) >= (1 if job.exclusive else jobs) or any(other.exclusive for other in here):
+        return False
+    return not (job.exclusive and any(other.reached is None and not other.exclusive for other in open_jobs))

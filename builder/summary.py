@@ -33,10 +33,17 @@ def _selected(manifest: Manifest, planned: Plan) -> List[Entry]:
 
 
 def as_json(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool) -> Json:
-    how = _how(planned, outcome)
-    cells: List[Json] = []
+    how, cells = _how(planned, outcome), []  # type: Dict[str, str], List[Json]
+    away = {
+        cell.cell.id: f"{problem.where}: {problem.what}"
+        for cell in planned.cells
+        for job, problem in outcome.away.items()
+        if job in (cell.engine, *cell.measurements)
+    }
     for entry in _selected(manifest, planned):
         row: Dict[str, Json] = {"cell": entry.cell, "verdict": to_json(entry.verdict), "how": how.get(entry.cell, "")}
+        if entry.cell in away:
+            row["away"] = away[entry.cell]
         if entry.artifact:
             row["artifact"] = entry.artifact.digest
         if entry.latency:
@@ -60,6 +67,7 @@ def as_text(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool, st
     if rows:
         parts += [text.table(("cell", "verdict", "how", "size", "p50 (x naive)", "worst, or why"), rows, status=1), ""]
     parts += _searched(entries)
+    parts += _away(outcome)
     parts += _left_out(entries)
     words: List[str] = [e.verdict.status for e in entries]
     made = text.counts(how.values(), ("built", "recalled"))
@@ -76,6 +84,12 @@ def _searched(entries: List[Entry]) -> List[str]:
     kept = [(entry.cell, entry.search) for entry in entries if entry.search is not None and entry.search.kept]
     lines = [text.wrapped(f"searched: {cell}: {search_words.in_short(found)}", "") for cell, found in kept]
     return [*lines, ""] if lines else []
+
+
+def _away(outcome: Outcome) -> List[str]:
+    """The machines that were to be worked on and could not be, each reason once."""
+    said = dict.fromkeys(f"{text.paint('away')}: {problem}" for problem in outcome.away.values())
+    return [*said, ""] if said else []
 
 
 def _left_out(entries: List[Entry]) -> List[str]:

@@ -40,20 +40,20 @@ def _tree(module: str) -> ast.Module:
 
 LAYERS: Dict[int, str] = {
     0: "attest audit backends blob ci compat detect errors executors http inspection leash locks meter "
-    "openvino_layers release report repositories search setting shapes signing sources steps stores text verbs "
-    "compat.tables detect.gpu detect.probe http.patience report.axes report.plot search.strategy signing.ed25519 "
-    "validation.homography validation.samples",
+    "openvino_layers release remote report repositories search setting shapes signing sources steps stores text "
+    "verbs compat.tables detect.gpu detect.probe http.patience remote.parcel remote.site_lock report.axes "
+    "report.plot search.strategy signing.ed25519 validation.homography validation.samples",
     1: "cli clock digest pace placed tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu "
     "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
     "detect.processor detect.surroundings http.address signing.minisign validation.keypoint_metrics "
     "validation.light",
     2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record strict_json detect.jetson "
-    "detect.nvidia http.logins http.proxies verbs.transferring",
-    3: "budget channel drift_limits evidence expect facts gates key_statement measurements tensorrt_options "
+    "detect.nvidia http.logins http.proxies remote.framing verbs.transferring",
+    3: "budget channel drift_limits evidence expect facts gates key_statement measurements reach tensorrt_options "
     "yaml_marks attest.envelope http.problems http.wire inspection.contents",
     4: "fact_file key_changes key_memory portrait searched site sweep compat.dialects http.reply "
-    "inspection.engine_layers inspection.engine_plan inspection.openvino_ir validation.statistics "
-    "validation.timing",
+    "inspection.engine_layers inspection.engine_plan inspection.openvino_ir remote.ssh_words "
+    "validation.statistics validation.timing",
     5: "matrix provenance http.client search.words",
     6: "cells consistency_gates keypoints manifest onnx_file photographs preprocess recipes revision schema "
     "sweep_grid compat.install http.challenge validation.align",
@@ -62,23 +62,23 @@ LAYERS: Dict[int, str] = {
     "repositories.registry_access steps.fold_norms steps.placement verbs.schema validation.arithmetic "
     "validation.comparison validation.limits validation.readings validation.task_results validation.verdict "
     "validation.worst_case",
-    8: "abilities apart calibration_table consistency draw_source fits seams sidecar worker attest.bill attest.slsa "
-    "ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
-    "inspection.ranges inspection.session_graph report.overview repositories.registry_upload steps.emulate_fp16 "
-    "steps.lower_fp16 steps.lower_opset steps.parse stores.layout validation.allowances validation.history "
-    "validation.series validation.sweep",
+    8: "abilities apart calibration_table consistency draw_source fitness fits seams sidecar worker attest.bill "
+    "attest.slsa ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
+    "inspection.ranges inspection.session_graph remote.messages report.overview repositories.registry_upload "
+    "steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout validation.allowances "
+    "validation.history validation.series validation.sweep",
     9: "bench_worker choose draw_measurements draw_sweep load onnx_session pictures pinning pull sweep_table "
     "transfer backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
-    "inspection.reading report.cells report.speed repositories.registry sources.torch_module steps.cost "
-    "steps.export steps.reference steps.sweep_reference steps.worst_case stores.claims stores.oci "
-    "validation.grouping validation.named validation.parity validation.task",
+    "inspection.reading remote.cache remote.link remote.watch report.cells report.speed repositories.registry "
+    "sources.torch_module steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case "
+    "stores.claims stores.oci validation.grouping validation.named validation.parity validation.task",
     10: "bench_record benching choice_words draw gate_words prove selftest backends.onnxruntime_cpu "
-    "backends.onnxruntime_cuda compat.alternatives report.worst sources.onnx_file steps.calibrate "
-    "steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep steps.task "
-    "steps.task_cases steps.task_reference stores.reach stores.tags verbs.ci verbs.doctor verbs.selection "
+    "backends.onnxruntime_cuda compat.alternatives executors.ssh remote.serve report.worst sources.onnx_file "
+    "steps.calibrate steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep "
+    "steps.task steps.task_cases steps.task_reference stores.reach stores.tags verbs.ci verbs.selection "
     "validation.causes validation.keypoint_tasks",
-    11: "bench_words draw_layers plan audit.phrases steps.shifts stores.by_path stores.folder stores.statements "
-    "stores.versions validation.drift",
+    11: "bench_words draw_layers plan audit.phrases remote.boot steps.shifts stores.by_path stores.folder "
+    "stores.statements stores.versions verbs.doctor validation.drift",
     12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
     "report.drift repositories.bundle repositories.web steps.lower_int8 stores.attached stores.benches "
     "stores.channels stores.copying stores.merging stores.signatures",
@@ -391,7 +391,7 @@ def test_no_global_is_changed(module: str) -> None:
 
 TREE = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, Exception)}
 # Inside the program only; each is caught and given a place by its caller.
-INNER = {"RecordError", "YamlProblem", "Stopped"}
+INNER = {"Dropped", "RecordError", "YamlProblem", "Stopped"}
 OTHERS: Dict[str, Set[str]] = {
     # their docstrings say so; callers add the place, and of signing's two it would be a bug of ours
     "ValueError": {
@@ -400,10 +400,12 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.clock",
         "builder.consistency",
         "builder.key_statement",
+        "builder.reach",
         "builder.signing.ed25519",
         "builder.signing.minisign",
         "builder.strict_json",
     },
+    "OSError": {"builder.remote.boot"},  # nothing of ours is there yet, and it catches it itself
     "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours
     "ArgumentTypeError": {
         "builder.verbs.bench",

@@ -71,6 +71,11 @@ def commands(target: Target, tasks: bool, venv: str = VENV) -> Tuple[str, ...]:
     return (made, _pip([*_usual(tasks), *more], venv))
 
 
+def without_ours(target: Target, tasks: bool) -> Tuple[str, ...]:
+    """`commands` for a machine where deploymatrix is not installed, since its worker is sent there."""
+    return tuple(line.replace(f"./{WHEEL} ", "") for line in commands(target, tasks))
+
+
 def here(target: Target, tasks: bool, python: str, *, taken: bool = False) -> Tuple[str, Tuple[str, ...], str]:
     """(a sentence, lines for a shell, the environment to go on in) for the machine that `target` means, where `build` runs
     already, under `python`. The environment is empty when it is the present one; it is another where the target needs

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Callable, Deque, Dict, Mapping, Set
+from typing import Callable, Deque, Dict, Mapping, Set, Tuple
 
 import builder
 from builder.action import Action, Result
@@ -45,6 +45,10 @@ class Local:
         self._stopped = True
         for worker in list(self._workers):
             _kill(worker)
+
+    def pids(self) -> Tuple[int, ...]:
+        """The processes at work."""
+        return tuple(worker.pid for worker in list(self._workers))
 
     def _run(self, order: Path, say: Callable[[str], None]) -> Outcome:
         if self._stopped:

@@ -271,4 +271,5 @@ def _replaced(plan: Plan, outcome: Outcome, final: Tried) -> Tuple[Plan, Outcome
         failures={**{k: v for k, v in outcome.failures.items() if old(k)}, **made.failures},
         waiting={id for id in outcome.waiting if old(id)} | made.waiting,
         blocked={**{k: v for k, v in outcome.blocked.items() if old(k)}, **made.blocked},
+        away={**{k: v for k, v in outcome.away.items() if old(k)}, **made.away},
     )

@@ -164,7 +164,14 @@ class Bench:
         """The cell as onnxruntime on this machine runs it."""
         settings = replace(self.cell.settings, compute="f32", static=False, tensorrt=TensorRtOptions())
         return replace(
-            self.cell, fate="build", settings=settings, platform=self._cpu, unverified="", reason="", remedies=()
+            self.cell,
+            fate="build",
+            settings=settings,
+            platform=self._cpu,
+            unverified="",
+            reason="",
+            remedies=(),
+            reached=None,
         )
 
 
@@ -180,4 +187,5 @@ def _only(outcome: Outcome, jobs: Set[str]) -> Outcome:
         failures={id: problem for id, problem in outcome.failures.items() if id in jobs},
         waiting=outcome.waiting & jobs,
         blocked={id: first for id, first in outcome.blocked.items() if id in jobs},
+        away={id: problem for id, problem in outcome.away.items() if id in jobs},
     )

@@ -1,13 +1,19 @@
-"""`build doctor`: what this machine is, and what it can build and run. Reads; writes nothing."""
+"""`build doctor`: what this machine is, or one that is worked on over SSH, and what it can build and run.
+
+Writes nothing here; on the other machine, the worker that is asked."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import List, Optional, Tuple
 
 from builder import abilities, fact_file, facts, portrait, text
 from builder.abilities import Ability
+from builder.errors import NothingFits, UsageError
+from builder.matrix import Matrix
+from builder.reach import FORM, Reached, Worker, parsed
 
 _HERE = Path("matrix.yaml")
 
@@ -16,27 +22,85 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m", "--matrix", type=Path, metavar="FILE", help="also say which of its targets fit (matrix.yaml, if there)"
     )
+    parser.add_argument(
+        "--on", metavar="TARGET", help="the machine of this target of the matrix, or of ssh://HOST, instead of this one"
+    )
     parser.add_argument("--json", action="store_true", help="only the facts, as `build plan --facts` reads them")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.on is not None:
+        return _elsewhere(args)
     machine = facts.here()
     if args.json:
         print(fact_file.text(machine))
         return 0
-    matrix: Optional[Path] = args.matrix or (_HERE if _HERE.is_file() else None)
+    path, matrix = args.matrix or _HERE, _matrix_of(args)
     parts = ["This machine:", *_described(machine), ""]
     parts += _abilities("step", abilities.steps(machine))
     parts += _abilities("runtime", abilities.runtimes(machine))
     if matrix is not None:
-        from builder.load import load  # here, so that a bare host needs no PyYAML to say what it is
-
-        parts += _abilities("target", abilities.targets(load(matrix).matrix, machine))
-        parts.append(f"Next: build plan{'' if matrix == _HERE else f' -m {matrix}'}")
+        parts += _abilities("target", abilities.targets(matrix, machine))
+        parts.append(f"Next: build plan{'' if path == _HERE else f' -m {path}'}")
     else:
         parts.append("Next, with a matrix.yaml: build doctor -m FILE")
     print("\n".join(parts))
     return 0
+
+
+def _elsewhere(args: argparse.Namespace) -> int:
+    """What a machine that is worked on over SSH is, and how it fits the targets that are to be made there."""
+    from builder.executors.ssh import (
+        Machines,  # here, and what it needs: a host that asks about itself has no use for it
+    )
+    from builder.fitness import fitness
+
+    matrix = _matrix_of(args)
+    reached = _reached(args.on, matrix)
+    with Machines(os.environ) as machines:
+        found = machines.at(reached).facts()
+    if args.json:
+        print(fact_file.text(found.machine))
+        return 0
+    parts = [f"{reached.where}:", *_described(found.machine)]
+    parts += [f"  {'keeps':<9}  files in {found.folder}, where {found.free / 2**30:.1f} GiB are free", ""]
+    parts += _abilities("runtime", abilities.runtimes(found.machine))
+    targets = [target for target in (matrix.targets if matrix else ()) if target.reached == reached]
+    checked = [fitness(target, found.machine, tasks=bool(matrix and matrix.tasks)) for target in targets]
+    if checked:
+        rows = [(fit.target, "no" if fit.wrong or fit.lacking else "yes", fit.said) for fit in checked]
+        parts += [text.table(("target", "fits", "why not"), rows, status=1), ""]
+    for fit in checked:
+        parts += [f"For {fit.target}, on that machine:", *(f"  {line}" for line in fit.lines), ""] if fit.lines else []
+    parts.append("Next: build matrix" if checked else "Next: name it in matrix.yaml as `where:` of a target")
+    print("\n".join(parts))
+    return NothingFits.exit_code if any(fit.wrong or fit.lacking for fit in checked) else 0
+
+
+def _matrix_of(args: argparse.Namespace) -> Optional[Matrix]:
+    path: Optional[Path] = args.matrix or (_HERE if _HERE.is_file() else None)
+    if path is None:
+        return None
+    from builder.load import load  # here, so that a bare host needs no PyYAML to say what it is
+
+    return load(path).matrix
+
+
+def _reached(name: str, matrix: Optional[Matrix]) -> Reached:
+    """Of a target's name, or of an address; that of a target which has it says how to work there."""
+    targets = matrix.targets if matrix is not None else ()
+    for target in targets:
+        if target.reached is not None and name in (target.name, target.where):
+            return target.reached
+    if name in (target.name for target in targets):
+        raise UsageError(f"the target {name!r} has no `where:`", hint="add `where: ssh://HOST` to it in matrix.yaml")
+    try:
+        parsed(name)
+    except ValueError:
+        known = [target.name for target in targets if target.reached]
+        hint = f"of this matrix: {', '.join(known)}" if known else f"or an address: {FORM}"
+        raise UsageError(f"{name!r} is no target that is worked on over SSH", hint=hint) from None
+    return Reached(name, Worker())
 
 
 def _described(machine: facts.Machine) -> List[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import json
+import os
 import sys
-from typing import Mapping, Optional, Set, Tuple
+from typing import Callable, Mapping, Optional, Set, Tuple
 
 from builder import assemble, facts, gate_words, pending, summary
 from builder.errors import GateFailed, StepFailed
@@ -18,9 +20,11 @@ from builder.manifest import Manifest
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
 from builder.progress import Lines, Reporter, Silent
+from builder.reach import Reached
 from builder.release import VERSION
 from builder.run import Outcome, prospect
 from builder.run import run as perform
+from builder.seams import Executor
 from builder.search.heal import Healed, heal, recalled
 from builder.search.trials import Attempt
 from builder.searched import Searched
@@ -62,8 +66,9 @@ def run(args: argparse.Namespace) -> int:
     pinner = Pinner(loaded.root, machine, store)
     pinner.check(wanted.jobs)  # before anything is written
     reporter = _reporter(args)
-    with store.locked():
-        attempt = _attempt(args, pinner, store, reporter)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(store.locked())
+        attempt = _attempt(args, pinner, store, reporter, _machines(wanted, stack))
         wanted, known = _as_found(args, loaded, wanted, pinner, store, machine)
         try:
             healed = heal(loaded.matrix, machine, wanted, attempt(wanted, ""), attempt, reporter.told, known=known)
@@ -90,7 +95,22 @@ def _as_found(
     return found.plan, {cell: searched for cell, searched in found.searched.items() if searched.kept}
 
 
-def _attempt(args: argparse.Namespace, pinner: Pinner, store: Layout, reporter: Reporter) -> Attempt:
+def _machines(wanted: Plan, stack: contextlib.ExitStack) -> Optional[Callable[[Reached], Executor]]:
+    """The executors of the machines that the matrix says to work on, until `stack` ends; None without any."""
+    if not any(job.reached for job in wanted.jobs):
+        return None
+    from builder.executors.ssh import Machines  # here, so that a run without other machines does not pay for it
+
+    return stack.enter_context(Machines(os.environ)).at
+
+
+def _attempt(
+    args: argparse.Namespace,
+    pinner: Pinner,
+    store: Layout,
+    reporter: Reporter,
+    at: Optional[Callable[[Reached], Executor]],
+) -> Attempt:
     """Runs plans one after the other; with --force, each step once."""
     executor = Local()
     done: Set[str] = set()
@@ -104,7 +124,7 @@ def _attempt(args: argparse.Namespace, pinner: Pinner, store: Layout, reporter: 
             return found  # nothing to do, and nothing to say
         if said:
             reporter.told(said)
-        outcome = perform(some, pinner, store, executor, reporter, jobs=args.jobs, force=args.force, spared=done)
+        outcome = perform(some, pinner, store, executor, reporter, jobs=args.jobs, force=args.force, spared=done, at=at)
         done.update(outcome.results[job].key for job in outcome.performed)
         return outcome
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     store = Layout(place)
     planned = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))
     if args.print_ids:
-        print("\n".join(cell.cell.id for cell in planned.cells if cell.fate == "build"))
+        print("\n".join(cell.cell.id for cell in planned.cells if cell.fate == "build" or cell.reached))
         return 0
     pinner = Pinner(loaded.root, machine, store)
     pinner.check(planned.jobs)
@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def fate(cell: PlannedCell, outcome: Outcome, unfinished: AbstractSet[str] = frozenset()) -> str:
-    """build, recalled, waiting or skipped: recalled when all that this machine would do for it is already done.
+    """build, recalled, waiting or skipped: recalled when all that this run would do for it is already done.
     `unfinished`: cells whose search for layers to keep is not."""
     if cell.fate == "skipped":
         return cell.fate
-    if cell.fate == "waiting":
+    if cell.fate == "waiting" and cell.reached is None:
         return "recalled" if cell.engine in outcome.results else "waiting"
     here = (cell.engine,) if cell.unverified else (cell.engine, *cell.measurements)
     done = cell.cell.id not in unfinished and all(job in outcome.results for job in here)
@@ -106,4 +106,6 @@ def as_text(
 def _note(cell: PlannedCell, word: str) -> str:
     unverified = f"unverified here: {cell.unverified}" if cell.unverified else ""
     said = unverified if word in ("build", "recalled") else cell.reason
+    if cell.reached is not None and word == "build":
+        said = f"on {cell.reached.where}"
     return "; ".join(part for part in (said, cell.note) if part)

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Dict, Iterator, List, Tuple
 
-from builder import drift_limits, evidence, gates, matrix, schema, setting, sweep, tensorrt_options
+from builder import drift_limits, evidence, gates, matrix, reach, schema, setting, sweep, tensorrt_options
 from builder.digest import Json
 from builder.record import fields_of, required, to_json
 
@@ -19,6 +19,7 @@ _FILES = (
     setting,
     tensorrt_options,
     sweep,
+    reach,
 )  # where the records of the schema are
 BEGIN, END = "<!-- generated: keys -->", "<!-- end of generated -->"
 
@@ -48,6 +49,7 @@ MEANINGS: Dict[str, str] = {
     "Target.runtime": "What opens the artifact there.",
     "Target.os": "Operating system of that machine.",
     "Target.arch": "Processor architecture of that machine.",
+    "Target.worker": "How work is done on the machine of `where`.",
     "Target.disabled": "Skip every cell of this target.",
     "CellSettings.disabled": "Skip these cells.",
     "Override.set": "The settings.",

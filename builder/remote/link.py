@@ -1,0 +1,221 @@
+"""One connection to a machine that is worked on: the system's OpenSSH client, and the worker that it starts there.
+
+The person's own ~/.ssh/config decides how the machine is reached: keys, agents, jump hosts, names. What is asked over a
+link is in `builder/remote/messages.py`; when to try again is for `builder/executors/ssh.py` to say.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import threading
+from pathlib import Path
+from typing import Callable, Deque, Dict, List, Optional, Union
+
+from builder.consistency import bytes_of
+from builder.errors import StepFailed, SystemRefused, Unreachable
+from builder.reach import Address, Reached
+from builder.record import RecordError, from_json, to_json
+from builder.remote import messages, parcel, ssh_words
+from builder.remote.framing import Channel, Dropped
+from builder.remote.messages import Answer, Line, Refused, Request, Terms
+
+CONNECT_SECONDS = 15
+_HELLO_SECONDS = 60.0  # from a connection to the first word of the worker: Python starts, files are unpacked
+_ALIVE_SECONDS = 15.0
+_GOODBYE_SECONDS = 5.0
+_NOISE = 1 << 16  # bytes that a login shell may print before the worker speaks
+_KEPT_LINES = 20
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+# In seconds; ours where the person's own configuration says nothing.
+_ALIVE = (
+    ("serveraliveinterval", "0", "ServerAliveInterval=10"),
+    ("connecttimeout", "none", f"ConnectTimeout={CONNECT_SECONDS}"),
+)
+
+
+class Link:
+    """Opened by `open`; its methods raise Dropped when the connection is lost. Used by one thread, ended by any."""
+
+    def __init__(self, reached: Reached, run: str, control: Path, environ: Dict[str, str]) -> None:
+        self._reached, self._run, self._control, self._environ = reached, run, control, environ
+        self._said: Deque[str] = collections.deque(maxlen=_KEPT_LINES)
+        self._ended = threading.Event()
+        self._ssh: "Optional[subprocess.Popen[bytes]]" = None
+        self._channel: Channel
+
+    def open(self) -> None:
+        """Connect, and start the worker there. Raises Unreachable, with the next line to type."""
+        try:
+            command = self._command()
+            self._ssh = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # a Ctrl-C is for us: we end the work there, then ssh
+                env=self._environ,
+            )
+        except FileNotFoundError:
+            raise SystemRefused("there is no ssh here", hint="install it: apt-get install openssh-client") from None
+        assert self._ssh.stdin and self._ssh.stdout and self._ssh.stderr
+        self._channel = Channel(self._ssh.stdout.fileno(), os.dup(self._ssh.stdin.fileno()))
+        self._ssh.stdin.close()  # the channel has its own, and closes it when nobody is writing
+        listener = threading.Thread(target=self._listen, daemon=True)
+        listener.start()
+        try:
+            self._boot()
+        except Dropped as problem:
+            self.close()
+            listener.join(2)
+            code = self._ssh.returncode
+            if code in (0, -9, -15) and not self._said:
+                raise Unreachable(f"its worker {problem}", where=self._reached.where) from None
+            raise ssh_words.unreachable(self._reached, tuple(self._said), code) from None
+        except Unreachable:
+            self.close()
+            raise
+        threading.Thread(target=self._stay_alive, daemon=True).start()
+
+    def ask(
+        self,
+        it: "messages.AskFacts | messages.AskNeed | messages.Put | messages.Perform | messages.Get",
+        pieces: Callable[[Callable[[bytes], None]], None] = lambda write: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> "messages.Facts | messages.Needed | messages.Taken | messages.Made | messages.Sending":
+        """The answer; what the step prints goes to `say`. Raises StepFailed for what is refused."""
+        self._channel.send(to_json(Request(it)), pieces)
+        while True:
+            try:
+                answer = from_json(Answer, self._channel.receive()).it
+            except RecordError as problem:
+                raise Dropped(f"said something else than was expected: {problem}") from None
+            if isinstance(answer, Line):
+                say(_CONTROL.sub("?", answer.text))
+            elif isinstance(answer, Refused):
+                raise StepFailed(answer.what, where=answer.where, hint=answer.hint)
+            else:
+                return answer
+
+    def take(self, length: int, write: Callable[[bytes], object]) -> None:
+        self._channel.take(length, write)
+
+    def close(self) -> None:
+        """End the work there and the connection. May be called twice, and from another thread."""
+        self._ended.set()
+        ssh = self._ssh
+        if ssh is None:
+            return
+        if not self._channel.hang_up(1):  # the worker hears that nobody is there, ends what it does, and ends
+            ssh.kill()
+        try:
+            ssh.wait(_GOODBYE_SECONDS)
+        except subprocess.TimeoutExpired:
+            ssh.kill()
+            ssh.wait()
+
+    def last_words(self) -> str:
+        return next((line for line in reversed(self._said) if line), "")
+
+    def _boot(self) -> None:
+        """Start the worker, which is sent first if it is not there."""
+        write = self._channel.write
+        write(parcel.bootstrap())
+        self._skip_noise()
+        python = str(self._word("python"))
+        if tuple(map(int, python.split(".")[:2])) < (3, 8):
+            raise Unreachable(
+                f"its {self._reached.worker.python} is Python {python}; 3.8 or newer is needed",
+                where=self._reached.where,
+                hint="name another: `worker: {python: ...}` of the target in matrix.yaml",
+            )
+        packed = parcel.pack()
+        hello = {"worker": packed.digest, "terms": to_json(self._terms())}
+        write(json.dumps(hello).encode() + b"\n")
+        if not self._word("worker"):
+            write(b"%d\n" % len(packed.archive) + packed.archive)
+            self._word("worker")
+
+    def _skip_noise(self) -> None:
+        seen = 0
+        while seen < _NOISE:
+            line = self._channel.line(_HELLO_SECONDS + CONNECT_SECONDS, longest=_NOISE)
+            if line.strip() == b"#deploymatrix":
+                return
+            seen += len(line) + 1
+        raise Unreachable(
+            "its login shell prints without end", where=self._reached.where, hint="look at its .bashrc or .profile"
+        )
+
+    def _word(self, name: str) -> Union[bool, str]:
+        said = self._channel.receive(_HELLO_SECONDS)
+        if isinstance(said, dict) and isinstance(said.get("problem"), str):
+            raise Unreachable(
+                f"its worker cannot start: {said['problem']}",
+                where=self._reached.where,
+                hint="free space there, or name another folder: `worker: {folder: ...}` of the target in matrix.yaml",
+            )
+        found = said.get(name) if isinstance(said, dict) else None
+        if not isinstance(found, (bool, str)):
+            raise Dropped("said something else than was expected")
+        return found
+
+    def _terms(self) -> Terms:
+        worker = self._reached.worker
+        memory = bytes_of(worker.memory) if worker.memory else 0
+        return Terms(worker.folder, worker.minutes * 60, memory, bytes_of(worker.free), self._run)
+
+    def _command(self) -> List[str]:
+        address = self._reached.address
+        remote = f"{shlex.quote(self._reached.worker.python)} -c {shlex.quote(parcel.COMMAND)}"
+        return [*_client(address, self._control, self._environ), "--", address.host, remote]
+
+    def _listen(self) -> None:
+        assert self._ssh and self._ssh.stderr
+        for line in self._ssh.stderr:
+            self._said.append(_CONTROL.sub("?", line.decode(errors="replace").rstrip()))
+
+    def _stay_alive(self) -> None:
+        with contextlib.suppress(Dropped):
+            while not self._ended.wait(_ALIVE_SECONDS):
+                self._channel.send(to_json(Request(messages.Alive())))
+
+
+def _client(address: Address, control: Path, environ: Dict[str, str]) -> List[str]:
+    """The ssh command up to the host: never a question, no forwarding, and what the person has not set."""
+    fixed = [
+        "BatchMode=yes",
+        "ClearAllForwardings=yes",
+        "RemoteCommand=none",
+        "PermitLocalCommand=no",
+        "LogLevel=ERROR",
+    ]
+    flags = ["ssh", "-T", "-a", "-x", *address.flags, *(word for option in fixed for word in ("-o", option))]
+    theirs = _configured(address, environ)
+    ours = [option for key, unset, option in _ALIVE if theirs.get(key, unset) == unset]
+    if theirs.get("controlmaster", "false") == "false" and theirs.get("controlpath", "none") == "none":
+        ours += [
+            "ControlMaster=auto",
+            f"ControlPath={control}/%C",
+        ]  # a second worker on the same machine logs in no more
+    return [*flags, *(word for option in ours for word in ("-o", option))]
+
+
+def _configured(address: Address, environ: Dict[str, str]) -> Dict[str, str]:
+    """What ~/.ssh/config says for this host, as ssh itself reads it."""
+    said = subprocess.run(
+        ["ssh", "-G", *address.flags, "--", address.host],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environ,
+    )
+    pairs = (line.partition(" ") for line in said.stdout.splitlines())
+    return {key: value for key, _, value in pairs}

@@ -27,18 +27,35 @@ _STANDING = 60.0  # seconds without a byte more, after which another process is 
 
 
 def read(place: Repository, it: Descriptor, most: int = MOST_OBJECT) -> bytes:
-    """A small file or object, whole and verified. Raises StoreDamaged when it is another, or larger than `most`."""
+    """A small file or object, whole and verified. Raises StoreDamaged when it is another, or larger than `most`.
+
+    A connection that is cut is tried again from the beginning.
+    """
     if it.size > most:
         raise _wrong(place, it, f"is said to have {it.size:,} bytes; at most {most:,} are taken")
+    pace = Pace(jobs=1)
+    for again in range(1, TRIES + 1):
+        try:
+            data = _read(place, it)
+            break
+        except Unreachable as problem:
+            if not problem.passing or again == TRIES:
+                raise
+        pace.rest(0.1 * 2**again)
+    if len(data) != it.size or "sha256:" + hashlib.sha256(data).hexdigest() != it.digest:
+        raise _wrong(place, it, "has other content than its name says")
+    return bytes(data)
+
+
+def _read(place: Repository, it: Descriptor) -> bytearray:
+    """As much as is sent, and of what is too much, not all."""
     data = bytearray()
     with place.stream(it) as stream:
         for piece in stream.pieces:
             data += piece
             if len(data) > it.size:
                 break
-    if len(data) != it.size or "sha256:" + hashlib.sha256(data).hexdigest() != it.digest:
-        raise _wrong(place, it, "has other content than its name says")
-    return bytes(data)
+    return data
 
 
 def fetch(place: Repository, it: Descriptor, store: Layout, pace: Optional[Pace] = None) -> Path:

@@ -60,6 +60,13 @@ def it(tmp_path: Path) -> Descriptor:
     return offered(tmp_path / "there", os.urandom(SIZE))
 
 
+@pytest.fixture
+def haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between two tries."""
+    monkeypatch.setattr(Pace, "rest", lambda self, seconds: self.go_on())
+
+
+@pytest.mark.usefixtures("haste")
 @pytest.mark.parametrize("quietly", [False, True])
 @pytest.mark.parametrize("at", [0, 1, 63, 64, 65, 500, SIZE - 1])
 def test_a_cut_goes_on_where_it_ended(store: Layout, tmp_path: Path, it: Descriptor, at: int, quietly: bool) -> None:
@@ -70,6 +77,7 @@ def test_a_cut_goes_on_where_it_ended(store: Layout, tmp_path: Path, it: Descrip
     assert not list((store.root / ".deploymatrix" / "incoming").iterdir())
 
 
+@pytest.mark.usefixtures("haste")
 def test_many_cuts_that_each_bring_something(store: Layout, tmp_path: Path, it: Descriptor) -> None:
     place = Cutting(tmp_path / "there", [300, 300, 300, 99])
     assert digest.of_file(transfer.fetch(place, it, store)) == it.digest
@@ -81,10 +89,8 @@ def test_a_place_that_cannot_begin_in_the_middle(store: Layout, tmp_path: Path, 
     assert digest.of_file(transfer.fetch(place, it, store)) == it.digest
 
 
-def test_cut_again_and_again_at_the_same_byte(
-    store: Layout, tmp_path: Path, it: Descriptor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Pace, "rest", lambda self, seconds: self.go_on())
+@pytest.mark.usefixtures("haste")
+def test_cut_again_and_again_at_the_same_byte(store: Layout, tmp_path: Path, it: Descriptor) -> None:
     place = Cutting(tmp_path / "there", [400] + [0] * 9)
     with pytest.raises(Unreachable, match="was cut"):
         transfer.fetch(place, it, store)
@@ -95,10 +101,8 @@ def test_cut_again_and_again_at_the_same_byte(
     assert later.starts == [400]
 
 
-def test_a_place_that_ends_early_without_a_word(
-    store: Layout, tmp_path: Path, it: Descriptor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Pace, "rest", lambda self, seconds: self.go_on())
+@pytest.mark.usefixtures("haste")
+def test_a_place_that_ends_early_without_a_word(store: Layout, tmp_path: Path, it: Descriptor) -> None:
     with pytest.raises(StoreDamaged, match=r"model\.bin ended after 0 of 1,000 bytes"):
         transfer.fetch(Cutting(tmp_path / "there", [0] * 9, quietly=True), it, store)
 
@@ -123,6 +127,31 @@ def test_a_place_that_lies(store: Layout, tmp_path: Path, it: Descriptor, change
     assert store.incoming(it.digest).stat().st_size == 0, "the next try begins anew"
     path.write_bytes(data)
     assert digest.of_file(transfer.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
+
+
+@pytest.mark.usefixtures("haste")
+def test_an_object_is_read_again_when_it_is_cut(tmp_path: Path, it: Descriptor) -> None:
+    place = Cutting(tmp_path / "there", [10, 999, 0])
+    assert digest.of_bytes(transfer.read(place, it)) == it.digest
+    assert place.starts == [0] * 4
+    with pytest.raises(Unreachable, match="was cut"):
+        transfer.read(Cutting(tmp_path / "there", [10] * 9), it)
+
+
+def test_a_place_that_trickles_for_ever(store: Layout, tmp_path: Path, it: Descriptor) -> None:
+    class Trickling(Cutting):
+        def _pieces(self, data: bytes, most: int) -> Iterator[bytes]:
+            for at in range(len(data)):
+                time.sleep(0.01)
+                yield data[at : at + 1]
+
+    with pytest.raises(Unreachable, match=r"longer than 0\.2 seconds in all"):
+        transfer.fetch(Trickling(tmp_path / "there", []), it, store, Pace(seconds=0.2))
+    kept = store.incoming(it.digest).stat().st_size
+    assert 0 < kept < SIZE
+    later = Cutting(tmp_path / "there", [])
+    transfer.fetch(later, it, store)
+    assert later.starts == [kept], "what arrived is kept"
 
 
 def test_an_empty_file(store: Layout, tmp_path: Path) -> None:

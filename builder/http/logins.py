@@ -1,6 +1,6 @@
 """Who to be at a registry: the login that the environment, docker, podman or skopeo keep for a host. Asks no server.
 
-In this order: DEPLOYMATRIX_USER with DEPLOYMATRIX_PASSWORD; REGISTRY_AUTH_FILE; containers/auth.json below
+In this order: DEPLOYMATRIX_LOGIN, as USER:PASSWORD; REGISTRY_AUTH_FILE; containers/auth.json below
 XDG_RUNTIME_DIR and XDG_CONFIG_HOME; config.json in DOCKER_CONFIG or ~/.docker, with the credential helpers it names.
 https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
 """
@@ -17,7 +17,8 @@ from typing import Iterator, Mapping, Optional, Tuple
 from builder import digest
 from builder.errors import UsageError
 
-USER, PASSWORD = "DEPLOYMATRIX_USER", "DEPLOYMATRIX_PASSWORD"
+LOGIN = "DEPLOYMATRIX_LOGIN"
+HINT = f"export {LOGIN}=USER:PASSWORD"
 _DOCKER_HUB = "docker.io"
 _MOST, _SECONDS = 1 << 20, 60
 
@@ -39,11 +40,11 @@ class Login:
 
 def login_for(host: str, name: str, environ: Mapping[str, str]) -> Optional[Login]:
     """The login for the repository `name` at `host` (with its port). Raises UsageError for what does not read."""
-    user, password = environ.get(USER, ""), environ.get(PASSWORD, "")
-    if user and password:
-        return Login(user, password, f"{USER} and {PASSWORD}")
-    if user or password:
-        raise UsageError(f"{USER} and {PASSWORD} go together", hint=f"export {PASSWORD if user else USER}=...")
+    user, there, password = environ.get(LOGIN, "").partition(":")
+    if user and there:
+        return Login(user, password, LOGIN)
+    if user or there:
+        raise UsageError("is not USER:PASSWORD", where=LOGIN, hint=HINT)
     for path in _files(environ):
         found = _in_file(path, host, name, environ)
         if found is not None:

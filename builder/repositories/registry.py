@@ -18,6 +18,7 @@ from builder.descriptor import INDEX, MANIFEST, Descriptor
 from builder.errors import StoreDamaged, UsageError
 from builder.http import address
 from builder.http.client import Client, Request
+from builder.http.logins import HINT
 from builder.http.reply import Reply
 from builder.http.wire import Part
 from builder.repositories.registry_access import Access
@@ -195,7 +196,7 @@ def _parsed(given: str) -> Tuple[str, str, str]:
         raise UsageError(
             "an address holds no user or password",
             where=f"{scheme}://...@{netloc.rpartition('@')[2]}/{name}",
-            hint="docker login HOST keeps them, or: export DEPLOYMATRIX_USER=... DEPLOYMATRIX_PASSWORD=...",
+            hint=f"docker login HOST keeps them, or: {HINT}",
         )
     there = address.parse(f"{_SCHEMES[scheme]}://{netloc}")
     last = name.rpartition("/")[2]

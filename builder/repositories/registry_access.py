@@ -16,7 +16,7 @@ from builder.http import logins
 from builder.http.address import parse
 from builder.http.challenge import Challenge, challenges, token
 from builder.http.client import BUSY, Client, Request, refused
-from builder.http.logins import PASSWORD, USER, Login
+from builder.http.logins import HINT, Login
 from builder.http.reply import Reply
 
 _MOST_WORDS = 64 << 10
@@ -113,14 +113,14 @@ class Access:
         return Unreachable(
             f"it wants a login to {_deed(request)} {self.name}, and none is known for {self.host}",
             where=self.host,
-            hint=f"docker login {self.host} (or skopeo, or podman), or: export {USER}=... {PASSWORD}=...",
+            hint=f"docker login {self.host} (or skopeo, or podman), or: {HINT}",
         )
 
     def _wrong_login(self, login: Login) -> Unreachable:
         return Unreachable(
             f"it does not accept the login of {_named(login)} that is in {login.source}",
             where=self.host,
-            hint=f"check the password and log in again: docker login {self.host}, or: export {USER}=... {PASSWORD}=...",
+            hint=f"check the password and log in again: docker login {self.host}, or: {HINT}",
         )
 
 

@@ -132,9 +132,10 @@ class Web(ByPath):
 
     def _refusal(self, reply: Reply, used: str) -> Unreachable:
         if reply.status == 401:
-            login = f"export {logins.USER}=... {logins.PASSWORD}=..."
             said = "it does not accept the password" if used else "it wants a password"
-            return refused(reply, said, login if self._root.scheme == "https" else f"over https only: {login}")
+            return refused(
+                reply, said, logins.HINT if self._root.scheme == "https" else f"over https only: {logins.HINT}"
+            )
         if reply.status == 403:
             return refused(
                 reply, "it does not show this", "it may say so, too, of what is not there: check the address"

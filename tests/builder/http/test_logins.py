@@ -49,11 +49,12 @@ def test_the_nearest_place_counts(tmp_path: Path, environ: Dict[str, str]) -> No
     assert found() == ("d", "session")
     environ["REGISTRY_AUTH_FILE"] = str(write(tmp_path / "auth.json", {"auths": {"h:5000": packed("e", "named")}}))
     assert found() == ("e", "named")
-    environ.update(DEPLOYMATRIX_USER="f", DEPLOYMATRIX_PASSWORD="of:this:program")
+    environ.update(DEPLOYMATRIX_LOGIN="f:of:this:program", DEPLOYMATRIX_PASSWORD="of a key")
     assert found() == ("f", "of:this:program")
-    del environ["DEPLOYMATRIX_USER"]
-    with pytest.raises(UsageError, match="go together"):
-        found()
+    for wrong in ("f", ":x"):
+        environ["DEPLOYMATRIX_LOGIN"] = wrong
+        with pytest.raises(UsageError, match="DEPLOYMATRIX_LOGIN: is not USER:PASSWORD"):
+            found()
 
 
 @pytest.mark.parametrize(

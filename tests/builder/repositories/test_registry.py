@@ -25,7 +25,7 @@ def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     both = certificate(folder) if request.param == "tls" else None
     environ = {"HOME": str(folder)}
     if request.param != "open":
-        environ.update(DEPLOYMATRIX_USER=USER, DEPLOYMATRIX_PASSWORD=PASSWORD)
+        environ.update(DEPLOYMATRIX_LOGIN=f"{USER}:{PASSWORD}")
     if both is not None:
         environ.update(DEPLOYMATRIX_CA_FILE=str(both))
     with registry(folder, password=request.param != "open", certificate=both) as host:

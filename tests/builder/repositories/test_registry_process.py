@@ -20,7 +20,7 @@ from tests.servers import free_port
 
 # On the laptop of the tests, so that an artifact of theirs fits whatever machine this is.
 _BUILD = "import sys; from builder import cli, facts; from tests import fakes; facts.here = lambda: fakes.LAPTOP; sys.exit(cli.main())"
-LOGIN = {"DEPLOYMATRIX_USER": USER, "DEPLOYMATRIX_PASSWORD": PASSWORD}
+LOGIN = {"DEPLOYMATRIX_LOGIN": f"{USER}:{PASSWORD}"}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_published_signed_and_pulled(folder: Path, host: str, tmp_path: Path) ->
 
 
 def test_a_wrong_password(folder: Path, host: str) -> None:
-    wrong = {**LOGIN, "DEPLOYMATRIX_PASSWORD": "wr0ng"}
+    wrong = {"DEPLOYMATRIX_LOGIN": f"{USER}:wr0ng"}
     said = build(folder, "publish", f"oci+http://{host}/models/x", environ=wrong, code=11)
     assert said.startswith(f"error: {host}: it does not accept the login of {USER}")
     assert "docker login" in said and "wr0ng" not in said

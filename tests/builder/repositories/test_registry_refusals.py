@@ -22,7 +22,7 @@ from tests.builder.repositories.contract import a_file
 from tests.registries import PASSWORD, USER, registry
 from tests.servers import HASTE, Handler, free_port, patient, serving
 
-RIGHT = {"DEPLOYMATRIX_USER": USER, "DEPLOYMATRIX_PASSWORD": PASSWORD}
+RIGHT = {"DEPLOYMATRIX_LOGIN": f"{USER}:{PASSWORD}"}
 Answer = Callable[[Handler], None]
 
 
@@ -71,7 +71,7 @@ def test_a_login_is_asked_for(guarded: str, tmp_path: Path) -> None:
     said = str(caught.value)
     assert f"{guarded}: it wants a login to read models/x, and none is known for {guarded}" in said
     assert f"docker login {guarded}" in said
-    assert "DEPLOYMATRIX_USER=" in said
+    assert "DEPLOYMATRIX_LOGIN=USER:PASSWORD" in said
     with pytest.raises(Unreachable, match="wants a login to"):
         at(guarded, {}).put(it, path)
     assert at(guarded, RIGHT).tags() == ()
@@ -79,9 +79,9 @@ def test_a_login_is_asked_for(guarded: str, tmp_path: Path) -> None:
 
 def test_a_wrong_password(guarded: str) -> None:
     with pytest.raises(Unreachable) as caught:
-        at(guarded, {**RIGHT, "DEPLOYMATRIX_PASSWORD": "wr0ng"}).tags()
+        at(guarded, {"DEPLOYMATRIX_LOGIN": f"{USER}:wr0ng"}).tags()
     said = str(caught.value)
-    assert f"does not accept the login of {USER} that is in DEPLOYMATRIX_USER and DEPLOYMATRIX_PASSWORD" in said
+    assert f"does not accept the login of {USER} that is in DEPLOYMATRIX_LOGIN" in said
     assert "wr0ng" not in said
 
 

@@ -232,21 +232,21 @@ def behind_a_password(folder: Path, seen: List[str]) -> Answer:
 def test_a_password_is_sent_when_it_is_asked_for(store: Layout, tmp_path: Path) -> None:
     published(store)
     both, seen = certificate(tmp_path), []  # type: Path, List[str]
-    login = {"DEPLOYMATRIX_USER": "me", "DEPLOYMATRIX_PASSWORD": "my-word"}
+    login = {"DEPLOYMATRIX_LOGIN": "me:my-word"}
     environ = {"DEPLOYMATRIX_CA_FILE": str(both), "HOME": str(tmp_path)}
     with serving(behind_a_password(store.root, seen), both) as url:
         assert Web(url, {**environ, **login}).tags() == ("v1",)
         assert seen[0] == ""
-        for known, said in ({}, "wants a password"), ({**login, "DEPLOYMATRIX_PASSWORD": "x"}, "does not accept"):
+        for known, said in ({}, "wants a password"), ({"DEPLOYMATRIX_LOGIN": "me:x"}, "does not accept"):
             with pytest.raises(Unreachable, match=said) as caught:
                 Web(url, {**environ, **known}).tags()
-            assert "DEPLOYMATRIX_USER" in str(caught.value)
+            assert "DEPLOYMATRIX_LOGIN" in str(caught.value)
 
 
 def test_a_password_is_not_sent_in_the_clear(store: Layout, tmp_path: Path) -> None:
     published(store)
     seen: List[str] = []
-    login = {"DEPLOYMATRIX_USER": "me", "DEPLOYMATRIX_PASSWORD": "my-word", "HOME": str(tmp_path)}
+    login = {"DEPLOYMATRIX_LOGIN": "me:my-word", "HOME": str(tmp_path)}
     with serving(behind_a_password(store.root, seen)) as url, pytest.raises(Unreachable, match="over https only"):
         Web(url, login).tags()
     assert set(seen) == {""}
@@ -258,8 +258,7 @@ def test_a_password_is_not_sent_to_where_one_is_redirected(store: Layout, tmp_pa
     environ = {
         "DEPLOYMATRIX_CA_FILE": str(both),
         "HOME": str(tmp_path),
-        "DEPLOYMATRIX_USER": "me",
-        "DEPLOYMATRIX_PASSWORD": "my-word",
+        "DEPLOYMATRIX_LOGIN": "me:my-word",
     }
     with serving(behind_a_password(store.root, seen), both) as stranger:
 

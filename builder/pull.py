@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
-from builder import copies, digest, placed
+from builder import copies, digest, placed, strict_json
 from builder.blob import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
@@ -111,7 +111,7 @@ def described(folder: Path) -> Manifest:
     """The deploy.json of a placed folder."""
     path = folder / _DESCRIPTION
     try:
-        return from_json(Manifest, json.loads(path.read_bytes()))
+        return from_json(Manifest, strict_json.loads(path.read_bytes()))
     except (OSError, ValueError, RecordError) as problem:
         raise StoreDamaged(f"does not read: {problem}", where=str(path), hint="run `build pull` again") from None
 

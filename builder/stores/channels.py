@@ -12,11 +12,10 @@ builder/following.py does that for a host, builder/promotion.py for who moves a 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from builder import channel, descriptor, transfer
+from builder import channel, descriptor, strict_json, transfer
 from builder.channel import Channel
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged
@@ -46,7 +45,7 @@ def offered(place: Repository, name: str) -> Optional[Offered]:
     if top is None or top.media != descriptor.MANIFEST:
         return None
     try:
-        body = oci.as_object(json.loads(transfer.read(place, top, _MOST)))
+        body = oci.as_object(strict_json.loads(transfer.read(place, top, _MOST)))
     except (ValueError, RecursionError) as problem:
         raise StoreDamaged(f"what is tagged {name} is not JSON: {problem}", where=place.name) from None
     if body.get("artifactType") != oci.CHANNEL_TYPE:

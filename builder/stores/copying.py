@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from typing import Callable, ContextManager, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from builder import descriptor, provenance, transfer
+from builder import descriptor, provenance, strict_json, transfer
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, Unreachable, UsageError
 from builder.pace import TRIES, Pace
@@ -178,7 +177,7 @@ def closure(
 def _told_by(data: bytes, it: Descriptor, place: Repository) -> Tuple[str, List[Descriptor]]:
     """An object's kind, and what it names: the objects of an index, the config and the files of a manifest."""
     try:
-        body = oci.as_object(json.loads(data))
+        body = oci.as_object(strict_json.loads(data))
     except (ValueError, RecursionError) as problem:
         raise StoreDamaged(f"{it.digest} is not JSON: {problem}", where=place.name) from None
     if it.media == descriptor.INDEX:

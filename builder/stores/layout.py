@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, Optional, Tuple
 
-from builder import digest, locks
+from builder import digest, locks, strict_json
 from builder.blob import Blob
 from builder.errors import StoreBusy, StoreDamaged
 from builder.record import RecordError, from_json, to_json
@@ -186,7 +186,7 @@ class Layout:
 
     def index(self) -> digest.Json:
         try:
-            return json.loads((self.root / "index.json").read_bytes())  # type: ignore[no-any-return]
+            return strict_json.loads((self.root / "index.json").read_bytes())
         except FileNotFoundError:
             return _EMPTY_INDEX
         except ValueError as problem:

@@ -14,7 +14,7 @@ import dataclasses
 import json
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from builder import descriptor, digest, manifest_upgrade, provenance
+from builder import descriptor, digest, manifest_upgrade, provenance, strict_json
 from builder.blob import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
@@ -73,12 +73,20 @@ def read(store: Layout, version: int) -> Manifest:
 def parsed(store: Layout, version: int, data: bytes) -> Manifest:
     """The manifest in these bytes, which must be that of `version`. Raises StoreDamaged."""
     try:
-        found = from_json(Manifest, manifest_upgrade.upgraded(json.loads(data)))
-    except (ValueError, RecordError) as problem:
-        raise _unreadable(store, "the manifest", problem) from None
+        found = in_bytes(data)
+    except StoreDamaged as problem:
+        raise StoreDamaged(problem.what, where=str(store.root), hint=problem.hint) from None
     if found.version != version:
         raise StoreDamaged(f"what is tagged v{version} says that it is v{found.version}", where=str(store.root))
     return found
+
+
+def in_bytes(data: bytes) -> Manifest:
+    """The manifest in these bytes, of whatever version. Raises StoreDamaged."""
+    try:
+        return from_json(Manifest, manifest_upgrade.upgraded(strict_json.loads(data)))
+    except (ValueError, RecordError) as problem:
+        raise _unreadable("the manifest", problem) from None
 
 
 def numbered(tags: Iterable[str]) -> List[int]:
@@ -105,9 +113,9 @@ def read_provenance(store: Layout, manifest: Manifest) -> Optional[Provenance]:
     if not manifest.provenance:
         return None
     try:
-        return from_json(Provenance, json.loads(store.read(manifest.provenance)))
+        return from_json(Provenance, strict_json.loads(store.read(manifest.provenance)))
     except (ValueError, RecordError) as problem:
-        raise _unreadable(store, f"the provenance of v{manifest.version}", problem) from None
+        raise _unreadable(f"the provenance of v{manifest.version}", problem, str(store.root)) from None
 
 
 def manifest_object(store: Layout, version: int) -> oci.Object:
@@ -142,10 +150,10 @@ def _layers(store: Layout, version: int) -> "list[digest.Json]":
     return oci.as_list(oci.load(store, oci.digest_of(manifest_object(store, version))).get("layers"))
 
 
-def _unreadable(store: Layout, what: str, problem: Exception) -> StoreDamaged:
+def _unreadable(what: str, problem: Exception, where: Optional[str] = None) -> StoreDamaged:
     return StoreDamaged(
         f"{what} does not read: {problem}",
-        where=str(store.root),
+        where=where,
         hint="it may be from a newer deploymatrix: pip install --upgrade deploymatrix",
     )
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
 
-from builder import accuracy, facts, measured, placed, pull, selftest, trust
+from builder import accuracy, facts, measured, placed, pull, seal, selftest, trust
 from builder import choice_words as words
 from builder.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
@@ -105,6 +105,7 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
     settled = _settled(
         args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, times, failed), machine
     )
+    seal.write(settled.folder, supplied.store, manifest.version)
     return _told(args, manifest, machine, settled)
 
 

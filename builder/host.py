@@ -1,25 +1,30 @@
 """The host runtime: open what was pulled, or a store, and call it on photographs. Needs no torch.
 
     import builder.host
-    deploy = builder.host.open("artifacts")
+    deploy = builder.host.open("pulled")
     found = deploy(image)                    # uint8 [H, W, 3] RGB, or a path
 
 The fastest artifact proven for this machine answers. An image outside its profile goes to the next artifact that
-accepts the size, with a warning, never silently.
+accepts the size, with a warning, never silently. May be called from any number of threads.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
-from builder import facts, keypoints, preprocess, pull, seams, shapes
-from builder.choose import accepts, choose, covering
-from builder.errors import NothingFits
+from builder import facts, keypoints, pull, shapes
+from builder.answering import FallbackWarning, entry_for, many, pixels, ranges
+from builder.choose import choose, covering
+from builder.errors import DeployError, NothingFits, UsageError
+from builder.following import Follower
 from builder.manifest import Entry, Manifest
+from builder.opened import Opened, OpenedArtifact
 from builder.stores import versions
 from builder.stores.layout import Layout
 
@@ -27,33 +32,69 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
+    Image = Union[Array, str, Path]
+    Result = Union[keypoints.Found, Dict[str, Array]]
+
+__all__ = ["Deployment", "Description", "FallbackWarning", "OpenedArtifact", "best_chain", "open"]
+
+_LOG = logging.getLogger("builder.host")
 
 
-class FallbackWarning(UserWarning):
-    """Another artifact answers than one would expect: the image is outside the fastest one's profile, or the host has a GPU
-    and nothing for it may be used."""
+@dataclass(frozen=True)
+class Description:
+    """What answers: `folder` names the placed version, `artifacts` are best first, `problem` is that of the last version
+    that could not take its place."""
+
+    model: str
+    version: int
+    head: str
+    folder: str
+    artifacts: Tuple[OpenedArtifact, ...]
+    problem: str = ""
 
 
-def open(place: Union[str, Path], *, head: Optional[str] = None, threads: int = 0) -> "Deployment":
-    """A deployment from a pulled folder (`build pull`) or straight from a store. `threads` 0 takes every core.
+def open(
+    place: Union[str, Path],
+    *,
+    head: Optional[str] = None,
+    threads: int = 0,
+    parallel: int = 1,
+    warm: bool = False,
+    follow: bool = False,
+    every: float = 5.0,
+) -> "Deployment":
+    """A deployment from a pulled folder (`build pull`) or straight from a store.
 
-    Raises NothingFits when no artifact passed for this machine, UsageError when `place` is neither.
+    `threads` of the runtime for one call; 0 takes every core. `parallel`: calls that one artifact answers at once; others
+    wait. `warm`: run every artifact once before this returns. `follow`: when another version is pulled into `place`, it
+    is opened, tested, warmed and takes over between two calls; looked for `every` so many seconds.
+
+    Raises NothingFits when no artifact passed for this machine, UsageError when `place` is neither, and with `follow`
+    StepFailed when the artifacts do not pass their self-test.
     """
     place = Path(place)
+    if threads < 0 or parallel < 1 or not every > 0:
+        raise UsageError("threads is 0 or more, parallel 1 or more, every more than 0 seconds")
     if (place / "index.json").is_file():
-        return _from_store(Layout(place), head, threads)
-    folder = place if (place / "deploy.json").is_file() else pull.find(place, head)
-    return Deployment(pull.described(folder), folder, threads)
+        if follow:
+            raise UsageError(f"{place} is a store; only what was pulled can be followed", hint="run: build pull")
+        return _from_store(Layout(place), head, threads, parallel, warm)
+    if (place / "deploy.json").is_file():
+        if follow:
+            raise UsageError(f"{place} is one version, which never changes", hint=f"open {place.parent.parent}")
+        return Deployment(Opened(place, threads, parallel), threads, parallel, warm)
+    opened = Opened(pull.find(place, head), threads, parallel)
+    return Deployment(opened, threads, parallel, warm, (place, opened.head.name) if follow else None, every)
 
 
-def _from_store(store: Layout, head: Optional[str], threads: int) -> "Deployment":
+def _from_store(store: Layout, head: Optional[str], threads: int, parallel: int, warm: bool) -> "Deployment":
     """Verify and lay out the chosen artifacts in a temporary folder that lives as long as the deployment."""
     manifest = versions.latest(store)
     chain = best_chain(manifest, head, store.root)
     assert manifest is not None
     keep = tempfile.TemporaryDirectory(prefix="deploymatrix-")
     folder = pull.place(manifest, chain, store, Path(keep.name))
-    return Deployment(pull.described(folder), folder, threads, keep)
+    return Deployment(Opened(folder, threads, parallel, keep), threads, parallel, warm)
 
 
 def best_chain(manifest: Optional[Manifest], head: Optional[str], where: Path) -> Tuple[Entry, ...]:
@@ -74,82 +115,144 @@ def best_chain(manifest: Optional[Manifest], head: Optional[str], where: Path) -
 
 
 class Deployment:
-    """Artifacts of one head, best first, opened when first used. Calls are serialised by a lock."""
+    """The artifacts of one head, best first. Made by `open`."""
 
     def __init__(
         self,
-        manifest: Manifest,
-        folder: Path,
-        threads: int = 0,
-        keep: "Optional[tempfile.TemporaryDirectory[str]]" = None,
+        opened: Opened,
+        threads: int,
+        parallel: int,
+        warm: bool = False,
+        followed: Optional[Tuple[Path, str]] = None,
+        every: float = 5.0,
     ) -> None:
-        self._manifest, self._folder, self._threads, self._keep = manifest, folder, threads, keep
-        self._head = manifest.head(manifest.entries[0].head)
-        self._input = manifest.model.inputs[0]
-        self._runners: Dict[str, seams.Runner] = {}
-        self._lock = threading.Lock()
+        self._now: Optional[Opened] = opened  # replaced as a whole: a call keeps the one that it began with
+        self._threads, self._parallel, self._warm, self._followed = threads, parallel, warm, followed
+        self._reloading = threading.Lock()
+        self._refused, self._problem = "", ""
+        if followed:
+            opened.prove()
+        if warm:
+            opened.warm()
+        self._follower = Follower(self, Deployment._look, every) if followed else None
+
+    def __enter__(self) -> "Deployment":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every artifact, once the calls that are under way have ended. Later calls raise UsageError."""
+        if self._follower is not None:
+            self._follower.stop()
+        self._now = None
 
     @property
     def entries(self) -> Sequence[Entry]:
         """The artifacts that may answer, best first."""
-        return self._manifest.entries
+        return self._opened().entries
 
-    def __call__(
-        self, image: "Union[Array, str, Path]", *, size: Optional[Tuple[int, int]] = None
-    ) -> "Union[keypoints.Found, Dict[str, Array]]":
+    @property
+    def problem(self) -> str:
+        """Why the version that was placed last does not answer; empty when it does."""
+        return self._problem
+
+    def describe(self) -> Description:
+        now = self._opened()
+        manifest = now.manifest
+        return Description(
+            manifest.model.name, manifest.version, now.head.name, now.name, now.described(), self._problem
+        )
+
+    def warm(self) -> None:
+        """Run every artifact once at the usual shape of each profile, so that no later call pays for opening it."""
+        self._opened().warm()
+
+    def _opened(self) -> Opened:
+        now = self._now
+        if now is None:
+            raise UsageError("this deployment was closed", hint="open it again: builder.host.open(...)")
+        return now
+
+    # ------------------------------------------------------------------ calls
+
+    def __call__(self, image: "Image", *, size: Optional[Tuple[int, int]] = None) -> "Result":
         """Keypoints for a head with a `postprocess` contract, else its tensors by name.
 
         `image` is uint8 [H, W, 3] RGB or [H, W], or a path; `size` (height, width) resizes it first. A model with a
         fixed size gets that size.
         """
-        pixels = preprocess.read(Path(image)) if isinstance(image, (str, Path)) else image
-        contract = self._manifest.model.preprocess
-        height, width = size or self._fixed_size() or preprocess.fitting_size(pixels.shape, contract)
-        entry = self.entry_for((height, width))
-        tensor = preprocess.tensor(pixels, contract, (height, width))
-        with self._lock:
-            outputs = self._runner(entry)({self._input.name: tensor})
-        if self._head.postprocess is None:
-            return outputs
-        scale = (pixels.shape[1] / width, pixels.shape[0] / height)
-        return keypoints.extract(outputs, self._head.postprocess, scale, entry.cell)
+        return many(self._opened(), [pixels(image)], size)[0]
 
-    def _fixed_size(self) -> Optional[Tuple[int, int]]:
-        height, width = self._input.shape[-2:]
-        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    def many(self, images: "Iterable[Image]", *, size: Optional[Tuple[int, int]] = None) -> "List[Result]":
+        """A result for each of `images`, a list or an array [N, H, W, 3], in their order. Images of one size are one call of
+        the model as far as its shapes and its profile allow, and else one after the other."""
+        return many(self._opened(), [pixels(image) for image in images], size)
+
+    def tensors(self, inputs: "Union[Array, Mapping[str, Array]]") -> "Dict[str, Array]":
+        """The model's outputs by name for float32 input tensors by name (or for the only input), without pre- and
+        postprocessing. Raises UsageError for other inputs than the model has, NothingFits outside every profile."""
+        now = self._opened()
+        declared = now.manifest.model.inputs
+        given: Mapping[str, Array] = inputs if isinstance(inputs, Mapping) else {declared[0].name: inputs}
+        if set(given) != {each.name for each in declared}:
+            raise UsageError(f"the model takes {', '.join(each.name for each in declared)}, not {', '.join(given)}")
+        for each in declared:
+            tensor = given[each.name]
+            try:
+                shapes.bind(each.shape, tuple(tensor.shape))
+            except ValueError as problem:
+                raise UsageError(f"{each.name}: {problem}") from None
+            if tensor.dtype.name != "float32":
+                raise UsageError(f"{each.name} is {tensor.dtype.name}; the model takes float32")
+        wanted = {name: tuple(tensor.shape) for name, tensor in given.items()}
+        entry = now.best_for(wanted)
+        if entry is None:
+            said = ", ".join(f"{name} {list(shape)}" for name, shape in wanted.items())
+            raise NothingFits(f"no artifact here accepts {said}", hint="accepted: " + "; ".join(ranges(now.entries)))
+        return now.run(entry, given)
 
     def entry_for(self, size: Tuple[int, int]) -> Entry:
         """The best artifact that accepts `size` (height, width). Warns when it is not the first; NothingFits if none."""
+        return entry_for(self._opened(), size)
+
+    # ------------------------------------------------------------------ other versions
+
+    def reload(self) -> bool:
+        """Take the version that `build pull` placed last, if it is another one: opened, tested on its golden sample, and
+        warmed, before it answers. True when it took over. Raises what kept it from that; then the old one goes on."""
+        if self._followed is None:
+            raise UsageError("only what was opened with follow=True is reloaded")
+        with self._reloading:
+            return self._reload(pull.find(*self._followed))
+
+    def _reload(self, folder: Path) -> bool:
+        if folder.name == self._opened().name:
+            self._refused = self._problem = ""
+            return False
         try:
-            shape = shapes.with_size(self._input.shape, size)
-        except ValueError as problem:
-            raise NothingFits(f"the model takes no image of {size[0]}x{size[1]}: {problem}") from None
-        for entry in self.entries:
-            if accepts(entry, self._input.name, shape):
-                if entry is not self.entries[0]:
-                    said = f"{size[0]}x{size[1]} is outside the profile of {self.entries[0].cell}; {entry.cell} answers"
-                    warnings.warn(said, FallbackWarning, stacklevel=3)
-                return entry
-        raise NothingFits(
-            f"no artifact here accepts {size[0]}x{size[1]}",
-            hint=f"resize it, for example --size {_usual(self.entries[0])}; accepted: "
-            + "; ".join(_ranges(self.entries)),
-        )
+            fresh = Opened(folder, self._threads, self._parallel)
+            fresh.prove()
+            if self._warm:
+                fresh.warm()
+        except Exception as problem:  # whatever a runtime raises, the old version goes on
+            self._refused = folder.name
+            self._problem = f"{folder.name}: {problem}"
+            raise
+        if self._now is not None:  # else it was closed meanwhile
+            self._now, self._refused, self._problem = fresh, "", ""
+        _LOG.info("%s answers now", folder.name)
+        return True
 
-    def _runner(self, entry: Entry) -> seams.Runner:
-        if entry.cell not in self._runners:
-            assert entry.platform is not None and entry.artifact is not None
-            options = seams.OpenOptions(entry.artifact.compute, entry.artifact.static, self._threads)
-            self._runners[entry.cell] = seams.backend(entry.platform.runtime).open(self._folder / entry.cell, options)
-        return self._runners[entry.cell]
-
-
-def _usual(entry: Entry) -> str:
-    opt = entry.profiles[0].inputs[0].opt
-    return f"{opt[-2]}x{opt[-1]}"
-
-
-def _ranges(entries: Sequence[Entry]) -> "list[str]":
-    """'240x320 to 720x1280' of every profile, once."""
-    ranges = [r for entry in entries for profile in entry.profiles for r in profile.inputs]
-    return list(dict.fromkeys(f"{r.min[-2]}x{r.min[-1]} to {r.max[-2]}x{r.max[-1]}" for r in ranges))
+    def _look(self) -> None:
+        """What the follower does: a version that was refused is not tried again until another one is placed."""
+        assert self._followed is not None
+        with self._reloading:
+            try:
+                folder = pull.find(*self._followed)
+                if folder.name != self._refused:
+                    self._reload(folder)
+            except DeployError as problem:
+                self._problem = self._problem or str(problem)
+                _LOG.error("the version before goes on: %s", problem)

@@ -27,6 +27,9 @@ class Session:
     def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]:
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs))))
 
+    def twin(self) -> "Session":
+        return self  # "Run" of one session may be called from several threads, says onnxruntime's documentation
+
 
 def session_on(onnx: Path, threads: int, *, frugal: bool = False) -> Session:
     """A session on a file. `frugal`: without the arena, which keeps the most that any size ever needed, and more."""

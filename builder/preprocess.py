@@ -5,7 +5,7 @@ reference, calibration and host, so that a resize with another interpolation can
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
 from builder.errors import UsageError
 from builder.matrix import Preprocess
@@ -61,3 +61,10 @@ def tensor(image: "Array", contract: Preprocess, size: Optional[Tuple[int, int]]
     if contract.std:
         planes = planes / np.asarray(contract.std, np.float32)[:, None, None]
     return np.ascontiguousarray(planes[None], np.float32)
+
+
+def stacked(tensors: "Sequence[Array]") -> "Array":
+    """Tensors [1, ...] of one shape as one batch [N, ...]."""
+    import numpy as np
+
+    return tensors[0] if len(tensors) == 1 else np.concatenate(tensors)

@@ -19,10 +19,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Proof:
-    """What `cell` answered to `sample` on this host, when, and in how many seconds, with opening. `asked` is the digest of
-    all that the answer depends on."""
+    """What `cell`, the artifact of that digest, answered to `sample` on this host, when, and in how many seconds, with
+    opening. `asked` is the digest of all that the answer depends on."""
 
     cell: str
+    artifact: str
     sample: str
     asked: str
     at: str

@@ -67,6 +67,15 @@ class Telling(Protocol):
         ...
 
 
+@runtime_checkable
+class Shared(Protocol):
+    """A runner whose runtime answers several calls at once on what it has loaded once."""
+
+    def twin(self) -> Runner:
+        """A runner that may be called while this one is, and gives the same."""
+        ...
+
+
 class Backend(Protocol):
     def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
         """Write the files that `open` takes into `out`. Raises StepFailed. Beside `onnx` lie `timing.cache` and

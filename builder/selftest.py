@@ -101,6 +101,7 @@ class SelfTest:
         answer = apart.ask(folder, entry.cell, self._seconds)
         proof = Proof(
             cell=entry.cell,
+            artifact=entry.artifact.digest if entry.artifact else "",
             sample=entry.golden.sample.name,
             asked=asked,
             at=self._now(),
@@ -155,8 +156,8 @@ def remembered(head: Path) -> Tuple[Proof, ...]:
 
 def of(folder: Path, entry: Entry) -> Optional[Proof]:
     """The last answer of a placed artifact on this host."""
-    sample = entry.golden.sample.name if entry.golden else None
-    return next((p for p in remembered(folder.parent) if p.cell == entry.cell and p.sample == sample), None)
+    artifact = entry.artifact.digest if entry.artifact else None
+    return next((p for p in remembered(folder.parent) if (p.cell, p.artifact) == (entry.cell, artifact)), None)
 
 
 def _remember(head: Path, proofs: Iterable[Proof]) -> None:

@@ -39,7 +39,7 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "attest audit backends blob ci compat detect errors executors http inspection leash locks meter "
+    0: "attest audit backends blob ci compat detect errors executors following http inspection leash locks meter "
     "openvino_layers release remote report repositories search setting shapes signing sources steps stores text "
     "verbs compat.tables detect.gpu detect.probe http.patience remote.parcel remote.site_lock report.axes "
     "report.plot search.strategy signing.ed25519 validation.homography validation.samples",
@@ -67,7 +67,7 @@ LAYERS: Dict[int, str] = {
     "inspection.ranges inspection.session_graph remote.messages report.overview repositories.registry_upload "
     "steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout validation.allowances "
     "validation.history validation.series validation.sweep",
-    9: "bench_worker choose draw_measurements draw_sweep load onnx_session pictures pinning pull sweep_table "
+    9: "bench_worker choose draw_measurements draw_sweep load onnx_session pictures pinning pool pull sweep_table "
     "transfer backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
     "inspection.reading remote.cache remote.link remote.watch report.cells report.speed repositories.registry "
     "sources.torch_module steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case "
@@ -77,15 +77,15 @@ LAYERS: Dict[int, str] = {
     "steps.calibrate steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep "
     "steps.task steps.task_cases steps.task_reference stores.reach stores.tags verbs.ci verbs.selection "
     "validation.causes validation.keypoint_tasks",
-    11: "bench_words draw_layers plan audit.phrases remote.boot steps.shifts stores.by_path stores.folder "
+    11: "bench_words draw_layers opened plan audit.phrases remote.boot steps.shifts stores.by_path stores.folder "
     "stores.statements stores.versions verbs.doctor validation.drift",
-    12: "difference host live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
+    12: "answering difference live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
     "report.drift repositories.bundle repositories.web steps.lower_int8 stores.attached stores.benches "
     "stores.channels stores.copying stores.merging stores.signatures",
-    13: "difference_words run seal trust audit.at_length audit.github inspection.findings repositories.bucket "
-    "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge verbs.run",
+    13: "difference_words host run seal trust audit.at_length audit.github inspection.findings repositories.bucket "
+    "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge",
     14: "explanation golden layer_tables measured passwords pending summary tracing verifying inspection.report "
-    "stores.supply verbs.audit verbs.bundle verbs.channels verbs.gc verbs.publish verbs.sweep",
+    "stores.supply verbs.audit verbs.bundle verbs.channels verbs.gc verbs.publish verbs.run verbs.sweep",
     15: "assemble promotion report.layers verbs.attest verbs.bench verbs.diff verbs.inspect verbs.key_statements "
     "verbs.perform verbs.pull verbs.sign verbs.verify",
     16: "report.view search.trials verbs.calibrate verbs.keys verbs.pin verbs.promoting",
@@ -239,12 +239,14 @@ HEAVY: Dict[str, Set[str]] = {
         "validation.worst_case",
     },
     "numpy": {
-        "onnx_session",
+        "answering",
         "backends.openvino_cpu",
         "backends.tensorrt_build",
         "bench_worker",
         "host",
         "keypoints",
+        "onnx_session",
+        "opened",
         "preprocess",
         "seams",
         "sources.torch_module",

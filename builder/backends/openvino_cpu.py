@@ -7,6 +7,7 @@ on processors that can, which is a silent loss of accuracy. `static` compiles th
 from __future__ import annotations
 
 import collections
+import threading
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
@@ -32,12 +33,15 @@ class OpenVino:
         return Made(nodes=len(model.get_ops()), remarks=())
 
     def open(self, folder: Path, options: OpenOptions) -> "Compiled":
-        return Compiled(folder / "model.xml", options)
+        return Compiled(Models(folder / "model.xml", options), options.static)
 
 
-class Compiled:
+class Models:
+    """The model, compiled for each shape that is asked for: shared by runners, and the most recently used few kept."""
+
     def __init__(self, xml: Path, options: OpenOptions) -> None:
-        self._core, self._xml, self._static = openvino.Core(), str(xml), options.static
+        self._core, self._xml, self._lock = openvino.Core(), str(xml), threading.Lock()
+        self._compiled: "collections.OrderedDict[Tuple[int, ...], openvino.CompiledModel]" = collections.OrderedDict()
         self._config: Dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": options.compute,
             "PERFORMANCE_HINT": "LATENCY",
@@ -45,6 +49,24 @@ class Compiled:
         }
         if options.threads:
             self._config["INFERENCE_NUM_THREADS"] = options.threads
+
+    def at(self, shape: Tuple[int, ...]) -> "openvino.CompiledModel":
+        """The one for `shape`; () is the dynamic one."""
+        with self._lock:
+            if shape not in self._compiled:
+                model = self._core.read_model(self._xml)
+                if shape:
+                    model.reshape({model.input(0).get_any_name(): list(shape)})
+                self._compiled[shape] = self._core.compile_model(model, "CPU", self._config)
+                if len(self._compiled) > _MOST_COMPILED:
+                    self._compiled.popitem(last=False)
+            self._compiled.move_to_end(shape)
+            return self._compiled[shape]
+
+
+class Compiled:
+    def __init__(self, models: Models, static: bool) -> None:
+        self._models, self._static = models, static
         self._last: Optional[openvino.InferRequest] = None
         self._requests: "collections.OrderedDict[Tuple[int, ...], openvino.InferRequest]" = collections.OrderedDict()
 
@@ -53,6 +75,10 @@ class Compiled:
         result = request.infer(dict(inputs), share_inputs=True)
         return {output.get_any_name(): np.array(value) for output, value in result.items()}
 
+    def twin(self) -> "Compiled":
+        """It shares the compiled models; a request of its own answers beside this one's."""
+        return Compiled(self._models, self._static)
+
     def arithmetic(self) -> Dict[str, int]:
         """precision -> how many layers of the model that ran last compute in it; empty before the first run."""
         if self._last is None:
@@ -60,12 +86,8 @@ class Compiled:
         return dict(collections.Counter(layer.precision for layer in running(self._last.get_compiled_model())))
 
     def _request(self, shape: Tuple[int, ...]) -> "openvino.InferRequest":
-        """The compiled model for `shape`, the most recently used few kept; () is the dynamic one."""
         if shape not in self._requests:
-            model = self._core.read_model(self._xml)
-            if shape:
-                model.reshape({model.input(0).get_any_name(): list(shape)})
-            self._requests[shape] = self._core.compile_model(model, "CPU", self._config).create_infer_request()
+            self._requests[shape] = self._models.at(shape).create_infer_request()
             if len(self._requests) > _MOST_COMPILED:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shape)

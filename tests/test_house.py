@@ -85,9 +85,9 @@ LAYERS: Dict[int, str] = {
     13: "difference_words host run seal trust audit.at_length audit.github inspection.findings repositories.bucket "
     "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge",
     14: "explanation golden layer_tables measured passwords pending summary tracing verifying inspection.report "
-    "stores.supply verbs.audit verbs.bundle verbs.channels verbs.gc verbs.publish verbs.run verbs.sweep",
-    15: "assemble promotion report.layers verbs.attest verbs.bench verbs.diff verbs.inspect verbs.key_statements "
-    "verbs.perform verbs.pull verbs.sign verbs.verify",
+    "stores.supply verbs.audit verbs.channels verbs.gc verbs.publish verbs.run verbs.sweep",
+    15: "assemble promotion report.layers verbs.attest verbs.bench verbs.bundle verbs.diff verbs.inspect "
+    "verbs.key_statements verbs.perform verbs.pull verbs.sign verbs.verify",
     16: "report.view search.trials verbs.calibrate verbs.keys verbs.pin verbs.promoting",
     17: "report.page search.heal verbs.promote verbs.rollback",
     18: "verbs.plan verbs.report",
@@ -146,7 +146,7 @@ SIBLINGS = {
         (f"builder.verbs.{verb}", "builder.verbs.selection")
         for verb in ("sweep", "plan", "explain", "matrix", "calibrate")
     ),
-    *((f"builder.verbs.{verb}", "builder.verbs.transferring") for verb in ("publish", "pull")),
+    *((f"builder.verbs.{verb}", "builder.verbs.transferring") for verb in ("bundle", "publish", "pull")),
 }
 
 

@@ -6,17 +6,20 @@ The same version gives the same bytes: members stand in a fixed order, without t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Collection, Dict, Iterable, Iterator
+from typing import BinaryIO, Collection, Dict, Iterable, Iterator, Tuple
 
-from builder import digest
+from builder import digest, transfer
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, UsageError
+from builder.pace import Pace
+from builder.seams import Repository
 from builder.stores import copying, oci, tags
 from builder.stores.by_path import INDEX_FILE, blob_path
 from builder.stores.folder import Folder
@@ -31,24 +34,30 @@ class Bundled:
     size: int
 
 
+def bring(place: Repository, names: Iterable[str], artifacts: Collection[str], store: Layout, pace: Pace) -> None:
+    """Fetch into `store` what `write` needs, from a place outside."""
+    tops, blobs = _content(place, names, artifacts)
+    pace.meter.expect(len(blobs), sum(it.size for it in blobs.values()))
+    pace.each(blobs.values(), lambda it: _fetch(place, it, store, pace))
+    for tag, top in tops.items():
+        Folder(str(store.root), {}).tag(tag, top)
+
+
+def _fetch(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> None:
+    transfer.fetch(place, it, store, pace)
+
+
 def write(store: Layout, names: Iterable[str], artifacts: Collection[str], file: Path) -> Bundled:
     """Write what the tags `names` lead to as `file`, of artifacts only those whose digests are `artifacts`.
 
     The file appears whole or not at all. Raises StoreDamaged for a blob with other content than its name, UsageError when
     `file` is there and is no tar.
     """
-    _check_free(file)
-    here, index = Folder(str(store.root), {}), tags.parsed(None, "")
-    blobs: Dict[str, Descriptor] = {}
-
-    def wanted(it: Descriptor) -> bool:
-        return it.kind != oci.ARTIFACT_TYPE or it.digest in artifacts
-
-    for tag in names:
-        top = here.resolve(tag)
-        assert top is not None
+    check_free(file)
+    tops, blobs = _content(Folder(str(store.root), {}), names, artifacts)
+    index = tags.parsed(None, "")
+    for tag, top in tops.items():
         index = tags.with_tag(index, tag, tags.entry(top))
-        blobs.update((blob_path(it), it) for it in copying.closure(here, top, wanted))
     with _appearing(file) as out:
         with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for name, data in (("oci-layout", OCI_LAYOUT), (INDEX_FILE, digest.canonical(index))):
@@ -57,6 +66,22 @@ def write(store: Layout, names: Iterable[str], artifacts: Collection[str], file:
                 _add(tar, name, blobs[name], store)
         size = out.tell()
     return Bundled(len(blobs), size)
+
+
+def _content(
+    place: Repository, names: Iterable[str], artifacts: Collection[str]
+) -> "Tuple[Dict[str, Descriptor], Dict[str, Descriptor]]":
+    """By tag, what it names; by path, all that these lead to."""
+    tops: Dict[str, Descriptor] = {}
+    blobs: Dict[str, Descriptor] = {}
+    for tag in names:
+        top = place.resolve(tag)
+        if top is None:
+            raise UsageError(f"there is no {tag}", where=place.name)
+        tops[tag] = dataclasses.replace(top, title="")
+        found = copying.closure(place, top, lambda it: it.kind != oci.ARTIFACT_TYPE or it.digest in artifacts)
+        blobs.update((blob_path(it), it) for it in found)
+    return tops, blobs
 
 
 def _add(tar: tarfile.TarFile, name: str, it: Descriptor, store: Layout) -> None:
@@ -94,7 +119,8 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
     return header
 
 
-def _check_free(file: Path) -> None:
+def check_free(file: Path) -> None:
+    """Raises UsageError when a bundle cannot be written there."""
     if file.is_dir() or (file.exists() and not _is_tar(file)):
         what = "a folder" if file.is_dir() else "there, and no bundle"
         raise UsageError(f"{file} is {what}", hint="name a new file, such as bundle.tar")

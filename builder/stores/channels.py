@@ -83,10 +83,10 @@ def put_flag(store: Layout) -> Descriptor:
     return Descriptor(descriptor.MANIFEST, made.digest, made.size, kind=oci.FLAG_TYPE)
 
 
-def standing(store: Layout, version: int) -> Tuple[str, ...]:
-    """The channels of `store` that stand at `version`. Raises StoreDamaged for one that does not read."""
-    found = all_of(Folder(str(store.root), {}))
-    return tuple(one.name for one in found if channel.parsed(one.data, str(store.root)).current.version == version)
+def standing(place: Repository, version: int) -> Tuple[str, ...]:
+    """The channels of a place that stand at `version`. Raises StoreDamaged for one that does not read."""
+    found = all_of(place)
+    return tuple(one.name for one in found if channel.parsed(one.data, place.name).current.version == version)
 
 
 # ------------------------------------------------------------------------------------------- what must stay

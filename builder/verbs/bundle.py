@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 from pathlib import Path
 from typing import Tuple
 
 from builder.cells import selects_id
 from builder.errors import UsageError
 from builder.manifest import Entry, Manifest
-from builder.stores import bundling, channels, copying, tags, versions
-from builder.stores.layout import Layout
+from builder.stores import bundling, channels, copying, supply, versions
+from builder.stores.folder import Folder
+from builder.verbs.transferring import add_transfer, transfer
 
 _COMPRESSED = (".gz", ".tgz", ".xz", ".txz", ".bz2", ".zst", ".zip", ".lz4")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the tar to write, such as superpoint.tar")
-    parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="default: artifacts")
+    where = "a store's folder, or the address that it was published to (artifacts)"
+    parser.add_argument("--store", default="artifacts", metavar="SOURCE", help=where)
     parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
     parser.add_argument(
         "--only", action="append", default=[], metavar="CELLS", help="only these artifacts: cell ids with * and {a,b}"
     )
     parser.add_argument("--head", metavar="NAME", help="only the artifacts of this head")
+    add_transfer(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,18 +36,27 @@ def run(args: argparse.Namespace) -> int:
             f"a bundle is a plain tar; {args.file.name} is the name of a compressed file",
             hint=f"build bundle {args.file.name.split('.')[0]}.tar",
         )
-    store = Layout(args.store)
-    with store.reading():
-        return _bundled(args, store)
+    bundling.check_free(args.file)
+    # What comes from elsewhere is brought beside the bundle first, where there must be room for it in any case.
+    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=str(args.file.parent)) as kept:
+        supplied = supply.opened(args.store, Path(kept), os.environ)
+        with supplied.reading():
+            return _bundled(args, supplied)
 
 
-def _bundled(args: argparse.Namespace, store: Layout) -> int:
-    version = versions.chosen(store, args.version, "make one: build matrix")
-    manifest = versions.read(store, version)
+def _bundled(args: argparse.Namespace, supplied: supply.Supply) -> int:
+    store = supplied.store
+    version = supplied.version(args.version, "make one: build matrix")
+    manifest = supplied.offered(versions.read(store, version))
     chosen = _chosen(manifest, args)
-    standing = channels.standing(store, version)
-    names = (*copying.belonging(version, tags.all_of(store)), *standing)
-    made = bundling.write(store, names, {e.artifact.digest for e in chosen if e.artifact}, args.file)
+    place = supplied.place or Folder(str(store.root), {})
+    standing = channels.standing(place, version)
+    names = (*copying.belonging(version, place.tags()), *standing)
+    artifacts = {entry.artifact.digest for entry in chosen if entry.artifact}
+    if supplied.place is not None:
+        with transfer(args, "fetched") as pace:
+            bundling.bring(supplied.place, names, artifacts, store, pace)
+    made = bundling.write(store, names, artifacts, args.file)
     signed = sum(name.endswith(".minisig") for name in names)
     print(
         f"v{version} of {manifest.model.name} -> {args.file}: {len(chosen)} artifacts, "

@@ -20,7 +20,7 @@ from builder.stores.layout import Layout
 from tests.builder.repositories.reading import *  # noqa: F403
 from tests.builder.repositories.reading import Filled
 from tests.builder.stores.test_channels import stand
-from tests.builder.stores.test_copying import KEY
+from tests.builder.stores.test_copying import KEY, silent
 from tests.builder.stores.test_versions import published
 
 
@@ -391,3 +391,36 @@ def test_an_unsigned_bundle_where_a_key_is_trusted(store: Layout, tmp_path: Path
     key.write_text(KEY.public.file)
     assert cli.main(["pull", str(tmp_path / "b.tar"), "--to", str(tmp_path / "to"), "--key", str(key)]) == 10
     assert not list((tmp_path / "to").glob("*/current"))
+
+
+# ------------------------------------------------------------------------------------------- from another place
+
+
+@pytest.mark.parametrize("cells", [[], ["--only", "*-ort"]])
+def test_a_bundle_of_what_was_published(
+    cells: List[str], store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes, wherever the version is taken from: the store, a place, or another bundle."""
+    published(store)
+    stand(store, 1)
+    there = Folder(str(tmp_path / "there"), {})
+    copying.publish(store, (*copying.belonging(1, tags.all_of(store)), "stable"), there, silent)
+    monkeypatch.chdir(tmp_path)
+    assert built(["bundle", "one.tar", "--store", "store", *cells]) == 0
+    assert built(["bundle", "two.tar", "--store", f"file://{tmp_path}/there", *cells]) == 0
+    assert built(["bundle", "three.tar", "--store", "two.tar", *cells]) == 0
+    assert Path("one.tar").read_bytes() == Path("two.tar").read_bytes() == Path("three.tar").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.tar", "store", "there", "three.tar", "two.tar"]
+
+
+def test_a_bundle_of_a_bundle_has_no_more_than_it(
+    store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(store)
+    monkeypatch.chdir(tmp_path)
+    assert built(["bundle", "one.tar", "--store", "store", "--only", "*-ort"]) == 0
+    assert built(["bundle", "two.tar", "--store", "one.tar"]) == 0
+    assert Path("one.tar").read_bytes() == Path("two.tar").read_bytes()
+    assert built(["bundle", "three.tar", "--store", "one.tar", "--only", "*-ov"]) == 2
+    assert "none of these cells has an artifact" in capsys.readouterr().err
+    assert not Path("three.tar").exists()

@@ -22,7 +22,7 @@ _MOST_SERIAL = 1 << 53  # what every JSON reader takes
 _LONGEST_REASON = 500
 # A channel is a tag: nothing that could be read as a version, and no dot, which sets apart what belongs to a tag.
 _NAME = re.compile(r"(?!v[0-9]+$)[a-z][a-z0-9_-]{0,62}")
-_RESERVED = ("latest",)
+_RESERVED = ("latest", "keys")  # the newest version; what the owners of keys say
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def parsed(data: bytes, where: str) -> Channel:
         for move in found.moves:
             digest.hex_part(move.manifest)
         return found
-    except (ValueError, RecursionError, RecordError) as problem:
+    except (ValueError, RecordError) as problem:
         raise StoreDamaged(
             f"the channel's record does not read: {problem}",
             where=where,

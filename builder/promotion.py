@@ -1,7 +1,7 @@
 """Moving a channel: what must hold before, the record of the move, its signatures, and putting it where hosts look.
 
 What is signed was checked first: the version, and the record that the new one goes on from. What cannot be checked is left
-out of the new record (its history), or refused (a version, another channel's word). Hosts check again: builder/following.py.
+out of the new record (its history), or refused (a version, another channel's word). Hosts check again: builder/offered.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from builder.seams import Repository
 from builder.signing import minisign
 from builder.stores import channels, copying, moving, versions
 from builder.stores.channels import Offered
-from builder.stores.folder import Folder
 from builder.stores.layout import Layout
 from builder.stores.supply import Supply
 
@@ -43,7 +42,7 @@ class Desk:
 
     @property
     def place(self) -> Repository:
-        return self.supplied.place or Folder(str(self.supplied.store.root), {})
+        return self.supplied.repository
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from builder.errors import StoreDamaged, UsageError
 from builder.key_statement import History
 from builder.keyring import Group, Keyring, Proof, Trusted
 from builder.keyring import proven as proven  # of bytes that are no version
+from builder.seams import Repository
 from builder.signing import minisign
 from builder.stores import signatures, statements, versions
 from builder.stores.layout import Layout
@@ -46,6 +47,13 @@ def these(key: Optional[str], environ: Mapping[str, str], store: Optional[Layout
     if path.exists():
         return Keyring((Group((Trusted(path.stem, read_key(path)),)),))
     return Keyring((Group((Trusted("--key", minisign.public_key(key, key)),)),))
+
+
+def at(key: Optional[str], environ: Mapping[str, str], place: Repository) -> Keyring:
+    """`these`, for a place whose versions are not here yet: what it says of keys is looked at there."""
+    if key is not None:
+        return these(key, environ)
+    return learned(environ, lambda: statements.offered(place), place.name)
 
 
 def learned(environ: Mapping[str, str], offered: Callable[[], Optional[bytes]], where: str) -> Keyring:

@@ -49,9 +49,9 @@ LAYERS: Dict[int, str] = {
     "validation.light",
     2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record strict_json detect.jetson "
     "detect.nvidia http.logins http.proxies remote.framing verbs.transferring",
-    3: "budget channel drift_limits evidence expect facts gates key_statement measurements reach tensorrt_options "
-    "yaml_marks attest.envelope http.problems http.wire inspection.contents",
-    4: "fact_file key_changes key_memory portrait searched site sweep compat.dialects http.reply "
+    3: "budget channel drift_limits evidence expect facts freshness gates key_statement measurements reach "
+    "tensorrt_options yaml_marks attest.envelope http.problems http.wire inspection.contents",
+    4: "fact_file key_changes key_memory portrait pull_memory searched site sweep compat.dialects http.reply "
     "inspection.engine_layers inspection.engine_plan inspection.openvino_ir remote.ssh_words "
     "validation.statistics validation.timing",
     5: "matrix provenance http.client search.words",
@@ -86,9 +86,9 @@ LAYERS: Dict[int, str] = {
     "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge",
     14: "explanation golden layer_tables measured passwords pending summary tracing verifying inspection.report "
     "stores.supply verbs.audit verbs.channels verbs.gc verbs.publish verbs.run verbs.sweep",
-    15: "assemble promotion report.layers verbs.attest verbs.bench verbs.bundle verbs.diff verbs.inspect "
-    "verbs.key_statements verbs.perform verbs.pull verbs.sign verbs.verify",
-    16: "report.view search.trials verbs.calibrate verbs.keys verbs.pin verbs.promoting",
+    15: "assemble offered promotion report.layers verbs.attest verbs.bench verbs.bundle verbs.diff verbs.inspect "
+    "verbs.key_statements verbs.perform verbs.sign verbs.verify",
+    16: "report.view search.trials verbs.calibrate verbs.keys verbs.pin verbs.promoting verbs.pull",
     17: "report.page search.heal verbs.promote verbs.rollback",
     18: "verbs.plan verbs.report",
     19: "verbs.explain verbs.matrix",

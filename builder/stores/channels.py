@@ -7,7 +7,7 @@
     pin.v3                       the version that `build gc` keeps
 
 Record and signatures are one object, so that a move is one step. What a place answers here is not believed yet:
-builder/following.py does that for a host, builder/promotion.py for who moves a channel on.
+builder/offered.py does that for a host, builder/promotion.py for who moves a channel on.
 """
 
 from __future__ import annotations

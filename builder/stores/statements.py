@@ -26,7 +26,11 @@ def offered(place: Repository) -> Optional[bytes]:
     top = place.resolve(TAG)
     if top is None:
         return None
-    layers = oci.as_list(oci.as_object(strict_json.loads(transfer.read(place, top))).get("layers"))
+    try:
+        body = oci.as_object(strict_json.loads(transfer.read(place, top)))
+    except ValueError as problem:
+        raise StoreDamaged(f"what is tagged {TAG} does not read: {problem}", where=place.name) from None
+    layers = oci.as_list(body.get("layers"))
     return transfer.read(place, descriptor.read(layers[0] if layers else None), MOST_BYTES)
 
 

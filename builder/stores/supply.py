@@ -16,6 +16,7 @@ from builder.errors import StoreBusy, StoreDamaged, UsageError
 from builder.manifest import Manifest, Verdict
 from builder.pace import Pace
 from builder.stores import copying, versions
+from builder.stores.folder import Folder
 from builder.stores.layout import Layout
 
 CACHE = ".store"
@@ -30,6 +31,11 @@ class Supply:
     @property
     def name(self) -> str:
         return self.place.name if self.place else str(self.store.root)
+
+    @property
+    def repository(self) -> seams.Repository:
+        """The source itself."""
+        return self.place or Folder(str(self.store.root), {})
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

@@ -11,14 +11,12 @@ import time
 from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
 
-from builder import accuracy, facts, measured, placed, pull, seal, selftest, trust
+from builder import accuracy, clock, facts, measured, offered, placed, pull, pull_memory, seal, selftest
 from builder import choice_words as words
 from builder.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
-from builder.keyring import Keyring
 from builder.manifest import Entry, Manifest
-from builder.stores import supply, versions
-from builder.stores.layout import Layout
+from builder.stores import supply
 from builder.verbs.transferring import add_transfer, transfer
 
 
@@ -28,7 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="named", metavar="SOURCE", help="the same, as a flag")
     parser.add_argument("--to", type=Path, default=Path("pulled"), metavar="DIR", help="where to place it (pulled)")
     parser.add_argument("--head", metavar="NAME", help="head of the model (default: the first)")
-    parser.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
+    which.add_argument("--channel", metavar="NAME", help="the version where this channel stands, such as stable")
     parser.add_argument("--unverified", action="store_true", help="also consider artifacts that were never measured")
     parser.add_argument(
         "--min-accuracy",
@@ -54,6 +54,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="an artifact that does not answer within this is rejected (%(default)g)",
     )
+    rollback = "take what is older, or other, than what was pulled into this folder before"
+    parser.add_argument("--allow-rollback", action="store_true", help=rollback)
     parser.add_argument(
         "--explain", action="store_true", help="say why each other artifact was rejected; place nothing"
     )
@@ -81,14 +83,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[str]) -> int:
-    manifest = supplied.offered(_manifest(supplied, args))
+    memory, now = pull_memory.read(args.to), clock.now()
+    wanted = offered.Wanted(args.channel, args.version, args.key, args.signatures, args.allow_unsigned)
+    found = offered.found(supplied, wanted, memory, now, os.environ)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    manifest = supplied.offered(found.manifest)
     head = args.head or manifest.model.heads[0].name
     known = [h.name for h in manifest.model.heads]
     if head not in known:
         raise UsageError(f"the model has no head {head!r}", hint=f"heads: {', '.join(known)}")
+    offer = offered.for_head(found, head)
+    pull_memory.check(memory, offer, supplied.name, allowed=args.allow_rollback)
     machine = facts.here()
     asked = _asked(args, manifest, head)
-    times, left_out = measured.here(supplied.store, manifest, machine, head, _ring(args, supplied.store))
+    times, left_out = measured.here(supplied.store, manifest, machine, head, found.ring)
     for said in left_out:
         print(f"note: {said}", file=sys.stderr)
     choice = choose(manifest, machine, head, asked, times)
@@ -102,11 +111,15 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
             where=supplied.name,
             hint=f"see why with: build pull {f'{source} ' if source else ''}--explain{words.flags(asked)}",
         )
+
+    def admit() -> None:
+        pull_memory.admit(args.to, offer, now, supplied.name, allowed=args.allow_rollback)
+
     settled = _settled(
-        args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, times, failed), machine
+        args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, times, failed), machine, admit
     )
     seal.write(settled.folder, supplied.store, manifest.version)
-    return _told(args, manifest, machine, settled)
+    return _told(args, manifest, machine, settled, found.told)
 
 
 def _settled(
@@ -115,17 +128,22 @@ def _settled(
     manifest: Manifest,
     choose_without: Callable[[Mapping[str, str]], Choice],
     machine: facts.Machine,
+    admit: Callable[[], None],
 ) -> selftest.Settled:
-    """Fetch, lay and test, until a choice is proven. The place is locked only when something is written."""
+    """Fetch, lay and test, until a choice is proven. The place is locked only when something is written; `admit` is asked
+    before, when all is there."""
     with contextlib.ExitStack() as held:
         locked: List[Path] = []
 
         def lay(chain: Sequence[Entry]) -> Path:
             folder = pull.unchanged(manifest, chain, args.to, args.keep)
+            if folder is None:
+                with transfer(args, "fetched") as pace:
+                    supplied.bring((blob for _, blob in pull.contents(chain)), pace)
+            if not locked:
+                admit()
             if folder is not None:
                 return folder
-            with transfer(args, "fetched") as pace:
-                supplied.bring((blob for _, blob in pull.contents(chain)), pace)
             if not locked:
                 held.enter_context(placed.locked(args.to))
                 locked.append(args.to)
@@ -135,7 +153,9 @@ def _settled(
         return selftest.settled(choose_without, lay, test, lambda line: print(line, file=sys.stderr), args.keep)
 
 
-def _told(args: argparse.Namespace, manifest: Manifest, machine: facts.Machine, settled: selftest.Settled) -> int:
+def _told(
+    args: argparse.Namespace, manifest: Manifest, machine: facts.Machine, settled: selftest.Settled, channel: str
+) -> int:
     for note in words.notes(settled.choice, machine):
         print(note, file=sys.stderr)
     tested = selftest.said(settled, skipped=args.no_self_test)
@@ -150,6 +170,8 @@ def _told(args: argparse.Namespace, manifest: Manifest, machine: facts.Machine, 
         print(f"{entry.cell} beside it, for sizes outside the first one's profile")
     for cell, line in tested.items():
         print(f"self-test: {cell} {line}")
+    if channel:
+        print(channel)
     print(f"Next: build run PHOTO{'' if str(args.to) == 'pulled' else f' --from {args.to}'}")
     return 0
 
@@ -179,20 +201,3 @@ def _asked(args: argparse.Namespace, manifest: Manifest, head: str) -> Asked:
     demands = tuple(map(accuracy.read, args.min_accuracy))
     accuracy.check(demands, (entry for entry in manifest.entries if entry.head == head))
     return Asked(args.unverified, args.no_fallback, args.require_gpu, demands)
-
-
-def _manifest(supplied: supply.Supply, args: argparse.Namespace) -> Manifest:
-    """The version that is asked for, once it is known to be signed by someone who is trusted here, if anyone is."""
-    store = supplied.store
-    version = supplied.version(args.version, "name a store: build pull SOURCE, or make one: build matrix")
-    trusted = _ring(args, store)
-    for note in trusted.notes:
-        print(f"note: {note}", file=sys.stderr)
-    if trusted:
-        return versions.parsed(store, version, trust.proof(store, version, trusted, args.signatures).data)
-    return versions.read(store, version)
-
-
-def _ring(args: argparse.Namespace, store: Layout) -> Keyring:
-    """Whose signatures are asked for."""
-    return Keyring() if args.allow_unsigned else trust.these(args.key, os.environ, store)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
+from builder import image_size
 from builder.errors import UsageError
 from builder.matrix import Preprocess
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
+
+MOST_PIXELS = 200_000_000  # of a photograph: 600 MB when it is decoded
 
 
 def read(path: Path) -> "Array":
@@ -25,7 +28,15 @@ def read(path: Path) -> "Array":
         data = path.read_bytes()
     except OSError as problem:
         raise UsageError(f"cannot be read: {problem.strerror}", where=str(path)) from None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    said = image_size.of(data)
+    if said is not None and said[0] * said[1] > MOST_PIXELS:
+        raise UsageError(
+            f"is said to have {said[1]} x {said[0]} pixels; at most {MOST_PIXELS:,} are decoded", where=str(path)
+        )
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:  # a size beyond OpenCV's own limit
+        image = None
     if image is None:
         raise UsageError(
             "is not an image that OpenCV can decode", where=str(path), hint="give a PNG or JPEG photograph"

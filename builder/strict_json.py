@@ -14,9 +14,10 @@ _DIGITS = 400  # of one number: more than a float has, and too few to be slow
 
 def loads(data: Union[bytes, str]) -> Json:
     """The value in `data`. Raises ValueError for anything that is not JSON, or not plainly so."""
+    text = data.decode("utf-8") if isinstance(data, bytes) else data  # json would guess at UTF-16 and UTF-32 too
     try:
         return json.loads(  # type: ignore[no-any-return]
-            data, object_pairs_hook=_once, parse_constant=_constant, parse_int=_whole, parse_float=_number
+            text, object_pairs_hook=_once, parse_constant=_constant, parse_int=_whole, parse_float=_number
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None

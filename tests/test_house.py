@@ -39,14 +39,14 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "attest audit backends blob ci compat detect errors executors following http inspection leash locks meter "
-    "openvino_layers release remote report repositories search setting shapes signing sources steps stores text "
-    "verbs compat.tables detect.gpu detect.probe http.patience remote.parcel remote.site_lock report.axes "
-    "report.plot search.strategy signing.ed25519 validation.homography validation.samples",
+    0: "attest audit backends blob ci compat detect errors executors following http image_size inspection leash "
+    "locks meter openvino_layers release remote report repositories search setting shapes signing sources steps "
+    "stores text verbs compat.tables detect.gpu detect.probe http.patience remote.parcel remote.site_lock "
+    "report.axes report.plot search.strategy signing.ed25519 validation.homography",
     1: "cli clock digest pace placed tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu "
     "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
     "detect.processor detect.surroundings http.address signing.minisign validation.keypoint_metrics "
-    "validation.light",
+    "validation.light validation.samples",
     2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record strict_json detect.jetson "
     "detect.nvidia http.logins http.proxies remote.framing verbs.transferring",
     3: "budget channel drift_limits evidence expect facts freshness gates key_statement measurements reach "

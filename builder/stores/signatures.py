@@ -13,6 +13,7 @@ from builder.stores import oci, tags, versions
 from builder.stores.layout import Layout
 
 FILE = "manifest.json.minisig"
+MOST_BYTES = 4096  # of a signature; a larger one is none
 
 
 def attach(store: Layout, version: int, key_name: str, text: str) -> None:
@@ -34,5 +35,7 @@ def of(store: Layout, version: int) -> Tuple[str, ...]:
         signature = oci.load(store, oci.digest_of(item))
         layers = oci.as_list(signature.get("layers"))
         if layers and oci.digest_of(signature.get("subject")) == about:
-            found.append(store.read(oci.digest_of(layers[0])).decode("utf-8", errors="replace"))
+            named = oci.digest_of(layers[0])
+            if store.fetch(named).stat().st_size <= MOST_BYTES:
+                found.append(store.read(named).decode("utf-8", errors="replace"))
     return tuple(found)

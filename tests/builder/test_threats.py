@@ -1,0 +1,248 @@
+"""What docs/security.md says is defended and no other test tries: lying sizes, JSON with two meanings, bombs, heaps of signatures."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import struct
+import time
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from builder import descriptor, image_size, strict_json
+from builder.descriptor import Descriptor
+from builder.errors import DeployError, StepFailed, StoreDamaged, UsageError
+from builder.record import to_json
+from builder.seams import Stream
+from builder.signing import minisign
+from builder.stores import copying, oci, signatures, tags, versions
+from builder.stores.folder import Folder
+from builder.stores.layout import Layout
+from tests.builder.stores.test_versions import published
+from tests.builder.test_trust import KEY, Host
+from tests.builder.test_trust import host as host  # a fixture
+
+# ------------------------------------------------------------------------------------------- manifests
+
+
+def republished(store: Layout, data: bytes, version: int = 1) -> None:
+    """Let the store offer `data` as the manifest of a version, with every digest made to fit."""
+    index = oci.load(store, oci.digest_of(tags.all_of(store)[f"v{version}"]))
+    body = store.put_bytes("manifest.json", data)
+    made = oci.put_manifest(store, oci.MANIFEST_TYPE, (body,), {})
+    first = oci.descriptor(made, descriptor.MANIFEST, oci.MANIFEST_TYPE)
+    children = oci.as_list(index["manifests"])
+    top = oci.put_json(store, {**index, "manifests": [first, *children[1:]]})  # type: ignore[list-item]
+    tags.put(store, f"v{version}", oci.descriptor(top, descriptor.INDEX, oci.MANIFEST_TYPE))
+
+
+def test_entries_that_were_swapped(host: Host) -> None:
+    """Each artifact is genuine, and so is its digest; only which cell it belongs to is another."""
+    host("keys", "trust", "ci", "mine.pub")
+    host("sign", "--key", "mine")
+    (text,) = signatures.of(host.store, 1)
+    manifest = versions.read(host.store, 1)
+    one, two, *rest = manifest.entries
+    swapped = (
+        dataclasses.replace(one, artifact=two.artifact),
+        dataclasses.replace(two, artifact=one.artifact),
+        *rest,
+    )
+    republished(host.store, json.dumps(to_json(dataclasses.replace(manifest, entries=swapped))).encode())
+    signatures.attach(host.store, 1, KEY.public.name, text)
+    assert host.pull() == 10
+    assert not host.placed
+
+
+def _doubled(text: str) -> str:
+    return text.replace('"version": 1', '"version": 1, "version": 1', 1)
+
+
+HOSTILE = [
+    pytest.param(lambda text: "[" * 200_000, "nested too deeply", id="nesting"),
+    pytest.param(lambda text: '{"a":' * 200_000, "nested too deeply", id="nesting-of-objects"),
+    pytest.param(_doubled, "stands twice in one object", id="a-name-twice"),
+    pytest.param(lambda text: text.replace('"version": 1', '"version": NaN', 1), "NaN is no number", id="nan"),
+    pytest.param(lambda text: text.replace('"version": 1', '"version": -Infinity', 1), "no number", id="infinity"),
+    pytest.param(lambda text: text.replace('"version": 1', '"version": 1e999', 1), "beyond what a float", id="1e999"),
+    pytest.param(
+        lambda text: text.replace('"version": 1', f'"version": {"9" * 1_000_000}', 1), "1000000 digits", id="digits"
+    ),
+    pytest.param(lambda text: text.replace('"version": 1', '"version": true', 1), "whole number", id="another-type"),
+    pytest.param(lambda text: "\ufeff" + text, "does not read", id="byte-order-mark"),
+    pytest.param(lambda text: "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "does not read", id="bytes"),
+    pytest.param(lambda text: "null", "expected a mapping", id="null"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), HOSTILE)
+def test_a_manifest_that_is_hostile_json(change: Any, said: str, host: Host) -> None:
+    text = json.dumps(to_json(versions.read(host.store, 1)))
+    republished(host.store, change(text).encode())
+    begun = time.monotonic()
+    assert host.pull() == 7
+    assert said in host.err and "Traceback" not in host.err
+    assert time.monotonic() - begun < 10
+    assert not host.placed
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"manifests": [], "manifests": []}', '{"manifests": NaN}', "", "\0"])
+def test_an_index_that_is_hostile_json(text: str, host: Host) -> None:
+    (host.store.root / "index.json").write_text(text)
+    assert host.pull() == 7
+    assert host("verify") == 7
+    assert not host.placed
+
+
+def test_json_has_one_meaning() -> None:
+    assert strict_json.loads('{"a": [1, 2.5, "x", null, true]}') == {"a": [1, 2.5, "x", None, True]}
+    for text in ('{"a": 1, "a": 1}', "NaN", "[1e400]", "1" * 401, "0." + "1" * 500, "[" * 100_000):
+        with pytest.raises(ValueError):
+            strict_json.loads(text)
+
+
+# ------------------------------------------------------------------------------------------- signatures
+
+
+def test_heaps_of_signatures_and_huge_ones_do_not_keep_a_host_busy(host: Host) -> None:
+    """With the id of a trusted key, so that each would have to be verified; and one of many megabytes."""
+    host("keys", "trust", "ci", "mine.pub")
+    forged = minisign.sign(KEY, b"something else", "").file
+    for number in range(300):
+        signatures.attach(host.store, 1, f"{number:04}", forged)
+    signatures.attach(host.store, 1, "huge", forged + "x" * 30_000_000)
+    begun = time.monotonic()
+    assert host.pull() == 10
+    assert time.monotonic() - begun < 20
+    assert not host.placed
+
+
+# ------------------------------------------------------------------------------------------- sizes
+
+
+class Boasting(Folder):
+    """A place whose objects say that a file is larger than it is; nothing is sent for it."""
+
+    def __init__(self, root: Path, size: int) -> None:
+        super().__init__(str(root), {})
+        self.size, self.asked = size, []  # type: int, List[Descriptor]
+
+    @contextlib.contextmanager
+    def stream(self, it: Descriptor, start: int = 0) -> Iterator[Stream]:
+        self.asked.append(it)
+        assert it.size < 1 << 30, "nothing of that size is asked for"
+        with super().stream(it, start) as stream:
+            yield stream
+
+
+@pytest.mark.parametrize("which", ["manifest.json", "object"])
+def test_a_file_that_is_said_to_be_huge_is_not_even_asked_for(which: str, host: Host, tmp_path: Path) -> None:
+    """Its size stands in an object that nobody signed: a terabyte would fill the disk before any signature is checked."""
+    published(host.store, version=2)
+    place = Boasting(host.store.root, 1 << 40)
+    about = versions.manifest_object(host.store, 2)
+    if which == "object":
+        changed = {**about, "size": 1 << 40}
+    else:
+        body = oci.load(host.store, oci.digest_of(about))
+        layers: Any = oci.as_list(body["layers"])
+        made = oci.put_json(host.store, {**body, "layers": [{**layers[0], "size": 1 << 40}]})
+        changed = {**about, "digest": made.digest, "size": made.size}
+    index: Any = oci.load(host.store, oci.digest_of(tags.all_of(host.store)["v2"]))
+    top = oci.put_json(host.store, {**index, "manifests": [changed, *index["manifests"][1:]]})
+    tags.put(host.store, "v2", oci.descriptor(top, descriptor.INDEX, oci.MANIFEST_TYPE))
+    with pytest.raises(StoreDamaged, match="at most"):
+        copying.mirror(place, ("v2",), Layout(tmp_path / "local"))
+    assert place.asked
+
+
+# ------------------------------------------------------------------------------------------- bombs
+
+
+def _png(height: int, width: int) -> bytes:
+    """A valid PNG of one colour, whatever its size: a thousandth of what it decodes to."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_a_photograph_that_decodes_to_gigabytes_is_not_decoded(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    from builder import preprocess
+
+    path = tmp_path / "bomb.png"
+    path.write_bytes(_png(30_000, 30_000))
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(UsageError, match=r"30000 x 30000 pixels; at most 200,000,000"):
+        preprocess.read(path)
+    path.write_bytes(_png(20, 30))
+    assert preprocess.read(path).shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (480, 640), (65_000, 65_000)])
+def test_the_size_of_a_photograph_is_read_without_decoding_it(size: "tuple[int, int]") -> None:
+    frame = b"\xff\xe0\x00\x04ab\xff\xff\xc0\x00\x11\x08" + struct.pack(">HH", *size) + bytes(20)
+    assert image_size.of(b"\xff\xd8" + frame) == size
+    assert image_size.of(_png(3, 5)) == (3, 5)
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x00" * 9])
+def test_a_photograph_that_does_not_say_its_size(data: bytes) -> None:
+    assert image_size.of(data) is None
+
+
+def _npy(shape: str, data: bytes = b"", dtype: str = "<f8") -> bytes:
+    head = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + data
+
+
+@pytest.mark.parametrize(
+    ("member", "packed", "said"),
+    [
+        (_npy("(5000000,)", bytes(40_000_000)), True, "more memory than it has bytes"),
+        (_npy("(10000000000000,)"), False, "more memory than it has bytes"),
+        (_npy("(2,)", bytes(16), "|O"), False, ""),
+        (b"\x93NUMPY", False, "this is no sample"),
+        (b"", False, "this is no sample"),
+    ],
+    ids=["packed", "a-shape-that-lies", "objects", "cut", "empty"],
+)
+def test_a_sample_that_unpacks_to_more_than_it_is_or_holds_objects(
+    member: bytes, packed: bool, said: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("numpy")
+    from validation import samples
+
+    path, kind = tmp_path / "golden.npz", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr("input/image.npy", member)
+    assert path.stat().st_size < 1 << 20
+    if "|O" in repr(member):
+        with pytest.raises((DeployError, ValueError)):
+            samples.load(path, "x")
+        return
+    with pytest.raises(StepFailed, match=said):
+        samples.load(path, "x")
+
+
+def test_a_sample_as_it_is_saved_is_loaded(tmp_path: Path) -> None:
+    np = pytest.importorskip("numpy")
+    from validation import samples
+
+    made = samples.Sample("x", {"image": np.ones((1, 1, 4, 4), np.float32)}, {}, "refused")
+    samples.save(tmp_path / "x.npz", made)
+    assert samples.load(tmp_path / "x.npz", "x").refusal == "refused"
+    (tmp_path / "x.npz").write_bytes(io.BytesIO(b"PK\x03\x04" + bytes(99)).getvalue())
+    with pytest.raises(StepFailed, match="this is no sample"):
+        samples.load(tmp_path / "x.npz", "x")

@@ -3,6 +3,7 @@
 A page says what it needs in comments that no reader sees:
 
     <!-- needs: torch onnx -->                    skipped where one of these cannot be imported
+    <!-- needs programs: docker-registry -->      skipped where one of these is not installed
     <!-- starts from: ../tutorial/page.md -->     its folder is a copy of that page's folder, finished
     <!-- not run: REASON -->                      the block right after it is shown, not run
 
@@ -62,6 +63,10 @@ class Page:
     @property
     def needs(self) -> Tuple[str, ...]:
         return tuple(self._note("needs").split())
+
+    @property
+    def programs(self) -> Tuple[str, ...]:
+        return tuple(self._note("needs programs").split())
 
     @property
     def starts_from(self) -> Optional[Path]:

@@ -40,6 +40,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page], Path]
     def run(page: Page) -> Path:
         for name in page.needs:
             pytest.importorskip(name, reason=f"{page.name} runs where {name} is installed")
+        for name in page.programs:
+            if shutil.which(name) is None:
+                pytest.skip(f"{page.name} runs where {name} is installed")
         if page.path not in done:
             folder = tmp_path_factory.mktemp("page")
             if page.starts_from is not None:

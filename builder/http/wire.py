@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator, Mapping, Optional, Union
 
+from builder.errors import StoreDamaged
 from builder.http.address import Address
 from builder.http.proxies import Proxy
 
@@ -166,7 +167,7 @@ class Wire:
 
 
 def pieces_of(body: Body) -> Iterator[bytes]:
-    """A body to send. A file that is shorter than its part ends early, and the request with it."""
+    """A body to send. Raises StoreDamaged for a file that is shorter than its part: the server would wait for the rest."""
     if isinstance(body, bytes):
         if body:
             yield body
@@ -177,6 +178,6 @@ def pieces_of(body: Body) -> Iterator[bytes]:
         while left:
             piece = file.read(min(PIECE, left))
             if not piece:
-                return
+                raise StoreDamaged("it is shorter than it was", where=str(body.file))
             left -= len(piece)
             yield piece

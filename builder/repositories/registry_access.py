@@ -81,8 +81,10 @@ class Access:
     # ------------------------------------------------------------------ what a refusal means
 
     def _refusal(self, reply: Reply, used: str, request: Request) -> Unreachable:
-        code, said = _words(reply)
+        code, said = words(reply)
         login = self._login
+        if reply.there.origin != self.root.origin:
+            return refused(reply, "where the registry keeps its files does not give this one", "try again later")
         if reply.status == 401 and login is None:
             return self._no_login(request)
         if reply.status == 401 and login is not None and not used.startswith("Bearer "):
@@ -132,7 +134,7 @@ def _deed(request: Request) -> str:
     return "read" if request.method in ("GET", "HEAD") else "write to"
 
 
-def _words(reply: Reply) -> Tuple[str, str]:
+def words(reply: Reply) -> Tuple[str, str]:
     """Code and message of the first error in a registry's answer; both empty where it does not speak as one."""
     with contextlib.suppress(Unreachable, StoreDamaged, ValueError, RecursionError, KeyError, IndexError, TypeError):
         first = json.loads(reply.read(_MOST_WORDS))["errors"][0]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from typing import Optional
 
+from builder import digest
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, Unreachable
 from builder.http.address import Address
 from builder.http.client import Request, allowed
 from builder.http.reply import Reply
 from builder.http.wire import Part
-from builder.repositories.registry_access import Access
+from builder.repositories.registry_access import Access, words
 
 CHUNK = 32 << 20
 _MOST_CHUNK = 5 << 30  # no registry asks for more
@@ -36,7 +37,6 @@ class _Upload:
         self._access, self._it, self._body, self._chunk = access, it, body, chunk
         self._there: Optional[Address] = None
         self._sent = 0
-        self._was_cut = False
 
     def run(self) -> None:
         start = Request("POST", self._access.at("blobs/uploads/"), body=b"", again=True)
@@ -79,7 +79,6 @@ class _Upload:
         last = int(said.group(1)) if said else -1
         if not 0 <= last < self._it.size:
             raise StoreDamaged("it does not say how much of the upload it has", where=str(self._there))
-        self._was_cut = True
         self._sent = last + 1 if last else 0  # nothing, and a single byte, are both said as 0-0
 
     def _commit(self) -> None:
@@ -87,14 +86,24 @@ class _Upload:
         body = Part(self._body.file, self._sent, left) if left else b""
         url = f"{self._url()}{'&' if '?' in self._url() else '?'}digest={self._it.digest}"
         request = Request("PUT", url, (_OCTETS,), body, again=False, answer=_COMMIT)
-        with self._access.open(request, 201, 204, *((400,) if self._was_cut else ())) as reply:
+        with self._access.open(request, 201, 204, 400) as reply:
             if reply.status == 400:
-                raise self._lost(reply, "what arrived over the cut connection is not the file")
+                raise self._mismatch(reply)
             named = reply.header("Docker-Content-Digest")
         if named not in (None, self._it.digest):
             raise StoreDamaged(
                 f"the registry took {self._it.digest} for {(named or '')[:80]!r}", where=self._access.host
             )
+
+    def _mismatch(self, reply: Reply) -> Exception:
+        """The registry holds the digest against what it has: the file is another one here, or came to be on its way."""
+        if digest.of_file(self._body.file) != self._it.digest:
+            return StoreDamaged(
+                f"{self._it.title or self._it.digest} has other content than its name says",
+                where=str(self._body.file),
+                hint="delete that file and run `build matrix` again",
+            )
+        return self._lost(reply, f"the registry refuses what arrived: {words(reply)[1] or 'it gives no reason'}")
 
     def _moved(self, reply: Reply) -> None:
         """Every answer says where the next request goes."""

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Iterable, Literal, Optional, Tuple
 
-from builder import digest
+from builder import digest, strict_json
 from builder.choose import Timed
 from builder.errors import StoreDamaged
 from builder.facts import Machine
@@ -82,8 +82,8 @@ def text(record: BenchRecord) -> bytes:
 def parsed(data: bytes, where: str) -> BenchRecord:
     """Raises StoreDamaged."""
     try:
-        found = from_json(BenchRecord, json.loads(data))
-    except (ValueError, RecordError, RecursionError) as problem:
+        found = from_json(BenchRecord, strict_json.loads(data))
+    except (ValueError, RecordError) as problem:
         raise StoreDamaged(f"{FILE} does not read: {problem}", where=where) from None
     for row in found.rows:
         if (row.latency is None) != bool(row.problem) or (row.latency and row.latency.artifact.p50 <= 0):
@@ -136,6 +136,6 @@ def packed(data: bytes, signature: Optional[Tuple[str, str]]) -> bytes:
 def unpacked(data: bytes, where: str) -> Carried:
     """The inverse of `packed`. Raises StoreDamaged."""
     try:
-        return from_json(Carried, json.loads(data))
-    except (ValueError, RecordError, RecursionError) as problem:
+        return from_json(Carried, strict_json.loads(data))
+    except (ValueError, RecordError) as problem:
         raise StoreDamaged(f"not a measurement record: {problem}", where=where) from None

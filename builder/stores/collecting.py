@@ -19,7 +19,7 @@ from typing import Dict, FrozenSet, List, Optional, Set, Tuple
 from builder.errors import StoreDamaged
 from builder.stores import channels, oci, tags, versions
 from builder.stores.layout import Layout
-from builder.stores.reach import Reach, mentioned
+from builder.stores.reach import Mentions, Reach
 
 YOUNG = 30 * 86400.0  # seconds that a result is kept which no version was made of
 _ARRIVING = 86400.0  # seconds after which nobody goes on with a fetch
@@ -84,23 +84,23 @@ def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
     reach, last = Reach(store), Reach(store)
     for tag, it in known.items():
         if tag not in dropped:
-            reach.add(it)
+            reach.follow(it)
     for item in oci.as_list(oci.as_object(store.index()).get("manifests")):
         if not oci.tag_of(item):
-            reach.add(oci.as_object(item))  # an object without a tag: somebody else's
+            reach.follow(oci.as_object(item))  # an object without a tag: somebody else's
     for it in dropped.values():
         with contextlib.suppress(StoreDamaged):  # a damaged version may go too; only the counts suffer
-            last.add(it)
+            last.follow(it)
     reach.files(store.orders_at())
     results, theirs = _results(store, reach, last, now, rule.older_than if rule.older_than is not None else YOUNG)
     parts: Dict[str, List[int]] = {"versions": [], "results": [], "nothing": []}
     blobs, left = [], []
     for name, size in store.blobs():
-        if name in reach.digests:
+        if name in reach:
             left.append(size)
             continue
         blobs.append(name)
-        parts["versions" if name in last.digests else "results" if name in theirs else "nothing"].append(size)
+        parts["versions" if name in last else "results" if name in theirs else "nothing"].append(size)
     stale = [path.stat().st_size for path in store.arriving() if now - path.stat().st_mtime > _ARRIVING]
     return Garbage(
         versions=tuple(sorted(gone)),
@@ -158,18 +158,20 @@ def _number(tag: str) -> int:
     return int(match.group(1)) if match else -1
 
 
-def _results(store: Layout, reach: Reach, last: Reach, now: float, young: float) -> Tuple[List[str], Set[str]]:
+def _results(store: Layout, reach: Reach, last: Reach, now: float, young: float) -> Tuple[List[str], Mentions]:
     """(keys of results that nothing needs, the files that they made). What the others made is added to `reach`."""
+    records = {key: (path, now - path.stat().st_mtime > young) for key, path in store.recorded()}
+    if records:
+        last.steps()
+    if any(old or key in last for key, (_, old) in records.items()):
+        reach.steps()
     gone: List[str] = []
-    files: Set[str] = set()
-    for key, path in store.recorded():
-        made = mentioned(path.read_bytes())
-        needed = key in reach.digests
-        if not needed and (key in last.digests or now - path.stat().st_mtime > young):
+    files = Mentions()
+    for key, (path, old) in records.items():
+        needless = key not in reach and (old or key in last)
+        (files if needless else reach).add(path.read_bytes())
+        if needless:
             gone.append(key)
-            files |= made
-        else:
-            reach.digests |= made
     return gone, files
 
 

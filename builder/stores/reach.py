@@ -6,7 +6,6 @@ a record of another release keeps its files too. Objects are held against their 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Iterable, Iterator, List, Set
 
@@ -15,45 +14,66 @@ from builder.errors import StoreDamaged
 from builder.stores import oci
 from builder.stores.layout import Layout
 
-_MENTION = re.compile(rb"sha256:[0-9a-f]{64}")
+_BEFORE, _LENGTH = b"sha256:", 64
+_OBJECTS = (descriptor.INDEX, descriptor.MANIFEST)
 
 
-def mentioned(data: bytes) -> Set[str]:
-    """Every digest in a text."""
-    return {found.decode() for found in _MENTION.findall(data)}
+class Mentions:
+    """Digests that texts mention. Hundreds of megabytes are looked through, so they are kept as they stand in the texts."""
+
+    def __init__(self) -> None:
+        self._found: Set[bytes] = set()
+
+    def add(self, data: bytes) -> None:
+        self._found.update([part[:_LENGTH] for part in data.split(_BEFORE)[1:]])
+
+    def __contains__(self, named: str) -> bool:
+        return named[len(_BEFORE) :].encode() in self._found
 
 
-class Reach:
+class Reach(Mentions):
     """What several tags lead to. Objects that versions share are read once."""
 
     def __init__(self, store: Layout) -> None:
+        super().__init__()
         self._store = store
         self._read: Set[str] = set()
-        self.digests: Set[str] = set()
+        self._later: List[str] = []
 
-    def add(self, tagged: oci.Object) -> None:
-        """Follow the descriptor of a tag. Raises StoreDamaged for an object with other content than its digest says."""
+    def follow(self, tagged: oci.Object) -> None:
+        """What the descriptor of a tag leads to. Raises StoreDamaged for an object with other content than its digest says."""
+        self.add(oci.digest_of(tagged).encode())
         ahead: List[oci.Object] = [tagged]
         while ahead:
-            named = oci.digest_of(ahead[-1])
             one = ahead.pop()
-            self.digests.add(named)
-            if named not in self._read and self._store.holds(named):
+            named = oci.digest_of(one)
+            if named not in self._read:
                 self._read.add(named)
                 ahead += self._children(named, one)
 
+    def steps(self) -> None:
+        """What the provenance of the versions mentions: the results that they were made of, and these results' files. Large,
+        and so read only where somebody asks."""
+        for named in self._later:
+            self.add(self._store.fetch(named).read_bytes())
+        self._later = []
+
     def files(self, records: Iterable[Path]) -> None:
-        """Keep whatever these records mention."""
+        """Whatever these records mention."""
         for path in records:
-            self.digests |= mentioned(path.read_bytes())
+            self.add(path.read_bytes())
 
     def _children(self, named: str, one: oci.Object) -> Iterator[oci.Object]:
-        """What an object, or a record among the files, leads to."""
-        media, data = str(one.get("mediaType", "")), b""
-        if media in (descriptor.INDEX, descriptor.MANIFEST) or media.endswith("json"):
-            data = self._store.fetch(named).read_bytes()
-            self.digests |= mentioned(data)
-        if media not in (descriptor.INDEX, descriptor.MANIFEST):
+        """What an object, or a record among the files, leads to. What is not here leads nowhere."""
+        media = str(one.get("mediaType", ""))
+        if not (media in _OBJECTS or media.endswith("json")) or not self._store.holds(named):
+            return
+        if media == oci.PROVENANCE_TYPE:
+            self._later.append(named)
+            return
+        data = self._store.fetch(named).read_bytes()
+        self.add(data)
+        if media not in _OBJECTS:
             return
         if digest.of_bytes(data) != named:
             raise StoreDamaged(
@@ -68,5 +88,5 @@ class Reach:
         except ValueError as problem:
             raise StoreDamaged(f"{named} is not JSON: {problem}", where=str(self._store.root)) from None
         for child in (*oci.as_list(body.get("manifests")), *oci.as_list(body.get("layers")), body.get("subject")):
-            if child is not None:
+            if child is not None and oci.digest_of(child) not in self._read:
                 yield oci.as_object(child)

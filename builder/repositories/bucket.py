@@ -44,6 +44,7 @@ _TAGGING = 50  # tries; each that fails means that somebody else's tag was writt
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 _BEATEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey")
+_UNKNOWN = ("NotImplemented", "501", "InvalidArgument", "InvalidRequest")
 _BUSY = ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "500", "502", "503", "504")
 _REFUSED = ("AccessDenied", "403", "Forbidden", "AllAccessDisabled", "AccountProblem")
 _CREDENTIALS = (
@@ -172,7 +173,7 @@ class Bucket(ByPath):
                 found.update(data)
                 said = base64.b64encode(hashlib.sha256(data).digest()).decode()
                 etag = there.get(number)
-                if etag is None or etag != hashlib.md5(data, usedforsecurity=False).hexdigest():
+                if etag is None or etag != _etag(data):
                     sent = self._client.upload_part(
                         **key, UploadId=upload, PartNumber=number, Body=data, ChecksumSHA256=said
                     )
@@ -212,24 +213,27 @@ class Bucket(ByPath):
         return self.parsed_index(data), {"IfMatch": str(found["ETag"])}
 
     def _check_conditions(self) -> None:
-        """Does the service keep conditions? Asked with a file that has the same content for everybody."""
-        if self._conditional:
-            return
-        for _ in range(2):  # the first may write it; the second must be refused
-            try:
-                self._client.put_object(**self._key(_MARKER), Body=OCI_LAYOUT, IfNoneMatch="*", **_NOT_CACHED)
-            except problems.ClientError as problem:
-                if _code(problem) in _BEATEN:
-                    self._conditional = True
-                    return
-                if _code(problem) not in ("NotImplemented", "501", "InvalidArgument", "InvalidRequest"):
-                    raise
-                break
-        raise UsageError(
-            "this service writes without asking for a condition, so two publishers could lose each other's versions",
-            where=self.name,
-            hint="publish to a folder and copy that, blobs first: aws s3 sync",
-        )
+        """Does the service keep both conditions? Asked with a file that has the same content for everybody."""
+        if not self._conditional:
+            absent, other = {"IfNoneMatch": "*"}, {"IfMatch": '"' + "0" * 32 + '"'}
+            # The first may write the file; then neither condition holds any more.
+            self._conditional = (self._refuses(absent) or self._refuses(absent)) and self._refuses(other)
+        if not self._conditional:
+            raise UsageError(
+                "this service writes without asking for a condition, so two publishers could lose each other's versions",
+                where=self.name,
+                hint="publish to a folder and copy that, blobs first: aws s3 sync",
+            )
+
+    def _refuses(self, condition: Dict[str, str]) -> bool:
+        try:
+            self._client.put_object(**self._key(_MARKER), Body=OCI_LAYOUT, **condition, **_NOT_CACHED)
+        except problems.ClientError as problem:
+            if _code(problem) in _BEATEN:
+                return True
+            if _code(problem) not in _UNKNOWN:
+                raise
+        return False
 
     # ------------------------------------------------------------------ the service
 
@@ -299,6 +303,14 @@ class Bucket(ByPath):
 # A blob never changes; what names blobs does. For whoever serves the bucket to browsers and caches.
 _FOREVER = {"ContentType": "application/octet-stream", "CacheControl": "public, max-age=31536000, immutable"}
 _NOT_CACHED = {"ContentType": "application/json", "CacheControl": "no-cache"}
+
+
+def _etag(data: bytes) -> str:
+    """What most services answer for a part: its MD5. Where it is something else, the part is sent again."""
+    try:
+        return hashlib.md5(data, usedforsecurity=False).hexdigest()
+    except TypeError:  # Python 3.8
+        return hashlib.md5(data).hexdigest()
 
 
 def _check(it: Descriptor, source: Path, found: str) -> None:

@@ -164,7 +164,9 @@ def test_every_flag_is_documented_and_every_documented_flag_exists(verb: str) ->
     parser = argparse.ArgumentParser(add_help=False)
     import_module(f"builder.verbs.{verb}").arguments(parser)
     section = _section(f"build {verb}")
-    flags: List[str] = [flag for action in parser._actions for flag in action.option_strings]
+    inner = [one for action in parser._actions if isinstance(action.choices, dict) for one in action.choices.values()]
+    flags: List[str] = [flag for one in (parser, *inner) for action in one._actions for flag in action.option_strings]
+    flags = [flag for flag in flags if flag not in ("-h", "--help")]
     words = [action.metavar for action in parser._actions if not action.option_strings]
     for word in (*flags, *words):
         assert f"`{word}" in section or f", {word}" in section, f"docs/reference/cli.md, build {verb}: {word}"

@@ -11,6 +11,7 @@ accepts the size, with a warning, never silently. May be called from any number 
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import threading
 import warnings
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
-from builder import facts, keypoints, pull, shapes
+from builder import facts, keypoints, measured, pull, shapes, trust
 from builder.answering import FallbackWarning, entry_for, many, pixels, ranges
 from builder.choose import choose, covering
 from builder.errors import DeployError, NothingFits, UsageError
@@ -90,22 +91,25 @@ def open(
 def _from_store(store: Layout, head: Optional[str], threads: int, parallel: int, warm: bool) -> "Deployment":
     """Verify and lay out the chosen artifacts in a temporary folder that lives as long as the deployment."""
     manifest = versions.latest(store)
-    chain = best_chain(manifest, head, store.root)
+    chain = best_chain(manifest, head, store)
     assert manifest is not None
     keep = tempfile.TemporaryDirectory(prefix="deploymatrix-")
     folder = pull.place(manifest, chain, store, Path(keep.name))
     return Deployment(Opened(folder, threads, parallel, keep), threads, parallel, warm)
 
 
-def best_chain(manifest: Optional[Manifest], head: Optional[str], where: Path) -> Tuple[Entry, ...]:
+def best_chain(manifest: Optional[Manifest], head: Optional[str], store: Layout) -> Tuple[Entry, ...]:
+    """What this machine would pull: the choice of `build pull`, by the measurements that `store` has of this class too."""
     if manifest is None:
-        raise NothingFits("the store holds no version yet", where=str(where), hint="run: build matrix")
+        raise NothingFits("the store holds no version yet", where=str(store.root), hint="run: build matrix")
     wanted = head or manifest.model.heads[0].name
-    choice = choose(manifest, facts.here(), wanted)
+    machine = facts.here()
+    times, _ = measured.here(store, manifest, machine, wanted, trust.these(None, os.environ, store))
+    choice = choose(manifest, machine, wanted, measured=times)
     if not choice.ranked:
         raise NothingFits(
             f"no artifact of head {wanted!r} passed for this machine",
-            where=str(where),
+            where=str(store.root),
             hint="see why with: build pull --explain",
         )
     if choice.fallback is not None:

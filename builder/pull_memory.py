@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Optional
 
 from builder import clock, freshness, placed, strict_json
 from builder.errors import StoreDamaged, Untrusted
@@ -54,11 +55,11 @@ def check(memory: Memory, offer: Offer, where: str, *, allowed: bool) -> None:
 def admit(dest: Path, offer: Offer, now: clock.Time, where: str, *, allowed: bool) -> None:
     """Check `offer` once more, since another pull may have been faster, and remember it. Before it is placed: a pull that is
     killed in between leaves a host that knows of more than it has, and goes on from there. Errors as `read` and `check`."""
+    if _admitted(dest, offer, now, where, allowed) is None:
+        return  # nothing to write: the folder may be one that cannot be written to
     with placed.locked(dest):
-        memory = read(dest)
-        check(memory, offer, where, allowed=allowed)
-        made = freshness.remembered(memory, offer, now)
-        if made == memory:
+        made = _admitted(dest, offer, now, where, allowed)
+        if made is None:
             return
         path = dest / FILE
         fresh = path.with_name(f"{FILE}-{os.getpid()}")
@@ -67,3 +68,11 @@ def admit(dest: Path, offer: Offer, now: clock.Time, where: str, *, allowed: boo
             file.flush()
             os.fsync(file.fileno())
         os.replace(str(fresh), str(path))
+
+
+def _admitted(dest: Path, offer: Offer, now: clock.Time, where: str, allowed: bool) -> Optional[Memory]:
+    """What is to be remembered from now on; None when that is nothing new."""
+    memory = read(dest)
+    check(memory, offer, where, allowed=allowed)
+    made = freshness.remembered(memory, offer, now)
+    return None if made == memory else made

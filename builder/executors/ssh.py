@@ -74,6 +74,10 @@ class Ssh:
         """Raises Unreachable when the machine is away, or is not what the action's platform says; StepFailed."""
         return self._trying(lambda: self._perform(action, files, store, say), say)
 
+    def bring_there(self, paths: Mapping[str, Path], say: Callable[[str], None]) -> None:
+        """These files, by digest, so that actions find them there."""
+        self._trying(lambda: self._send(paths, say), say)
+
     def stop(self) -> None:
         self._stopped.set()
         if self._link is not None:

@@ -83,13 +83,14 @@ LAYERS: Dict[int, str] = {
     "report.drift repositories.bundle repositories.web steps.lower_int8 stores.attached stores.benches "
     "stores.channels stores.copying stores.merging stores.signatures",
     13: "difference_words run seal trust audit.at_length audit.github inspection.findings repositories.bucket "
-    "steps.layer_errors stores.bundling stores.collecting stores.moving verbs.merge",
+    "steps.layer_errors stores.collecting stores.moving verbs.merge",
     14: "explanation golden layer_tables measured passwords pending summary tracing verifying inspection.report "
-    "stores.supply verbs.audit verbs.channels verbs.gc verbs.publish verbs.sweep",
-    15: "assemble host offered promotion report.layers verbs.attest verbs.bench verbs.bundle verbs.diff verbs.inspect "
-    "verbs.key_statements verbs.perform verbs.sign verbs.verify",
-    16: "report.view search.trials verbs.calibrate verbs.keys verbs.pin verbs.promoting verbs.pull verbs.run",
-    17: "report.page search.heal verbs.promote verbs.rollback",
+    "stores.supply verbs.audit verbs.channels verbs.gc verbs.sweep",
+    15: "assemble host offered promotion report.layers stores.bringing verbs.attest verbs.bench verbs.diff "
+    "verbs.inspect verbs.key_statements verbs.perform verbs.sign verbs.verify",
+    16: "report.view search.trials stores.bundling verbs.calibrate verbs.keys verbs.pin verbs.promoting verbs.publish "
+    "verbs.pull verbs.run",
+    17: "report.page search.heal verbs.bundle verbs.promote verbs.rollback",
     18: "verbs.plan verbs.report",
     19: "verbs.explain verbs.matrix",
 }

@@ -6,22 +6,19 @@ The same version gives the same bytes: members stand in a fixed order, without t
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import io
 import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Collection, Dict, Iterable, Iterator, Tuple
+from typing import BinaryIO, Collection, Iterable, Iterator
 
-from builder import digest, transfer
+from builder import digest
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, UsageError
-from builder.pace import Pace
-from builder.seams import Repository
-from builder.stores import copying, oci, tags
-from builder.stores.by_path import INDEX_FILE, blob_path
+from builder.stores import bringing, tags
+from builder.stores.by_path import INDEX_FILE
 from builder.stores.folder import Folder
 from builder.stores.layout import OCI_LAYOUT, Layout
 
@@ -34,19 +31,6 @@ class Bundled:
     size: int
 
 
-def bring(place: Repository, names: Iterable[str], artifacts: Collection[str], store: Layout, pace: Pace) -> None:
-    """Fetch into `store` what `write` needs, from a place outside."""
-    tops, blobs = _content(place, names, artifacts)
-    pace.meter.expect(len(blobs), sum(it.size for it in blobs.values()))
-    pace.each(blobs.values(), lambda it: _fetch(place, it, store, pace))
-    for tag, top in tops.items():
-        Folder(str(store.root), {}).tag(tag, top)
-
-
-def _fetch(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> None:
-    transfer.fetch(place, it, store, pace)
-
-
 def write(store: Layout, names: Iterable[str], artifacts: Collection[str], file: Path) -> Bundled:
     """Write what the tags `names` lead to as `file`, of artifacts only those whose digests are `artifacts`.
 
@@ -54,7 +38,7 @@ def write(store: Layout, names: Iterable[str], artifacts: Collection[str], file:
     `file` is there and is no tar.
     """
     check_free(file)
-    tops, blobs = _content(Folder(str(store.root), {}), names, artifacts)
+    tops, blobs = bringing.content(Folder(str(store.root), {}), names, artifacts)
     index = tags.parsed(None, "")
     for tag, top in tops.items():
         index = tags.with_tag(index, tag, tags.entry(top))
@@ -66,22 +50,6 @@ def write(store: Layout, names: Iterable[str], artifacts: Collection[str], file:
                 _add(tar, name, blobs[name], store)
         size = out.tell()
     return Bundled(len(blobs), size)
-
-
-def _content(
-    place: Repository, names: Iterable[str], artifacts: Collection[str]
-) -> "Tuple[Dict[str, Descriptor], Dict[str, Descriptor]]":
-    """By tag, what it names; by path, all that these lead to."""
-    tops: Dict[str, Descriptor] = {}
-    blobs: Dict[str, Descriptor] = {}
-    for tag in names:
-        top = place.resolve(tag)
-        if top is None:
-            raise UsageError(f"there is no {tag}", where=place.name)
-        tops[tag] = dataclasses.replace(top, title="")
-        found = copying.closure(place, top, lambda it: it.kind != oci.ARTIFACT_TYPE or it.digest in artifacts)
-        blobs.update((blob_path(it), it) for it in found)
-    return tops, blobs
 
 
 def _add(tar: tarfile.TarFile, name: str, it: Descriptor, store: Layout) -> None:

@@ -11,7 +11,7 @@ from typing import Tuple
 from builder.cells import selects_id
 from builder.errors import UsageError
 from builder.manifest import Entry, Manifest
-from builder.stores import bundling, channels, copying, supply, versions
+from builder.stores import bringing, bundling, channels, copying, supply, versions
 from builder.stores.folder import Folder
 from builder.verbs.transferring import add_transfer, transfer
 
@@ -55,7 +55,7 @@ def _bundled(args: argparse.Namespace, supplied: supply.Supply) -> int:
     artifacts = {entry.artifact.digest for entry in chosen if entry.artifact}
     if supplied.place is not None:
         with transfer(args, "fetched") as pace:
-            bundling.bring(supplied.place, names, artifacts, store, pace)
+            bringing.bring(supplied.place, names, artifacts, store, pace)
     made = bundling.write(store, names, artifacts, args.file)
     signed = sum(name.endswith(".minisig") for name in names)
     print(

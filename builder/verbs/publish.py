@@ -4,36 +4,61 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from pathlib import Path
 
-from builder import clock, seams
+from builder import channel, clock, seams
 from builder.errors import UsageError
 from builder.seams import Repository
-from builder.stores import copying, moving, tags, versions
+from builder.stores import bringing, channels, copying, moving, supply, tags, versions
 from builder.stores.layout import Layout
 from builder.verbs.transferring import add_transfer, transfer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dest", metavar="DEST", help="a folder, or an address such as oci://HOST/NAME")
-    parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="default: artifacts")
+    where = "a store's folder, or another place or bundle that holds the version (artifacts)"
+    parser.add_argument("--store", default="artifacts", metavar="SOURCE", help=where)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--version", type=int, metavar="N", help="a version of the store (default: the newest)")
-    channel = "a channel, and the version that it stands at; may be repeated"
-    what.add_argument("--channel", action="append", default=[], metavar="NAME", help=channel)
+    what.add_argument(
+        "--channel",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a channel, and the version that it stands at; may be repeated",
+    )
     add_transfer(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if seams.is_bundle(args.dest):
         raise UsageError(f"{args.dest} is one file, which is written at once", hint=f"build bundle {args.dest}")
-    store, place = Layout(args.store), seams.repository(args.dest, os.environ)
-    with store.reading():
-        for name in args.channel:
-            _carry(args, store, name, place)
-        if not args.channel:
-            _send(args, store, place)
+    place = seams.repository(args.dest, os.environ)
+    with tempfile.TemporaryDirectory(prefix="deploymatrix-") as kept:
+        supplied = supply.opened(args.store, Path(kept), os.environ)
+        store = supplied.store
+        with supplied.reading():
+            if supplied.place is not None:
+                _bring(args, supplied, supplied.place)
+            for name in args.channel:
+                _carry(args, store, name, place)
+            if not args.channel:
+                _send(args, store, place)
     return 0
+
+
+def _bring(args: argparse.Namespace, supplied: supply.Supply, source: Repository) -> None:
+    """What is to be published and is not on this machine comes here first, for as long as it takes."""
+    asked = [supplied.version(args.version, "name another place with --store")] if not args.channel else []
+    for name in args.channel:
+        found = channels.offered(source, channel.named(name))
+        if found is None:
+            raise UsageError(f"there is no channel {name}", where=source.name, hint=f"build channels {args.store}")
+        asked.append(channel.parsed(found.data, source.name).current.version)
+    with transfer(args, "fetched") as pace:
+        for version in sorted(set(asked)):
+            bringing.whole(supplied, version, pace)
 
 
 def _send(args: argparse.Namespace, store: Layout, place: Repository) -> None:

@@ -413,6 +413,36 @@ def test_a_bundle_of_what_was_published(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.tar", "store", "there", "three.tar", "two.tar"]
 
 
+def test_publishing_from_a_bundle(
+    store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind a gap: from the file that was carried there to what hosts of that network pull from."""
+    published(store)
+    published(store, version=2)
+    stand(store, 1)
+    signatures.attach(store, 1, KEY.public.name, "signed")
+    monkeypatch.chdir(tmp_path)
+    assert built(["bundle", "one.tar", "--store", "store", "--version", "1"]) == 0
+    assert built(["publish", "there", "--store", "one.tar"]) == 0
+    there = Layout(tmp_path / "there")
+    assert versions.numbers(there) == (1,)
+    assert versions.read(there, 1) == versions.read(store, 1)
+    assert signatures.of(there, 1) == ("signed",)
+    assert channels.all_of(Folder("there", {})) == ()
+    assert built(["publish", "there", "--store", "one.tar", "--channel", "stable"]) == 0
+    assert [one.name for one in channels.all_of(Folder("there", {}))] == ["stable"]
+    capsys.readouterr()
+    for words, said in (
+        (["--store", "one.tar", "--channel", "nose"], "there is no channel nose"),
+        (["--store", "one.tar", "--version", "2"], "there is no version 2"),
+        (["--store", "some.tar"], "is not there with all its artifacts"),
+    ):
+        assert built(["bundle", "some.tar", "--store", "store", "--only", "*-ort"]) == 0
+        assert built(["publish", "there", *words]) == 2
+        assert said in capsys.readouterr().err
+    assert versions.numbers(there) == (1,)
+
+
 def test_a_bundle_of_a_bundle_has_no_more_than_it(
     store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

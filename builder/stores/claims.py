@@ -4,7 +4,7 @@ Who wants to move raises a flag that nobody else writes, then looks: whoever see
 where the move begins, takes the flag back and moves nothing. Of two at once the one that raised its flag later sees the
 other's, so never both move; it can happen that neither does. A flag is a tag, since tags are all that places have:
 
-    stable.5.HEX.TIME        wants to move stable to serial 5; HEX begins the digest of the record's object
+    stable.5.HEX.TIME        wants to move stable to serial 5; HEX is random, so that no two movers share a flag
     stable.5.HEX.TIME.off    no more
 
 Flags name an object of nothing, not the record: a record that was not moved to is nowhere to be found. They stay, and tell
@@ -35,19 +35,19 @@ def move(
     top: Descriptor,
     nothing: Descriptor,
     now: clock.Time,
+    who: str,
     bring: Callable[[], None],
 ) -> None:
     """Let the tag `name` go from the object `base` (None: there was none) to `top`; `serials` are theirs, 0 for none.
 
-    `nothing` is an object that is there, for flags to name. `bring` copies `top` there; it is called once it is ours to
+    `nothing` is an object that is there, for flags to name; `who` is 16 random hexadecimal digits. `bring` copies `top` there; it is called once it is ours to
     move. Raises StoreBusy.
     """
-    who = top.digest.split(":")[-1][:16]
     flag = f"{name}.{serials[1]}.{who}.{int(now.timestamp())}"
     place.tag(flag, nothing)
     known = place.tags()
     elsewhere = _digest(place.resolve(name)) != _digest(base)
-    if elsewhere or flag + _OFF in known or _raised(known, name, serials[0], who, now):
+    if elsewhere or _raised(known, name, serials[0], who, now):
         place.tag(flag + _OFF, nothing)
         raise StoreBusy(
             f"someone else {'has just moved' if elsewhere else 'is moving'} {name}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Callable, Optional, Tuple
@@ -36,8 +37,8 @@ def put(
         flag = channels.put_flag(flags)
         _bring(place, flag, flags)
         serials = (move[0], record.current.serial)
-        before = base.top if base else None
-        claims.move(place, record.channel, before, serials, top, flag, now, lambda: _bring(place, top, made))
+        before, who = base.top if base else None, os.urandom(8).hex()
+        claims.move(place, record.channel, before, serials, top, flag, now, who, lambda: _bring(place, top, made))
 
 
 def _bring(place: Repository, top: Descriptor, store: Layout) -> None:

@@ -22,6 +22,8 @@ from builder.stores.layout import Layout
 from tests.builder.stores.test_versions import published
 from tests.builder.test_channel import NOON
 
+WHO = "0" * 16
+
 
 def stand(
     store: Layout, *numbers: int, name: str = "stable", signatures: "Tuple[Tuple[str, str], ...]" = ()
@@ -183,19 +185,23 @@ def in_turns(programs: "List[Callable[[], None]]", shared: Shared, schedule: Ite
         thread.join()
 
 
-def movers(shared: Shared, count: int) -> "Tuple[List[Callable[[], None]], List[Tuple[str, str]], List[int]]":
+def movers(
+    shared: Shared, count: int, same: bool = False
+) -> "Tuple[List[Callable[[], None]], List[Tuple[str, str]], List[int]]":
     """Programs that each look where the channel stands and move it on; what they moved (from, to); who was refused."""
     serials: Dict[str, int] = {}
     moved: List[Tuple[str, str]] = []
     refused: List[int] = []
 
     def program(number: int) -> None:
-        top = _object(number + 1)
+        top = _object(number // 2 + 1 if same else number + 1)
         base = shared.resolve("stable")
         begin = serials[base.digest] if base else 0
         serials[top.digest] = begin + 1
         try:
-            claims.move(shared, "stable", base, (begin, begin + 1), top, _object(0), NOON, lambda: None)  # type: ignore[arg-type]
+            claims.move(
+                shared, "stable", base, (begin, begin + 1), top, _object(0), NOON, f"{number:016x}", lambda: None
+            )  # type: ignore[arg-type]
         except StoreBusy:
             refused.append(number)
         else:
@@ -231,6 +237,16 @@ def test_four_movers(schedule: List[int]) -> None:
     check(shared, moved, refused, 4)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=28))
+def test_four_movers_of_whom_two_and_two_want_the_same(schedule: List[int]) -> None:
+    """The same record, made twice in one second: nobody takes back the flag of the other."""
+    shared = Shared()
+    programs, moved, refused = movers(shared, 4, same=True)
+    in_turns(programs, shared, schedule)
+    check(shared, moved, refused, 4)
+
+
 def test_one_after_the_other_nobody_is_refused() -> None:
     shared = Shared()
     programs, moved, refused = movers(shared, 4)
@@ -245,9 +261,9 @@ def test_a_flag_of_a_killed_program_does_not_count_for_ever() -> None:
     later = NOON + claims.PATIENCE + datetime.timedelta(seconds=1)
     where: Any = shared
     with pytest.raises(StoreBusy, match="someone else is moving stable"):
-        claims.move(where, "stable", None, (0, 1), _object(1), _object(0), NOON, lambda: None)
+        claims.move(where, "stable", None, (0, 1), _object(1), _object(0), NOON, WHO, lambda: None)
     assert "stable" not in shared.tagged
-    claims.move(where, "stable", None, (0, 1), _object(1), _object(0), later, lambda: None)
+    claims.move(where, "stable", None, (0, 1), _object(1), _object(0), later, WHO, lambda: None)
     assert shared.tagged["stable"] == _object(1)
 
 
@@ -255,10 +271,10 @@ def test_what_is_moved_to_is_brought_before_and_not_in_vain() -> None:
     shared = Shared()
     where: Any = shared
     brought: List[bool] = []
-    claims.move(where, "stable", None, (0, 1), _object(1), _object(0), NOON, lambda: brought.append("stable" in shared.tagged))  # fmt: skip
+    claims.move(where, "stable", None, (0, 1), _object(1), _object(0), NOON, WHO, lambda: brought.append("stable" in shared.tagged))  # fmt: skip
     assert brought == [False]
     with pytest.raises(StoreBusy, match="has just moved stable"):
-        claims.move(where, "stable", None, (0, 1), _object(2), _object(0), NOON, lambda: brought.append(True))
+        claims.move(where, "stable", None, (0, 1), _object(2), _object(0), NOON, WHO, lambda: brought.append(True))
     assert brought == [False]
     assert shared.tagged["stable"] == _object(1)
 
@@ -267,7 +283,9 @@ def test_a_move_from_where_the_channel_stands_no_more() -> None:
     """Who looked long ago finds no flag of the other any more, but the tag elsewhere."""
     shared = Shared()
     where: Any = shared
-    claims.move(where, "stable", None, (0, 1), _object(1), _object(0), NOON - 2 * claims.PATIENCE, lambda: None)
+    claims.move(
+        where, "stable", None, (0, 1), _object(1), _object(0), NOON - 2 * claims.PATIENCE, "b" * 16, lambda: None
+    )
     with pytest.raises(StoreBusy, match="has just moved stable"):
-        claims.move(where, "stable", None, (0, 1), _object(2), _object(0), NOON, lambda: None)
+        claims.move(where, "stable", None, (0, 1), _object(2), _object(0), NOON, WHO, lambda: None)
     assert shared.tagged["stable"] == _object(1)

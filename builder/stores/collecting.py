@@ -1,7 +1,7 @@
 """Collecting: which versions, results and files of a store nothing needs, and removing them.
 
-Removed in this order: tags, records of results, files. Killed anywhere, what is left needs nothing that is gone, and the
-next collector goes on. What is kept:
+Removed in this order: files that nothing names, which makes room where the disk is full; tags; records of results; the files
+of both. Killed anywhere, what is left needs nothing that is gone, and the next collector goes on. What is kept:
 
 - every tag that is no version, and the versions that `Rule` keeps, with all that these lead to;
 - results that a kept version was made of; others while they are young, so that trials and unfinished runs are recalled;
@@ -14,7 +14,7 @@ import contextlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Dict, FrozenSet, List, Optional, Set, Tuple
+from typing import Collection, Dict, FrozenSet, List, Optional, Set, Tuple
 
 from builder.errors import StoreDamaged
 from builder.stores import channels, oci, tags, versions
@@ -55,13 +55,15 @@ class Held:
 
 @dataclass(frozen=True)
 class Garbage:
-    """What nothing needs. `of_versions`, `of_results` and `of_nothing` count the files by who needed them last."""
+    """What nothing needs. `loose` are files that nothing names, `blobs` those of versions and results that go. `of_versions`,
+    `of_results` and `of_nothing` count the files by who needed them last."""
 
     versions: Tuple[int, ...]
     kept: Tuple[int, ...]
     held: Tuple[Held, ...]
     tags: Tuple[str, ...]
     results: Tuple[str, ...]
+    loose: Tuple[str, ...]
     blobs: Tuple[str, ...]
     of_versions: Part
     of_results: Part
@@ -93,14 +95,10 @@ def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
             last.follow(it)
     reach.files(store.orders_at())
     results, theirs = _results(store, reach, last, now, rule.older_than if rule.older_than is not None else YOUNG)
-    parts: Dict[str, List[int]] = {"versions": [], "results": [], "nothing": []}
-    blobs, left = [], []
+    parts: Dict[str, Dict[str, int]] = {"kept": {}, "versions": {}, "results": {}, "nothing": {}}
     for name, size in store.blobs():
-        if name in reach:
-            left.append(size)
-            continue
-        blobs.append(name)
-        parts["versions" if name in last else "results" if name in theirs else "nothing"].append(size)
+        group = "kept" if name in reach else "versions" if name in last else "results" if name in theirs else "nothing"
+        parts[group][name] = size
     stale = [path.stat().st_size for path in store.arriving() if now - path.stat().st_mtime > _ARRIVING]
     return Garbage(
         versions=tuple(sorted(gone)),
@@ -108,17 +106,20 @@ def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
         held=tuple(Held(number, why) for number, why in roots.items() if number in unwanted),
         tags=tuple(dropped),
         results=tuple(results),
-        blobs=tuple(sorted(blobs)),
-        of_versions=_part(parts["versions"]),
-        of_results=_part(parts["results"]),
-        of_nothing=_part(parts["nothing"]),
+        loose=tuple(sorted(parts["nothing"])),
+        blobs=tuple(sorted((*parts["versions"], *parts["results"]))),
+        of_versions=_part(parts["versions"].values()),
+        of_results=_part(parts["results"].values()),
+        of_nothing=_part(parts["nothing"].values()),
         arriving=_part(stale),
-        left=_part(left),
+        left=_part(parts["kept"].values()),
     )
 
 
 def remove(store: Layout, found: Garbage, now: float) -> None:
     """Remove it. The caller is collecting: nobody else uses the store."""
+    for name in found.loose:
+        store.discard(name)
     if found.tags:
         tags.remove(store, found.tags)
     for key in found.results:
@@ -175,5 +176,5 @@ def _results(store: Layout, reach: Reach, last: Reach, now: float, young: float)
     return gone, files
 
 
-def _part(sizes: List[int]) -> Part:
+def _part(sizes: Collection[int]) -> Part:
     return Part(len(sizes), sum(sizes))

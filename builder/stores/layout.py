@@ -229,9 +229,11 @@ class Layout:
                     where=str(self.root),
                     hint="wait for it to end, or give this run another store with --store",
                 )
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk, which a collector is to mend: the number is for messages only
+                file.truncate(0)
+                os.write(file.fileno(), str(os.getpid()).encode())  # unbuffered: nothing is left to fail when it closes
             self._sweep()
             yield
 

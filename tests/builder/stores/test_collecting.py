@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Set, Tuple
@@ -19,7 +21,7 @@ from builder.stores.collecting import Rule
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
 from tests.builder.test_audit import Desk
-from tests.fakes import TASK_MATRIX, Project, entry, manifest, stored
+from tests.fakes import REPOSITORY, TASK_MATRIX, Project, entry, manifest, stored
 
 DAY = 86400.0
 ALL = Rule()
@@ -100,12 +102,12 @@ def test_what_is_kept_stays_whole_and_nothing_else_stays(
     assert kept == newest | (pins & set(range(1, len(made) + 1)))
     assert led_to(store) <= present(store), "whole"
     assert present(store) == led_to(store), "and nothing else"
-    assert before - present(store) == set(found.blobs)
+    assert before - present(store) == {*found.loose, *found.blobs}
     assert found.size == found.of_versions.size + found.of_nothing.size
     for number in kept:
         versions.read(store, number)
         assert len(signatures.of(store, number)) == 1
-    assert gc(store, Rule(keep)).blobs == (), "once is enough"
+    assert gc(store, Rule(keep)).size == 0, "once is enough"
 
 
 @pytest.mark.parametrize("killed_after", range(8))
@@ -229,7 +231,7 @@ def test_without_a_rule_every_version_and_every_tag_stays(store: Layout) -> None
     tags.put(store, "somebody-elses", tags.all_of(store)["v1"])
     litter = stored(store, "litter", b"nobody's")
     found = gc(store)
-    assert (found.versions, found.blobs) == ((), (litter.digest,))
+    assert (found.versions, found.blobs, found.loose) == ((), (), (litter.digest,))
     assert "somebody-elses" in tags.all_of(store)
 
 
@@ -300,3 +302,29 @@ def test_a_dry_run_says_what_the_run_then_does(desk: Desk) -> None:
     assert done["versions"] == [1]
     assert done["kept"]["files"]["count"] == len(after)
     assert sum(part["count"] for part in done["files"].values()) == len(before) - len(after)
+
+
+_FULL = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+from builder import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_where_nothing_can_be_written_it_still_makes_room(store: Layout) -> None:
+    """Files of a length above zero cannot be written, as on a full disk: that is when one collects."""
+    put_version(store, 1, ["a"])
+    litter = stored(store, "litter", b"nobody's")
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, "gc", "--store", str(store.root)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not store.holds(litter.digest)
+    assert led_to(store) == present(store)

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     place = seams.repository(args.source, os.environ)
-    ring, now, code = trust.these(None, os.environ), clock.now(), 0
+    ring, now, code = trust.at(None, os.environ, place), clock.now(), 0
     if not place.tags():
         raise UsageError(f"{place.name} holds no version", hint="name a store: build channels SOURCE")
     rows: List[List[str]] = []

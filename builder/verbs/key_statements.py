@@ -130,7 +130,7 @@ def _update(args: argparse.Namespace) -> int:
     if not trust.keys(place):
         raise UsageError("no root is pinned here", where=str(place), hint="build keys trust NAME KEY")
     source = seams.repository(args.source, os.environ)
-    ring = trust.learned(os.environ, lambda: statements.offered(source), source.name)
+    ring = trust.at(None, os.environ, source)
     for note in ring.notes:
         print(note)
     if not ring.notes:

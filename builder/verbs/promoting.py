@@ -37,12 +37,18 @@ def wish(args: argparse.Namespace) -> promotion.Wish:
 @contextlib.contextmanager
 def desk(args: argparse.Namespace) -> Iterator[promotion.Desk]:
     keys = tuple(secret_key(path) for path in args.key)
-    ring = trust.these(None, os.environ)
     own = tuple(Trusted(path.name, key.public) for path, key in zip(args.key, keys))
-    if own:
-        ring = Keyring((*ring.groups, Group(own)), ring.dropped)
     with tempfile.TemporaryDirectory(prefix="deploymatrix-") as scratch:
         supplied = supply.opened(args.store, Path(scratch), os.environ)
+        ring = (
+            trust.at(None, os.environ, supplied.place)
+            if supplied.place
+            else trust.these(None, os.environ, supplied.store)
+        )
+        for note in ring.notes:
+            print(f"note: {note}", file=sys.stderr)
+        if own:
+            ring = Keyring((*ring.groups, Group(own)), ring.dropped)
         with supplied.reading():
             yield promotion.Desk(supplied, keys, ring, clock.now())
 

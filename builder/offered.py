@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Mapping, Optional, Tuple
+from typing import Optional, Tuple
 
 from builder import channel, clock, digest, keyring, trust
 from builder.channel import Channel
@@ -28,7 +28,6 @@ class Wanted:
 
     channel: Optional[str] = None
     version: Optional[int] = None
-    key: Optional[str] = None
     signatures: int = 1
     allow_unsigned: bool = False
 
@@ -44,15 +43,14 @@ class Found:
     notes: Tuple[str, ...] = ()
 
 
-def found(supplied: Supply, wanted: Wanted, memory: Memory, now: clock.Time, environ: Mapping[str, str]) -> Found:
-    """Raises UsageError (there is no such thing), Untrusted, StoreDamaged, Unreachable."""
-    ring = trust.at(wanted.key, environ, supplied.repository)
-    notes, ring = ring.notes, Keyring() if wanted.allow_unsigned else ring
+def found(supplied: Supply, wanted: Wanted, ring: Keyring, memory: Memory, now: clock.Time) -> Found:
+    """`ring`: whose signatures count here. Raises UsageError (there is no such thing), Untrusted, StoreDamaged, Unreachable."""
+    ring = Keyring() if wanted.allow_unsigned else ring
     if wanted.channel is None:
         version = supplied.version(wanted.version, _NO_STORE)
         manifest, named = _version(supplied, version, ring, wanted.signatures)
         offer = Offer(manifest.model.name, "", version, named, asked=wanted.version is not None)
-        return Found(manifest, offer, ring, notes=notes)
+        return Found(manifest, offer, ring)
     record, pointer = _record(supplied, wanted, memory, ring)
     _in_time(record, memory, now, supplied.name)
     current = record.current
@@ -64,7 +62,7 @@ def found(supplied: Supply, wanted: Wanted, memory: Memory, now: clock.Time, env
             hint="publish that version there, or promote the one that is there",
         )
     offer = Offer(record.model, "", current.version, named, pointer=pointer)
-    return Found(manifest, offer, ring, _told(record), (*notes, *_went_back(record, memory)))
+    return Found(manifest, offer, ring, _told(record), _went_back(record, memory))
 
 
 def _version(supplied: Supply, version: int, ring: Keyring, least: int) -> Tuple[Manifest, str]:

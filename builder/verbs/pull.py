@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
 
-from builder import accuracy, clock, facts, measured, offered, placed, pull, pull_memory, seal, selftest
+from builder import accuracy, clock, facts, measured, offered, placed, pull, pull_memory, seal, selftest, trust
 from builder import choice_words as words
 from builder.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
@@ -84,8 +84,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[str]) -> int:
     memory, now = pull_memory.read(args.to), clock.now()
-    wanted = offered.Wanted(args.channel, args.version, args.key, args.signatures, args.allow_unsigned)
-    found = offered.found(supplied, wanted, memory, now, os.environ)
+    wanted = offered.Wanted(args.channel, args.version, args.signatures, args.allow_unsigned)
+    ring = trust.at(args.key, os.environ, supplied.repository)
+    for note in ring.notes:  # now: they may say why nothing is taken
+        print(f"note: {note}", file=sys.stderr)
+    found = offered.found(supplied, wanted, ring, memory, now)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     manifest = supplied.offered(found.manifest)

@@ -103,13 +103,13 @@ class Access:
                 where=self.host,
                 hint=f"check the name: oci://{self.host}/{self.name}",
             )
-        if reply.status in (404, 405) or not code:
+        if not code:
             return Unreachable(
-                f"it does not answer as a registry does (status {reply.status})" + (f": {said}" if said else ""),
+                f"it does not answer as a registry does (status {reply.status})",
                 where=str(reply.there),
                 hint="check host and port in the address",
             )
-        return refused(reply, f"the registry refuses: {said}", "what it says may help; check the address")
+        return refused(reply, f"the registry refuses: {said}", f"check the address, or ask whoever keeps {self.host}")
 
     def _no_login(self, request: Request) -> Unreachable:
         return Unreachable(

@@ -121,6 +121,35 @@ def test_a_token_is_fetched_once() -> None:
     assert server.asked == 1
 
 
+def test_a_token_that_ran_out_is_fetched_again() -> None:
+    seen: Dict[str, int] = {}
+
+    class Short(Tokens):
+        """Each token is good for two requests."""
+
+        def __call__(self, it: Handler) -> None:
+            known = it.headers["Authorization"] or ""
+            seen[known] = seen.get(known, 0) + 1
+            if known.startswith("Bearer") and seen[known] > 2:
+                del it.headers["Authorization"]
+            super().__call__(it)
+
+    server = Short("pull")
+    with serving(server) as url:
+        place = at(url, {})
+        assert [place.tags() for _ in range(7)] == [("v1",)] * 7
+    assert server.asked == 4
+
+
+def test_a_registry_that_is_read_only(tmp_path: Path) -> None:
+    _, path = a_file(tmp_path, 10)
+    unsupported = b'{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}'
+    said = refusal(
+        lambda it: it.say(404 if it.command == "HEAD" else 405, unsupported), lambda place: place.put(FILE, path)
+    )
+    assert "the registry refuses: The operation is unsupported. (status 405)" in said
+
+
 def test_reading_is_allowed_and_writing_is_not(tmp_path: Path) -> None:
     it, path = a_file(tmp_path, 10)
 

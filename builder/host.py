@@ -70,7 +70,8 @@ def open(
     wait. `warm`: run every artifact once before this returns. `follow`: when another version is pulled into `place`, it
     is opened, tested, warmed and takes over between two calls; looked for `every` so many seconds.
 
-    Raises NothingFits when no artifact passed for this machine, UsageError when `place` is neither, and with `follow`
+    Raises NothingFits when no artifact passed for this machine, Untrusted when a store's newest version is not signed by
+    anyone trusted here, UsageError when `place` is neither, and with `follow`
     StepFailed when the artifacts do not pass their self-test.
     """
     place = Path(place)
@@ -90,12 +91,20 @@ def open(
 
 def _from_store(store: Layout, head: Optional[str], threads: int, parallel: int, warm: bool) -> "Deployment":
     """Verify and lay out the chosen artifacts in a temporary folder that lives as long as the deployment."""
-    manifest = versions.latest(store)
+    manifest = _latest(store)
     chain = best_chain(manifest, head, store)
     assert manifest is not None
     keep = tempfile.TemporaryDirectory(prefix="deploymatrix-")
     folder = pull.place(manifest, chain, store, Path(keep.name))
     return Deployment(Opened(folder, threads, parallel, keep), threads, parallel, warm)
+
+
+def _latest(store: Layout) -> Optional[Manifest]:
+    """The newest version, once it is known to be signed by someone who is trusted here, if anyone is. Raises Untrusted."""
+    known, ring = versions.numbers(store), trust.these(None, os.environ, store)
+    if not known or not ring:
+        return versions.latest(store)
+    return versions.parsed(store, known[-1], trust.proof(store, known[-1], ring).data)
 
 
 def best_chain(manifest: Optional[Manifest], head: Optional[str], store: Layout) -> Tuple[Entry, ...]:

@@ -17,7 +17,7 @@ import pytest
 
 from builder import descriptor, image_size, strict_json
 from builder.descriptor import Descriptor
-from builder.errors import DeployError, StepFailed, StoreDamaged, UsageError
+from builder.errors import DeployError, StepFailed, StoreDamaged, Untrusted, UsageError
 from builder.record import to_json
 from builder.seams import Stream
 from builder.signing import minisign
@@ -246,3 +246,18 @@ def test_a_sample_as_it_is_saved_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(io.BytesIO(b"PK\x03\x04" + bytes(99)).getvalue())
     with pytest.raises(StepFailed, match="this is no sample"):
         samples.load(tmp_path / "x.npz", "x")
+
+
+# ------------------------------------------------------------------------------------------- another way in
+
+
+def test_a_store_that_is_opened_from_python_is_asked_for_its_signature_too(host: Host) -> None:
+    """`builder.host.open("artifacts")` and `build run --from artifacts` place nothing, and run what they find."""
+    pytest.importorskip("numpy")
+    from builder import host as runtime
+
+    host("keys", "trust", "ci", "mine.pub")
+    with pytest.raises(Untrusted, match="v1 is not signed"):
+        runtime.open("artifacts", head="dense")
+    host("sign", "--key", "mine")
+    assert runtime.open("artifacts", head="dense") is not None

@@ -21,26 +21,29 @@ MOST_PIXELS = 200_000_000  # of a photograph: 600 MB when it is decoded
 
 def read(path: Path) -> "Array":
     """A photograph as uint8 [H, W, 3] in RGB order. UsageError when it is missing or no image."""
-    import cv2
-    import numpy as np
-
     try:
         data = path.read_bytes()
     except OSError as problem:
         raise UsageError(f"cannot be read: {problem.strerror}", where=str(path)) from None
+    return decoded(data, str(path))
+
+
+def decoded(data: bytes, where: str) -> "Array":
+    """The bytes of an image as uint8 [H, W, 3] in RGB order. UsageError, which names `where`, for what is none."""
+    import cv2
+    import numpy as np
+
     said = image_size.of(data)
     if said is not None and said[0] * said[1] > MOST_PIXELS:
         raise UsageError(
-            f"is said to have {said[1]} x {said[0]} pixels; at most {MOST_PIXELS:,} are decoded", where=str(path)
+            f"is said to have {said[1]} x {said[0]} pixels; at most {MOST_PIXELS:,} are decoded", where=where
         )
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error:  # a size beyond OpenCV's own limit
         image = None
     if image is None:
-        raise UsageError(
-            "is not an image that OpenCV can decode", where=str(path), hint="give a PNG or JPEG photograph"
-        )
+        raise UsageError("is not an image that OpenCV can decode", where=where, hint="give a PNG or JPEG photograph")
     return image[:, :, ::-1]
 
 

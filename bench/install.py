@@ -20,7 +20,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -118,7 +118,7 @@ def on(python: str, wheel: Path, key: Path, host: Path, args: argparse.Namespace
     return tried
 
 
-def _run(command: Sequence[str], cwd: Path, environ: "Dict[str, str] | None" = None) -> str:
+def _run(command: Sequence[str], cwd: Path, environ: Optional[Dict[str, str]] = None) -> str:
     try:
         done = subprocess.run(command, cwd=str(cwd), env=environ, capture_output=True, text=True, timeout=600)
     except OSError as problem:

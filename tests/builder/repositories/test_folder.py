@@ -8,13 +8,27 @@ import pytest
 
 from builder import seams
 from builder.seams import Repository
+from builder.stores import versions
+from builder.stores.layout import Layout
 from tests.builder.repositories.contract import *  # noqa: F403
-from tests.builder.repositories.contract import Open
+from tests.builder.repositories.contract import Open, send
+from tests.builder.repositories.reading import *  # noqa: F403
+from tests.builder.repositories.reading import Filled
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Open:
     return lambda: seams.repository(f"file://{tmp_path}/there", {})
+
+
+@pytest.fixture
+def filled(fresh: Open) -> Filled:
+    def made(store: Layout) -> Repository:
+        for version in versions.numbers(store):
+            send(store, fresh(), version)
+        return fresh()
+
+    return made
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from builder.site import Site
 from builder.stores import versions
 from builder.stores.layout import Layout
 from tests.builder.stores.test_versions import published
+from tests.fakes import LAPTOP, FakeExecutor, Project
 
 KEY, OTHER = (minisign.SecretKey(bytes([n] * 8), bytes([n] * 32)) for n in (1, 2))
 MINE, THEIRS = Trusted("mine", KEY.public), Trusted("theirs", OTHER.public)
@@ -308,3 +309,40 @@ def test_it_is_printed_written_and_attached(person: Person) -> None:
 def test_what_cannot_be_done_is_said(words: List[str], said: str, person: Person) -> None:
     assert person(*words) == 2
     assert said in person.err
+
+
+# ------------------------------------------------------------------------------------------- a version as it is built
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_version_that_was_built_knows_its_commit_and_is_attested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = Project(tmp_path / "p")
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+    monkeypatch.setattr("builder.verbs.matrix.Local", FakeExecutor)
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "one"],
+    ):
+        subprocess.run(["git", *words], check=True, capture_output=True)
+    assert cli.main(["matrix", "--quiet"]) == 0
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    capsys.readouterr()
+    assert cli.main(["attest"]) == 0
+    stated = json.loads(capsys.readouterr().out)
+    dependencies = stated["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert dependencies[0]["digest"] == {"gitCommit": commit}
+    assert dependencies[0]["annotations"] == {"changed": False}
+    assert {one["annotations"].get("role") for one in dependencies[1:]} >= {"model", "parity"}
+    assert cli.main(["attest", "--format", "cyclonedx", "--out", "bom.json"]) == 0
+    validation = pytest.importorskip("cyclonedx.validation.json")
+    schema = pytest.importorskip("cyclonedx.schema")
+    try:
+        assert (
+            validation.JsonStrictValidator(schema.SchemaVersion.V1_6).validate_str(Path("bom.json").read_text()) is None
+        )
+    except validation.MissingOptionalDependencyException:
+        pytest.skip("needs cyclonedx-python-lib[json-validation]")

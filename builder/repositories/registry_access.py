@@ -107,7 +107,8 @@ class Access:
             return Unreachable(
                 f"it does not answer as a registry does (status {reply.status})",
                 where=str(reply.there),
-                hint="check host and port in the address",
+                hint="check host and port in the address"
+                + ("; with https it begins with oci://" if self.root.scheme == "http" else ""),
             )
         return refused(reply, f"the registry refuses: {said}", f"check the address, or ask whoever keeps {self.host}")
 

@@ -52,7 +52,9 @@ class Supply:
         tags = self.place.tags()
         known = sorted(versions.numbered(tags))
         if not known:
-            raise UsageError(f"{self.name} holds no version", hint=hint)
+            raise UsageError(
+                f"{self.name} holds no version", hint=f"check the name, or publish one: build publish {self.name}"
+            )
         if number is not None and number not in known:
             listed = ", ".join(f"v{n}" for n in known)
             raise UsageError(f"there is no version {number} in {self.name}", hint=f"versions: {listed}")

@@ -16,7 +16,7 @@ from builder.stores.layout import Layout
 from tests.builder.stores.test_versions import published
 from tests.fakes import REPOSITORY
 from tests.registries import PASSWORD, USER, registry
-from tests.servers import free_port
+from tests.servers import certificate, free_port
 
 # On the laptop of the tests, so that an artifact of theirs fits whatever machine this is.
 _BUILD = "import sys; from builder import cli, facts; from tests import fakes; facts.here = lambda: fakes.LAPTOP; sys.exit(cli.main())"
@@ -93,6 +93,13 @@ def test_nobody_listens(folder: Path) -> None:
 def test_nothing_was_published_there(folder: Path, host: str) -> None:
     said = build(folder, "pull", f"oci+http://{host}/models/nothing", code=2)
     assert "models/nothing holds no version" in said
+    assert f"build publish oci+http://{host}/models/nothing" in said
+
+
+def test_http_where_there_is_https(folder: Path, tmp_path: Path) -> None:
+    with registry(tmp_path / "tls", certificate=certificate(tmp_path)) as guarded:
+        said = build(folder, "pull", f"oci+http://{guarded}/models/x", code=11)
+    assert "with https it begins with oci://" in said
 
 
 def test_a_password_in_the_address_is_not_repeated(folder: Path) -> None:

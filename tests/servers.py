@@ -109,13 +109,14 @@ def speaking(script: Callable[[socket.socket], None]) -> Iterator[str]:
         listener.close()
 
 
-def certificate(folder: Path) -> Path:
-    """A self-signed certificate for 127.0.0.1 with its key, in one .pem file. Skips where there is no openssl."""
+def certificate(folder: Path, name: str = "127.0.0.1") -> Path:
+    """A self-signed certificate for an address or a name with its key, in one .pem file. Skips where there is no openssl."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed (Debian: apt install openssl)")
     both, key = folder / "server.pem", folder / "server.key"
-    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1"
-    words += " -addext subjectAltName=IP:127.0.0.1"
+    words = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name}"
+    kind = "IP" if name[0].isdigit() else "DNS"
+    words = f"{words} -addext subjectAltName={kind}:{name}"
     subprocess.run([*words.split(), "-keyout", str(key), "-out", str(both)], check=True, capture_output=True)
     with both.open("a") as file:
         file.write(key.read_text())

@@ -387,6 +387,31 @@ def test_through_a_proxy(tmp_path: Path) -> None:
         get("http://registry.example/", Client({"ALL_PROXY": f"127.0.0.1:{free_port()}"}, HASTE, patient([])))
 
 
+def test_https_through_a_proxy(tmp_path: Path) -> None:
+    """A tunnel to another name than its own, so that the certificate is that of the server, not of the proxy."""
+    both, tunnels = certificate(tmp_path, "registry.example"), []  # type: Path, List[int]
+    with serving(lambda it: it.say(200, b"x" * 300_000), both) as there:
+        port = int(there.rpartition(":")[2])
+
+        def tunnel(line: socket.socket) -> None:
+            tunnels.append(port)
+            with socket.create_connection(("127.0.0.1", port)) as onward:
+                line.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                back = threading.Thread(target=pour, args=(onward, line), daemon=True)
+                back.start()
+                pour(line, onward)
+
+        def pour(source: socket.socket, to: socket.socket) -> None:
+            for piece in iter(lambda: source.recv(65536), b""):
+                to.sendall(piece)
+
+        with speaking(tunnel) as url:
+            client = Client({"https_proxy": url, "DEPLOYMATRIX_CA_FILE": str(both)}, HASTE)
+            for _ in range(2):
+                assert len(get(f"https://registry.example:{port}/", client, 300_000).data) == 300_000
+    assert len(tunnels) == 1, "and the connection is kept"
+
+
 @pytest.mark.parametrize(
     ("url", "exceptions", "by_proxy"),
     [

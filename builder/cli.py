@@ -41,7 +41,7 @@ VERBS = {
     "inspect": "say what an artifact is, what is in it, and in which precision it computes",
     "audit": "say what drifted since the last release, by how much, since when and why",
     "report": "write one HTML file with all that is known of a version",
-    "keys": "make a key to sign with, and say whom this machine trusts",
+    "keys": "make a key, say whom this machine trusts, name and revoke keys for others",
     "sign": "sign a version of a store",
     "attest": "state what a version was made of, for others: in-toto (SLSA), CycloneDX",
     "verify": "is a version whole, and signed by someone trusted here?",

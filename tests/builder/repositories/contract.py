@@ -13,11 +13,11 @@ from typing import Callable, List
 
 import pytest
 
-from builder import digest, transfer
+from builder import digest, key_statement, transfer
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError
 from builder.seams import Repository
-from builder.stores import copying, signatures, supply, tags, versions
+from builder.stores import copying, signatures, statements, supply, tags, versions
 from builder.stores.layout import Layout
 from tests.builder.stores.test_copying import KEY, silent
 from tests.builder.stores.test_versions import published
@@ -53,6 +53,29 @@ def test_a_version_goes_there_and_comes_back(place: Repository, fresh: Open, sto
     files = [blob for entry in made.entries if entry.artifact for blob in entry.artifact.files]
     supplied.bring(files)
     assert all(supplied.store.read(blob.digest) == store.read(blob.digest) for blob in files)
+
+
+def _stated(store: Layout, serial: int) -> bytes:
+    """Let the store have a key statement."""
+    owner = key_statement.Owner("root", KEY.public.text)
+    statement = key_statement.Statement(1, KEY.public.name, serial, "2026-11-21T12:00:00+00:00", (owner,))
+    text = key_statement.History(1, (key_statement.new(statement),)).text
+    with store.locked():
+        statements.put(store, text)
+    return text
+
+
+def test_a_key_statement_goes_along_and_is_not_replaced_by_an_older_one(
+    place: Repository, fresh: Open, store: Layout
+) -> None:
+    published(store)
+    for serial in (1, 2):
+        text = _stated(store, serial)
+        send(store, fresh())
+        assert statements.offered(fresh()) == text
+    _stated(store, 1)
+    send(store, fresh())
+    assert statements.offered(fresh()) == text
 
 
 def test_a_file_of_any_size(place: Repository, fresh: Open, tmp_path: Path) -> None:

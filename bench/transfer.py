@@ -79,7 +79,6 @@ def _measure(folder: Path, mb: int, rounds: int) -> None:
         print("docker-registry or curl is not installed: the registry is left out", file=sys.stderr)
     _no_op(pull)
     _overlapped(blob, folder, rounds)
-    shutil.rmtree(folder / "host")
     shutil.rmtree(store.root)
 
 

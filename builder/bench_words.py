@@ -6,6 +6,7 @@ from typing import List, Tuple
 
 from builder.bench_record import BenchRecord
 from builder.choose import Choice
+from builder.measurements import Latency
 
 
 def as_text(record: BenchRecord, before: Choice, after: Choice) -> str:
@@ -23,7 +24,18 @@ def as_text(record: BenchRecord, before: Choice, after: Choice) -> str:
         times = f"p50 {latency.artifact.p50:.4g} ms, p90 {latency.artifact.p90:.4g} ms{noise}"
         lines.append(f"  {number}. {row.cell.ljust(width)}  {times}  ({row.runtime} {row.version})")
     lines += [f"  -  {row.cell.ljust(width)}  did not run: {row.problem}" for row in record.rows if row.problem]
+    if len(timed) > 1 and timed[1][0].artifact.p50 - timed[0][0].artifact.p50 < _noise(timed[0][0]) + _noise(
+        timed[1][0]
+    ):
+        lines.append(
+            "  the first two differ by less than their noise: for a sure answer take --seconds 30 on a quiet machine"
+        )
     return "\n".join([*lines, _effect(before, after)])
+
+
+def _noise(latency: Latency) -> float:
+    """Milliseconds."""
+    return latency.artifact.p50 * (latency.noise or 0.0)
 
 
 def _effect(before: Choice, after: Choice) -> str:

@@ -1,7 +1,7 @@
 """Collecting: which versions, results and files of a store nothing needs, and removing them.
 
-Removed in this order: files that nothing names, which makes room where the disk is full; tags; records of results; the files
-of both. Killed anywhere, what is left needs nothing that is gone, and the next collector goes on. What is kept:
+Removed in this order: files that nothing names and records of results, which makes room where the disk is full; tags; the
+files of both. Killed anywhere, what is left needs nothing that is gone, and the next collector goes on. What is kept:
 
 - every tag that is no version, and the versions that `Rule` keeps, with all that these lead to;
 - results that a kept version was made of; others while they are young, so that trials and unfinished runs are recalled;
@@ -120,10 +120,10 @@ def remove(store: Layout, found: Garbage, now: float) -> None:
     """Remove it. The caller is collecting: nobody else uses the store."""
     for name in found.loose:
         store.discard(name)
-    if found.tags:
-        tags.remove(store, found.tags)
     for key in found.results:
         store.forget(key)
+    if found.tags:
+        tags.remove(store, found.tags)
     for name in found.blobs:
         store.discard(name)
     for path in store.arriving():

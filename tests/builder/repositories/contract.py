@@ -13,11 +13,12 @@ from typing import Callable, List
 
 import pytest
 
-from builder import digest, key_statement, transfer
+from builder import channel, clock, digest, key_statement, promotion, transfer
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError
+from builder.keyring import Keyring
 from builder.seams import Repository
-from builder.stores import copying, signatures, statements, supply, tags, versions
+from builder.stores import channels, copying, signatures, statements, supply, tags, versions
 from builder.stores.layout import Layout
 from tests.builder.stores.test_copying import KEY, silent
 from tests.builder.stores.test_versions import published
@@ -116,6 +117,23 @@ def test_a_tag_moves(place: Repository, fresh: Open, store: Layout) -> None:
         assert top is not None
         place.tag("stable", top)
         assert fresh().resolve("stable") == top
+
+
+def test_a_channel_moves_there_and_back(place: Repository, fresh: Open, store: Layout, tmp_path: Path) -> None:
+    """By what every place has: tags, of which some are flags."""
+    for version in (1, 2):
+        published(store, version=version)
+        send(store, place, version)
+    desk = promotion.Desk(supply.Supply(Layout(tmp_path / "cache"), fresh()), (), Keyring(), clock.now())
+    for word in ("v1", "v2"):
+        promotion.promote(desk, word, promotion.Wish("stable", reason=f"to {word}"))
+    promotion.rollback(desk, None, promotion.Wish("stable"))
+    found = channels.offered(fresh(), "stable")
+    assert found is not None
+    record = channel.parsed(found.data, "there")
+    assert [(move.version, move.serial) for move in record.moves] == [(1, 3), (2, 2), (1, 1)]
+    assert [one.name for one in channels.all_of(fresh())] == ["stable"]
+    assert sorted(versions.numbered(fresh().tags())) == [1, 2], "a channel is no version"
 
 
 def test_several_at_once(place: Repository, fresh: Open, tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from random import Random
 from typing import Any, List
 
 import pytest
 
 from builder import cli, key_changes, key_statement, trust
+from builder.errors import StoreDamaged
 from builder.key_statement import History, Signed, Statement
 from builder.signing import minisign
 from builder.stores import statements
@@ -405,3 +407,19 @@ def test_what_cannot_be_done_is_said(people: People, words: List[str], code: int
     assert said in people.err
     assert not Path("nowhere").exists()
     assert statements.of(people.store) is None, "and nothing is written"
+
+
+def test_flipped_bytes_are_refused_or_change_nobody(people: People) -> None:
+    """Whatever becomes of the file, it reads as a history or is said to be none; and no key counts that did not before."""
+    people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
+    data, pinned = people.history.text, (trust.Trusted("root", SECRETS["root"].public),)
+    random, wanted = Random(7), people.history.statements[-1].read
+    for _ in range(400):
+        changed = bytearray(data)
+        place = random.randrange(len(changed))
+        changed[place : place + random.randrange(3)] = random.choice((b"", b'"', b"{", b"\xff", b"9" * 50, b"null"))
+        try:
+            found = key_statement.followed(key_statement.history(bytes(changed), ""), pinned)
+        except StoreDamaged:
+            continue
+        assert found.newest in (None, wanted)

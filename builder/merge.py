@@ -108,4 +108,6 @@ def _made_of(parts: Sequence[Part], taken: Mapping[str, str]) -> Optional[Proven
             step = part.made_of.by_key.get(key)
             if step is not None and (key not in steps or not steps[key].done):
                 steps[key] = step
-    return Provenance(1, 0, tuple(steps.values()), tuple(chains))
+    revisions = {part.made_of.revision for part in parts if part.made_of}
+    same = revisions.pop() if len(revisions) == 1 else None  # parts of two commits are of neither
+    return Provenance(1, 0, tuple(steps.values()), tuple(chains), same)

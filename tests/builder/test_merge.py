@@ -17,6 +17,7 @@ from builder.errors import UsageError
 from builder.manifest import Entry, Manifest
 from builder.measurements import Parity
 from builder.merge import Part, merged
+from builder.provenance import Provenance, Revision
 from builder.stores import versions
 from builder.stores.layout import Layout
 from tests.fakes import entry, manifest, stored
@@ -39,6 +40,18 @@ def test_each_cell_is_taken_from_where_it_was_built() -> None:
     assert dict(found.taken) == {ORT: "a", OV: "b", TRT: "a"}
     assert [e.verdict.status for e in found.manifest.entries] == ["passed", "passed", "waiting"]
     assert merged([a, a]).manifest == a.manifest
+
+
+def test_a_version_of_one_commit_keeps_it_and_one_of_two_has_none() -> None:
+    def commit(*words: str) -> "List[str]":
+        made_of = [Provenance(1, 1, revision=Revision(word * 40)) for word in words]
+        parts = [Part(str(n), manifest(entry(ORT)), one) for n, one in enumerate(made_of)]
+        found = merged(parts).made_of
+        assert found is not None
+        return [found.revision.commit[0]] if found.revision else []
+
+    assert commit("a", "a") == ["a"]
+    assert commit("a", "b") == []
 
 
 def test_only_measured_counts_more_than_built_and_built_more_than_waiting() -> None:

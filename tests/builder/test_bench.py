@@ -235,6 +235,15 @@ def test_bench_records_into_the_store_that_it_measured(both: Host, monkeypatch: 
     assert first(both) == OV
 
 
+@pytest.mark.parametrize(("slower", "unsure"), [(3.05, True), (3.5, False)])
+def test_a_difference_within_the_noise_is_said_to_be_that(
+    both: Host, monkeypatch: pytest.MonkeyPatch, slower: float, unsure: bool
+) -> None:
+    measures(monkeypatch, ort=slower, ov=3.0)
+    assert both("bench") == 0
+    assert ("differ by less than their noise" in both.out) == unsure
+
+
 def test_what_did_not_run_is_not_placed_on_this_class(both: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     measures(monkeypatch, ov=3.0)
     assert both("bench") == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 from builder.action import Action, Blob, Platform, Result
-from builder.errors import StepFailed, StoreDamaged, Unreachable
+from builder.errors import DeployError, StepFailed, StoreDamaged, Unreachable
 from builder.places import cannot_build, cannot_run
 from builder.reach import Reached
 from builder.remote import messages
@@ -81,7 +81,7 @@ class Ssh:
     def stop(self) -> None:
         self._stopped.set()
         if self._link is not None:
-            self._link.close()
+            self._link.close(at_once=True)
 
     def _trying(self, work: Callable[[], _Made], say: Callable[[str], None]) -> _Made:
         """`work`, again after each lost connection. A machine that was away stays so for the rest of the run."""
@@ -114,12 +114,17 @@ class Ssh:
         if self._stopped.is_set():
             raise StepFailed("the run was stopped")
         if self._link is None:
-            link = self._new_link()
+            self._link = self._new_link()  # here, so that `stop` ends what only begins to connect
             try:
-                link.open()
-            except Unreachable as problem:
-                raise _NotConnected(problem) from None
-            self._link, self._met = link, True
+                self._link.open()
+            except DeployError as problem:
+                self._link = None
+                if self._stopped.is_set():
+                    raise StepFailed("the run was stopped") from None
+                if isinstance(problem, Unreachable):
+                    raise _NotConnected(problem) from None
+                raise
+            self._met = True
 
     def _lost(self, problem: Dropped) -> str:
         words = ""

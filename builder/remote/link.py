@@ -46,16 +46,15 @@ class Link:
     def __init__(self, reached: Reached, run: str, control: Path, environ: Dict[str, str]) -> None:
         self._reached, self._run, self._control, self._environ = reached, run, control, environ
         self._said: Deque[str] = collections.deque(maxlen=_KEPT_LINES)
-        self._ended = threading.Event()
+        self._ended, self._booted = threading.Event(), False
         self._ssh: "Optional[subprocess.Popen[bytes]]" = None
         self._channel: Channel
 
     def open(self) -> None:
         """Connect, and start the worker there. Raises Unreachable, with the next line to type."""
         try:
-            command = self._command()
-            self._ssh = subprocess.Popen(
-                command,
+            ssh = subprocess.Popen(
+                self._command(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -64,9 +63,12 @@ class Link:
             )
         except FileNotFoundError:
             raise SystemRefused("there is no ssh here", hint="install it: apt-get install openssh-client") from None
-        assert self._ssh.stdin and self._ssh.stdout and self._ssh.stderr
-        self._channel = Channel(self._ssh.stdout.fileno(), os.dup(self._ssh.stdin.fileno()))
-        self._ssh.stdin.close()  # the channel has its own, and closes it when nobody is writing
+        assert ssh.stdin and ssh.stdout
+        self._channel = Channel(ssh.stdout.fileno(), os.dup(ssh.stdin.fileno()))
+        ssh.stdin.close()  # the channel has its own, and closes it when nobody is writing
+        self._ssh = ssh
+        if self._ended.is_set():  # meanwhile
+            self.close(at_once=True)
         listener = threading.Thread(target=self._listen, daemon=True)
         listener.start()
         try:
@@ -74,13 +76,14 @@ class Link:
         except Dropped as problem:
             self.close()
             listener.join(2)
-            code = self._ssh.returncode
+            code = ssh.returncode
             if code in (0, -9, -15) and not self._said:
                 raise Unreachable(f"its worker {problem}", where=self._reached.where) from None
             raise ssh_words.unreachable(self._reached, tuple(self._said), code) from None
         except Unreachable:
             self.close()
             raise
+        self._booted = True
         threading.Thread(target=self._stay_alive, daemon=True).start()
 
     def ask(
@@ -106,14 +109,16 @@ class Link:
     def take(self, length: int, write: Callable[[bytes], object]) -> None:
         self._channel.take(length, write)
 
-    def close(self) -> None:
-        """End the work there and the connection. May be called twice, and from another thread."""
+    def close(self, *, at_once: bool = False) -> None:
+        """End the work there and the connection. May be called twice, and from another thread. `at_once`: what only begins
+        to connect is not waited for."""
         self._ended.set()
         ssh = self._ssh
         if ssh is None:
             return
-        if not self._channel.hang_up(1):  # the worker hears that nobody is there, ends what it does, and ends
-            ssh.kill()
+        # The worker hears that nobody is there, ends what it does, and ends. An ssh that only connects hears nothing.
+        if not self._channel.hang_up(1) or (at_once and not self._booted):
+            ssh.terminate()
         try:
             ssh.wait(_GOODBYE_SECONDS)
         except subprocess.TimeoutExpired:

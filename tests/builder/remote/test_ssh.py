@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -136,16 +138,21 @@ def test_nothing_is_installed_and_the_worker_is_sent_once(server: Sshd, tmp_path
 
 
 def test_an_older_python_than_this_one_will_do(server: Sshd, tmp_path: Path) -> None:
-    other = next(filter(None, (shutil.which(f"python3.{minor}") for minor in (8, 9, 10, 12, 13))), None)
+    other = next(filter(None, (_found(f"python3.{minor}") for minor in (8, 9, 10, 12, 13))), None)
     if other is None:
         pytest.skip("no other Python is installed here")
-    worker = Worker(python=other, folder=str(tmp_path / "kept"))
     with Machines(server.environ) as machines:
-        try:
-            found = machines.at(Reached("ssh://there", worker)).facts()
-        except Unreachable as problem:  # a shim of pyenv that stands for no version
-            pytest.skip(f"{other} does not run: {problem}")
+        found = machines.at(Reached("ssh://there", Worker(python=other, folder=str(tmp_path / "kept")))).facts()
     assert found.machine.python.startswith("3.")
+    assert found.machine.python != facts.here().python
+
+
+def _found(python: str) -> str:
+    """Where it lies itself: what is on the path may be a shim of pyenv, which works in some environments only."""
+    if shutil.which(python) is None:
+        return ""
+    asked = [python, "-c", "import sys; print(sys.executable)"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
 
 # ------------------------------------------------------------------------------------------- who is let in
@@ -361,6 +368,30 @@ def test_a_run_that_is_stopped_leaves_nothing_there(server: Sshd, model: Path, s
     assert _until(lambda: not server.processes(str(far)) and not _workers(server, far))
     assert list((far / "kept" / ".deploymatrix" / "work").iterdir()) == []
     assert [p for p in (far / "kept" / "runs").rglob("*") if p.is_file()] == [], "no half file"
+
+
+def test_a_run_that_is_stopped_while_it_connects_ends_at_once(server: Sshd, tmp_path: Path) -> None:
+    """Somebody answers, and says nothing: ssh would wait its fifteen seconds."""
+    problems: List[DeployError] = []
+    with socket.socket() as silent, Machines(server.environ) as machines:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        ssh = machines.at(Reached(f"ssh://127.0.0.1:{silent.getsockname()[1]}", Worker()))
+
+        def job() -> None:
+            try:
+                ssh.facts()
+            except DeployError as problem:
+                problems.append(problem)
+
+        thread = threading.Thread(target=job)
+        thread.start()
+        silent.accept()
+        began = time.monotonic()
+        ssh.stop()
+        thread.join(10)
+        assert not thread.is_alive() and time.monotonic() - began < 7
+    assert problems
 
 
 def test_a_worker_that_is_killed_takes_its_step_and_its_lock_with_it(

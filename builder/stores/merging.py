@@ -27,12 +27,13 @@ def results(source: Layout, into: Layout) -> int:
 
 
 def artifacts(manifest: Manifest, source: Layout, cells: Set[str], into: Layout) -> None:
-    """Bring the artifacts of these cells, with their OCI objects."""
+    """Bring the artifacts of these cells, with their OCI objects and their golden samples."""
     place = Folder(str(source.root), {})
     for entry in manifest.entries:
         if entry.artifact is None or entry.cell not in cells:
             continue
-        for blob in entry.artifact.files:
+        samples = (entry.golden.sample,) if entry.golden else ()
+        for blob in (*entry.artifact.files, *samples):
             transfer.fetch(place, Descriptor(OCTETS, blob.digest, blob.size, title=blob.name), into)
         made: Blob = versions.put_artifact(into, entry.cell, entry.artifact.files)
         if made.digest != entry.artifact.digest:

@@ -11,7 +11,7 @@ import pytest
 from builder import descriptor, pull
 from builder.errors import DeployError
 from builder.manifest import Entry, Golden, Manifest
-from builder.stores import copying, oci, supply, tags, versions
+from builder.stores import copying, merging, oci, supply, tags, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
 from tests.builder.test_verbs import Shell, build  # noqa: F401
@@ -113,3 +113,15 @@ def test_a_sample_is_never_a_path(store: Layout, tmp_path: Path, name: str) -> N
     with pytest.raises(DeployError):
         pull.place(made, [bad], store, tmp_path / "to")
     assert not list(tmp_path.rglob("*.bin")) and not list((tmp_path / "to").rglob("*x*"))
+
+
+def test_a_merged_artifact_brings_its_sample(store: Layout, tmp_path: Path) -> None:
+    made, entries = offered(store)
+    into = Layout(tmp_path / "into")
+    merging.artifacts(made, store, {entries[2].cell}, into)
+    small, large = (e.golden.sample.digest for e in entries[1:] if e.golden)
+    assert into.holds(large) and not into.holds(small)
+    versions.publish(into, dataclasses.replace(made, entries=(entries[2],)))
+    there = Folder(f"file://{tmp_path}/there", {})
+    copying.publish(into, copying.belonging(1, tags.all_of(into)), there, lambda line: None)
+    assert there.store.holds(large)

@@ -1,6 +1,6 @@
 """Copying a file and knowing what was copied: one pass that reads, hashes and writes; blocks are shared where they can be.
 
-Hashing in a thread of its own gains little where a core is free and loses where none is: docs/results/transfers.md.
+Hashing in a thread of its own gains nothing that can be measured: docs/results/transfers.md.
 """
 
 from __future__ import annotations

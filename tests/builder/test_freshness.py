@@ -15,7 +15,7 @@ from builder import clock, freshness, pull_memory
 from builder.errors import StoreDamaged, Untrusted
 from builder.freshness import Memory, Offer, Pointer
 from builder.record import from_json, to_json
-from tests.builder.test_channel import DAY, NOON
+from tests.builder.test_channel import DAY, DEEP, NOON
 
 
 def offer(version: int, content: str = "", *, asked: bool = False, model: str = "m", head: str = "h") -> Offer:
@@ -139,7 +139,7 @@ GOOD: Dict[str, Any] = {"schema": 1, "models": {"m": {"version": 1, "manifest": 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '{"schema": 2}', '{"latest": "soon"}', '{"models": {"m": {"version": "1", "manifest": "x"}}}', '{"more": 1}', "[" * 100_000, "x" * 2_000_000],
+    ["", "{", "[]", "null", '{"schema": 2}', '{"latest": "soon"}', '{"models": {"m": {"version": "1", "manifest": "x"}}}', '{"more": 1}', pytest.param("[" * 100_000, marks=DEEP), "x" * 2_000_000],
     ids=lambda text: text[:20],
 )  # fmt: skip
 def test_a_memory_that_does_not_read_is_not_begun_anew(tmp_path: Path, text: str) -> None:

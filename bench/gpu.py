@@ -26,9 +26,10 @@ import numpy as np
 import yaml
 
 from builder import abilities, facts, pull, seams, shapes
+from builder.contract import PACKAGE
 from builder.facts import Machine
 from builder.manifest import Entry, Manifest
-from builder.places import PACKAGE, numbers
+from builder.places import numbers
 from builder.stores import versions
 from builder.stores.layout import Layout
 

@@ -23,9 +23,9 @@ from typing import Callable, Dict, List, Tuple
 from builder import digest, facts
 from builder.action import Blob, Pinned, Platform, Result, Tool
 from builder.choose import choose
+from builder.contract import Input, Output, Profile, ShapeRange
 from builder.facts import Machine
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
-from builder.matrix import Input, Output, Profile, ShapeRange
 from builder.measurements import Latency, OutputParity, Percentiles
 from builder.provenance import Chain, Link, Provenance, Step
 from builder.recipes import Made

@@ -27,9 +27,9 @@ import onnx  # noqa: E402
 
 from builder import digest, facts  # noqa: E402
 from builder.action import Action, Pinned, Platform  # noqa: E402
+from builder.contract import Profile, ShapeRange  # noqa: E402
 from builder.executors.local import Local  # noqa: E402
 from builder.executors.ssh import Machines, Ssh  # noqa: E402
-from builder.matrix import Profile, ShapeRange  # noqa: E402
 from builder.reach import Reached, Worker  # noqa: E402
 from builder.recipes import Engine  # noqa: E402
 from builder.stores.layout import Layout  # noqa: E402

@@ -7,12 +7,12 @@ from typing import List, Literal, Optional, Tuple
 
 from builder.compat import install, jetpack, onnxruntime_gpu, rtx, tensorrt
 from builder.compat.tables import version
+from builder.contract import PACKAGE
 from builder.facts import Machine
 from builder.matrix import Matrix, Target
 from builder.places import (
     BUILDER,
     EXTRA,
-    PACKAGE,
     cannot_build,
     cannot_run,
     gpus_of,

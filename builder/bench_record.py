@@ -12,11 +12,11 @@ from typing import Iterable, Literal, Optional, Tuple
 
 from builder import digest, strict_json
 from builder.choose import Timed
+from builder.contract import PACKAGE
 from builder.errors import StoreDamaged
 from builder.facts import Machine
 from builder.manifest import Manifest
 from builder.measurements import Latency
-from builder.places import PACKAGE
 from builder.record import KEYED, RecordError, from_json, to_json
 
 FILE = "bench.json"

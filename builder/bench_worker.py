@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Tuple
 
 from builder.action import Platform
+from builder.contract import Compute
 from builder.errors import DeployError
-from builder.matrix import Compute
 from builder.record import from_json
 
 

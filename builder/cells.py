@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Iterable, List, Optional, Tuple
 
 from builder.budget import Search
+from builder.contract import ON_CPU, Compute
 from builder.errors import UsageError
-from builder.matrix import ON_CPU, Allowed, CellSettings, Compute, Matrix, Target
+from builder.matrix import Allowed, CellSettings, Matrix, Target
 from builder.tensorrt_options import TensorRtOptions
 
 _MOST_PATTERNS = 10_000

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from builder import accuracy
+from builder.contract import Profile
 from builder.facts import Machine
 from builder.fits import cannot_run, other_version
 from builder.manifest import Entry, Manifest
-from builder.matrix import Profile
 from builder.measurements import Latency
 from builder.tiers import Tier, benched, device_of, has_gpu, same_class, tier_of
 

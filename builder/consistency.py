@@ -14,9 +14,10 @@ from builder import consistency_drift, consistency_gates, consistency_sweep, sha
 from builder.cells import all_cells, selects
 from builder.compat import dialects
 from builder.compat.precision import WAIVABLE
+from builder.contract import Profile, ShapeRange
 from builder.evidence import Calibration, Photographs, TaskSet
 from builder.expect import declared, expect
-from builder.matrix import CellSettings, Head, Matrix, Profile, ShapeRange, Target, TorchSource, WeightsFile
+from builder.matrix import CellSettings, Head, Matrix, Target, TorchSource, WeightsFile
 from builder.reach import Worker, parsed
 from builder.record import Path, RecordError
 from builder.tensorrt_options import TensorRtOptions

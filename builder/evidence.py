@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
+from builder.contract import Agreement
 from builder.record import described
 from builder.setting import Setting
 
@@ -23,14 +24,6 @@ class Photographs:
     package: Optional[str] = field(
         default=None, metadata=described("An installed Python package that ships the files.")
     )
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """An output whose largest element along `axis` is its meaning (class scores)."""
-
-    output: str
-    axis: int
 
 
 @dataclass(frozen=True)

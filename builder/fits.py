@@ -6,9 +6,9 @@ from typing import Optional
 
 from builder.compat.precision import CPU_BF16
 from builder.compat.tables import version as numbers_of
+from builder.contract import PACKAGE
 from builder.facts import Machine
 from builder.manifest import Artifact, Entry
-from builder.places import PACKAGE, no_cuda
 
 # Runtimes whose artifact any version reads (plain ONNX). Others are only proven for the version that was measured.
 _ANY_VERSION = ("onnxruntime", "onnxruntime-gpu")
@@ -33,7 +33,13 @@ def cannot_run(entry: Entry, machine: Machine) -> Optional[str]:
     newer = entry.artifact.portability.endswith("+version") and _at_least(installed, platform.version)
     if platform.runtime not in _ANY_VERSION and not newer and not _same_series(installed, platform.version):
         return f"it was proven with {platform.runtime} {platform.version}, this host has {installed}"
-    return no_cuda(platform.runtime, machine) if platform.sm is not None else None
+    return _no_cuda(platform.runtime, machine) if platform.sm is not None else None
+
+
+def _no_cuda(runtime: str, machine: Machine) -> Optional[str]:
+    from builder.places import no_cuda  # here, so that only a host with a GPU pays for the tables
+
+    return no_cuda(runtime, machine)
 
 
 def _loads_on(artifact: Artifact, built_for: str, sm: str) -> bool:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Mapping, Tuple
 
+from builder.contract import Keypoints
 from builder.errors import UsageError
-from builder.matrix import Keypoints
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
 from builder.blob import Blob, Platform, Tool
-from builder.evidence import Agreement
+from builder.contract import Agreement, Align, Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.gates import Bound, Level, Limit
-from builder.matrix import Align, Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.measurements import Arithmetic, Latency, OutputParity
 from builder.record import KEYED
 from builder.searched import Searched

@@ -10,21 +10,15 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
 from builder.budget import Search
+from builder.contract import Align, Compute, Input, Keypoints, Output, Precision, Preprocess, Profile, Runtime
 from builder.drift_limits import DriftLimits
 from builder.evidence import Calibration, LatencySettings, ParitySet, TaskSet
 from builder.gates import Gate
 from builder.reach import Reached, Worker
 from builder.record import described
 from builder.setting import Setting
-from builder.shapes import Dim
 from builder.sweep import Sweep
 from builder.tensorrt_options import TensorRtOptions
-
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
-Runtime = Literal["onnxruntime", "openvino", "onnxruntime-gpu", "tensorrt-rtx", "tensorrt"]
-Compute = Literal["f32", "bf16", "f16"]
-ON_CPU = ("onnxruntime", "openvino")  # runtimes that compute on the CPU
 
 
 @dataclass(frozen=True)
@@ -62,48 +56,6 @@ class OnnxSource:
 
 
 @dataclass(frozen=True)
-class Input:
-    name: str
-    shape: Tuple[Dim, ...] = field(metadata=described("NCHW; a number, a symbol (batch) or a multiple (8*h8)."))
-    dtype: Literal["float32"] = "float32"
-
-
-@dataclass(frozen=True)
-class Output:
-    name: str
-    shape: Tuple[Dim, ...]
-
-
-@dataclass(frozen=True)
-class Keypoints:
-    """How a host turns the head's tensors into keypoints. A head without it returns tensors.
-
-    Without `points`, `scores` is a map [B, H, W] and `descriptors` [B, D, H/8, W/8] a coarse one: the host finds the
-    maxima. With `points` [B, K, 2], the head has found them: scores [B, K], descriptors [B, K, D].
-    """
-
-    kind: Literal["keypoints"] = "keypoints"
-    scores: str = field(default="scores", metadata=described("Output with the scores."))
-    descriptors: str = field(default="descriptors", metadata=described("Output with the descriptors."))
-    points: Optional[str] = field(
-        default=None, metadata=described("Output with (x, y) in pixels, when the head gives points.")
-    )
-    threshold: float = field(default=0.005, metadata=described("Lowest score that counts as a keypoint."))
-    nms_radius: int = field(default=4, metadata=described("Pixels; no two keypoints are closer than this (Chebyshev)."))
-    top_k: int = field(default=1024, metadata=described("At most this many keypoints, best first."))
-
-
-@dataclass(frozen=True)
-class Align:
-    """Rows of the outputs are an unordered set of points (top-k keypoints): pair them before comparing."""
-
-    points: str = field(metadata=described("The output that holds (x, y) in pixels, [batch, K, 2]."))
-    scores: str = field(metadata=described("The output that holds a score per row, [batch, K]."))
-    at_least: float = field(default=0.0, metadata=described("Reference rows with a lower or equal score are padding."))
-    within: float = field(default=1.0, metadata=described("Pixels; a point farther than this from its pair is lost."))
-
-
-@dataclass(frozen=True)
 class Head:
     name: str
     outputs: Tuple[Output, ...] = field(
@@ -114,36 +66,6 @@ class Head:
     )
     align: Optional[Align] = field(default=None, metadata=described("How parity pairs the rows of a set of points."))
     postprocess: Optional[Keypoints] = None
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """The contract between a photograph and the input tensor. It travels in the manifest to every host."""
-
-    color: Literal["grayscale", "rgb"] = "grayscale"
-    range: Tuple[float, float] = field(default=(0.0, 1.0), metadata=described("0..255 is mapped linearly to this."))
-    mean: Tuple[float, ...] = field(default=(), metadata=described("Subtracted after `range`, one number per channel."))
-    std: Tuple[float, ...] = field(default=(), metadata=described("Divided by after `mean`, one number per channel."))
-    resize: Literal["linear", "area"] = field(
-        default="linear", metadata=described("OpenCV's INTER_LINEAR or INTER_AREA.")
-    )
-    multiple: int = field(default=1, metadata=described("Height and width are brought to a multiple of this."))
-
-
-@dataclass(frozen=True)
-class ShapeRange:
-    name: str
-    min: Tuple[int, ...]
-    opt: Tuple[int, ...]
-    max: Tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A TensorRT optimization profile: for each input the smallest, usual and largest shape."""
-
-    name: str
-    inputs: Tuple[ShapeRange, ...] = field(metadata=described("For each input: min, opt and max shape.", keyed=True))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import FrozenSet, Iterable, Iterator, List, Set, Tuple, Union
 import onnx
 
 from builder import shapes
+from builder.contract import Input, Output
 from builder.errors import StepFailed, first_line
-from builder.matrix import Input, Output
 
 
 def load(path: Path) -> onnx.ModelProto:

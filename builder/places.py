@@ -7,16 +7,10 @@ from typing import Optional, Tuple
 
 from builder.blob import Platform
 from builder.compat import cuda, install, onnxruntime_gpu
+from builder.contract import PACKAGE
 from builder.facts import Machine
 from builder.matrix import Target
 
-PACKAGE = {
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
-    "onnxruntime-gpu": "onnxruntime-gpu",
-    "tensorrt-rtx": "tensorrt_rtx",
-    "tensorrt": "tensorrt",
-}
 # What builds the artifact. That of onnxruntime-gpu is an ONNX file, which any onnxruntime can check.
 BUILDER = {**PACKAGE, "onnxruntime-gpu": "onnxruntime"}
 PARSER = "tensorrt_rtx"  # the package that brings TensorRT's ONNX parser to a machine without a GPU

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
 from builder import image_size
+from builder.contract import Preprocess
 from builder.errors import UsageError
-from builder.matrix import Preprocess
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
-from builder.evidence import Agreement
-from builder.matrix import Align, Compute, Head, Input, Keypoints, OnnxSource, Output, Preprocess, Profile, TorchSource
+from builder.contract import Agreement, Align, Compute, Input, Keypoints, Output, Preprocess, Profile
+from builder.matrix import Head, OnnxSource, TorchSource
 from builder.measurements import Cost, Latency, LayerErrors, Parity, TaskScores, WorstCase
 from builder.record import KEYED
 from builder.setting import Setting

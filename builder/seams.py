@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # who pulls need not load what only builds know
     import numpy as np
 
     from builder.action import Action, Result
-    from builder.matrix import Compute
+    from builder.contract import Compute
     from builder.recipes import Engine, Export, Made, ModelItself
 
     Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]

@@ -17,10 +17,10 @@ from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, 
 
 from builder import digest, placed, pull
 from builder.choose import Choice, covering
+from builder.contract import PACKAGE
 from builder.errors import NothingFits
 from builder.facts import Machine
 from builder.manifest import Entry
-from builder.places import PACKAGE
 from builder.proof import Proof, limits
 from builder.record import RecordError, from_json, to_json
 from builder.text import counted

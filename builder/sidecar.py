@@ -15,8 +15,8 @@ from builder import digest
 from builder.action import BY_PRODUCTS, SIDECAR, Action
 from builder.blob import Blob, Platform, Tool
 from builder.compat import dialects
+from builder.contract import Compute, Profile
 from builder.errors import StepFailed, StoreDamaged
-from builder.matrix import Compute, Profile
 from builder.recipes import Engine
 from builder.record import KEYED, RecordError, from_json, to_json
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, List, Tuple
 
 from builder import shapes
-from builder.matrix import Input, Profile
+from builder.contract import Input, Profile
 from builder.sweep import SweepPoint
 
 Size = Tuple[int, int]

@@ -11,11 +11,11 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set,
 
 from builder import digest, sidecar
 from builder.action import SIDECAR, Action, Blob, Platform, Result
+from builder.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
 from builder.errors import StepFailed
 from builder.facts import Gpu, Machine, Package
 from builder.load import Loaded, load
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
-from builder.matrix import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
 from builder.measurements import CaseScore, Latency, OutputParity, Parity, Percentiles, Score, TaskScores
 from builder.pinning import Pinner
 from builder.plan import Plan, plan

@@ -9,11 +9,10 @@ from typing import Any, Dict, Sequence, Tuple
 
 from builder import facts, seams
 from builder.action import Platform
+from builder.contract import PACKAGE, Output, Profile, ShapeRange
 from builder.gates import Limit
 from builder.manifest import Check, Entry, Golden, Manifest, Verdict
-from builder.matrix import Output, Profile, ShapeRange
 from builder.measurements import Latency, Percentiles
-from builder.places import PACKAGE
 from builder.recipes import Engine
 from builder.stores import versions
 from builder.stores.layout import Layout

@@ -49,43 +49,43 @@ LAYERS: Dict[int, str] = {
     "validation.light validation.samples",
     2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record strict_json detect.jetson "
     "detect.nvidia http.logins http.proxies remote.framing verbs.transferring",
-    3: "budget channel drift_limits evidence expect facts freshness gates key_statement measurements reach "
+    3: "budget channel contract drift_limits expect facts freshness gates key_statement measurements reach "
     "tensorrt_options yaml_marks attest.envelope http.problems http.wire inspection.contents",
-    4: "fact_file key_changes key_memory portrait pull_memory searched site sweep compat.dialects http.reply "
-    "inspection.engine_layers inspection.engine_plan inspection.openvino_ir remote.ssh_words "
-    "validation.statistics validation.timing",
-    5: "matrix provenance http.client search.words",
-    6: "cells consistency_gates keypoints manifest onnx_file photographs preprocess recipes revision schema "
-    "sweep_grid compat.install http.challenge validation.align",
-    7: "accuracy action calibration_study consistency_drift consistency_sweep jobs merge places proof tiers "
-    "attest.materials backends.tensorrt_build ci.pipeline compat.asked inspection.onnx_graph report.margins "
-    "repositories.registry_access steps.fold_norms steps.placement verbs.schema validation.arithmetic "
-    "validation.comparison validation.limits validation.readings validation.task_results validation.verdict "
+    4: "evidence fact_file key_changes key_memory keypoints onnx_file portrait preprocess pull_memory searched site "
+    "sweep compat.dialects http.reply inspection.engine_layers inspection.engine_plan inspection.openvino_ir "
+    "remote.ssh_words validation.align validation.statistics validation.timing",
+    5: "manifest matrix provenance sweep_grid http.client inspection.onnx_graph search.words steps.fold_norms "
+    "steps.placement validation.comparison",
+    6: "accuracy cells consistency_gates merge photographs proof recipes revision schema tiers attest.materials "
+    "compat.install http.challenge inspection.ranges inspection.session_graph report.margins "
+    "validation.arithmetic validation.readings validation.task_results validation.verdict",
+    7: "action apart calibration_study consistency_drift consistency_sweep jobs places attest.bill attest.slsa "
+    "backends.tensorrt_build ci.pipeline compat.asked report.overview repositories.registry_access verbs.schema "
+    "validation.allowances validation.history validation.limits validation.series validation.sweep "
     "validation.worst_case",
-    8: "abilities apart calibration_table consistency draw_source fitness fits seams sidecar worker attest.bill "
-    "attest.slsa ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
-    "inspection.ranges inspection.session_graph remote.messages report.overview repositories.registry_upload "
-    "steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout validation.allowances "
-    "validation.history validation.series validation.sweep",
-    9: "bench_worker choose draw_measurements draw_sweep load onnx_session pictures pinning pool pull sweep_table "
-    "transfer backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
-    "inspection.reading remote.cache remote.link remote.watch report.cells report.speed repositories.registry "
-    "sources.torch_module steps.cost steps.export steps.reference steps.sweep_reference steps.worst_case "
-    "stores.claims stores.oci validation.grouping validation.named validation.parity validation.task",
-    10: "bench_record benching choice_words draw gate_words prove selftest backends.onnxruntime_cpu "
+    8: "abilities calibration_table consistency draw_source fitness fits seams sidecar sweep_table worker "
+    "ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
+    "inspection.reading remote.messages report.cells report.speed repositories.registry_upload steps.emulate_fp16 "
+    "steps.lower_fp16 steps.lower_opset steps.parse stores.layout validation.grouping validation.named",
+    9: "bench_worker choose draw_measurements draw_sweep load onnx_session pictures pinning pool pull transfer "
+    "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
+    "remote.cache remote.link remote.watch repositories.registry sources.torch_module steps.cost steps.engine "
+    "steps.export steps.reference steps.sweep_reference steps.worst_case stores.claims stores.oci "
+    "validation.causes validation.parity validation.task",
+    10: "bench_record benching choice_words draw gate_words prove selftest audit.phrases backends.onnxruntime_cpu "
     "backends.onnxruntime_cuda compat.alternatives executors.ssh remote.serve report.worst sources.onnx_file "
-    "steps.calibrate steps.calibration_data steps.engine steps.latency steps.parity steps.simplify steps.sweep "
-    "steps.task steps.task_cases steps.task_reference stores.reach stores.tags verbs.ci verbs.selection "
-    "validation.causes validation.keypoint_tasks",
-    11: "bench_words draw_layers opened plan audit.phrases remote.boot steps.shifts stores.by_path stores.folder "
-    "stores.statements stores.versions verbs.doctor validation.drift",
-    12: "answering difference live progress audit.junit audit.markdown audit.plain audit.reading inspection.subject "
-    "report.drift repositories.bundle repositories.web steps.lower_int8 stores.attached stores.benches "
-    "stores.channels stores.copying stores.merging stores.signatures",
-    13: "difference_words run seal trust audit.at_length audit.github inspection.findings repositories.bucket "
-    "steps.layer_errors stores.collecting stores.moving verbs.merge",
+    "steps.calibrate steps.calibration_data steps.latency steps.parity steps.simplify steps.sweep steps.task "
+    "steps.task_cases steps.task_reference stores.reach stores.tags verbs.ci verbs.selection validation.drift "
+    "validation.keypoint_tasks",
+    11: "bench_words difference draw_layers opened plan audit.junit audit.markdown audit.plain remote.boot "
+    "report.drift steps.shifts stores.by_path stores.folder stores.statements stores.versions verbs.doctor",
+    12: "answering difference_words live progress audit.at_length audit.github audit.reading inspection.subject "
+    "repositories.bundle repositories.web steps.lower_int8 stores.attached stores.benches stores.channels "
+    "stores.copying stores.merging stores.signatures",
+    13: "run seal trust inspection.findings repositories.bucket steps.layer_errors stores.collecting stores.moving "
+    "verbs.audit verbs.merge",
     14: "explanation golden layer_tables measured passwords pending summary tracing verifying inspection.report "
-    "stores.supply verbs.audit verbs.channels verbs.gc verbs.sweep",
+    "stores.supply verbs.channels verbs.gc verbs.sweep",
     15: "assemble host offered promotion report.layers stores.bringing verbs.attest verbs.bench verbs.diff "
     "verbs.inspect verbs.key_statements verbs.perform verbs.sign verbs.verify",
     16: "report.view search.trials stores.bundling verbs.calibrate verbs.keys verbs.pin verbs.promoting verbs.publish "

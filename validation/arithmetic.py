@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Dict, Sequence, Tuple
 
+from builder.contract import Compute
 from builder.manifest import Check
-from builder.matrix import Compute
 from builder.measurements import Arithmetic
 
 BUILT_IN = "built in"

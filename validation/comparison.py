@@ -12,9 +12,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 
 import numpy as np
 
+from builder.contract import Agreement, Align
 from builder.errors import StepFailed
-from builder.evidence import Agreement
-from builder.matrix import Align
 from builder.measurements import OutputParity
 from validation.align import paired
 from validation.samples import Arrays, Sample

@@ -24,9 +24,8 @@ from polygraphy.comparator import (
 )
 from polygraphy.logger import G_LOGGER
 
+from builder.contract import Agreement, Align
 from builder.errors import first_line
-from builder.evidence import Agreement
-from builder.matrix import Align
 from builder.measurements import OutputParity
 from builder.seams import Runner
 from validation.comparison import compared

@@ -20,8 +20,9 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Proto
 import numpy as np
 
 from builder import preprocess
+from builder.contract import Preprocess
 from builder.errors import StepFailed
-from builder.matrix import Head, Preprocess
+from builder.matrix import Head
 from builder.measurements import CaseScore, Score, TaskScores
 from builder.seams import Runner
 from builder.setting import Setting

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from builder import keypoints
+from builder.contract import Preprocess
 from builder.errors import StepFailed
-from builder.matrix import Preprocess
 from builder.measurements import MapDifference, Place, WorstCase
 from builder.recipes import DrawWorstCase
 from validation.align import mutual

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Callable, Optional, Tuple, Union
 
 from builder.cells import Cell
+from builder.contract import Input, Profile
 from builder.facts import Machine
-from builder.matrix import Allowed, Head, Input, Profile, Target
+from builder.matrix import Allowed, Head, Target
 from builder.tensorrt_options import TensorRtOptions
 
 

@@ -7,7 +7,8 @@ from typing import Dict, Iterator, Optional, Tuple
 from builder import shapes
 from builder.compat import tensorrt
 from builder.compat.asked import Answer, Asked, Held, answer
-from builder.matrix import Head, Profile
+from builder.contract import Profile
+from builder.matrix import Head
 
 
 def tensorrt_limits_topk(asked: Asked) -> Optional[Answer]:

@@ -13,11 +13,11 @@ from typing import Optional, Tuple
 
 from builder import places
 from builder.blob import Platform
+from builder.contract import Profile
 from builder.errors import DeployError, UsageError
 from builder.facts import Machine
 from builder.inspection import engine_plan
 from builder.inspection.contents import Contents, Format, Layers, Shapes, concrete
-from builder.matrix import Profile
 
 _HEAD = 1 << 16
 _ONNX_START = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72]", re.DOTALL)

@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from builder import onnx_file, shapes
+from builder.contract import Input
 from builder.errors import StepFailed, first_line
-from builder.matrix import Input, TorchSource
+from builder.matrix import TorchSource
 from builder.recipes import Export, Made, ModelItself
 from builder.seams import Tensors
 

@@ -15,12 +15,12 @@ from builder import bench_record, bench_words, benching, clock, facts, measured,
 from builder.bench_record import Benched, BenchRecord
 from builder.bench_worker import Order
 from builder.choose import Asked, accepts, choose
+from builder.contract import PACKAGE
 from builder.errors import NothingFits, StepFailed, StoreBusy, StoreDamaged, UsageError
 from builder.facts import Machine
 from builder.keyring import Keyring
 from builder.manifest import Entry, Manifest
 from builder.passwords import secret_key
-from builder.places import PACKAGE
 from builder.record import to_json
 from builder.release import VERSION
 from builder.signing import minisign

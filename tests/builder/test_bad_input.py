@@ -10,10 +10,10 @@ import pytest
 
 from builder import cli
 from builder.action import Action
+from builder.contract import Preprocess
 from builder.errors import StepFailed
 from builder.gates import Limit
 from builder.manifest import TaskResult
-from builder.matrix import Preprocess
 from builder.recipes import CalibrationData
 from builder.stores.layout import Layout
 from builder.worker import Order, perform

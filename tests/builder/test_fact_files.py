@@ -14,12 +14,12 @@ import pytest
 
 from builder import abilities, cli, fact_file
 from builder.choose import choose
+from builder.contract import PRECISIONS
 from builder.errors import UsageError
 from builder.explanation import explain
 from builder.facts import Gpu
 from builder.load import load
 from builder.manifest import Manifest
-from builder.matrix import PRECISIONS
 from builder.plan import Plan, plan
 from builder.run import Outcome
 from tests.fact_machines import FILES, FOLDER, MACHINES

@@ -13,8 +13,8 @@ np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 from builder import onnx_file  # noqa: E402
 from builder.action import Action  # noqa: E402
+from builder.contract import Input, Output  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
-from builder.matrix import Input, Output  # noqa: E402
 from builder.recipes import Made, Simplify  # noqa: E402
 from tests import onnx_models  # noqa: E402
 

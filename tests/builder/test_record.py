@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from builder import digest
 from builder.action import Action, Pending, Pinned, Platform, Result, Tool
+from builder.contract import Output, Preprocess, Profile
 from builder.fact_file import FactFile
 from builder.manifest import Manifest
-from builder.matrix import Matrix, OnnxSource, Output, Preprocess, Profile
+from builder.matrix import Matrix, OnnxSource
 from builder.measurements import Cost, Latency, LayerErrors, Parity, TaskScores, WorstCase
 from builder.recipes import CalibrationData, Engine, Export, Facts, Made, Recipe, Sampled, TaskCases
 from builder.record import RecordError, dotted, fields_of, from_json, hints_of, keyed, to_json

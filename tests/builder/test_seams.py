@@ -13,9 +13,8 @@ import pytest
 
 from builder import seams, worker
 from builder.action import Action, Platform
+from builder.contract import PACKAGE, Runtime
 from builder.errors import StepFailed, UsageError
-from builder.matrix import Runtime
-from builder.places import PACKAGE
 from builder.recipes import Engine, LowerFp16, Made, Recipe
 from builder.record import from_json, to_json
 from builder.tensorrt_options import TensorRtOptions
@@ -109,7 +108,7 @@ def test_a_step_that_fails_says_why(
 
 def test_an_order_is_one_file_that_a_person_can_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _step(monkeypatch, lambda *_: Made(3, ("a remark",)))
-    monkeypatch.setattr(worker, "_end_with_standard_input", lambda: None)
+    monkeypatch.setattr("builder.leash.hold", lambda: None)
     path = tmp_path / "order.json"
     path.write_text(json.dumps(to_json(order(tmp_path))))
     for _ in range(2):

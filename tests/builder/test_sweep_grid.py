@@ -7,7 +7,7 @@ from typing import Any, List, Tuple
 import pytest
 
 from builder import shapes, sweep_grid
-from builder.matrix import Input, Profile, ShapeRange
+from builder.contract import Input, Profile, ShapeRange
 
 hypothesis: Any = pytest.importorskip("hypothesis")
 from hypothesis import given  # noqa: E402

@@ -52,7 +52,7 @@ def say(trt: Any, options: Any, precision: str, method: str, version: str, folde
 
     from builder.backends import tensorrt_build
     from builder.compat import dialects
-    from builder.matrix import Profile, ShapeRange
+    from builder.contract import Profile, ShapeRange
     from builder.recipes import Engine
 
     image = ShapeRange("image", (1, 1, 8, 8), (1, 1, 8, 8), (2, 1, 8, 8))

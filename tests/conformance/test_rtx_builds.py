@@ -21,9 +21,9 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from builder import digest  # noqa: E402
 from builder.action import Action, Pinned, Platform, Result  # noqa: E402
+from builder.contract import Profile, ShapeRange  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
 from builder.executors.local import Local  # noqa: E402
-from builder.matrix import Profile, ShapeRange  # noqa: E402
 from builder.recipes import Engine, Made, Parse, Recipe  # noqa: E402
 from builder.steps import lower_fp16, lower_int8, placement  # noqa: E402
 from builder.steps.calibrate import Grid  # noqa: E402

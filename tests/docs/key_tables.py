@@ -7,12 +7,13 @@ import json
 import re
 from typing import Dict, Iterator, List, Tuple
 
-from builder import drift_limits, evidence, gates, matrix, reach, schema, setting, sweep, tensorrt_options
+from builder import contract, drift_limits, evidence, gates, matrix, reach, schema, setting, sweep, tensorrt_options
 from builder.digest import Json
 from builder.record import fields_of, required, to_json
 
 _FILES = (
     matrix,
+    contract,
     evidence,
     gates,
     drift_limits,

@@ -16,11 +16,12 @@ import pytest
 
 from builder import abilities, digest
 from builder.action import Result
+from builder.contract import PACKAGE
 from builder.errors import StepFailed
 from builder.facts import Machine
 from builder.load import Loaded, load
 from builder.measurements import Parity
-from builder.places import PACKAGE, numbers
+from builder.places import numbers
 from builder.plan import Plan, PlannedCell, plan
 
 GPU_RUNTIMES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu")

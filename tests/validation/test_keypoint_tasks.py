@@ -9,8 +9,9 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
+from builder.contract import Keypoints, Output  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
-from builder.matrix import Head, Keypoints, Output  # noqa: E402
+from builder.matrix import Head  # noqa: E402
 from validation import homography, keypoint_tasks, light  # noqa: E402
 from validation.keypoint_tasks import KINDS, Homographies, SamePoints, Stereo  # noqa: E402
 from validation.task import Case  # noqa: E402

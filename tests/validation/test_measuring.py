@@ -9,9 +9,8 @@ from typing import Any, Dict, List
 import pytest
 
 np: Any = pytest.importorskip("numpy")
+from builder.contract import Agreement, Align  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
-from builder.evidence import Agreement  # noqa: E402
-from builder.matrix import Align  # noqa: E402
 from validation import align, samples, timing  # noqa: E402
 from validation.samples import Sample  # noqa: E402
 

@@ -14,8 +14,9 @@ np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
 from builder import preprocess, seams  # noqa: E402
 from builder.action import Action, Platform  # noqa: E402
+from builder.contract import Input, Output, Preprocess  # noqa: E402
 from builder.errors import StepFailed  # noqa: E402
-from builder.matrix import Head, Input, OnnxSource, Output, Preprocess, SeededWeights, TorchSource  # noqa: E402
+from builder.matrix import Head, OnnxSource, SeededWeights, TorchSource  # noqa: E402
 from builder.measurements import CaseScore, Score, TaskScores  # noqa: E402
 from builder.recipes import MeasureTask, Sampled, ScoreReference, TaskCases  # noqa: E402
 from builder.record import from_json, to_json  # noqa: E402

@@ -7,8 +7,8 @@ from typing import Any, Dict, Optional
 
 import pytest
 
+from builder.contract import Keypoints, Preprocess
 from builder.errors import StepFailed
-from builder.matrix import Keypoints, Preprocess
 from builder.recipes import DrawWorstCase
 
 np: Any = pytest.importorskip("numpy")

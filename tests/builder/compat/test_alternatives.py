@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from builder.cells import Cell
 from builder.compat import alternatives, cuda, jetpack, onnxruntime_gpu, rtx, rules, tensorrt
 from builder.compat.asked import Asked
-from builder.matrix import PRECISIONS, Head, Output, Target
+from builder.contract import PRECISIONS, Output
+from builder.matrix import Head, Target
 from tests.fakes import LAPTOP
 
 HEAD = Head("h", (Output("scores", ("batch", "h", "w")),))

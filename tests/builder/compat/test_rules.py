@@ -11,8 +11,9 @@ from builder.cells import Cell
 from builder.compat import alternatives, rules
 from builder.compat import precision as tables_precision
 from builder.compat.asked import Asked, Held, Skip
+from builder.contract import Align, Input, Keypoints, Output, Profile, ShapeRange
 from builder.facts import Machine
-from builder.matrix import Align, Allowed, Head, Input, Keypoints, Output, Profile, ShapeRange, Target
+from builder.matrix import Allowed, Head, Target
 from builder.tensorrt_options import TensorRtOptions
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090
 

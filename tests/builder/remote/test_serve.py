@@ -13,8 +13,8 @@ import pytest
 
 from builder import digest
 from builder.action import Action, Pinned
+from builder.contract import Preprocess
 from builder.digest import Json
-from builder.matrix import Preprocess
 from builder.recipes import CalibrationData, Engine, Recipe, Simplify
 from builder.record import to_json
 from builder.remote import parcel

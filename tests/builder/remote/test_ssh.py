@@ -16,9 +16,9 @@ import pytest
 
 from builder import digest, facts
 from builder.action import Action, Pinned, Platform, Result
+from builder.contract import Profile, ShapeRange
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.executors.ssh import Machines, Ssh
-from builder.matrix import Profile, ShapeRange
 from builder.reach import Reached, Worker
 from builder.recipes import Engine, MeasureLatency
 from builder.stores.layout import Layout

@@ -10,8 +10,8 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
 from builder.action import Action  # noqa: E402
+from builder.contract import Preprocess  # noqa: E402
 from builder.errors import DeployError, StepFailed  # noqa: E402
-from builder.matrix import Preprocess  # noqa: E402
 from builder.recipes import CalibrationData, Sampled  # noqa: E402
 from builder.steps import calibration_data  # noqa: E402
 

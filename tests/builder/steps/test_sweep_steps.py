@@ -15,7 +15,8 @@ pytest.importorskip("polygraphy")
 
 from builder import seams  # noqa: E402
 from builder.action import Action, Platform  # noqa: E402
-from builder.matrix import Input, OnnxSource, Preprocess  # noqa: E402
+from builder.contract import Input, Preprocess  # noqa: E402
+from builder.matrix import OnnxSource  # noqa: E402
 from builder.recipes import MeasureSweep, Sampled, SweepReference  # noqa: E402
 from builder.steps import sweep, sweep_reference  # noqa: E402
 from builder.sweep import SweepPoint, SweepRow, Swept  # noqa: E402

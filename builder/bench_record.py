@@ -19,7 +19,7 @@ from builder.manifest import Manifest
 from builder.measurements import Latency
 from builder.record import KEYED, RecordError, from_json, to_json
 
-FILE = "bench.json"
+_FILE = "bench.json"
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def parsed(data: bytes, where: str) -> BenchRecord:
     try:
         found = from_json(BenchRecord, strict_json.loads(data))
     except (ValueError, RecordError) as problem:
-        raise StoreDamaged(f"{FILE} does not read: {problem}", where=where) from None
+        raise StoreDamaged(f"{_FILE} does not read: {problem}", where=where) from None
     for row in found.rows:
         if (row.latency is None) != bool(row.problem) or (row.latency and row.latency.artifact.p50 <= 0):
-            raise StoreDamaged(f"{FILE} says no sensible time of {row.cell}", where=where)
+            raise StoreDamaged(f"{_FILE} says no sensible time of {row.cell}", where=where)
     return found
 
 

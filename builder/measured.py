@@ -5,10 +5,9 @@ A record that proves nothing takes nothing from the others, and never stands in 
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import TYPE_CHECKING, List, Tuple
 
-from builder import bench_record, trust
-from builder.bench_record import BenchRecord
+from builder import trust
 from builder.choose import Timed
 from builder.errors import StoreDamaged, Untrusted
 from builder.facts import Machine
@@ -17,6 +16,9 @@ from builder.manifest import Manifest
 from builder.stores import benches, versions
 from builder.stores.benches import Offered
 from builder.stores.layout import Layout
+
+if TYPE_CHECKING:
+    from builder.bench_record import BenchRecord  # imported below where there is one to read: mostly there is none
 
 
 def here(
@@ -29,7 +31,11 @@ def here(
         offered = benches.of(store, manifest.version)
     except StoreDamaged as problem:
         return (), (f"the measurement records are left out: {problem.what}",)
-    about = versions.manifest_digest(store, manifest.version) if offered else ""
+    if not offered:
+        return (), ()
+    from builder import bench_record
+
+    about = versions.manifest_digest(store, manifest.version)
     for one in offered:
         try:
             kept.append(believed(one, manifest, about, ring, str(store.root)))
@@ -50,6 +56,8 @@ def believed(offered: Offered, manifest: Manifest, about: str, ring: Keyring, wh
             where=where,
             hint="on the host that measured: build bench --key FILE",
         )
+    from builder import bench_record
+
     record = bench_record.parsed(offered.data, where)
     bench_record.check(record, manifest, about, where)
     return record

@@ -19,8 +19,6 @@ from builder.record import KEYED, to_json
 from builder.setting import Setting
 from builder.site import Site
 
-FILE = "provenance.json"
-
 
 @dataclass(frozen=True)
 class Step:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from builder import descriptor
-from builder.bench_record import FILE
 from builder.errors import StoreDamaged
 from builder.stores import oci, tags, versions
 from builder.stores.layout import Layout
 
+FILE = "bench.json"
 _MOST = 4 << 20  # bytes of a record
 
 

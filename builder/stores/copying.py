@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 from typing import Callable, ContextManager, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from builder import descriptor, provenance, strict_json, transfer
+from builder import descriptor, strict_json, transfer
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, Unreachable, UsageError
 from builder.pace import TRIES, Pace
@@ -147,7 +147,7 @@ def mirror(place: Repository, tags: Iterable[str], store: Layout, pace: Optional
 
 def _about(it: Descriptor) -> bool:
     """Is it needed to know what a version offers and who signed it? The rest is fetched when it is wanted."""
-    return it.kind not in (oci.ARTIFACT_TYPE, oci.GOLDEN_TYPE) and it.title != provenance.FILE
+    return it.kind not in (oci.ARTIFACT_TYPE, oci.GOLDEN_TYPE) and it.title != oci.PROVENANCE_FILE
 
 
 def closure(

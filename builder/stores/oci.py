@@ -17,6 +17,7 @@ REF = "org.opencontainers.image.ref.name"
 ARTIFACT_TYPE = "application/vnd.deploymatrix.artifact.v1"
 GOLDEN_TYPE = "application/vnd.deploymatrix.golden.v1"
 MANIFEST_TYPE = "application/vnd.deploymatrix.manifest.v1+json"
+PROVENANCE_FILE = "provenance.json"
 PROVENANCE_TYPE = "application/vnd.deploymatrix.provenance.v1+json"
 SIGNATURE_TYPE = "application/vnd.deploymatrix.signature.v1+minisign"
 KEYS_TYPE = "application/vnd.deploymatrix.keys.v1+json"
@@ -25,7 +26,7 @@ FLAG_TYPE = "application/vnd.deploymatrix.flag.v1+json"
 BENCH_TYPE = "application/vnd.deploymatrix.bench.v1+json"
 _FILE_TYPES = {
     "manifest.json": MANIFEST_TYPE,
-    "provenance.json": PROVENANCE_TYPE,
+    PROVENANCE_FILE: PROVENANCE_TYPE,
     "channel.json": CHANNEL_TYPE,
     "bench.json": BENCH_TYPE,
     ".minisig": SIGNATURE_TYPE,

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Tuple
 
-from builder import descriptor, digest, manifest_upgrade, provenance, strict_json
+from builder import descriptor, digest, manifest_upgrade, strict_json
 from builder.blob import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
-from builder.provenance import Provenance
 from builder.record import RecordError, from_json, to_json
 from builder.stores import oci, tags
 from builder.stores.layout import Layout
+
+if TYPE_CHECKING:
+    from builder.provenance import Provenance  # where it is needed it is imported below: a host never reads one
 
 
 def put_artifact(store: Layout, cell: str, files: Tuple[Blob, ...]) -> Blob:
@@ -32,7 +34,9 @@ def put_artifact(store: Layout, cell: str, files: Tuple[Blob, ...]) -> Blob:
 def publish(store: Layout, manifest: Manifest, made_of: Optional[Provenance] = None) -> None:
     """Write `manifest` as the store's newest version, naming the provenance `made_of` in it. Nothing is visible until
     index.json is replaced."""
-    beside = (store.put_bytes(provenance.FILE, provenance.text(made_of)),) if made_of else ()
+    from builder import provenance
+
+    beside = (store.put_bytes(oci.PROVENANCE_FILE, provenance.text(made_of)),) if made_of else ()
     manifest = dataclasses.replace(manifest, provenance=beside[0].digest if beside else "")
     body = store.put_bytes("manifest.json", json.dumps(to_json(manifest), indent=1, ensure_ascii=False).encode())
     children = [
@@ -112,6 +116,8 @@ def read_provenance(store: Layout, manifest: Manifest) -> Optional[Provenance]:
     release). StoreDamaged when it is missing or does not read."""
     if not manifest.provenance:
         return None
+    from builder.provenance import Provenance
+
     try:
         return from_json(Provenance, strict_json.loads(store.read(manifest.provenance)))
     except (ValueError, RecordError) as problem:

@@ -70,7 +70,7 @@ def _version(supplied: Supply, version: int, ring: Keyring, least: int) -> Tuple
     store = supplied.store
     if not ring:
         return versions.read(store, version), versions.manifest_digest(store, version)
-    data = trust.proof(store, version, ring, least).data
+    data = trust.proof(store, version, ring, least, supplied.name).data
     return versions.parsed(store, version, data), digest.of_bytes(data)
 
 

@@ -107,14 +107,15 @@ def read_text(path: Path) -> str:
         raise UsageError(f"cannot be read: {said}", where=str(path)) from None
 
 
-def proof(store: Layout, version: int, ring: Keyring, least: int = 1) -> Proof:
-    """That those in `ring` signed `version`, checked before anything of it is parsed. Raises Untrusted."""
+def proof(store: Layout, version: int, ring: Keyring, least: int = 1, where: str = "") -> Proof:
+    """That those in `ring` signed `version`, checked before anything of it is parsed. `where` it came from, for messages.
+    Raises Untrusted."""
     return proven(
         store.read(versions.manifest_digest(store, version)),
         signatures.of(store, version),
         ring,
         what=f"v{version}",
-        where=str(store.root),
+        where=where or str(store.root),
         hint=f"where it was built: build sign --version {version} --key FILE",
         least=least,
     )

@@ -127,6 +127,17 @@ def _waves(all_of_it: Sequence[Descriptor]) -> List[List[Descriptor]]:
 def mirror(place: Repository, tags: Iterable[str], store: Layout, pace: Optional[Pace] = None) -> None:
     """Bring what is known about `tags` into `store`: objects, manifests and signatures, but no artifact."""
     pace, here = pace or Pace(), Folder(str(store.root), {})
+
+    def bring(it: Descriptor) -> bytes:
+        """Into `store`, unless it is there: a version shares most of what it says with the one before."""
+        most = transfer.MOST_OBJECT if it.is_object else _LARGEST_TOLD
+        if it.size > most:
+            said = f"{it.title or it.digest} is said to have {it.size:,} bytes; at most {most:,} are taken"
+            raise StoreDamaged(said, where=place.name)
+        pace.meter.expect(1, it.size)
+        transfer.fetch(place, it, store, pace)
+        return store.read(it.digest) if it.is_object else b""
+
     for tag in tags:
         top = place.resolve(tag)
         if top is None:
@@ -134,14 +145,9 @@ def mirror(place: Repository, tags: Iterable[str], store: Layout, pace: Optional
         known = here.resolve(tag)
         if known is not None and known.digest == top.digest:
             continue
-        for it in closure(place, top, _about):
-            if it.size > _LARGEST_TOLD:
-                raise StoreDamaged(
-                    f"{it.title or tag} is said to have {it.size:,} bytes; at most {_LARGEST_TOLD:,} are taken",
-                    where=place.name,
-                )
-            pace.meter.expect(1, it.size)
-            transfer.fetch(place, it, store, pace)
+        for it in closure(place, top, _about, bring):
+            if not it.is_object:
+                bring(it)
         here.tag(tag, top)
 
 
@@ -151,9 +157,13 @@ def _about(it: Descriptor) -> bool:
 
 
 def closure(
-    place: Repository, top: Descriptor, wanted: Callable[[Descriptor], bool] = lambda child: True
+    place: Repository,
+    top: Descriptor,
+    wanted: Callable[[Descriptor], bool] = lambda child: True,
+    read: Optional[Callable[[Descriptor], bytes]] = None,
 ) -> List[Descriptor]:
-    """Everything that `top` leads to over `wanted` things, each once and after all that it names; `top` is last."""
+    """Everything that `top` leads to over `wanted` things, each once and after all that it names; `top` is last. `read`
+    gives the bytes of an object, verified; without it they come from `place`."""
     found: Dict[str, Descriptor] = {}
 
     def visit(it: Descriptor, depth: int) -> None:
@@ -162,7 +172,7 @@ def closure(
         if depth > _DEEPEST or len(found) > _MOST:
             raise StoreDamaged(f"{it.digest} leads to too many objects", where=place.name)
         if it.is_object:
-            kind, children = _told_by(transfer.read(place, it), it, place)
+            kind, children = _told_by(read(it) if read else transfer.read(place, it), it, place)
             if depth and not it.kind and not wanted(dataclasses.replace(it, kind=kind)):
                 return  # who copied the index left out the kinds of what it names, as skopeo before 1.14 does
             for child in children:

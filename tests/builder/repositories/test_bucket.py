@@ -419,9 +419,12 @@ def test_what_a_refusal_says(
     assert "hidden-word" not in str(caught.value)
 
 
-def test_a_bucket_that_is_not_there(door: s3_server.Door, store: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bucket_that_is_not_there(
+    door: s3_server.Door, store: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     published(store)
-    for argv in (["publish", "s3://nowhere-at-all/x", "--store", str(store.root)], ["pull", "s3://nowhere-at-all/x"]):
+    nowhere, to = "s3://nowhere-at-all/x", str(tmp_path / "to")
+    for argv in (["publish", nowhere, "--store", str(store.root)], ["pull", nowhere, "--to", to]):
         assert cli.main(argv) == 2
         assert "there is no bucket nowhere-at-all" in capsys.readouterr().err
 

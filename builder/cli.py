@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import gc
 import os
 import signal
@@ -64,6 +65,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Optional[List[str]] = None) -> int:
     words = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # in a log, both streams keep their order
     try:
         signal.signal(signal.SIGTERM, _interrupt)
         code = _dispatch(words)

@@ -161,7 +161,7 @@ def _output(words: List[str], folder: Path, block: Block, what: str) -> str:
     done = subprocess.run(
         words,
         cwd=str(folder),
-        env={**os.environ, "PATH": path, "NO_COLOR": "1", "COLUMNS": "100"},
+        env={**os.environ, "PATH": path, "NO_COLOR": "1", "COLUMNS": "100", "PYTHONUNBUFFERED": ""},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import io
 import gc
+import io
 import os
 import signal
 import sys

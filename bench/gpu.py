@@ -25,9 +25,10 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 import yaml
 
-from builder import abilities, facts, pull, seams, shapes
+from builder import abilities, facts, seams, shapes
 from builder.contract import PACKAGE
 from builder.facts import Machine
+from builder.hosting import pull
 from builder.manifest import Entry, Manifest
 from builder.places import numbers
 from builder.stores import versions

@@ -22,7 +22,7 @@ from typing import Callable, Dict, List, Tuple
 
 from builder import digest, facts
 from builder.action import Blob, Pinned, Platform, Result, Tool
-from builder.choose import choose
+from builder.choosing.choose import choose
 from builder.contract import Input, Output, Profile, ShapeRange
 from builder.facts import Machine
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict

@@ -17,8 +17,9 @@ from typing import Callable, Dict, List
 
 import numpy as np
 
-from builder import facts, onnx_session, pull, seams, shapes
-from builder.choose import choose
+from builder import facts, onnx_session, seams, shapes
+from builder.choosing.choose import choose
+from builder.hosting import pull
 from builder.load import load
 from builder.pinning import Pinner
 from builder.plan import plan

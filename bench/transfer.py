@@ -30,9 +30,10 @@ from typing import Callable, Dict, List, Tuple
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from builder import copies, facts  # noqa: E402
+from builder import facts  # noqa: E402
 from builder.stores import versions  # noqa: E402
 from builder.stores.layout import Layout  # noqa: E402
+from builder.transfers import copies  # noqa: E402
 from tests.fakes import entry, manifest, stored  # noqa: E402
 from tests.registries import registry  # noqa: E402
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import List, Mapping, Optional, Tuple
 
-from builder import golden
 from builder.blob import Tool
 from builder.compat import dialects
 from builder.errors import DeployError
 from builder.facts import Machine
+from builder.hosting import golden
 from builder.jobs import Job
 from builder.load import Loaded
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict

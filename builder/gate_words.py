@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, Tuple
 
-from builder import consistency_gates
 from builder.cells import all_cells, selects
+from builder.consistent import consistency_gates
 from builder.digest import Json
 from builder.errors import UsageError
 from builder.gates import Gate

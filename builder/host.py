@@ -19,15 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
-from builder import facts, keypoints, measured, pull, shapes, trust
-from builder.answering import FallbackWarning, entry_for, many, pixels, ranges
-from builder.choose import choose, covering
+from builder import facts, keypoints, shapes
+from builder.choosing import measured
+from builder.choosing.choose import choose, covering
 from builder.errors import DeployError, NothingFits, UsageError
-from builder.following import Follower
+from builder.hosting import pull
+from builder.hosting.answering import FallbackWarning, entry_for, many, pixels, ranges
+from builder.hosting.following import Follower
+from builder.hosting.opened import Opened, OpenedArtifact
 from builder.manifest import Entry, Manifest
-from builder.opened import Opened, OpenedArtifact
 from builder.stores import versions
 from builder.stores.layout import Layout
+from builder.trusting import trust
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,6 +1,6 @@
 """Jobs: the symbolic steps that make cells, and what each needs. Data only.
 
-A job names files and the outputs of other jobs; `builder/draw.py` draws the jobs of a cell, `builder/pinning.py` turns
+A job names files and the outputs of other jobs; `builder/drawing/draw.py` draws the jobs of a cell, `builder/pinning.py` turns
 each into an action with digests, `builder/run.py` performs it. Cells that need the same ONNX draw the same job.
 """
 

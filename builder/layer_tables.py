@@ -12,7 +12,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from builder import site
 from builder.action import Result
-from builder.draw_layers import layer_errors
+from builder.drawing.draw_layers import layer_errors
 from builder.errors import DeployError, StepFailed
 from builder.facts import Machine
 from builder.jobs import Job, Wanted

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from builder import consistency, digest, photographs
+from builder import digest, photographs
+from builder.consistent import consistency
 from builder.errors import UsageError
 from builder.evidence import Photographs
 from builder.matrix import Matrix

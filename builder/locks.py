@@ -1,7 +1,7 @@
 """Locks between processes: flock on an open file. The kernel releases them when their process ends, however it ends.
 
 They hold between processes of one machine, and between machines where the file system carries flock (NFS of Linux does).
-What a lock stands for is said where it is taken: builder/stores/layout.py, builder/transfer.py, builder/pull.py.
+What a lock stands for is said where it is taken: builder/stores/layout.py, builder/transfers/transfer.py, builder/hosting/pull.py.
 """
 
 from __future__ import annotations

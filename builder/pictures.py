@@ -12,9 +12,9 @@ from typing import Callable, Dict, List, Optional, Tuple
 from builder import site
 from builder.action import Action, Result
 from builder.blob import Pinned, Tool
+from builder.choosing.fits import other_version
 from builder.errors import DeployError, StepFailed, StoreDamaged
 from builder.facts import Machine
-from builder.fits import other_version
 from builder.manifest import Entry, Manifest
 from builder.measurements import WorstCase
 from builder.places import cannot_run

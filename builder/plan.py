@@ -8,7 +8,7 @@ from typing import Dict, Iterable, List, Optional, Tuple
 from builder.blob import Platform
 from builder.cells import Cell, Settings, all_cells, any_selects, resolve, settings_of
 from builder.compat import alternatives, rules
-from builder.draw import draw
+from builder.drawing.draw import draw
 from builder.facts import Machine
 from builder.jobs import DrawnTask, Job, Wanted
 from builder.matrix import Matrix, TorchSource

@@ -1,7 +1,7 @@
 """Moving a channel: what must hold before, the record of the move, its signatures, and putting it where hosts look.
 
 What is signed was checked first: the version, and the record that the new one goes on from. What cannot be checked is left
-out of the new record (its history), or refused (a version, another channel's word). Hosts check again: builder/offered.py.
+out of the new record (its history), or refused (a version, another channel's word). Hosts check again: builder/hosting/offered.py.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
 
-from builder import channel, clock, keyring, trust
+from builder import channel, clock
 from builder.channel import Channel
 from builder.descriptor import Descriptor
 from builder.errors import GateFailed, StoreDamaged, Untrusted, UsageError
-from builder.keyring import Keyring
 from builder.manifest import Manifest
-from builder.pace import Pace
 from builder.seams import Repository
 from builder.signing import minisign
 from builder.stores import channels, copying, moving, versions
 from builder.stores.channels import Offered
 from builder.stores.layout import Layout
 from builder.stores.supply import Supply
+from builder.transfers.pace import Pace
+from builder.trusting import keyring, trust
+from builder.trusting.keyring import Keyring
 
 NEVER = "never"
 _VERSION = re.compile(r"v?[0-9]{1,9}")

@@ -129,7 +129,7 @@ class Repository(Protocol):
     """A place that versions are published to and pulled from: a folder, a registry, a web server, a bucket.
 
     It keeps OCI objects (small JSON) and files, both by digest, and tags that name objects. Nothing that it answers is
-    believed: who asks holds size and digest against what was expected (builder/transfer.py). Methods are called from
+    believed: who asks holds size and digest against what was expected (builder/transfers/transfer.py). Methods are called from
     several threads. They raise Unreachable when it does not answer or refuses, StoreDamaged when what it answers cannot be.
     """
 

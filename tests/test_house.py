@@ -39,54 +39,61 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "attest audit backends blob ci compat detect errors executors following http image_size inspection leash "
-    "locks meter openvino_layers release remote report repositories search setting shapes signing sources steps "
-    "stores text verbs compat.tables detect.gpu detect.probe http.patience remote.parcel remote.site_lock "
-    "report.axes report.plot search.strategy signing.ed25519 validation.homography",
-    1: "cli clock digest pace placed tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu "
-    "compat.precision compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages "
-    "detect.processor detect.surroundings http.address signing.minisign validation.keypoint_metrics "
+    0: "attest audit backends benchmark blob choosing ci compat consistent detect drawing errors executors hosting "
+    "http image_size inspection leash locks openvino_layers release remote report repositories search setting "
+    "shapes signing sources steps stores text transfers trusting verbs compat.tables detect.gpu detect.probe "
+    "hosting.following http.patience remote.parcel remote.site_lock report.axes report.plot search.strategy "
+    "signing.ed25519 transfers.meter validation.homography",
+    1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision "
+    "compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
+    "detect.surroundings hosting.placed http.address signing.minisign transfers.pace validation.keypoint_metrics "
     "validation.light validation.samples",
-    2: "code_digest copies descriptor keyring manifest_upgrade onnx_parser record strict_json detect.jetson "
-    "detect.nvidia http.logins http.proxies remote.framing verbs.transferring",
-    3: "budget channel contract drift_limits expect facts freshness gates key_statement measurements reach "
-    "tensorrt_options yaml_marks attest.envelope http.problems http.wire inspection.contents",
-    4: "evidence fact_file key_changes key_memory keypoints onnx_file portrait preprocess pull_memory searched site "
-    "sweep compat.dialects http.reply inspection.engine_layers inspection.engine_plan inspection.openvino_ir "
-    "remote.ssh_words validation.align validation.statistics validation.timing",
+    2: "code_digest descriptor manifest_upgrade onnx_parser record strict_json detect.jetson detect.nvidia "
+    "http.logins http.proxies remote.framing transfers.copies trusting.keyring verbs.transferring",
+    3: "budget channel contract drift_limits facts gates measurements reach tensorrt_options yaml_marks "
+    "attest.envelope consistent.expect hosting.freshness http.problems http.wire inspection.contents "
+    "trusting.key_statement",
+    4: "evidence fact_file keypoints onnx_file portrait preprocess searched site sweep compat.dialects "
+    "hosting.pull_memory http.reply inspection.engine_layers inspection.engine_plan inspection.openvino_ir "
+    "remote.ssh_words trusting.key_changes trusting.key_memory validation.align validation.statistics "
+    "validation.timing",
     5: "manifest matrix provenance sweep_grid http.client inspection.onnx_graph search.words steps.fold_norms "
     "steps.placement validation.comparison",
-    6: "accuracy cells consistency_gates merge photographs proof recipes revision schema tiers attest.materials "
-    "compat.install http.challenge inspection.ranges inspection.session_graph report.margins "
-    "validation.arithmetic validation.readings validation.task_results validation.verdict",
-    7: "action apart calibration_study consistency_drift consistency_sweep jobs places attest.bill attest.slsa "
-    "backends.tensorrt_build ci.pipeline compat.asked report.overview repositories.registry_access verbs.schema "
-    "validation.allowances validation.history validation.limits validation.series validation.sweep "
-    "validation.worst_case",
-    8: "abilities calibration_table consistency draw_source fitness fits seams sidecar sweep_table worker "
-    "ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
-    "inspection.reading remote.messages report.cells report.speed repositories.registry_upload steps.emulate_fp16 "
-    "steps.lower_fp16 steps.lower_opset steps.parse stores.layout validation.grouping validation.named",
-    9: "bench_worker choose draw_measurements draw_sweep load onnx_session pictures pinning pool pull transfer "
-    "backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx compat.rules executors.local "
-    "remote.cache remote.link remote.watch repositories.registry sources.torch_module steps.cost steps.engine "
-    "steps.export steps.reference steps.sweep_reference steps.worst_case stores.claims stores.oci "
-    "validation.causes validation.parity validation.task",
-    10: "bench_record benching choice_words draw gate_words prove selftest audit.phrases backends.onnxruntime_cpu "
-    "backends.onnxruntime_cuda compat.alternatives executors.ssh remote.serve report.worst sources.onnx_file "
-    "steps.calibrate steps.calibration_data steps.latency steps.parity steps.simplify steps.sweep steps.task "
-    "steps.task_cases steps.task_reference stores.reach stores.tags verbs.ci verbs.selection validation.drift "
-    "validation.keypoint_tasks",
-    11: "bench_words difference draw_layers opened plan audit.junit audit.markdown audit.plain remote.boot "
-    "report.drift steps.shifts stores.by_path stores.folder stores.statements stores.versions verbs.doctor",
-    12: "answering difference_words live progress audit.at_length audit.github audit.reading inspection.subject "
-    "repositories.bundle repositories.web steps.lower_int8 stores.attached stores.benches stores.channels "
-    "stores.copying stores.merging stores.signatures",
-    13: "run seal trust inspection.findings repositories.bucket steps.layer_errors stores.collecting stores.moving "
-    "verbs.audit verbs.merge",
-    14: "explanation golden layer_tables measured passwords pending summary tracing verifying inspection.report "
-    "stores.supply verbs.channels verbs.gc verbs.sweep",
-    15: "assemble host offered promotion report.layers stores.bringing verbs.attest verbs.bench verbs.diff "
+    6: "cells merge photographs recipes revision schema attest.materials choosing.accuracy choosing.tiers "
+    "compat.install consistent.consistency_gates hosting.proof http.challenge inspection.ranges "
+    "inspection.session_graph report.margins validation.arithmetic validation.readings validation.task_results "
+    "validation.verdict",
+    7: "action calibration_study jobs places attest.bill attest.slsa backends.tensorrt_build ci.pipeline "
+    "compat.asked consistent.consistency_drift consistent.consistency_sweep hosting.apart report.overview "
+    "repositories.registry_access verbs.schema validation.allowances validation.history validation.limits "
+    "validation.series validation.sweep validation.worst_case",
+    8: "abilities calibration_table fitness seams sidecar sweep_table worker choosing.fits ci.rendering "
+    "compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules consistent.consistency "
+    "drawing.draw_source inspection.reading remote.messages report.cells report.speed "
+    "repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout "
+    "validation.grouping validation.named",
+    9: "load onnx_session pictures pinning backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx "
+    "benchmark.bench_worker choosing.choose compat.rules drawing.draw_measurements drawing.draw_sweep "
+    "executors.local hosting.pool hosting.pull remote.cache remote.link remote.watch repositories.registry "
+    "sources.torch_module steps.cost steps.engine steps.export steps.reference steps.sweep_reference "
+    "steps.worst_case stores.claims stores.oci transfers.transfer validation.causes validation.parity "
+    "validation.task",
+    10: "gate_words audit.phrases backends.onnxruntime_cpu backends.onnxruntime_cuda benchmark.bench_record "
+    "benchmark.benching choosing.choice_words compat.alternatives drawing.draw executors.ssh hosting.prove "
+    "hosting.selftest remote.serve report.worst sources.onnx_file steps.calibrate steps.calibration_data "
+    "steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference "
+    "stores.reach stores.tags verbs.ci verbs.selection validation.drift validation.keypoint_tasks",
+    11: "difference plan audit.junit audit.markdown audit.plain benchmark.bench_words drawing.draw_layers "
+    "hosting.opened remote.boot report.drift steps.shifts stores.by_path stores.folder stores.statements "
+    "stores.versions verbs.doctor",
+    12: "difference_words live progress audit.at_length audit.github audit.reading hosting.answering "
+    "inspection.subject repositories.bundle repositories.web steps.lower_int8 stores.attached stores.benches "
+    "stores.channels stores.copying stores.merging stores.signatures",
+    13: "run hosting.seal inspection.findings repositories.bucket steps.layer_errors stores.collecting stores.moving "
+    "trusting.trust verbs.audit verbs.merge",
+    14: "explanation layer_tables pending summary tracing choosing.measured hosting.golden inspection.report "
+    "stores.supply trusting.passwords trusting.verifying verbs.channels verbs.gc verbs.sweep",
+    15: "assemble host promotion hosting.offered report.layers stores.bringing verbs.attest verbs.bench verbs.diff "
     "verbs.inspect verbs.key_statements verbs.perform verbs.sign verbs.verify",
     16: "report.view search.trials stores.bundling verbs.calibrate verbs.keys verbs.pin verbs.promoting verbs.publish "
     "verbs.pull verbs.run",
@@ -240,14 +247,14 @@ HEAVY: Dict[str, Set[str]] = {
         "validation.worst_case",
     },
     "numpy": {
-        "answering",
+        "hosting.answering",
         "backends.openvino_cpu",
         "backends.tensorrt_build",
-        "bench_worker",
+        "benchmark.bench_worker",
         "host",
         "keypoints",
         "onnx_session",
-        "opened",
+        "hosting.opened",
         "preprocess",
         "seams",
         "sources.torch_module",
@@ -401,8 +408,8 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.shapes",
         "builder.channel",
         "builder.clock",
-        "builder.consistency",
-        "builder.key_statement",
+        "builder.consistent.consistency",
+        "builder.trusting.key_statement",
         "builder.reach",
         "builder.signing.ed25519",
         "builder.signing.minisign",
@@ -421,7 +428,7 @@ OTHERS: Dict[str, Set[str]] = {
     },  # argparse's own protocol
     "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},
-    "SystemExit": {"builder.bench_worker", "builder.cli", "builder.prove", "builder.worker"},
+    "SystemExit": {"builder.benchmark.bench_worker", "builder.cli", "builder.hosting.prove", "builder.worker"},
 }
 
 

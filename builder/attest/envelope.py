@@ -14,8 +14,8 @@ from typing import List, Sequence, Tuple
 from builder import digest, strict_json
 from builder.digest import Json
 from builder.errors import StoreDamaged
-from builder.keyring import Trusted
 from builder.signing import ed25519, minisign
+from builder.trusting.keyring import Trusted
 
 IN_TOTO = "application/vnd.in-toto+json"
 KIND = "application/vnd.dsse.envelope.v1+json"

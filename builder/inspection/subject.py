@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import List, Optional, Tuple
 
-from builder import digest, pull, sidecar
+from builder import digest, sidecar
 from builder.action import SIDECAR
 from builder.errors import StoreDamaged, UsageError
+from builder.hosting import pull
 from builder.inspection import reading
 from builder.manifest import Entry, Manifest
 from builder.sidecar import Sidecar

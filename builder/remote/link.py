@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Callable, Deque, Dict, List, Optional, Union
 
-from builder.consistency import bytes_of
+from builder.consistent.consistency import bytes_of
 from builder.errors import StepFailed, SystemRefused, Unreachable
 from builder.reach import Address, Reached
 from builder.record import RecordError, from_json, to_json

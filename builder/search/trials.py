@@ -12,8 +12,8 @@ from typing import Callable, Dict, Optional, Sequence, Set, Tuple
 
 from builder import assemble
 from builder.blob import Platform
-from builder.draw_layers import layer_errors
-from builder.draw_measurements import cost
+from builder.drawing.draw_layers import layer_errors
+from builder.drawing.draw_measurements import cost
 from builder.errors import DeployError
 from builder.facts import Machine
 from builder.jobs import Job

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Optional
 
-from builder import descriptor, transfer
+from builder import descriptor
 from builder.errors import StoreDamaged
 from builder.stores import oci, tags, versions
 from builder.stores.layout import Layout
+from builder.transfers import transfer
 
 
 def attach(store: Layout, version: int, what: str, kind: str, name: str, data: bytes) -> str:

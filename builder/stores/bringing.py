@@ -8,16 +8,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Collection, Dict, Iterable, Tuple
 
-from builder import transfer
 from builder.descriptor import Descriptor
 from builder.errors import UsageError
-from builder.pace import Pace
 from builder.seams import Repository
 from builder.stores import channels, copying, oci, versions
 from builder.stores.by_path import blob_path
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
 from builder.stores.supply import Supply
+from builder.transfers import transfer
+from builder.transfers.pace import Pace
 
 
 def content(

@@ -7,7 +7,7 @@
     pin.v3                       the version that `build gc` keeps
 
 Record and signatures are one object, so that a move is one step. What a place answers here is not believed yet:
-builder/offered.py does that for a host, builder/promotion.py for who moves a channel on.
+builder/hosting/offered.py does that for a host, builder/promotion.py for who moves a channel on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from builder import channel, descriptor, strict_json, transfer
+from builder import channel, descriptor, strict_json
 from builder.channel import Channel
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged
@@ -23,6 +23,7 @@ from builder.seams import Repository
 from builder.stores import oci, tags, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.transfers import transfer
 
 FILE = "channel.json"
 _MOST, _MOST_SIGNATURES = 64 << 10, 16  # bytes of an object or a file of a channel; signatures that are looked at

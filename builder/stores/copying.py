@@ -10,14 +10,15 @@ import contextlib
 import dataclasses
 from typing import Callable, ContextManager, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from builder import descriptor, strict_json, transfer
+from builder import descriptor, strict_json
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, Unreachable, UsageError
-from builder.pace import TRIES, Pace
 from builder.seams import Repository
 from builder.stores import oci, statements
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.transfers import transfer
+from builder.transfers.pace import TRIES, Pace
 
 _DEEPEST, _MOST = 4, 100_000  # of an index within an index; of objects and files behind one tag
 _LARGEST_TOLD = (

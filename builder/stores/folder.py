@@ -6,11 +6,12 @@ import contextlib
 from pathlib import Path
 from typing import Iterator, Mapping, Optional, Tuple
 
-from builder import copies, descriptor, digest
+from builder import descriptor, digest
 from builder.descriptor import Descriptor
 from builder.seams import Stream
 from builder.stores import tags
 from builder.stores.layout import Layout
+from builder.transfers import copies
 
 _PIECE = 256 << 10
 _TAGGING = 30  # seconds; that one publisher waits for another to write its tag

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Set
 
-from builder import transfer
 from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreDamaged, UsageError
@@ -12,6 +11,7 @@ from builder.manifest import Manifest
 from builder.stores import versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.transfers import transfer
 
 
 def results(source: Layout, into: Layout) -> int:

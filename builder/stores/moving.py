@@ -11,12 +11,12 @@ from builder import channel, clock
 from builder.channel import Channel, Move
 from builder.descriptor import Descriptor
 from builder.errors import UsageError
-from builder.pace import Pace
 from builder.seams import Repository
 from builder.stores import channels, claims, copying, tags, versions
 from builder.stores.channels import Offered
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.transfers.pace import Pace
 
 
 def put(

@@ -1,7 +1,7 @@
 """Signatures beside the versions of a store: OCI objects whose subject is the version's manifest.
 
 A version never changes, so its signatures are objects of their own in index.json, tagged `v3.KEY.minisig`. What they hold is
-text here; what it is worth is decided in `builder/trust.py`.
+text here; what it is worth is decided in `builder/trusting/trust.py`.
 """
 
 from __future__ import annotations

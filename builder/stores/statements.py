@@ -1,16 +1,17 @@
 """The key statement of a store: one OCI object, tagged `keys`, that holds keys.json. What it is worth is decided in
-`builder/trust.py`."""
+`builder/trusting/trust.py`."""
 
 from __future__ import annotations
 
 from typing import Optional
 
-from builder import descriptor, strict_json, transfer
+from builder import descriptor, strict_json
 from builder.errors import StoreDamaged
-from builder.key_statement import MOST_BYTES, history
 from builder.seams import Repository
 from builder.stores import oci, tags
 from builder.stores.layout import Layout
+from builder.transfers import transfer
+from builder.trusting.key_statement import MOST_BYTES, history
 
 TAG, FILE = "keys", "keys.json"
 

@@ -9,15 +9,16 @@ import time
 from pathlib import Path
 from typing import FrozenSet, Iterable, Iterator, Mapping, Optional
 
-from builder import digest, seams, transfer
+from builder import digest, seams
 from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreBusy, StoreDamaged, UsageError
 from builder.manifest import Manifest, Verdict
-from builder.pace import Pace
 from builder.stores import copying, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.transfers import transfer
+from builder.transfers.pace import Pace
 
 CACHE = ".store"
 

@@ -11,9 +11,9 @@ from typing import Tuple
 from builder.attest import bill, envelope, slsa
 from builder.audit.reading import number
 from builder.errors import UsageError
-from builder.passwords import secret_key
 from builder.stores import attached, versions
 from builder.stores.layout import Layout
+from builder.trusting.passwords import secret_key
 
 _TAGS = {"in-toto": ("intoto", "attestation.intoto.json"), "cyclonedx": ("sbom", "bom.cdx.json")}
 

@@ -11,16 +11,17 @@ import tempfile
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
-from builder import bench_record, bench_words, benching, clock, facts, measured, pull, shapes, trust
-from builder.bench_record import Benched, BenchRecord
-from builder.bench_worker import Order
-from builder.choose import Asked, accepts, choose
+from builder import clock, facts, shapes
+from builder.benchmark import bench_record, bench_words, benching
+from builder.benchmark.bench_record import Benched, BenchRecord
+from builder.benchmark.bench_worker import Order
+from builder.choosing import measured
+from builder.choosing.choose import Asked, accepts, choose
 from builder.contract import PACKAGE
 from builder.errors import NothingFits, StepFailed, StoreBusy, StoreDamaged, UsageError
 from builder.facts import Machine
-from builder.keyring import Keyring
+from builder.hosting import pull
 from builder.manifest import Entry, Manifest
-from builder.passwords import secret_key
 from builder.record import to_json
 from builder.release import VERSION
 from builder.signing import minisign
@@ -28,6 +29,9 @@ from builder.stores import benches, supply, versions
 from builder.stores.benches import Offered
 from builder.stores.layout import Layout
 from builder.stores.supply import Supply
+from builder.trusting import trust
+from builder.trusting.keyring import Keyring
+from builder.trusting.passwords import secret_key
 
 _MOST = 8 << 20  # bytes of a record that is added
 

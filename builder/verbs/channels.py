@@ -8,15 +8,16 @@ import os
 import sys
 from typing import List
 
-from builder import channel, clock, keyring, seams, trust
+from builder import channel, clock, seams
 from builder.channel import Channel
 from builder.digest import Json
 from builder.errors import StoreDamaged, Untrusted, UsageError
-from builder.keyring import Keyring
 from builder.signing import minisign
 from builder.stores import channels
 from builder.stores.channels import Offered
 from builder.text import table
+from builder.trusting import keyring, trust
+from builder.trusting.keyring import Keyring
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,13 +8,14 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from builder import clock, key_changes, key_memory, key_statement, passwords, seams, trust
+from builder import clock, seams
 from builder.errors import UsageError
-from builder.key_statement import History, Statement
-from builder.keyring import Trusted
 from builder.signing import minisign
 from builder.stores import statements
 from builder.stores.layout import Layout
+from builder.trusting import key_changes, key_memory, key_statement, passwords, trust
+from builder.trusting.key_statement import History, Statement
+from builder.trusting.keyring import Trusted
 
 
 def arguments(actions: Any) -> None:

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Callable, Dict
 
-from builder import key_memory, passwords, trust
 from builder.errors import UsageError
 from builder.signing import minisign
+from builder.trusting import key_memory, passwords, trust
 from builder.verbs import key_statements
 
 

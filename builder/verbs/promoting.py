@@ -10,12 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Iterator
 
-from builder import clock, promotion, trust
+from builder import clock, promotion
 from builder.errors import DeployError
-from builder.keyring import Group, Keyring, Trusted
 from builder.manifest import Manifest
-from builder.passwords import secret_key
 from builder.stores import supply, versions
+from builder.trusting import trust
+from builder.trusting.keyring import Group, Keyring, Trusted
+from builder.trusting.passwords import secret_key
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

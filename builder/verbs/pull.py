@@ -11,12 +11,15 @@ import time
 from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
 
-from builder import accuracy, clock, facts, measured, offered, placed, pull, pull_memory, seal, selftest, trust
-from builder import choice_words as words
-from builder.choose import Asked, Choice, choose
+from builder import clock, facts
+from builder.choosing import accuracy, measured
+from builder.choosing import choice_words as words
+from builder.choosing.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
+from builder.hosting import offered, placed, pull, pull_memory, seal, selftest
 from builder.manifest import Entry, Manifest
 from builder.stores import supply
+from builder.trusting import trust
 from builder.verbs.transferring import add_transfer, transfer
 
 

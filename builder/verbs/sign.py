@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from builder.passwords import secret_key
 from builder.signing import minisign
 from builder.stores import signatures, versions
 from builder.stores.layout import Layout
+from builder.trusting.passwords import secret_key
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

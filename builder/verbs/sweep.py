@@ -10,7 +10,8 @@ import dataclasses
 import json
 from typing import Tuple
 
-from builder import consistency_sweep, facts, sweep_table
+from builder import facts, sweep_table
+from builder.consistent import consistency_sweep
 from builder.errors import GateFailed, NothingFits, UsageError
 from builder.executors.local import Local
 from builder.matrix import Matrix

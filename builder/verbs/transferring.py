@@ -7,9 +7,9 @@ import contextlib
 import sys
 from typing import Iterator
 
-from builder import pace
-from builder.meter import Meter
-from builder.pace import Pace
+from builder.transfers import pace
+from builder.transfers.meter import Meter
+from builder.transfers.pace import Pace
 
 
 def add_transfer(parser: argparse.ArgumentParser) -> None:

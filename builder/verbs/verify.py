@@ -10,12 +10,14 @@ import tempfile
 from pathlib import Path
 from typing import List, Tuple
 
-from builder import pull, seams, trust, verifying
+from builder import seams
 from builder.digest import Json
 from builder.errors import UsageError
-from builder.keyring import Keyring
+from builder.hosting import pull
 from builder.stores import supply
-from builder.verifying import Found, Judge
+from builder.trusting import trust, verifying
+from builder.trusting.keyring import Keyring
+from builder.trusting.verifying import Found, Judge
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import bench_record, benching
 from builder.action import Platform
-from builder.bench_record import Benched, BenchRecord
-from builder.bench_worker import Order
-from builder.benching import Found
+from builder.benchmark import bench_record, benching
+from builder.benchmark.bench_record import Benched, BenchRecord
+from builder.benchmark.bench_worker import Order
+from builder.benchmark.benching import Found
 from builder.errors import StoreDamaged
 from builder.facts import Gpu
 from builder.measurements import Latency, Percentiles

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.choose import Asked, accepts, choose, covering
+from builder.choosing.choose import Asked, accepts, choose, covering
+from builder.choosing.fits import cannot_run
 from builder.facts import Package
-from builder.fits import cannot_run
 from builder.manifest import Entry
 from tests.fakes import GTX1060, LAPTOP, RASPBERRY, RTX3090, entry, manifest, with_version, without
 

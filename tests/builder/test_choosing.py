@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import accuracy, choice_words, cli, facts
-from builder.choose import Asked, Choice, Timed, choose
+from builder import cli, facts
+from builder.choosing import accuracy, choice_words
+from builder.choosing.choose import Asked, Choice, Timed, choose
+from builder.choosing.fits import cannot_run
+from builder.choosing.tiers import device_of, tier_of
 from builder.errors import UsageError
 from builder.facts import Machine
-from builder.fits import cannot_run
 from builder.manifest import Entry, TaskResult, Verdict
 from builder.measurements import Latency, OutputParity, Percentiles
 from builder.stores import versions
 from builder.stores.layout import Layout
-from builder.tiers import device_of, tier_of
 from tests.fact_machines import MACHINES
 from tests.fakes import LAPTOP, REPOSITORY, RTX3090, entry, manifest, with_version
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from builder import copies, digest
+from builder import digest
 from builder.errors import StoreDamaged
+from builder.transfers import copies
 
 SIZE = 1_000_003
 

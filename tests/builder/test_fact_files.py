@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 import pytest
 
 from builder import abilities, cli, fact_file
-from builder.choose import choose
+from builder.choosing.choose import choose
 from builder.contract import PRECISIONS
 from builder.errors import UsageError
 from builder.explanation import explain

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import clock, freshness, pull_memory
+from builder import clock
 from builder.errors import StoreDamaged, Untrusted
-from builder.freshness import Memory, Offer, Pointer
+from builder.hosting import freshness, pull_memory
+from builder.hosting.freshness import Memory, Offer, Pointer
 from builder.record import from_json, to_json
 from tests.builder.test_channel import DAY, DEEP, NOON
 

@@ -8,8 +8,9 @@ from typing import List, Tuple
 
 import pytest
 
-from builder import descriptor, pull
+from builder import descriptor
 from builder.errors import DeployError
+from builder.hosting import pull
 from builder.manifest import Entry, Golden, Manifest
 from builder.stores import copying, merging, oci, supply, tags, versions
 from builder.stores.folder import Folder

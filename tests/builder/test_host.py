@@ -10,9 +10,10 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import host, keypoints, pull, seams  # noqa: E402
+from builder import host, keypoints, seams  # noqa: E402
 from builder.contract import Keypoints  # noqa: E402
 from builder.errors import NothingFits, StoreDamaged, UsageError  # noqa: E402
+from builder.hosting import pull  # noqa: E402
 from builder.manifest import Entry  # noqa: E402
 from builder.stores import versions  # noqa: E402
 from builder.stores.layout import Layout  # noqa: E402

@@ -11,12 +11,13 @@ from typing import Any, List
 
 import pytest
 
-from builder import cli, key_changes, key_statement, trust
+from builder import cli
 from builder.errors import StoreDamaged
-from builder.key_statement import History, Signed, Statement
 from builder.signing import minisign
 from builder.stores import statements
 from builder.stores.layout import Layout
+from builder.trusting import key_changes, key_statement, trust
+from builder.trusting.key_statement import History, Signed, Statement
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP
 

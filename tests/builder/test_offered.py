@@ -10,7 +10,8 @@ from typing import Any, List
 
 import pytest
 
-from builder import channel, pull, pull_memory
+from builder import channel
+from builder.hosting import pull, pull_memory
 from builder.stores import channels, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout

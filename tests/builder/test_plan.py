@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Set
 
 import pytest
 
-from builder.draw_layers import layer_errors
+from builder.drawing.draw_layers import layer_errors
 from builder.jobs import Wanted, sample_name
 from builder.load import Loaded
 from builder.plan import Plan, plan

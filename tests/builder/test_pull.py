@@ -11,11 +11,13 @@ from typing import List, Optional
 
 import pytest
 
-from builder import copies, digest, placed, pull
+from builder import digest
 from builder.action import Blob
 from builder.errors import DeployError, StoreBusy, StoreDamaged, UsageError
+from builder.hosting import placed, pull
 from builder.manifest import Entry
 from builder.stores.layout import Layout
+from builder.transfers import copies
 from tests.fakes import entry, manifest, stored
 
 

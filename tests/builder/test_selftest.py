@@ -12,7 +12,8 @@ import pytest
 
 for needed in ("numpy", "onnx", "onnxruntime"):
     pytest.importorskip(needed)
-from builder import cli, facts, pull  # noqa: E402
+from builder import cli, facts  # noqa: E402
+from builder.hosting import pull  # noqa: E402
 from builder.stores.layout import Layout  # noqa: E402
 from tests.fakes import with_version  # noqa: E402
 from tests.real_artifacts import Made, publish  # noqa: E402
@@ -108,7 +109,7 @@ def test_an_unchanged_host_is_asked_once(host: Host, monkeypatch: pytest.MonkeyP
     publish(host.store, Made(FAST))
     assert host.pull() == 0
     first = host.out
-    monkeypatch.setattr("builder.apart.ask", lambda *args: pytest.fail("asked again"))
+    monkeypatch.setattr("builder.hosting.apart.ask", lambda *args: pytest.fail("asked again"))
     assert host.pull() == 0
     assert host.out == first
 
@@ -128,10 +129,12 @@ def test_a_changed_host_is_asked_again(host: Host, monkeypatch: pytest.MonkeyPat
     if change == "memory of it":
         (host.to / "dense" / "self-test.json").write_text("[{")
     asked: List[str] = []
-    from builder import apart
+    from builder.hosting import apart
 
     real = apart.ask
-    monkeypatch.setattr("builder.apart.ask", lambda folder, cell, s: asked.append(cell) or real(folder, cell, s))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(
+        "builder.hosting.apart.ask", lambda folder, cell, s: asked.append(cell) or real(folder, cell, s)
+    )  # type: ignore[func-returns-value]
     assert host.pull() == (6 if change == "sample" else 0)
     assert asked == [FAST]
 
@@ -172,7 +175,7 @@ def test_current_never_names_what_was_not_tested(host: Host, monkeypatch: pytest
     host.pull()
     publish(host.store, Made(SLOW, scale=2.0), version=2)
     seen: List[str] = []
-    from builder import apart
+    from builder.hosting import apart
 
     real = apart.ask
 
@@ -180,7 +183,7 @@ def test_current_never_names_what_was_not_tested(host: Host, monkeypatch: pytest
         seen.append(os.readlink(str(host.to / "dense" / "current")))
         return real(folder, cell, seconds)
 
-    monkeypatch.setattr("builder.apart.ask", watching)
+    monkeypatch.setattr("builder.hosting.apart.ask", watching)
     assert host.pull() == 0
     assert seen[0].startswith("v1-") and os.readlink(str(host.to / "dense" / "current")).startswith("v2-")
 

@@ -15,9 +15,10 @@ import pytest
 for needed in ("numpy", "cv2", "onnx", "onnxruntime"):
     pytest.importorskip(needed)
 np: Any = pytest.importorskip("numpy")
-from builder import facts, host, pull, selftest  # noqa: E402
+from builder import facts, host  # noqa: E402
 from builder.errors import NothingFits, StepFailed, UsageError  # noqa: E402
-from builder.pool import Pool  # noqa: E402
+from builder.hosting import pull, selftest  # noqa: E402
+from builder.hosting.pool import Pool  # noqa: E402
 from builder.stores.layout import Layout  # noqa: E402
 from tests.real_artifacts import Made, answer, publish  # noqa: E402
 

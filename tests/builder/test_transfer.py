@@ -13,16 +13,17 @@ from typing import Iterator, List
 
 import pytest
 
-from builder import digest, transfer
+from builder import digest
 from builder.action import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreBusy, StoreDamaged, Unreachable
-from builder.meter import Meter
-from builder.pace import Pace
 from builder.seams import Stream
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
 from builder.stores.supply import Supply
+from builder.transfers import transfer
+from builder.transfers.meter import Meter
+from builder.transfers.pace import Pace
 
 SIZE = 1000
 

@@ -12,9 +12,9 @@ import pytest
 from builder import cli
 from builder.action import Action
 from builder.facts import Machine
+from builder.hosting.proof import Answer
 from builder.manifest import Entry, Manifest, TaskResult
 from builder.progress import Lines
-from builder.proof import Answer
 from builder.stores import versions
 from tests.builder.search.test_heal import Harmed, searching
 from tests.fakes import LAPTOP, RTX3090, TASK_MATRIX, FakeExecutor, Project
@@ -32,7 +32,7 @@ class Shell:
         monkeypatch.setattr("builder.verbs.matrix.Local", lambda: self.executor())
         monkeypatch.setattr("builder.verbs.perform.Local", lambda: self.executor())
         # what the fake executor makes does not run; tests/builder/test_selftest.py has what does
-        monkeypatch.setattr("builder.apart.ask", lambda folder, cell, seconds: Answer())
+        monkeypatch.setattr("builder.hosting.apart.ask", lambda folder, cell, seconds: Answer())
         # pytest exchanges the streams for every test; tests/builder/test_text.py checks that the program notices
         monkeypatch.setattr("builder.text.coloured", lambda out: False)
         monkeypatch.setattr("builder.verbs.matrix.Lines", lambda: Lines(sys.stderr))

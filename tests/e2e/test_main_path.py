@@ -290,7 +290,7 @@ def test_pull_and_run_on_a_photograph(fresh: Project) -> None:
 
 def test_a_size_outside_the_profile_falls_back_with_a_warning(built: Project, tmp_path: Path) -> None:
     import builder.host
-    from builder import pull
+    from builder.hosting import pull
     from builder.stores import versions
     from builder.stores.layout import Layout
 

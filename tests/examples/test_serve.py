@@ -19,7 +19,7 @@ for needed in ("onnx", "onnxruntime"):
     pytest.importorskip(needed)
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from builder import pull  # noqa: E402
+from builder.hosting import pull  # noqa: E402
 from builder.stores.layout import Layout  # noqa: E402
 from tests.fakes import REPOSITORY  # noqa: E402
 from tests.real_artifacts import Made, answer, publish  # noqa: E402

@@ -20,14 +20,16 @@ from typing import Callable, List, Optional, Sequence, Tuple
 
 import pytest
 
-from builder import cli, digest, facts, pull, seams, transfer
+from builder import cli, digest, facts, seams
 from builder.descriptor import INDEX, MANIFEST, Descriptor
 from builder.errors import DeployError
-from builder.pace import Pace
+from builder.hosting import pull
 from builder.seams import Repository
 from builder.stores import copying, tags, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.transfers import transfer
+from builder.transfers.pace import Pace
 from tests import fakes
 from tests.fakes import entry, manifest, stored
 from tests.registries import registry

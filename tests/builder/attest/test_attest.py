@@ -15,13 +15,13 @@ from builder import cli, digest, revision
 from builder.attest import bill, envelope, slsa
 from builder.blob import Pinned, Tool
 from builder.errors import StoreDamaged
-from builder.keyring import Trusted
 from builder.manifest import Manifest
 from builder.provenance import Chain, Link, Provenance, Revision, Step
 from builder.signing import minisign
 from builder.site import Site
 from builder.stores import versions
 from builder.stores.layout import Layout
+from builder.trusting.keyring import Trusted
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP, FakeExecutor, Project
 

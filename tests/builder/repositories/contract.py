@@ -13,13 +13,15 @@ from typing import Callable, List
 
 import pytest
 
-from builder import channel, clock, digest, key_statement, promotion, transfer
+from builder import channel, clock, digest, promotion
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError
-from builder.keyring import Keyring
 from builder.seams import Repository
 from builder.stores import channels, copying, signatures, statements, supply, tags, versions
 from builder.stores.layout import Layout
+from builder.transfers import transfer
+from builder.trusting import key_statement
+from builder.trusting.keyring import Keyring
 from tests.builder.stores.test_copying import KEY, silent
 from tests.builder.stores.test_versions import published
 

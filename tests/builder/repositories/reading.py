@@ -8,13 +8,13 @@ from typing import Callable
 
 import pytest
 
-from builder import transfer
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, UsageError
 from builder.seams import Repository
 from builder.stores import copying, signatures, supply, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.transfers import transfer
 from tests.builder.stores.test_copying import KEY
 from tests.builder.stores.test_versions import published
 

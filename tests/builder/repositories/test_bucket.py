@@ -20,7 +20,7 @@ pytest.importorskip("moto.server", reason="tests of buckets run against moto's s
 
 import boto3
 
-from builder import cli, seams, transfer
+from builder import cli, seams
 from builder.descriptor import INDEX, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
 from builder.seams import Repository
@@ -28,6 +28,7 @@ from builder.stores import copying, signatures, versions
 from builder.stores.by_path import blob_path
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.transfers import transfer
 from tests.builder.repositories import s3_server
 from tests.builder.repositories.contract import *  # noqa: F403
 from tests.builder.repositories.contract import Open, a_file, send

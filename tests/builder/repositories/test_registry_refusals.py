@@ -12,13 +12,14 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional
 
 import pytest
 
-from builder import digest, transfer
+from builder import digest
 from builder.descriptor import INDEX, MANIFEST, OCTETS, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
 from builder.http.client import Client
 from builder.repositories.registry import Registry
 from builder.stores import supply
 from builder.stores.layout import Layout
+from builder.transfers import transfer
 from tests.builder.repositories.contract import a_file
 from tests.registries import PASSWORD, USER, registry
 from tests.servers import HASTE, Handler, free_port, patient, serving

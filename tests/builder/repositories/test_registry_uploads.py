@@ -8,7 +8,6 @@ from typing import Iterator, List
 
 import pytest
 
-from builder import transfer
 from builder.descriptor import Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable
 from builder.http.client import Client
@@ -17,6 +16,7 @@ from builder.http.wire import Part
 from builder.repositories import registry_upload
 from builder.repositories.registry import Registry
 from builder.repositories.registry_access import Access
+from builder.transfers import transfer
 from tests.builder.repositories.contract import a_file
 from tests.registries import registry
 from tests.servers import Cutting, Handler, patient, serving

@@ -1,0 +1,1 @@
+"""The jobs that make and measure the cells of a plan. Pure."""

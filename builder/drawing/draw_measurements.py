@@ -1,0 +1,161 @@
+"""The jobs that measure a cell: the reference, parity with it, the tasks, and latency. Pure."""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+from builder import shapes
+from builder.consistent.consistency import accepts
+from builder.drawing.draw_source import options, source_pins, source_runtime
+from builder.evidence import TaskSet
+from builder.jobs import CodeFilesPin, DrawnTask, Job, OutputPin, PhotographPin, Pin, Wanted, sample_name
+from builder.matrix import Head, Matrix
+from builder.recipes import (
+    MeasureCost,
+    MeasureLatency,
+    MeasureParity,
+    MeasureTask,
+    Reference,
+    ScoreReference,
+    TaskCases,
+)
+
+_METRIC_TOOLS = ("numpy", "opencv-python-headless")  # what a metric may import; their versions enter its key
+
+
+def reference(matrix: Matrix, head: Head) -> Job:
+    model, chosen = matrix.model, matrix.parity.photographs
+    names = tuple(f"photographs/{file}" for file in chosen.files)
+    recipe = Reference(
+        source=model.source,
+        head=head.name,
+        options=options(matrix, head),
+        input=model.inputs[0],
+        outputs=tuple(o.name for o in head.outputs),
+        photographs=names,
+        sizes=matrix.parity.sizes,
+        preprocess=model.preprocess,
+    )
+    pins = tuple(PhotographPin(name, chosen, file) for name, file in zip(names, chosen.files))
+    tools = (source_runtime(matrix), "numpy", "opencv-python-headless")
+    return Job(f"reference/{head.name}", recipe, (*source_pins(matrix), *pins), tools)
+
+
+def _samples(matrix: Matrix, wanted: Wanted) -> Tuple[str, ...]:
+    """The reference samples inside this cell's profiles."""
+    image = matrix.model.inputs[0]
+    profiles = [matrix.profile(name) for name in wanted.settings.profiles]
+    sizes = [
+        s
+        for s in matrix.parity.sizes
+        if any(accepts(p, image.name, shapes.with_size(image.shape, s)) for p in profiles)
+    ]
+    return tuple(sample_name(file, size) for file in matrix.parity.photographs.files for size in sizes)
+
+
+def parity(matrix: Matrix, wanted: Wanted, engine: str, reference: str) -> Job:
+    head, samples = matrix.head(wanted.cell.head), _samples(matrix, wanted)
+    recipe = MeasureParity(
+        samples=samples,
+        outputs=tuple(o.name for o in head.outputs),
+        align=head.align,
+        agreement=tuple(a for a in matrix.parity.agreement if a.output in {o.name for o in head.outputs}),
+        compute=wanted.settings.compute,
+        static=wanted.settings.static,
+    )
+    pins: List[Pin] = [OutputPin("artifact", engine, "*")]
+    pins += [OutputPin(f"reference/{name}.npz", reference, f"{name}.npz") for name in samples]
+    # Tools of a machine that is not this one are not known here, so they cannot be part of the key.
+    tools = () if wanted.unrunnable else ("polygraphy", "numpy")
+    return Job(
+        f"parity/{wanted.cell.id}",
+        recipe,
+        tuple(pins),
+        tools,
+        wanted.platform,
+        elsewhere=wanted.unrunnable,
+        reached=wanted.reached,
+    )
+
+
+def fitting_tasks(matrix: Matrix, wanted: Wanted) -> Tuple[TaskSet, ...]:
+    """The tasks that are for this cell's head, at a size inside its profiles."""
+    image = matrix.model.inputs[0]
+    profiles = [matrix.profile(name) for name in wanted.settings.profiles]
+    return tuple(
+        task
+        for task in matrix.tasks
+        if wanted.cell.head in (task.heads or (wanted.cell.head,))
+        and any(accepts(p, image.name, shapes.with_size(image.shape, task.size)) for p in profiles)
+    )
+
+
+def task(matrix: Matrix, wanted: Wanted, declared: TaskSet, engine: str) -> Tuple[Tuple[Job, ...], DrawnTask]:
+    """The cases, the model's own score and the artifact's."""
+    head, image = matrix.head(wanted.cell.head), matrix.model.inputs[0]
+    code = CodeFilesPin("code", declared.metric)
+    names = tuple(f"data/{file}" for file in declared.data.files)
+    files = tuple(PhotographPin(name, declared.data, file) for name, file in zip(names, declared.data.files))
+    cases = Job(
+        f"task-cases/{declared.name}",
+        TaskCases(declared.metric, declared.options, names, declared.size, matrix.model.preprocess),
+        (code, *files),
+        _METRIC_TOOLS,
+    )
+    made = OutputPin("cases", cases.id, "*")
+    reference = Job(
+        f"task-reference/{declared.name}/{head.name}",
+        ScoreReference(
+            source=matrix.model.source,
+            head=head.name,
+            options=options(matrix, head),
+            input=image,
+            outputs=tuple(o.name for o in head.outputs),
+            contract=head,
+            metric=declared.metric,
+            settings=declared.options,
+        ),
+        (*source_pins(matrix), code, made),
+        (source_runtime(matrix), *_METRIC_TOOLS),
+    )
+    settings = wanted.settings
+    scored = Job(
+        f"task/{wanted.cell.id}/{declared.name}",
+        MeasureTask(head, image.name, declared.metric, declared.options, settings.compute, settings.static),
+        (OutputPin("artifact", engine, "*"), code, made, OutputPin("model", reference.id, "*")),
+        () if wanted.unrunnable else _METRIC_TOOLS,
+        wanted.platform,
+        elsewhere=wanted.unrunnable,
+        reached=wanted.reached,
+    )
+    return (cases, reference, scored), DrawnTask(declared.name, scored.id, reference.id)
+
+
+def cost(matrix: Matrix, wanted: Wanted, engine: str, lowered: str) -> Job:
+    """The artifact of the job `engine` beside that of the job `lowered`."""
+    timed = latency(matrix, wanted, engine, lowered).recipe
+    assert isinstance(timed, MeasureLatency)
+    recipe = MeasureCost(
+        timed.input, timed.shape, timed.seconds, timed.threads, timed.compute, timed.static, timed.machine
+    )
+    pins = (OutputPin("artifact", engine, "*"), OutputPin("lowered", lowered, "*"))
+    return Job(f"cost/{wanted.cell.id}", recipe, pins, ("numpy",), wanted.platform, exclusive=True)
+
+
+def latency(matrix: Matrix, wanted: Wanted, engine: str, export: str) -> Job:
+    image = matrix.model.inputs[0].name
+    shape = next(r for r in matrix.profile(wanted.settings.profiles[0]).inputs if r.name == image).opt
+    recipe = MeasureLatency(
+        input=image,
+        shape=shape,
+        seconds=matrix.latency.seconds,
+        threads=matrix.latency.threads,
+        compute=wanted.settings.compute,
+        static=wanted.settings.static,
+        machine=matrix.target(wanted.cell.target).machine if wanted.unrunnable else wanted.machine,
+    )
+    pins = (OutputPin("artifact", engine, "*"), OutputPin("naive.onnx", export, "model.onnx"))
+    id, tools = f"latency/{wanted.cell.id}", () if wanted.unrunnable else ("onnxruntime",)
+    return Job(
+        id, recipe, pins, tools, wanted.platform, exclusive=True, elsewhere=wanted.unrunnable, reached=wanted.reached
+    )

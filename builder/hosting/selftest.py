@@ -1,0 +1,168 @@
+"""The self-test: that engine, this machine, the recorded outputs. Before `current` moves, every artifact answers its golden
+sample here, and the answer is held to the gates that the artifact passed where it was made.
+
+It runs in a process of its own with a time limit (builder/hosting/prove.py), since an engine that does not suit its machine may
+crash, or never answer. What an artifact answered is remembered in DEST/HEAD/self-test.json, and asked again only when
+something changed that the answer depends on. A failure is never remembered: it is tried again with the next pull.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from builder import digest
+from builder.choosing.choose import Choice, covering
+from builder.contract import PACKAGE
+from builder.errors import NothingFits
+from builder.facts import Machine
+from builder.hosting import placed, pull
+from builder.hosting.proof import Proof, limits
+from builder.manifest import Entry
+from builder.record import RecordError, from_json, to_json
+from builder.text import counted
+
+FILE = "self-test.json"
+SECONDS = 120.0
+_MOST_REMEMBERED = 64
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was placed. `proofs` are of its artifacts, as far as they were tested."""
+
+    choice: Choice
+    chain: Tuple[Entry, ...]
+    folder: Path
+    proofs: Tuple[Proof, ...] = ()
+
+
+Test = Callable[[Path, Entry], Optional[Proof]]
+
+
+def settled(
+    choose: Callable[[Mapping[str, str]], Choice],
+    lay: Callable[[Sequence[Entry]], Path],
+    test: Optional[Test],
+    say: Callable[[str], None],
+    keep: int = placed.KEEP,
+) -> Settled:
+    """Place the first choice whose artifacts all pass `test`; None places it untested.
+
+    `choose` is given what failed, by cell, with the reason. Raises NothingFits when nothing is left; then `current` is
+    what it was.
+    """
+    failed: Dict[str, str] = {}
+    proofs: List[Proof] = []
+    while True:
+        choice = choose(failed)
+        if failed and not choice.ranked:
+            reasons = "; ".join(f"{cell}: {reason}" for cell, reason in failed.items())
+            raise NothingFits(
+                f"no artifact passed its self-test on this machine: {reasons}",
+                hint="nothing was changed. To place one all the same: --no-self-test",
+            )
+        chain = covering(choice.ranked)
+        folder = lay(chain)
+        known = {proof.cell for proof in proofs}
+        found = [proof for proof in (test(folder, e) for e in chain if test and e.cell not in known) if proof]
+        proofs += found
+        wrong = {proof.cell: f"failed its self-test: {proof.answer.problem}" for proof in found if not proof.passed}
+        if not wrong:
+            mine = [proof for proof in proofs if proof.cell in {entry.cell for entry in chain}]
+            return Settled(choice, chain, pull.point(folder, keep), tuple(mine))
+        placed.discard(folder)
+        for cell, reason in wrong.items():
+            say(f"rejected: {cell} {reason}")
+        failed.update(wrong)
+
+
+class SelfTest:
+    """A `Test` that asks in a process of its own, and only what this host has not answered before."""
+
+    def __init__(self, machine: Machine, now: Callable[[], str], seconds: float = SECONDS) -> None:
+        self._machine, self._now, self._seconds = machine, now, seconds
+
+    def __call__(self, folder: Path, entry: Entry) -> Optional[Proof]:
+        """None for an artifact without a golden sample (of an older release)."""
+        if entry.golden is None:
+            return None
+        asked = what_is_asked(entry, self._machine)
+        known = remembered(folder.parent)
+        before = next((proof for proof in known if proof.asked == asked and proof.passed), None)
+        if before is not None:
+            return before
+        from builder.hosting import apart  # here, since mostly there is nothing new to ask
+
+        started = time.monotonic()
+        answer = apart.ask(folder, entry.cell, self._seconds)
+        proof = Proof(
+            cell=entry.cell,
+            artifact=entry.artifact.digest if entry.artifact else "",
+            sample=entry.golden.sample.name,
+            asked=asked,
+            at=self._now(),
+            seconds=round(time.monotonic() - started, 3),
+            answer=answer,
+        )
+        _remember(folder.parent, (proof, *(other for other in known if other.asked != asked)))
+        return proof
+
+
+def what_is_asked(entry: Entry, machine: Machine) -> str:
+    """The digest of all that an answer depends on: the artifact, the sample, the limits, and of this machine the
+    runtime's version, the driver, the GPUs and the processor."""
+    runtime = entry.platform.runtime if entry.platform else ""
+    return digest.of_json(
+        {
+            "artifact": to_json(entry.artifact.files) if entry.artifact else None,
+            "compute": [entry.artifact.compute, entry.artifact.static] if entry.artifact else None,
+            "golden": to_json(entry.golden) if entry.golden else None,
+            "limits": [to_json(limit) for limit in limits(entry)],
+            "runtime": [runtime, machine.version(PACKAGE.get(runtime, runtime)), machine.version("numpy")],
+            "driver": [machine.driver, machine.cuda, machine.cudnn, *(gpu.described for gpu in machine.gpus)],
+            "processor": [machine.kind, *machine.features],
+        }
+    )
+
+
+def said(settled_: Settled, *, skipped: bool) -> Dict[str, str]:
+    """What became of the self-test of each artifact that was placed, by cell, in words."""
+    proofs = {proof.cell: proof for proof in settled_.proofs}
+    return {entry.cell: _said(entry, proofs.get(entry.cell), skipped) for entry in settled_.chain}
+
+
+def _said(entry: Entry, proof: Optional[Proof], skipped: bool) -> str:
+    if skipped:
+        return "was not run on this host, as --no-self-test asks"
+    if proof is None:
+        return "has no golden sample (an older release made it): not run on this host"
+    kept = sum(1 for check in proof.answer.checks if check.kept)
+    held = f"within {counted(kept, 'limit')}" if kept else "in shape and finite; it has no limit on tensors"
+    return f"answered {proof.sample} {held} in {proof.seconds:.1f} s, on {proof.at}"
+
+
+def remembered(head: Path) -> Tuple[Proof, ...]:
+    """What this host's artifacts of a head (DEST/HEAD) answered, the newest first. What does not read is not known."""
+    try:
+        data = json.loads((head / FILE).read_bytes())
+        return tuple(from_json(Proof, item) for item in data) if isinstance(data, list) else ()
+    except (OSError, ValueError, RecordError):
+        return ()
+
+
+def of(folder: Path, entry: Entry) -> Optional[Proof]:
+    """The last answer of a placed artifact on this host."""
+    artifact = entry.artifact.digest if entry.artifact else None
+    return next((p for p in remembered(folder.parent) if (p.cell, p.artifact) == (entry.cell, artifact)), None)
+
+
+def _remember(head: Path, proofs: Iterable[Proof]) -> None:
+    partial = head / f".{FILE}-{os.getpid()}"
+    kept = [to_json(proof) for proof in proofs][:_MOST_REMEMBERED]
+    partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, head / FILE)

@@ -1,0 +1,1 @@
+"""Files on their way: copied, hashed, counted, several at once, and resumed."""

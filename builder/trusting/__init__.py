@@ -1,0 +1,1 @@
+"""Whose signatures count on this machine, how that changes over time, and what they prove."""

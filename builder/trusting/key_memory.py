@@ -1,0 +1,116 @@
+"""What this machine remembers of key statements: `RING.keys.json` beside the keys that are pinned by hand.
+
+It holds the newest statement that was accepted, with its signatures and those before it that are needed to follow it, so that
+it counts without a network, and a store that hides it takes nothing back. Whose signatures count is worked out anew from
+what is pinned and what is remembered, each time. `builder/trusting/key_statement.py` judges; nothing is fetched here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+from builder import clock, locks
+from builder.errors import StoreDamaged, UsageError
+from builder.trusting import key_statement
+from builder.trusting.key_statement import Followed, History, Statement
+from builder.trusting.keyring import Keyring, Trusted
+
+_END = ".keys.json"
+_WAIT = 10.0  # seconds for another pull that writes
+
+
+@dataclasses.dataclass(frozen=True)
+class Ring:
+    """A remembered history. `followed.newest` is None when nobody who is pinned speaks for it any more; `last` is what it
+    said."""
+
+    history: History
+    followed: Followed
+    last: Statement
+
+
+def keyring(place: Path, pinned: Tuple[Trusted, ...], offered: Optional[History], now: clock.Time) -> Keyring:
+    """Whose signatures count here, once the statements on offer, if any, were looked at. Raises UsageError for a memory
+    that is damaged: it is not passed over."""
+    notes: Tuple[str, ...] = ()
+    found = remembered(place, pinned)
+    if offered is not None and pinned:
+        found, notes = _learned(place, pinned, offered)
+    in_force = [ring.followed.newest for ring in found.values() if ring.followed.newest]
+    orphans = [ring.last for ring in found.values() if not ring.followed.newest]
+    return dataclasses.replace(key_statement.rings(pinned, in_force, orphans, now), notes=notes)
+
+
+def remembered(place: Path, pinned: Tuple[Trusted, ...]) -> Dict[str, Ring]:
+    """By ring. Raises UsageError."""
+    found = {}
+    for path in sorted(place.glob(f"*{_END}")):
+        try:
+            if path.stat().st_size > key_statement.MOST_BYTES:
+                raise StoreDamaged("too large", where=str(path))
+            history = key_statement.history(path.read_bytes(), str(path))
+            last = history.statements[-1].read
+            if path.name != last.ring + _END:
+                raise StoreDamaged(f"it is about the ring {last.ring}", where=str(path))
+        except StoreDamaged as problem:
+            name = path.name[: -len(_END)]
+            raise UsageError(
+                problem.what,
+                where=problem.where,
+                hint=f"build keys forget {name}   and, to learn it again from a store: build keys update SOURCE",
+            ) from None
+        found[last.ring] = Ring(history, key_statement.followed(history, pinned), last)
+    return found
+
+
+def forget(place: Path, name: str) -> None:
+    """Forget what was remembered of a ring. Raises UsageError when there is nothing."""
+    path = place / f"{name}{_END}"
+    if not path.is_file():
+        known = ", ".join(sorted(path.name[: -len(_END)] for path in place.glob(f"*{_END}"))) or "none"
+        raise UsageError(f"no key statement of {name!r} is remembered here", where=str(place), hint=f"known: {known}")
+    path.unlink()
+
+
+def _learned(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tuple[Dict[str, Ring], Tuple[str, ...]]:
+    """What is known once the statements on offer were looked at, and what there is to say about it."""
+    try:
+        with (place / ".lock").open("a") as lock:
+            locks.take(lock, wait=_WAIT)
+            return _merged(place, pinned, offered)
+    except OSError:  # a folder that may not be written, or a file system without locks
+        return _merged(place, pinned, offered)
+
+
+def _merged(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tuple[Dict[str, Ring], Tuple[str, ...]]:
+    found, notes = remembered(place, pinned), []
+    ring = offered.statements[0].read.ring
+    known = found[ring].followed if ring in found else Followed()
+    if ring in found and known.newest is None:
+        return found, (f"no key that is pinned here speaks for the ring {ring} any more",)
+    after = key_statement.followed(offered, pinned, known)
+    if after.refused:
+        notes.append(f"of the key statements on offer: {after.refused}")
+    if after.newest is None or after.accepted == known.accepted:
+        return found, tuple(notes)
+    history = History(1, after.accepted)
+    notes += _written(place / f"{ring}{_END}", history.text)
+    notes.append(f"key statement {after.newest.serial} of {ring} is accepted; see it with: build keys list")
+    return {**found, ring: Ring(history, after, after.newest)}, tuple(notes)
+
+
+def _written(path: Path, text: bytes) -> List[str]:
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as problem:
+        said = problem.strerror or "it may not be written"
+        return [f"{path} cannot be written ({said}): the statement counts this time, and is not remembered"]
+    return []

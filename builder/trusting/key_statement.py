@@ -1,0 +1,238 @@
+"""Key statements: the owners of root keys say which keys sign versions for them, which no longer do, and who the roots are.
+
+Modelled on the root role of The Update Framework (https://theupdateframework.github.io/specification/latest/, 5.3), kept
+small. A statement is complete in itself; the newest one that a host accepted is in force:
+
+- the first needs the signature of a root that was pinned by hand;
+- each later one a higher serial, and the signatures of `threshold` of the roots before it *and* of its own;
+- what was revoked stays revoked.
+
+Statements travel as a history, so that a host that slept through two changes of the roots can follow them one by one.
+Pure: no file, no clock.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Dict, Iterable, List, Literal, Optional, Sequence, Tuple
+
+from builder import clock, strict_json
+from builder.errors import StoreDamaged, UsageError
+from builder.record import KEYED, RecordError, from_json, to_json
+from builder.signing import minisign
+from builder.trusting import keyring
+from builder.trusting.keyring import Trusted
+
+MOST_BYTES = 1 << 20
+_MOST_STATEMENTS, _MOST_KEYS, _MOST_SERIAL = 64, 256, 1 << 53
+_RING = re.compile(r"[0-9A-F]{16}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A public key (`RW...`, as minisign prints it) under the name of its owner."""
+
+    name: str
+    key: str
+
+    @property
+    def trusted(self) -> Trusted:
+        return Trusted(self.name, minisign.public_key(self.key, self.name))
+
+
+@dataclass(frozen=True)
+class Statement:
+    """`ring` is the id of the first root: statements of one ring follow each other. `threshold` roots sign a statement,
+    `signatures` of all keys a version. `keys` count until `expires`; without it, until a later statement."""
+
+    schema: Literal[1]
+    ring: str
+    serial: int
+    issued: str
+    roots: Tuple[Owner, ...] = field(metadata=KEYED)
+    keys: Tuple[Owner, ...] = field(default=(), metadata=KEYED)
+    revoked: Tuple[Owner, ...] = field(default=(), metadata=KEYED)
+    expires: str = ""
+    threshold: int = 1
+    signatures: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a statement that contradicts itself or could lock everybody out."""
+        if not _RING.fullmatch(self.ring):
+            raise ValueError(f"{self.ring!r} is no id of a key")
+        if not 0 < self.serial < _MOST_SERIAL:
+            raise ValueError(f"the serial {self.serial} is no number of a statement")
+        _check_owners([*self.roots, *self.keys, *self.revoked])
+        if not 0 < self.threshold <= len(self.roots):
+            raise ValueError(f"{self.threshold} of {len(self.roots)} roots cannot sign a statement")
+        if not 0 < self.signatures <= len(self.roots) + len(self.keys):
+            raise ValueError(f"{self.signatures} of {len(self.roots) + len(self.keys)} keys cannot sign a version")
+        for text in (self.issued, *([self.expires] if self.expires else ())):
+            clock.read(text)
+
+    def expired(self, now: clock.Time) -> bool:
+        return bool(self.expires) and clock.read(self.expires) <= now
+
+
+@dataclass(frozen=True)
+class Signed:
+    """The text of a statement as it was signed, and files of minisign over it."""
+
+    statement: str
+    signatures: Tuple[str, ...] = ()
+
+    @property
+    def read(self) -> Statement:
+        """Raises ValueError, RecordError."""
+        return from_json(Statement, strict_json.loads(self.statement))
+
+    def by(self, keys: Sequence[Trusted]) -> Tuple[Trusted, ...]:
+        return keyring.signed_by(self.statement.encode(), self.signatures, keys)
+
+
+@dataclass(frozen=True)
+class History:
+    """Statements of one ring, oldest first. It may begin in the middle."""
+
+    schema: Literal[1]
+    statements: Tuple[Signed, ...] = ()
+
+    @property
+    def text(self) -> bytes:
+        return (json.dumps(to_json(self), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class Followed:
+    """`newest` is in force (None: not one could be accepted), `accepted` led there; `refused` says why the last other one
+    was not accepted."""
+
+    newest: Optional[Statement] = None
+    accepted: Tuple[Signed, ...] = ()
+    refused: str = ""
+
+
+def _check_owners(everyone: Sequence[Owner]) -> None:
+    if len(everyone) > _MOST_KEYS:
+        raise ValueError(f"{len(everyone)} keys; at most {_MOST_KEYS} are taken")
+    for one in everyone:
+        if not _NAME.fullmatch(one.name):
+            raise ValueError(f"{one.name!r} is no name for a key")
+    try:
+        keys = {one.trusted.key.key for one in everyone}
+    except UsageError as problem:
+        raise ValueError(str(problem)) from None
+    if len(keys) < len(everyone) or len({one.name for one in everyone}) < len(everyone):
+        raise ValueError("a key or a name stands twice among the roots, the keys and what is revoked")
+
+
+def new(statement: Statement) -> Signed:
+    """A statement that nobody has signed yet."""
+    return Signed(json.dumps(to_json(statement), indent=1, ensure_ascii=False) + "\n")
+
+
+def history(data: bytes, where: str) -> History:
+    """Raises StoreDamaged for what is no history of one ring in ascending order."""
+    try:
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"{len(data):,} bytes; at most {MOST_BYTES:,} are taken")
+        found = from_json(History, strict_json.loads(data))
+        read = [one.read for one in found.statements]
+        if not 0 < len(read) <= _MOST_STATEMENTS:
+            raise ValueError(f"{len(read)} statements; 1 to {_MOST_STATEMENTS} are taken")
+        if any(one.serial >= two.serial or one.ring != two.ring for one, two in zip(read, read[1:])):
+            raise ValueError("its statements are not of one ring, each with a higher serial than the last")
+    except (ValueError, RecordError) as problem:
+        raise StoreDamaged(f"the key statement does not read: {problem}", where=where) from None
+    return found
+
+
+def followed(offered: History, pinned: Sequence[Trusted], known: Followed = Followed()) -> Followed:
+    """Where the statements lead, from what was `known` on. What cannot be accepted is passed over: a store that is meddled
+    with could as well have hidden it."""
+    now, accepted, refused = known.newest, list(known.accepted), ""
+    for signed in offered.statements:
+        found = signed.read
+        if now is not None and found.serial <= now.serial:
+            if found.serial == now.serial and found != now:
+                refused = f"there are two statements {found.serial}; the one that was accepted first stays"
+            continue
+        problem = _objection(signed, found, now, pinned)
+        if problem:
+            refused = f"statement {found.serial} is not accepted: {problem}"
+            continue
+        now, refused = found, ""
+        accepted.append(signed)
+    return Followed(now, pruned(accepted), refused)
+
+
+def _objection(signed: Signed, found: Statement, now: Optional[Statement], pinned: Sequence[Trusted]) -> str:
+    own = tuple(root.trusted for root in found.roots)
+    before, needed = own, 1
+    if now is None:
+        before = tuple(one for one in own if one.key in [pin.key for pin in pinned])
+        if not before:
+            return "none of its roots was pinned by hand here"
+    else:
+        before, needed = tuple(root.trusted for root in now.roots), now.threshold
+        if found.ring != now.ring:
+            return f"it is of another ring, {found.ring}"
+        gone = {one.key for one in now.revoked} - {one.key for one in found.revoked}
+        if gone:
+            return "it takes back a revocation"
+    for whose, keys, least in (("the roots before it", before, needed), ("its own roots", own, found.threshold)):
+        by = len(signed.by(keys))
+        if by < least:
+            return f"{by} of {whose} signed it, {least} must"
+    return ""
+
+
+def pruned(accepted: Sequence[Signed]) -> Tuple[Signed, ...]:
+    """Enough to follow them again: the first with each set of roots, and the newest."""
+    kept: List[Signed] = []
+    last: Optional[Tuple[Tuple[Owner, ...], int]] = None
+    for number, signed in enumerate(accepted, 1):
+        found = signed.read
+        if (found.roots, found.threshold) != last or number == len(accepted):
+            kept.append(signed)
+        last = (found.roots, found.threshold)
+    return tuple(kept)
+
+
+def rings(
+    pinned: Tuple[Trusted, ...], statements: Sequence[Statement], orphans: Iterable[Statement], now: clock.Time
+) -> keyring.Keyring:
+    """Whose signatures count: what is pinned and what the statements in force name, without what they revoked.
+
+    A revoked key counts no more wherever it is pinned or named; only a root of another ring is beyond its reach.
+    `orphans` are statements for which nobody pinned speaks any more: their keys count no more either.
+    """
+    groups: List[keyring.Group] = []
+    dropped: List[keyring.Dropped] = []
+    revoked: Dict[bytes, str] = {}
+    for one in statements:
+        others = (other for other in statements if other.ring != one.ring)
+        safe = {root.trusted.key.key for other in others for root in other.roots}
+        for gone in one.revoked:
+            if gone.trusted.key.key not in safe:
+                why = f"revoked by statement {one.serial} of {one.ring}"
+                revoked[gone.trusted.key.key] = why  # by the key itself: its id is whatever its owner writes
+                dropped.append(keyring.Dropped(gone.trusted, why))
+    for one in statements:
+        delegated = tuple(owner.trusted for owner in one.keys)
+        if one.expired(now):
+            why = f"it was named until {one.expires}; its owner renews that with: build keys renew"
+            dropped += [keyring.Dropped(owner, why) for owner in delegated]
+            delegated = ()
+        members = (*(root.trusted for root in one.roots), *delegated)
+        kept = tuple(owner for owner in members if owner.key.key not in revoked)
+        groups += [keyring.Group(kept, one.signatures)] if kept else []
+    for one in orphans:
+        why = f"no key that is pinned here speaks for the ring {one.ring} any more"
+        dropped += [keyring.Dropped(owner.trusted, why) for owner in (*one.roots, *one.keys)]
+    governed = {root.trusted.key.key for one in statements for root in one.roots}
+    free = tuple(one for one in pinned if one.key.key not in {*revoked, *governed})
+    return keyring.Keyring((*([keyring.Group(free)] if free else ()), *groups), tuple(dropped))

@@ -68,7 +68,8 @@ class Quick(Layout):
 
 def _fill(store: Layout, machine: Machine, count: int, cells: int, changed: int) -> None:
     flush, os.fsync = os.fsync, lambda fd: None
-    started, entries = time.perf_counter(), {}  # type: ignore[var-annotated]
+    started = time.perf_counter()
+    entries: Dict[int, Entry] = {}
     try:
         (store.root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
         for version in range(1, count + 1):

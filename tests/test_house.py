@@ -39,11 +39,11 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "attest audit backends benchmark blob choosing ci compat consistent detect drawing errors executors hosting "
-    "http image_size inspection leash locks openvino_layers release remote report repositories search setting "
-    "shapes signing sources steps stores text transfers trusting verbs compat.tables detect.gpu detect.probe "
-    "hosting.following http.patience remote.parcel remote.site_lock report.axes report.plot search.strategy "
-    "signing.ed25519 transfers.meter validation.homography",
+    0: "atomic attest audit backends benchmark blob choosing ci compat consistent detect drawing errors executors "
+    "hosting http image_size inspection leash locks openvino_layers release remote report repositories search "
+    "setting shapes signing sources steps stores text transfers trusting verbs compat.tables detect.gpu "
+    "detect.probe hosting.following http.patience remote.parcel remote.site_lock report.axes report.plot "
+    "search.strategy signing.ed25519 transfers.meter validation.homography",
     1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision "
     "compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings hosting.placed http.address signing.minisign transfers.pace validation.keypoint_metrics "

@@ -16,7 +16,7 @@ import shutil
 from pathlib import Path
 from typing import FrozenSet, Iterable, Iterator, List, Optional
 
-from builder import locks
+from builder import atomic, locks
 from builder.errors import StoreBusy
 
 KEEP = 2  # placed versions of a head: the current one, and the one before it
@@ -64,9 +64,7 @@ def remember(folder: Path, names: Iterable[str]) -> None:
     """`folder` holds these files, has just been verified, and is about to be used."""
     text = json.dumps({name: _stamp(folder / name) for name in names}, indent=0)
     with contextlib.suppress(OSError):  # without it the next pull takes longer, that is all
-        fresh = folder.with_name(f".{folder.name}.json-{os.getpid()}")
-        fresh.write_text(text, encoding="utf-8")
-        os.replace(str(fresh), str(_record(folder)))
+        atomic.write(_record(folder), text.encode())
 
 
 def is_unchanged(folder: Path, names: Iterable[str]) -> bool:

@@ -7,11 +7,10 @@ make the host forget.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Optional
 
-from builder import clock, strict_json
+from builder import atomic, clock, strict_json
 from builder.errors import StoreDamaged, Untrusted
 from builder.hosting import freshness, placed
 from builder.hosting.freshness import Memory, Offer
@@ -62,13 +61,7 @@ def admit(dest: Path, offer: Offer, now: clock.Time, where: str, *, allowed: boo
         made = _admitted(dest, offer, now, where, allowed)
         if made is None:
             return
-        path = dest / FILE
-        fresh = path.with_name(f"{FILE}-{os.getpid()}")
-        with fresh.open("wb") as file:
-            file.write((json.dumps(to_json(made), indent=1, ensure_ascii=False) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(str(fresh), str(path))
+        atomic.write(dest / FILE, (json.dumps(to_json(made), indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _admitted(dest: Path, offer: Offer, now: clock.Time, where: str, allowed: bool) -> Optional[Memory]:

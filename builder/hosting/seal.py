@@ -7,10 +7,10 @@ the store: `build verify --pulled`, or `minisign -Vm manifest.json -x manifest.j
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
+from builder import atomic
 from builder.stores import signatures, versions
 from builder.stores.layout import Layout
 from builder.trusting.keyring import MOST_SIGNATURES
@@ -31,9 +31,7 @@ def write(folder: Path, store: Layout, version: int) -> None:
         with contextlib.suppress(OSError):
             if (folder / name).read_bytes() == data:
                 continue
-        partial = folder / f".{name}-{os.getpid()}"
-        partial.write_bytes(data)
-        os.replace(str(partial), str(folder / name))
+        atomic.write(folder / name, data)
 
 
 def read(folder: Path) -> Optional[Tuple[bytes, Tuple[str, ...]]]:

@@ -9,13 +9,12 @@ something changed that the answer depends on. A failure is never remembered: it 
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from builder import digest
+from builder import atomic, digest
 from builder.choosing.choose import Choice, covering
 from builder.contract import PACKAGE
 from builder.errors import NothingFits
@@ -162,7 +161,5 @@ def of(folder: Path, entry: Entry) -> Optional[Proof]:
 
 
 def _remember(head: Path, proofs: Iterable[Proof]) -> None:
-    partial = head / f".{FILE}-{os.getpid()}"
     kept = [to_json(proof) for proof in proofs][:_MOST_REMEMBERED]
-    partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial, head / FILE)
+    atomic.write(head / FILE, json.dumps(kept, indent=1, ensure_ascii=False).encode())

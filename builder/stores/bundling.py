@@ -5,16 +5,14 @@ The same version gives the same bytes: members stand in a fixed order, without t
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Collection, Iterable, Iterator
+from typing import BinaryIO, Collection, Iterable
 
-from builder import digest
+from builder import atomic, digest
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, UsageError
 from builder.stores import bringing, tags
@@ -42,7 +40,7 @@ def write(store: Layout, names: Iterable[str], artifacts: Collection[str], file:
     index = tags.parsed(None, "")
     for tag, top in tops.items():
         index = tags.with_tag(index, tag, tags.entry(top))
-    with _appearing(file) as out:
+    with atomic.opened(file) as out:
         with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for name, data in (("oci-layout", OCI_LAYOUT), (INDEX_FILE, digest.canonical(index))):
                 tar.addfile(_header(name, len(data)), io.BytesIO(data))
@@ -99,18 +97,3 @@ def check_free(file: Path) -> None:
 def _is_tar(file: Path) -> bool:
     with file.open("rb") as stream:
         return stream.read(tarfile.BLOCKSIZE)[257:262] == b"ustar"
-
-
-@contextlib.contextmanager
-def _appearing(file: Path) -> Iterator[BinaryIO]:
-    """A file to write, which gets its name when it is whole and flushed."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(partial, file)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()

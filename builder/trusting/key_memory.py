@@ -8,11 +8,10 @@ what is pinned and what is remembered, each time. `builder/trusting/key_statemen
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from builder import clock, locks
+from builder import atomic, clock, locks
 from builder.errors import StoreDamaged, UsageError
 from builder.trusting import key_statement
 from builder.trusting.key_statement import Followed, History, Statement
@@ -103,13 +102,8 @@ def _merged(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tuple
 
 
 def _written(path: Path, text: bytes) -> List[str]:
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        with partial.open("wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        atomic.write(path, text)
     except OSError as problem:
         said = problem.strerror or "it may not be written"
         return [f"{path} cannot be written ({said}): the statement counts this time, and is not remembered"]

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Callable, Mapping, Optional, Tuple
 
-from builder import clock
+from builder import atomic, clock
 from builder.errors import StoreDamaged, UsageError
 from builder.seams import Repository
 from builder.signing import minisign
@@ -79,9 +79,7 @@ def pin(place: Path, name: str, key: minisign.PublicKey) -> Path:
     if path.exists() and read_key(path) != key:
         raise UsageError(f"{name} is another key already", where=str(path), hint=f"first: build keys distrust {name}")
     place.mkdir(parents=True, exist_ok=True)
-    partial = place / f".{name}-{os.getpid()}"
-    partial.write_text(key.file, encoding="utf-8")
-    os.replace(partial, path)
+    atomic.write(path, key.file.encode())
     return path
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Tuple
 
+from builder import atomic
 from builder.attest import bill, envelope, slsa
 from builder.audit.reading import number
 from builder.errors import UsageError
@@ -81,6 +81,4 @@ def _write(path: Path, text: bytes) -> None:
     """Whole or not at all."""
     if not path.parent.is_dir():
         raise UsageError("there is no such folder", where=str(path.parent))
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
-    partial.write_bytes(text)
-    os.replace(partial, path)
+    atomic.write(path, text)

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
-from builder import clock, facts, shapes
+from builder import atomic, clock, facts, shapes
 from builder.benchmark import bench_record, bench_words, benching
 from builder.benchmark.bench_record import Benched, BenchRecord
 from builder.benchmark.bench_worker import Order
@@ -166,9 +166,7 @@ def _keep(
         except (OSError, StoreBusy) as problem:
             print(f"note: {supplied.name} cannot be written ({problem})", file=sys.stderr)
     file = out or Path(f"{record.tag}.json")
-    partial = file.with_name(f".{file.name}-{os.getpid()}")
-    partial.write_bytes(bench_record.packed(data, signature))
-    os.replace(partial, file)
+    atomic.write(file, bench_record.packed(data, signature))
     return f"in {file} (where the store is: build bench --add {file.name} --store DIR)"
 
 

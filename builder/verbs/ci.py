@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from pathlib import Path
 
+from builder import atomic
 from builder.ci import rendering
 from builder.ci.pipeline import Wishes, pipeline
 from builder.errors import UsageError
@@ -43,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         print(text, end="")
     else:
-        _write(args.output, text)
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(args.output, text.encode())
         print(f"{args.output}: {len(wanted.targets)} targets on runners of their own")
     if wanted.left:
         print(f"note: no `runner:` is named for {', '.join(wanted.left)}", file=sys.stderr)
@@ -57,13 +57,3 @@ def _checked(text: str, file: Path, service: str) -> int:
         )
     print(f"{file} is what the matrix gives")
     return 0
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".ci-")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.chmod(name, 0o644)
-    os.replace(name, file)

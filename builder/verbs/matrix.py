@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import json
 import os
 import sys
 from typing import Callable, Mapping, Optional, Set, Tuple
 
-from builder import assemble, facts, gate_words, pending, summary
+from builder import assemble, clock, facts, gate_words, pending, summary
 from builder.errors import GateFailed, StepFailed
 from builder.executors.local import Local
 from builder.facts import Machine
@@ -145,7 +144,7 @@ def _publish(
         store,
         machine,
         version=last.version + 1 if last else 1,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created=clock.text(clock.now()),
         release=VERSION,
         searched=whole.searched,
     )

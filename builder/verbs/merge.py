@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 from pathlib import Path
 from typing import List
 
-from builder import merge
+from builder import clock, merge
 from builder.errors import UsageError
 from builder.release import VERSION
 from builder.stores import merging, versions
@@ -60,7 +59,7 @@ def _parts(stores: List[Layout]) -> List[merge.Part]:
 def _published(found: merge.Merged, parts: List[merge.Part], into: Layout, place: Path) -> str:
     last = versions.latest(into)
     number = (last.version if last else 0) + 1
-    created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    created = clock.text(clock.now())
     manifest = dataclasses.replace(found.manifest, version=number, created=created)
     manifest = dataclasses.replace(manifest, builder=dataclasses.replace(manifest.builder, deploymatrix=VERSION))
     if last is not None and last.says_the_same_as(manifest):

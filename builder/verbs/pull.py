@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
 
@@ -155,7 +154,11 @@ def _settled(
                 locked.append(args.to)
             return pull.lay(manifest, chain, supplied.store, args.to, linked=supplied.place is not None)
 
-        test = None if args.no_self_test else selftest.SelfTest(machine, _now, args.self_test_limit)
+        test = (
+            None
+            if args.no_self_test
+            else selftest.SelfTest(machine, lambda: clock.text(clock.now()), args.self_test_limit)
+        )
         return selftest.settled(choose_without, lay, test, lambda line: print(line, file=sys.stderr), args.keep)
 
 
@@ -186,10 +189,6 @@ def _keep(word: str) -> int:
     if not (word.isascii() and word.isdigit() and int(word) >= 1):
         raise argparse.ArgumentTypeError(f"{word!r} is not a number of versions; at least the current one stays")
     return int(word)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
 
 
 def _seconds(word: str) -> float:

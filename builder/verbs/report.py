@@ -6,11 +6,10 @@ import argparse
 import errno
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Optional, Tuple
 
-from builder import facts, layer_tables, pictures, text
+from builder import atomic, facts, layer_tables, pictures, text
 from builder.audit import reading
 from builder.errors import UsageError
 from builder.executors.local import Local
@@ -113,14 +112,7 @@ def _unwritable(path: Path, why: Optional[str]) -> UsageError:
 
 def _write(path: Path, data: bytes) -> None:
     """Whole or not at all. UsageError where it cannot be written."""
-    partial = ""
     try:
-        handle, partial = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
+        atomic.write(path, data)
     except OSError as problem:
-        if partial:
-            os.unlink(partial)
         raise _unwritable(path, problem.strerror) from None

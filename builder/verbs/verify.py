@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import List, Tuple
 
-from builder import seams
+from builder import seams, text
 from builder.digest import Json
 from builder.errors import UsageError
 from builder.hosting import pull
@@ -95,7 +95,7 @@ def _tell(found: Found) -> None:
     for problem in found.problems:
         print(f"error: {problem}{f'{chr(10)}  {problem.hint}' if problem.hint else ''}", file=sys.stderr)
     count = len(found.problems)
-    print(f"{what}: {count} problem{'' if count == 1 else 's'} in {found.files} files", file=sys.stderr)
+    print(f"{what}: {text.counted(count, 'problem')} in {found.files} files", file=sys.stderr)
 
 
 def _as_json(found: Found) -> Json:

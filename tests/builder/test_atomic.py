@@ -1,0 +1,26 @@
+"""A file that is there whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder import atomic
+
+
+def test_what_was_there_stays_until_the_new_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    atomic.write(path, b"old")
+    with pytest.raises(RuntimeError), atomic.opened(path) as file:
+        file.write(b"half")
+        raise RuntimeError("cut")
+    assert path.read_bytes() == b"old"
+    atomic.write(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"], "nothing else is left"
+
+
+def test_where_it_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        atomic.write(tmp_path / "nowhere" / "a.json", b"")

@@ -9,12 +9,17 @@ import pytest
 from builder import atomic
 
 
+def _half(path: Path) -> None:
+    with atomic.opened(path) as file:
+        file.write(b"half")
+        raise RuntimeError("cut")
+
+
 def test_what_was_there_stays_until_the_new_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     atomic.write(path, b"old")
-    with pytest.raises(RuntimeError), atomic.opened(path) as file:
-        file.write(b"half")
-        raise RuntimeError("cut")
+    with pytest.raises(RuntimeError, match="cut"):
+        _half(path)
     assert path.read_bytes() == b"old"
     atomic.write(path, b"new")
     assert path.read_bytes() == b"new"

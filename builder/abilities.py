@@ -33,6 +33,7 @@ _STEPS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
 )
 _BUILD_PYTHON = (3, 10)  # the extra `build` needs it
 _OVER_SSH = "it is worked on over SSH"
+_BY_FLEET = "it is worked on by the fleet"
 _NEWEST_TENSORRT = 10  # the newest major version that `pip install` is advised for; 11 has not been run yet
 
 
@@ -85,8 +86,10 @@ def _target(target: Target, machine: Machine, store: str, *, tasks: bool) -> Abi
     if target.disabled is not None:
         why = f"disabled in the matrix: {target.disabled.reason}"
         return Ability(target.name, why, why)
-    if target.where is not None:
-        return Ability(target.name, _OVER_SSH, _OVER_SSH, (f"build doctor --on {target.name}",))
+    if target.reached:
+        fleet = all(place.many for place in target.reached)
+        why, remedy = (_BY_FLEET, "build fleet") if fleet else (_OVER_SSH, f"build doctor --on {target.name}")
+        return Ability(target.name, why, why, (remedy,))
     platform = platform_of(target, machine)
     build, run = cannot_build(platform, machine), cannot_run(platform, machine)
     if is_meant(target, machine) and no_cuda(target.runtime, machine):

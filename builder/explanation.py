@@ -81,7 +81,7 @@ def explain(
         + _waived(asked, answers),
         broken=Line(skip.rule, skip.fact, skip.source) if skip is not None else None,
         instead=tuple(Instead(r.use, r.needs, r.cost) for r in remedies),
-        orders=cell.remedies if skip is None and not disabled and cell.reached is None else (),
+        orders=cell.remedies if skip is None and not disabled and not cell.reached else (),
         settings=_settings(matrix, cell, searched),
         gates=_gates(matrix, cell) if cell.fate != "skipped" else (),
         sizes=_sizes(matrix, cell, outcome),

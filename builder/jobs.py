@@ -63,7 +63,7 @@ Pin = Union[FilePin, PhotographPin, CodePin, CodeFilesPin, OutputPin]
 @dataclass(frozen=True)
 class Job:
     """`tools` are packages whose installed versions enter the key. `exclusive`: nothing else may run beside it.
-    `elsewhere`: why this machine cannot perform it. `reached`: where it is performed instead, if that can be reached."""
+    `elsewhere`: why this machine cannot perform it. `reached`: the machines that may perform it instead, if any can be reached."""
 
     id: str
     recipe: Recipe
@@ -72,7 +72,7 @@ class Job:
     platform: Optional[Platform] = None
     exclusive: bool = False
     elsewhere: Optional[str] = None
-    reached: Optional[Reached] = None
+    reached: Tuple[Reached, ...] = ()
 
     @property
     def needs(self) -> Tuple[str, ...]:
@@ -93,7 +93,7 @@ class Wanted:
     unrunnable: Optional[str] = None
     parser: Optional[str] = None
     emulated: bool = False
-    reached: Optional[Reached] = None
+    reached: Tuple[Reached, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from builder.budget import Search
 from builder.contract import Align, Compute, Input, Keypoints, Output, Precision, Preprocess, Profile, Runtime
 from builder.drift_limits import DriftLimits
 from builder.evidence import Calibration, LatencySettings, ParitySet, TaskSet
+from builder.fleet.settings import FleetSettings
 from builder.gates import Gate
-from builder.reach import Reached, Worker
-from builder.record import described
+from builder.reach import Listed, Reached, Worker
+from builder.record import DERIVED, described
 from builder.setting import Setting
 from builder.sweep import Sweep
 from builder.tensorrt_options import TensorRtOptions
@@ -110,17 +111,17 @@ class Target:
     runner: Tuple[str, ...] = field(
         default=(), metadata=described("Labels of the CI runner that is this machine; for `build ci`.")
     )
-    where: Optional[str] = field(
+    where: Optional[Union[str, Tuple[str, ...]]] = field(
         default=None,
-        metadata=described("ssh://HOST: `build matrix` works there, over SSH. When left out: here, or it waits."),
+        metadata=described(
+            "ssh://HOST, or a list of them: `build matrix` works there, over SSH. fleet: a worker of the fleet takes it. "
+            "When left out: here, or it waits."
+        ),
     )
     worker: Worker = Worker()
     disabled: Optional[Disabled] = None
-
-    @property
-    def reached(self) -> Optional[Reached]:
-        """The machine to work on; None for this one, or for one that nobody drives from here."""
-        return Reached(self.where, self.worker) if self.where is not None else None
+    # The machines that may do its work, in order of preference; none: this one, or one that nobody drives from here.
+    reached: Tuple[Reached, ...] = field(default=(), metadata=DERIVED)
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,11 @@ class Matrix:
     defaults: CellSettings = CellSettings()
     overrides: Tuple[Override, ...] = ()
     store: str = field(default="artifacts", metadata=described("Folder of the OCI image layout."))
+    fleet: Optional[FleetSettings] = None
+    machines: Tuple[Listed, ...] = field(
+        default=(),
+        metadata=described("Machines by name, and the targets that each may do; also a file of its own.", keyed=True),
+    )
 
     def target(self, name: str) -> Target:
         return next(t for t in self.targets if t.name == name)

@@ -19,7 +19,7 @@ EXTRA = {"onnxruntime": "build", "openvino": "build", "onnxruntime-gpu": "build"
 
 def platform_of(target: Target, machine: Machine) -> Platform:
     """Declared facts, and for a CPU runtime on this very machine the installed version and the processor's features."""
-    alike = target.sm is None and target.where is None and (target.os, target.arch) == (machine.os, machine.arch)
+    alike = target.sm is None and not target.reached and (target.os, target.arch) == (machine.os, machine.arch)
     version = target.version or (machine.version(PACKAGE[target.runtime]) if alike else None) or "any"
     features = machine.features if alike else ()
     return Platform(target.runtime, version, target.os, target.arch, target.sm, target.jetpack, features)

@@ -17,13 +17,14 @@ from builder.reach import Reached
 
 # No address: a manifest says it, which is read far from here.
 OVER_SSH = "it is built and run on its own machine, over SSH"
+BY_FLEET = "it is built and run by a worker of the fleet"
 
 
 @dataclass(frozen=True)
 class PlannedCell:
     """`fate`: build (here), waiting (for its machine), skipped (`rule`, or the person, said no). `unverified` says why
     parity cannot be measured here; `note` which rule about speed was waived. A skipped cell has no job ids. A cell that
-    waits is built by this run all the same when its machine can be `reached`."""
+    waits is built by this run all the same when one of its machines can be `reached`."""
 
     cell: Cell
     fate: str
@@ -42,7 +43,7 @@ class PlannedCell:
     sweep: str = ""
     rule: str = ""
     note: str = ""
-    reached: Optional[Reached] = None
+    reached: Tuple[Reached, ...] = ()
 
     @property
     def measurements(self) -> Tuple[str, ...]:
@@ -126,8 +127,9 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
     planned, drawn = redrawn(matrix, machine, planned, settings)
     for job in drawn:
         jobs.setdefault(job.id, job)
-    if target.reached is not None:
-        remedy = f"build doctor --on {target.name}"
+    if target.reached:
+        only_fleet = all(place.many for place in target.reached)
+        remedy = "build fleet" if only_fleet else f"build doctor --on {target.name}"
         return replace(planned, fate="waiting", reason=elsewhere or "", remedies=(remedy,))
     if elsewhere is not None:
         remedy = how_to_build(target, machine, store, tasks=bool(matrix.tasks))
@@ -171,8 +173,9 @@ def wanted_of(planned: PlannedCell, settings: Settings, machine: Machine) -> Wan
 
 def _elsewhere(planned: PlannedCell, machine: Machine) -> Tuple[Optional[str], Optional[str]]:
     """(why the cell cannot be built here, why it cannot be run here): neither is done where another machine is named."""
-    if planned.reached is not None:
-        return OVER_SSH, OVER_SSH
+    if planned.reached:
+        why = BY_FLEET if all(place.many for place in planned.reached) else OVER_SSH
+        return why, why
     assert planned.platform is not None
     return cannot_build(planned.platform, machine), cannot_run(planned.platform, machine)
 

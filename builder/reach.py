@@ -13,11 +13,12 @@ _FORM = re.compile(
     r"ssh://(?:(?P<user>[A-Za-z0-9_][\w.+-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?"
 )
 FORM = "ssh://HOST, where HOST is a name of ~/.ssh/config, or ssh://USER@HOST:PORT"
+FLEET = "fleet"  # any worker that has said what it is; builder/fleet/queues.py finds it
 
 
 @dataclass(frozen=True)
 class Worker:
-    """How work is done on a target's machine over SSH. Part of no key."""
+    """How work is done on a machine over SSH. Part of no key."""
 
     python: str = field(
         default="python3",
@@ -49,14 +50,33 @@ class Address:
 
 @dataclass(frozen=True)
 class Reached:
-    """A machine, as matrix.yaml writes it, and how to work there."""
+    """A machine, as matrix.yaml writes it, and how to work there; or the fleet, which is many."""
 
     where: str
-    worker: Worker
+    worker: Worker = Worker()
 
     @property
     def address(self) -> Address:
         return parsed(self.where)
+
+    @property
+    def many(self) -> bool:
+        """Does it take more than one job at a time?"""
+        return self.where == FLEET
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A machine that may do the work of several targets."""
+
+    name: str
+    targets: Tuple[str, ...] = field(metadata=described("Names of targets, with * and {a,b}."))
+    where: Optional[str] = field(default=None, metadata=described("ssh://HOST; ssh:// and its name when left out."))
+    worker: Worker = Worker()
+
+    @property
+    def reached(self) -> Reached:
+        return Reached(self.where or f"ssh://{self.name}", self.worker)
 
 
 def parsed(where: str) -> Address:

@@ -9,7 +9,8 @@ only pulls and runs has no room for a validation library.
 It reads `str int float bool`, `Literal`, `Optional`, `Tuple[T, ...]`, fixed tuples, dataclasses and unions of
 dataclasses (told apart by a `Literal` field or, failing that, by their keys). A field made with
 `field(metadata=KEYED)` is a mapping in JSON and a tuple of records here: the key is the first field of the
-record; when only one other field is left, the mapping's value is that field itself.
+record; when only one other field is left, the mapping's value is that field itself. A field made with
+`field(metadata=DERIVED)` is worked out from the others by whoever loads the record: it is neither read nor written.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ Path = Tuple[
 
 _LARGEST_INT = 1 << 62  # beyond it, a whole number is not meant as a float
 KEYED: Mapping[str, bool] = {"keyed": True}
+DERIVED: Mapping[str, bool] = {"derived": True}
 
 
 class RecordError(Exception):
@@ -78,7 +80,8 @@ def hints_of(cls: Any) -> Dict[str, Any]:
 
 @functools.lru_cache(maxsize=None)
 def fields_of(cls: Any) -> Dict[str, "dataclasses.Field[Any]"]:
-    return {f.name: f for f in dataclasses.fields(cls)}
+    """The fields that have a JSON form."""
+    return {f.name: f for f in dataclasses.fields(cls) if not f.metadata.get("derived")}
 
 
 def keyed(field: "dataclasses.Field[Any]") -> bool:

@@ -1,8 +1,9 @@
 """Runs a plan: recall each job or perform it, in order of need, several at once. Judges nothing, prints nothing.
 
-A job that fails takes down only the jobs that need it. Jobs for another machine are handed to its executor, one at a
-time for each machine and beside what is done here; where there is none, they are recalled when that machine has performed
-them (`builder/pending.py` keeps the rest for it). What a machine that is away leaves undone waits.
+A job that fails takes down only the jobs that need it. Jobs for another machine are handed to its executor, beside what is
+done here; which of several machines takes a job is for `builder/placing.py` to say, and what one leaves undone another
+gets. Where there is none, they are recalled when that machine has performed them (`builder/pending.py` keeps the rest for
+it). What machines that are away leave undone waits.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from builder.action import Action, Result
 from builder.errors import DeployError, Unreachable
 from builder.jobs import Job
 from builder.pinning import Pinner
+from builder.placing import Placing
 from builder.plan import Plan
 from builder.progress import Reporter
 from builder.reach import Reached
 from builder.seams import Executor
 from builder.stores.layout import Layout
+
+MOST_OF_A_FLEET = 64  # jobs that are handed to it at once
 
 
 @dataclass
@@ -89,13 +93,15 @@ class _Run:
         self._plan, self._pinner, self._store, self._spared = plan, pinner, store, spared
         self._executor, self._reporter, self._force, self._at = executor, reporter, force, at
         self._others: List[Executor] = []
+        self._placing, self._places = Placing(), {}  # type: Placing, Dict[str, Reached]
         self._outcome = Outcome()
 
     def through(self, jobs: int) -> Outcome:
         open_jobs: List[Job] = list(self._plan.jobs)
         running: Dict["Future[Result]", Job] = {}
-        machines = {job.reached.where for job in open_jobs if job.reached is not None}
-        pool = ThreadPoolExecutor(max_workers=jobs + len(machines))
+        machines = {place for job in open_jobs for place in job.reached}
+        threads = jobs + sum(MOST_OF_A_FLEET if place.many else 1 for place in machines)
+        pool = ThreadPoolExecutor(max_workers=threads)
         self._reporter.begin(self._plan)
         try:
             while open_jobs or running:
@@ -103,7 +109,9 @@ class _Run:
                 if running:
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
-                        self._finish(running.pop(future), future)
+                        job = running.pop(future)
+                        if not self._finish(job, future):
+                            open_jobs.insert(0, job)
         except BaseException:  # an interrupt above all: nothing that was started may outlive the run
             for executor in (self._executor, *self._others):
                 executor.stop()
@@ -121,10 +129,25 @@ class _Run:
             if not all(self._outcome.settled(need) for need in job.needs):
                 continue
             if not self._settle(job):
-                if not _has_room(job, list(running.values()), open_jobs, jobs):
+                if not self._has_room(job, list(running.values()), open_jobs, jobs):
                     continue
                 running[pool.submit(self._perform, job)] = job
             open_jobs.remove(job)
+
+    def _has_room(self, job: Job, running: List[Job], open_jobs: List[Job], jobs: int) -> bool:
+        if not self._is_elsewhere(job):
+            here = [other for other in running if not self._is_elsewhere(other)]
+            waiting = any(not self._is_elsewhere(other) and not other.exclusive for other in open_jobs)
+            return _has_room_here(job, here, waiting, jobs)
+        place = self._placing.seat(job)
+        if place is None:
+            return False
+        self._placing.begins(job, place)
+        self._places[job.id] = place
+        return True
+
+    def _is_elsewhere(self, job: Job) -> bool:
+        return bool(job.reached) and self._at is not None
 
     def _settle(self, job: Job) -> bool:
         """Recalled, waiting, blocked or unpinnable: true, and no worker is needed."""
@@ -142,12 +165,12 @@ class _Run:
         except DeployError as problem:
             outcome.failures[job.id] = problem
             return self._ended(job, "failed")
-        afresh = self._force and job.elsewhere is None and action.key not in self._spared
+        afresh = self._force and (job.elsewhere is None or self._is_elsewhere(job)) and action.key not in self._spared
         found = None if afresh else self._store.recall(action.key)
         if found is not None:
             outcome.results[job.id] = found
             return self._ended(job, "recalled")
-        if job.elsewhere is not None and (job.reached is None or self._at is None):
+        if job.elsewhere is not None and not self._is_elsewhere(job):
             outcome.waiting.add(job.id)
             return self._ended(job, "waiting")
         return False
@@ -165,36 +188,42 @@ class _Run:
         )
 
     def _executor_of(self, job: Job) -> Executor:
-        if job.reached is None or self._at is None:
+        place = self._places.get(job.id)
+        if place is None or self._at is None:
             return self._executor
-        other = self._at(job.reached)
+        other = self._at(place)
         self._others.append(other)
         return other
 
-    def _finish(self, job: Job, future: "Future[Result]") -> None:
+    def _finish(self, job: Job, future: "Future[Result]") -> bool:
+        """Is the job settled? False when another machine has to take it."""
+        place = self._places.pop(job.id, None)
         try:
             result = future.result()
             if result.site is None:
                 result = dataclasses.replace(result, site=site.here(self._pinner.machine))
         except DeployError as problem:
-            if isinstance(problem, Unreachable) and job.reached is not None:
+            if place is not None:
+                if not self._placing.ends(job, place, problem):
+                    self._reporter.told(f"{job.id}: {place.where}: {problem.what}; it goes to another machine")
+                    return False
+                problem = self._placing.problem(job)
+            if isinstance(problem, Unreachable) and place is not None:
                 self._outcome.away[job.id] = problem
                 self._outcome.waiting.add(job.id)
-                self._ended(job, "waiting")
-            else:
-                self._outcome.failures[job.id] = problem
-                self._ended(job, "failed")
-            return
+                return self._ended(job, "waiting")
+            self._outcome.failures[job.id] = problem
+            return self._ended(job, "failed")
+        if place is not None:
+            self._placing.ends(job, place)
         self._store.record(result)
         self._outcome.results[job.id] = result
         self._outcome.performed.add(job.id)
-        self._ended(job, "done", result.seconds)
+        return self._ended(job, "done", result.seconds)
 
 
-def _has_room(job: Job, running: List[Job], open_jobs: List[Job], jobs: int) -> bool:
-    if job.reached is not None:
-        return all(other.reached is None or other.reached.where != job.reached.where for other in running)
-    here = [other for other in running if other.reached is None]
+def _has_room_here(job: Job, here: List[Job], others_wait: bool, jobs: int) -> bool:
+    """`others_wait`: there are jobs for this machine that may run beside others."""
     if len(here) >= (1 if job.exclusive else jobs) or any(other.exclusive for other in here):
         return False
-    return not (job.exclusive and any(other.reached is None and not other.exclusive for other in open_jobs))
+    return not (job.exclusive and others_wait)

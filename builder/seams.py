@@ -1,7 +1,7 @@
-"""The five places where new things plug in: Backend, Executor, Store, Repository, Source. Protocols, and how to find one.
+"""The places where new things plug in: Backend, Executors, Store, Repository, Source. Protocols, and how to find one.
 
 Built-in implementations are named in `BUILT_IN` and imported on use; other packages add theirs through entry
-points of the groups `deploymatrix.backend`, `deploymatrix.repository`, `deploymatrix.source`.
+points of the groups `deploymatrix.backend`, `deploymatrix.executors`, `deploymatrix.repository`, `deploymatrix.source`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import TracebackType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -21,6 +22,7 @@ from typing import (
     Optional,
     Protocol,
     Tuple,
+    Type,
     cast,
     runtime_checkable,
 )
@@ -33,7 +35,9 @@ if TYPE_CHECKING:  # who pulls need not load what only builds know
     import numpy as np
 
     from builder.action import Action, Result
+    from builder.campaign import Campaign
     from builder.contract import Compute
+    from builder.reach import Reached
     from builder.recipes import Engine, Export, Made, ModelItself
 
     Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
@@ -179,6 +183,20 @@ class Executor(Protocol):
         """End every action that is being performed, at once. May be called from another thread."""
 
 
+class Executors(Protocol):
+    """All executors of one kind that a run uses. A context: at its end nothing that they began runs anywhere."""
+
+    def at(self, place: Reached) -> Executor:
+        """The executor of a place; the same one for the same place."""
+        ...
+
+    def __enter__(self) -> "Executors": ...
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None: ...
+
+
 BUILT_IN: Dict[Tuple[str, str], str] = {
     ("backend", "onnxruntime"): "builder.backends.onnxruntime_cpu:OnnxRuntime",
     ("backend", "onnxruntime-gpu"): "builder.backends.onnxruntime_cuda:OnnxRuntimeCuda",
@@ -187,6 +205,8 @@ BUILT_IN: Dict[Tuple[str, str], str] = {
     ("backend", "tensorrt"): "builder.backends.tensorrt_native:TensorRt",
     ("source", "torch"): "builder.sources.torch_module:TorchModule",
     ("source", "onnx"): "builder.sources.onnx_file:OnnxFile",
+    ("executors", "ssh"): "builder.executors.ssh:machines",
+    ("executors", "fleet"): "builder.executors.fleet:fleet",
     ("repository", "file"): "builder.stores.folder:Folder",
     ("repository", "https"): "builder.repositories.web:Web",
     ("repository", "http"): "builder.repositories.web:Web",
@@ -203,6 +223,11 @@ def backend(name: str) -> Backend:
 
 def source(name: str) -> Source:
     return cast(Source, _find("source", name)())
+
+
+def executors(scheme: str) -> Callable[[Campaign], Executors]:
+    """What makes, for a run, the executors of places that begin with `scheme:`."""
+    return cast("Callable[[Campaign], Executors]", _find("executors", scheme))
 
 
 def repository(address: str, environ: Mapping[str, str]) -> Repository:

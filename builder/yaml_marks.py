@@ -17,6 +17,7 @@ from builder.record import Path
 
 _MOST_VALUES = 100_000
 _DEEPEST = 64
+_TOO_DEEP = f"nested more than {_DEEPEST} deep"
 _LONGEST_NUMBER = 18
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -69,6 +70,8 @@ def parse(text: str) -> Marked:
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         said = ", ".join(part for part in (problem.context, problem.problem) if part)
+        if "nesting depth" in said:  # newer parsers have a limit of their own
+            said = _TOO_DEEP
         raise YamlProblem(said, mark.line + 1 if mark else 1, mark.column + 1 if mark else 1) from problem
     except yaml.YAMLError as problem:
         raise YamlProblem(str(problem).splitlines()[0], 1, 1) from problem
@@ -86,7 +89,7 @@ def _refuse_deep_nesting(text: str, loader: Any) -> None:
         if depth > _DEEPEST:
             mark = event.start_mark
             place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            raise YamlProblem(f"nested more than {_DEEPEST} deep", *place)
+            raise YamlProblem(_TOO_DEEP, *place)
 
 
 def _value(node: yaml.Node, path: Path, open_nodes: FrozenSet[int], marked: Marked) -> Json:

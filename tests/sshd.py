@@ -58,6 +58,11 @@ class Sshd:
             "  GlobalKnownHostsFile /dev/null\n"
         )
 
+    def knows(self, other: "Sshd", name: str) -> None:
+        """Let this one's client reach another server too, as the machine `name`."""
+        with (self.folder / "config").open("a") as config:
+            config.write((other.folder / "config").read_text().replace("Host there", f"Host {name}"))
+
     def learn(self, key: Path) -> None:
         """Let the client know this host key, and no other."""
         public = " ".join(key.read_text().split()[:2])

@@ -39,50 +39,50 @@ def _tree(module: str) -> ast.Module:
 # ------------------------------------------------------------------------------------------- layers
 
 LAYERS: Dict[int, str] = {
-    0: "atomic attest audit backends benchmark blob choosing ci compat consistent detect drawing errors executors "
-    "hosting http image_size inspection leash locks openvino_layers release remote report repositories search "
-    "setting shapes signing sources steps stores text transfers trusting verbs compat.tables detect.gpu "
-    "detect.probe hosting.following http.patience remote.parcel remote.site_lock report.axes report.plot "
-    "search.strategy signing.ed25519 transfers.meter validation.homography",
-    1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision "
-    "compat.rtx compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
+    0: "atomic attest audit backends benchmark blob byte_size choosing ci compat consistent detect drawing errors "
+    "executors fleet hosting http image_size inspection leash locks openvino_layers release remote report "
+    "repositories search setting shapes signing sources steps stores text transfers trusting verbs compat.tables "
+    "detect.gpu detect.probe hosting.following http.patience remote.parcel remote.site_lock report.axes "
+    "report.plot search.strategy signing.ed25519 transfers.meter validation.homography",
+    1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
+    "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings hosting.placed http.address signing.minisign transfers.pace validation.keypoint_metrics "
     "validation.light validation.samples",
     2: "code_digest descriptor manifest_upgrade onnx_parser record strict_json detect.jetson detect.nvidia "
     "http.logins http.proxies remote.framing transfers.copies trusting.keyring verbs.transferring",
     3: "budget channel contract drift_limits facts gates measurements reach tensorrt_options yaml_marks "
-    "attest.envelope consistent.expect hosting.freshness http.problems http.wire inspection.contents "
-    "trusting.key_statement",
-    4: "evidence fact_file keypoints onnx_file portrait preprocess searched site sweep compat.dialects "
-    "hosting.pull_memory http.reply inspection.engine_layers inspection.engine_plan inspection.openvino_ir "
-    "remote.ssh_words trusting.key_changes trusting.key_memory validation.align validation.statistics "
-    "validation.timing",
+    "attest.envelope consistent.expect fleet.settings hosting.freshness http.problems http.wire "
+    "inspection.contents trusting.key_statement",
+    4: "campaign evidence fact_file keypoints onnx_file portrait preprocess searched site sweep yaml_file "
+    "compat.dialects hosting.pull_memory http.reply inspection.engine_layers inspection.engine_plan "
+    "inspection.openvino_ir remote.ssh_words trusting.key_changes trusting.key_memory validation.align "
+    "validation.statistics validation.timing",
     5: "manifest matrix provenance sweep_grid http.client inspection.onnx_graph search.words steps.fold_norms "
     "steps.placement validation.comparison",
     6: "cells merge photographs recipes revision schema attest.materials choosing.accuracy choosing.tiers "
     "compat.install consistent.consistency_gates hosting.proof http.challenge inspection.ranges "
     "inspection.session_graph report.margins validation.arithmetic validation.readings validation.task_results "
     "validation.verdict",
-    7: "action calibration_study jobs places attest.bill attest.slsa backends.tensorrt_build ci.pipeline "
-    "compat.asked consistent.consistency_drift consistent.consistency_sweep hosting.apart report.overview "
-    "repositories.registry_access verbs.schema validation.allowances validation.history validation.limits "
-    "validation.series validation.sweep validation.worst_case",
-    8: "abilities calibration_table fitness seams sidecar sweep_table worker choosing.fits ci.rendering "
-    "compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules consistent.consistency "
-    "drawing.draw_source inspection.reading remote.messages report.cells report.speed "
+    7: "action calibration_study jobs places attest.bill attest.slsa backends.tensorrt_build ci.pipeline compat.asked "
+    "consistent.consistency_drift consistent.consistency_sweep consistent.reachable hosting.apart report.overview "
+    "repositories.registry_access validation.allowances validation.history validation.limits validation.series "
+    "validation.sweep validation.worst_case verbs.schema",
+    8: "abilities calibration_table fitness inventory placing seams sidecar sweep_table worker choosing.fits "
+    "ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
+    "consistent.consistency drawing.draw_source inspection.reading remote.messages report.cells report.speed "
     "repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout "
     "validation.grouping validation.named",
-    9: "load onnx_session pictures pinning backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx "
+    9: "crew load onnx_session pictures pinning backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx "
     "benchmark.bench_worker choosing.choose compat.rules drawing.draw_measurements drawing.draw_sweep "
     "executors.local hosting.pool hosting.pull remote.cache remote.link remote.watch repositories.registry "
     "sources.torch_module steps.cost steps.engine steps.export steps.reference steps.sweep_reference "
-    "steps.worst_case stores.claims stores.oci transfers.transfer validation.causes validation.parity "
-    "validation.task",
+    "steps.worst_case stores.claims stores.oci stores.ongoing transfers.transfer validation.causes "
+    "validation.parity validation.task",
     10: "gate_words audit.phrases backends.onnxruntime_cpu backends.onnxruntime_cuda benchmark.bench_record "
     "benchmark.benching choosing.choice_words compat.alternatives drawing.draw executors.ssh hosting.prove "
     "hosting.selftest remote.serve report.worst sources.onnx_file steps.calibrate steps.calibration_data "
     "steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference "
-    "stores.reach stores.tags verbs.ci verbs.selection validation.drift validation.keypoint_tasks",
+    "stores.reach stores.tags validation.drift validation.keypoint_tasks verbs.ci verbs.selection",
     11: "difference plan audit.junit audit.markdown audit.plain benchmark.bench_words drawing.draw_layers "
     "hosting.opened remote.boot report.drift steps.shifts stores.by_path stores.folder stores.statements "
     "stores.versions verbs.doctor",
@@ -408,7 +408,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.shapes",
         "builder.channel",
         "builder.clock",
-        "builder.consistent.consistency",
+        "builder.byte_size",
         "builder.trusting.key_statement",
         "builder.reach",
         "builder.signing.ed25519",

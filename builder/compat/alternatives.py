@@ -125,7 +125,7 @@ def _differs(asked: Asked, target: Target) -> bool:
 def _works(asked: Asked, target: Target, wanted: str) -> bool:
     """Put to the same rules. Options are TensorRT's own, so another runtime is asked without them. Whether the
     processor of another machine has bf16 is not known here."""
-    if wanted == "bf16" and (target.arch != asked.machine.arch or target.where):
+    if wanted == "bf16" and (target.arch != asked.machine.arch or target.reached):
         return False
     options = asked.options if target.runtime.startswith("tensorrt") else type(asked.options)()
     cell = dataclasses.replace(asked.cell, precision=wanted)

@@ -74,7 +74,7 @@ def bf16_is_the_runtimes_own(asked: Asked) -> Optional[Answer]:
 
 def cpu_has_bf16(asked: Asked) -> Optional[Answer]:
     target, machine = asked.target, asked.machine
-    if asked.cell.precision != "bf16" or target.runtime != "openvino" or target.arch != machine.arch or target.where:
+    if asked.cell.precision != "bf16" or target.runtime != "openvino" or target.arch != machine.arch or target.reached:
         return None
     has = [feature for feature in precision.CPU_BF16 if feature in machine.features]
     return answer(

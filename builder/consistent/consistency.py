@@ -11,15 +11,15 @@ from pathlib import PurePosixPath
 from typing import List, Optional, Sequence, Tuple
 
 from builder import shapes
+from builder.byte_size import bytes_of
 from builder.cells import all_cells, selects
 from builder.compat import dialects
 from builder.compat.precision import WAIVABLE
-from builder.consistent import consistency_drift, consistency_gates, consistency_sweep
+from builder.consistent import consistency_drift, consistency_gates, consistency_sweep, reachable
 from builder.consistent.expect import declared, expect
 from builder.contract import Profile, ShapeRange
 from builder.evidence import Calibration, Photographs, TaskSet
 from builder.matrix import CellSettings, Head, Matrix, Target, TorchSource, WeightsFile
-from builder.reach import Worker, parsed
 from builder.record import Path, RecordError
 from builder.tensorrt_options import TensorRtOptions
 
@@ -28,8 +28,6 @@ _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}")
 _SM = re.compile(r"[0-9]{1,2}\.[0-9]")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_SIZE = re.compile(r"([0-9]+)\s*(KiB|MiB|GiB)")
-_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def check(matrix: Matrix) -> None:
@@ -37,6 +35,7 @@ def check(matrix: Matrix) -> None:
     _check_precisions(matrix)
     for target in matrix.targets:
         _check_target(target)
+    reachable.check(matrix)
     _check_samples(matrix)
     for task in matrix.tasks:
         _check_task(matrix, task, ("tasks", task.name))
@@ -45,14 +44,6 @@ def check(matrix: Matrix) -> None:
     consistency_gates.check(matrix)
     consistency_drift.check(matrix)
     consistency_sweep.check(matrix)
-
-
-def bytes_of(text: str) -> int:
-    """'4GiB' -> 4294967296. ValueError when it has no unit or an unknown one."""
-    match = _SIZE.fullmatch(text.strip())
-    if not match:
-        raise ValueError(f"{text!r} is not a size; write a whole number with KiB, MiB or GiB, such as '4GiB'")
-    return int(match.group(1)) * _UNITS[match.group(2)]
 
 
 def _check_model(matrix: Matrix) -> None:
@@ -182,28 +173,6 @@ def _check_target(target: Target) -> None:
         form = _SM if key == "sm" else _VERSION
         text: Optional[str] = getattr(target, key)
         expect(text is None or bool(form.fullmatch(text)), (*path, key), f"{text!r} is not a version number")
-    _check_reach(target, path)
-
-
-def _check_reach(target: Target, path: Path) -> None:
-    expect(target.where is not None or target.worker == Worker(), (*path, "worker"), "has no meaning without `where`")
-    if target.where is None:
-        return
-    try:
-        parsed(target.where)
-    except ValueError as problem:
-        raise RecordError((*path, "where"), str(problem)) from None
-    expect(target.os == "linux", (*path, "where"), f"nobody can work on {target.os} over SSH yet")
-    expect(target.worker.minutes > 0, (*path, "worker", "minutes"), "must be more than 0")
-    for key in ("python", "folder"):
-        text = getattr(target.worker, key)
-        expect(bool(text) and text.isprintable() and text[0] != "-", (*path, "worker", key), f"{text!r} is no path")
-    for key in ("memory", "free"):
-        size: Optional[str] = getattr(target.worker, key)
-        try:
-            bytes_of(size or "0MiB")
-        except ValueError as problem:
-            raise RecordError((*path, "worker", key), str(problem)) from None
 
 
 def _check_samples(matrix: Matrix) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import List, Optional, Tuple
 
 from builder import digest
+from builder.byte_size import bytes_of
 from builder.compat import tensorrt
-from builder.consistent.consistency import bytes_of
 from builder.drawing import draw_measurements as measure
 from builder.drawing import draw_sweep
 from builder.drawing.draw_source import options, source_pins

@@ -11,9 +11,10 @@ import os
 import tempfile
 import threading
 from pathlib import Path
-from typing import Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
+from typing import AbstractSet, Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 from builder.action import Action, Blob, Platform, Result
+from builder.campaign import Campaign
 from builder.errors import DeployError, StepFailed, StoreDamaged, Unreachable
 from builder.places import cannot_build, cannot_run
 from builder.reach import Reached
@@ -25,15 +26,26 @@ from builder.seams import Store
 
 _Made = TypeVar("_Made")
 _Answer = TypeVar("_Answer")
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new try
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new try; the first two where another machine is free to go on
+
+
+def machines(campaign: Campaign) -> "Machines":
+    return Machines(campaign.environ, run=campaign.id, shared=campaign.shared)
 
 
 class Machines:
     """The executors of one run, one for each machine and way to work there. A context: at its end nothing runs there."""
 
-    def __init__(self, environ: Mapping[str, str], pauses: Tuple[float, ...] = PAUSES) -> None:
-        self._environ, self._pauses = dict(environ), pauses
-        self._run = os.urandom(16).hex()
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        pauses: Tuple[float, ...] = PAUSES,
+        *,
+        run: str = "",
+        shared: AbstractSet[Reached] = frozenset(),
+    ) -> None:
+        self._environ, self._pauses, self._shared = dict(environ), pauses, shared
+        self._run = run or os.urandom(16).hex()
         self._known: Dict[Reached, Ssh] = {}
         # Short, since the path of a socket has to be.
         self._control = tempfile.TemporaryDirectory(prefix="dm-", dir="/tmp")
@@ -49,7 +61,7 @@ class Machines:
     def at(self, reached: Reached) -> "Ssh":
         if reached not in self._known:
             link = lambda: Link(reached, self._run, Path(self._control.name), self._environ)  # noqa: E731
-            self._known[reached] = Ssh(reached, link, self._pauses)
+            self._known[reached] = Ssh(reached, link, self._pauses[:2] if reached in self._shared else self._pauses)
         return self._known[reached]
 
 

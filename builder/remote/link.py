@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Callable, Deque, Dict, List, Optional, Union
 
-from builder.consistent.consistency import bytes_of
+from builder.byte_size import bytes_of
 from builder.errors import StepFailed, SystemRefused, Unreachable
 from builder.reach import Address, Reached
 from builder.record import RecordError, from_json, to_json
@@ -35,7 +35,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # In seconds; ours where the person's own configuration says nothing.
 _ALIVE = (
-    ("serveraliveinterval", "0", "ServerAliveInterval=10"),
+    ("serveraliveinterval", "0", "ServerAliveInterval=5"),
     ("connecttimeout", "none", f"ConnectTimeout={CONNECT_SECONDS}"),
 )
 

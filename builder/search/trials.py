@@ -171,7 +171,7 @@ class Bench:
             unverified="",
             reason="",
             remedies=(),
-            reached=None,
+            reached=(),
         )
 
 

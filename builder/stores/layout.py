@@ -6,6 +6,7 @@
       .deploymatrix/pending/CELL.json               what waits for another machine
       .deploymatrix/work/                           unfinished business; what nobody uses is swept when a run starts
       .deploymatrix/incoming/                       files that are still being fetched, by digest
+      .deploymatrix/run.json                        the run that holds the store, or was interrupted
 
 A blob appears under its name only by rename after it is whole and flushed, and a result is recorded only after
 its blobs, so whatever is killed, a later run believes nothing half-written. What versions mean is not known here.
@@ -47,6 +48,10 @@ class Layout:
         self.root = root
         self._blobs = root / "blobs" / "sha256"
         self._private = root / ".deploymatrix"
+
+    @property
+    def ongoing(self) -> Path:
+        return self._private / "run.json"
 
     # ------------------------------------------------------------------ blobs
 

@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from builder import abilities, fact_file, facts, portrait, text
 from builder.abilities import Ability
-from builder.errors import NothingFits, UsageError
+from builder.errors import NothingFits, Unreachable, UsageError
 from builder.matrix import Matrix
 from builder.reach import FORM, Reached, Worker, parsed
+
+if TYPE_CHECKING:
+    from builder.remote.messages import Facts
 
 _HERE = Path("matrix.yaml")
 
@@ -23,8 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-m", "--matrix", type=Path, metavar="FILE", help="also say which of its targets fit (matrix.yaml, if there)"
     )
     parser.add_argument(
-        "--on", metavar="TARGET", help="the machine of this target of the matrix, or of ssh://HOST, instead of this one"
+        "--on",
+        metavar="TARGET",
+        help="the machine of this target of the matrix, or of the file of machines, or of ssh://HOST, instead of this one",
     )
+    parser.add_argument("--machines", type=Path, metavar="FILE", help="which machines do the work of which target")
     parser.add_argument("--json", action="store_true", help="only the facts, as `build plan --facts` reads them")
 
 
@@ -49,30 +56,52 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _elsewhere(args: argparse.Namespace) -> int:
-    """What a machine that is worked on over SSH is, and how it fits the targets that are to be made there."""
+    """What machines that are worked on over SSH are, and how they fit the targets that are to be made there."""
     from builder.executors.ssh import (
         Machines,  # here, and what it needs: a host that asks about itself has no use for it
     )
-    from builder.fitness import fitness
 
     matrix = _matrix_of(args)
-    reached = _reached(args.on, matrix)
+    places, codes, problems = _reached(args.on, matrix), [], []  # type: Tuple[Reached, ...], List[int], List[Unreachable]
+    if args.json and len(places) > 1:
+        raise UsageError(
+            f"{args.on!r} is {len(places)} machines", hint=f"name one: build doctor --json --on {places[0].where}"
+        )
     with Machines(os.environ) as machines:
-        found = machines.at(reached).facts()
+        for place in places:
+            try:
+                found = machines.at(place).facts()
+            except Unreachable as problem:
+                if len(places) == 1:
+                    raise
+                print(f"{problem}\n", file=sys.stderr)
+                problems.append(problem)
+                continue
+            if args.json:
+                print(fact_file.text(found.machine))
+            else:
+                codes.append(_said_of(place, found, matrix))
     if args.json:
-        print(fact_file.text(found.machine))
         return 0
-    parts = [f"{reached.where}:", *_described(found.machine)]
+    known = bool(matrix and any(place in target.reached for target in matrix.targets for place in places))
+    print("Next: build matrix" if known else "Next: name it in matrix.yaml as `where:` of a target")
+    return problems[0].exit_code if problems else max(codes)
+
+
+def _said_of(place: Reached, found: "Facts", matrix: Optional[Matrix]) -> int:
+    """Tell what one machine is. The exit code that says whether it fits."""
+    from builder.fitness import fitness
+
+    parts = [f"{place.where}:", *_described(found.machine)]
     parts += [f"  {'keeps':<9}  files in {found.folder}, where {found.free / 2**30:.1f} GiB are free", ""]
     parts += _abilities("runtime", abilities.runtimes(found.machine))
-    targets = [target for target in (matrix.targets if matrix else ()) if target.reached == reached]
+    targets = [target for target in (matrix.targets if matrix else ()) if place in target.reached]
     checked = [fitness(target, found.machine, tasks=bool(matrix and matrix.tasks)) for target in targets]
     if checked:
         rows = [(fit.target, "no" if fit.wrong or fit.lacking else "yes", fit.said) for fit in checked]
         parts += [text.table(("target", "fits", "why not"), rows, status=1), ""]
     for fit in checked:
         parts += [f"For {fit.target}, on that machine:", *(f"  {line}" for line in fit.lines), ""] if fit.lines else []
-    parts.append("Next: build matrix" if checked else "Next: name it in matrix.yaml as `where:` of a target")
     print("\n".join(parts))
     return NothingFits.exit_code if any(fit.wrong or fit.lacking for fit in checked) else 0
 
@@ -83,24 +112,31 @@ def _matrix_of(args: argparse.Namespace) -> Optional[Matrix]:
         return None
     from builder.load import load  # here, so that a bare host needs no PyYAML to say what it is
 
-    return load(path).matrix
+    return load(path, args.machines).matrix
 
 
-def _reached(name: str, matrix: Optional[Matrix]) -> Reached:
-    """Of a target's name, or of an address; that of a target which has it says how to work there."""
+def _reached(name: str, matrix: Optional[Matrix]) -> Tuple[Reached, ...]:
+    """Of a target's name, of a machine's, or of an address; who is in the matrix is worked on as it says."""
     targets = matrix.targets if matrix is not None else ()
+    known = tuple(dict.fromkeys(place for target in targets for place in target.reached if not place.many))
     for target in targets:
-        if target.reached is not None and name in (target.name, target.where):
-            return target.reached
-    if name in (target.name for target in targets):
-        raise UsageError(f"the target {name!r} has no `where:`", hint="add `where: ssh://HOST` to it in matrix.yaml")
+        if name == target.name:
+            found = tuple(place for place in target.reached if not place.many)
+            if not found:
+                hint = "build fleet" if target.reached else "add `where: ssh://HOST` to it in matrix.yaml"
+                what = "is worked on by the fleet" if target.reached else "has no `where:`"
+                raise UsageError(f"the target {name!r} {what}", hint=hint)
+            return found
+    for place in known:
+        if name in (place.where, place.where[len("ssh://") :]):
+            return (place,)
     try:
         parsed(name)
     except ValueError:
-        known = [target.name for target in targets if target.reached]
-        hint = f"of this matrix: {', '.join(known)}" if known else f"or an address: {FORM}"
+        said = ", ".join(target.name for target in targets if target.reached)
+        hint = f"of this matrix: {said}" if said else f"or an address: {FORM}"
         raise UsageError(f"{name!r} is no target that is worked on over SSH", hint=hint) from None
-    return Reached(name, Worker())
+    return (Reached(name, Worker()),)
 
 
 def _described(machine: facts.Machine) -> List[str]:

@@ -8,13 +8,14 @@ import dataclasses
 import json
 import os
 import sys
-from typing import Callable, Mapping, Optional, Set, Tuple
+from pathlib import Path
+from typing import Callable, FrozenSet, Mapping, Optional, Set, Tuple
 
-from builder import assemble, clock, facts, gate_words, pending, summary
-from builder.errors import GateFailed, StepFailed
+from builder import assemble, clock, facts, gate_words, pending, placing, summary
+from builder.errors import GateFailed, StepFailed, UsageError
 from builder.executors.local import Local
 from builder.facts import Machine
-from builder.load import Loaded
+from builder.load import Loaded, load
 from builder.manifest import Manifest
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
@@ -27,7 +28,7 @@ from builder.seams import Executor
 from builder.search.heal import Healed, heal, recalled
 from builder.search.trials import Attempt
 from builder.searched import Searched
-from builder.stores import versions
+from builder.stores import ongoing, versions
 from builder.stores.layout import Layout
 from builder.verbs import plan as plan_verb
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
@@ -48,6 +49,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[CELLS:]PATH=NUMBER",
         help="one more limit, over those of the matrix: '*-int8-*:outputs.scores.cosine=0.99'; may be repeated",
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run that was interrupted here, with its flags"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of the summary")
 
@@ -56,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         args.print_ids, args.facts = False, None
         return plan_verb.run(args)
+    if args.resume:
+        _as_interrupted(args)
     loaded, place = load_matrix(args)
     if args.gate:
         loaded = gate_words.with_gates(loaded, tuple(args.gate))
@@ -67,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     reporter = _reporter(args)
     with contextlib.ExitStack() as stack:
         stack.enter_context(store.locked())
-        attempt = _attempt(args, pinner, store, reporter, _machines(wanted, stack))
+        run_id, spared = _begun(args, store)
+        attempt = _attempt(args, pinner, store, reporter, _machines(loaded, wanted, run_id, stack), spared)
         wanted, known = _as_found(args, loaded, wanted, pinner, store, machine)
         try:
             healed = heal(loaded.matrix, machine, wanted, attempt(wanted, ""), attempt, reporter.told, known=known)
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         wanted, outcome = healed.plan, healed.outcome
         pending.keep(wanted, outcome, pinner, store)
         manifest, fresh = _publish(loaded, healed, pinner, store, machine, partly=bool(only or skip))
+        ongoing.end(store)
     ids = frozenset(cell.cell.id for cell in wanted.cells)
     if args.format == "json":
         print(json.dumps(summary.as_json(manifest, outcome, wanted, fresh), indent=1, ensure_ascii=False))
@@ -94,13 +102,48 @@ def _as_found(
     return found.plan, {cell: searched for cell, searched in found.searched.items() if searched.kept}
 
 
-def _machines(wanted: Plan, stack: contextlib.ExitStack) -> Optional[Callable[[Reached], Executor]]:
+def _as_interrupted(args: argparse.Namespace) -> None:
+    """Put the flags of the interrupted run into `args`. Raises UsageError when there is none, or flags of another one."""
+    place = args.store if args.store is not None else load(args.matrix).store
+    found = ongoing.find(Layout(place))
+    if found is None:
+        raise UsageError(f"no run was interrupted in {place}", hint="build matrix")
+    if args.only or args.skip or args.gate or args.force or args.machines:
+        raise UsageError(
+            "--resume takes --only, --skip, --gate, --force and --machines from the run that it goes on with",
+            hint="leave them out, or leave --resume out",
+        )
+    args.only, args.skip, args.gate, args.force = list(found.only), list(found.skip), list(found.gates), found.force
+    args.machines = Path(found.machines) if found.machines else None
+
+
+def _begun(args: argparse.Namespace, store: Layout) -> Tuple[str, FrozenSet[str]]:
+    """The id of this run, and the keys of what it has done already, when it goes on with an interrupted one."""
+    found = ongoing.find(store) if args.resume else None
+    machines = str(args.machines.absolute()) if args.machines else None
+    begun = ongoing.Ongoing(
+        found.id if found else ongoing.new_id(),
+        tuple(args.only),
+        tuple(args.skip),
+        tuple(args.gate),
+        args.force,
+        machines,
+    )
+    ongoing.begin(store, begun)
+    return begun.id, ongoing.made_since(store) if found and args.force else frozenset()
+
+
+def _machines(
+    loaded: Loaded, wanted: Plan, run_id: str, stack: contextlib.ExitStack
+) -> Optional[Callable[[Reached], Executor]]:
     """The executors of the machines that the matrix says to work on, until `stack` ends; None without any."""
     if not any(job.reached for job in wanted.jobs):
         return None
-    from builder.executors.ssh import Machines  # here, so that a run without other machines does not pay for it
+    from builder.campaign import Campaign  # here, so that a run without other machines does not pay for it
+    from builder.crew import Crew
 
-    return stack.enter_context(Machines(os.environ)).at
+    campaign = Campaign(run_id, os.environ, placing.shared(wanted.jobs), loaded.matrix.fleet)
+    return stack.enter_context(Crew(campaign)).at
 
 
 def _attempt(
@@ -109,10 +152,11 @@ def _attempt(
     store: Layout,
     reporter: Reporter,
     at: Optional[Callable[[Reached], Executor]],
+    spared: FrozenSet[str],
 ) -> Attempt:
-    """Runs plans one after the other; with --force, each step once."""
+    """Runs plans one after the other; with --force, each step once, but for those that are `spared`."""
     executor = Local()
-    done: Set[str] = set()
+    done: Set[str] = set(spared)
 
     def attempt(some: Plan, said: str) -> Outcome:
         found = prospect(some, pinner, store) if said else Outcome()

@@ -60,7 +60,7 @@ def fate(cell: PlannedCell, outcome: Outcome, unfinished: AbstractSet[str] = fro
     `unfinished`: cells whose search for layers to keep is not."""
     if cell.fate == "skipped":
         return cell.fate
-    if cell.fate == "waiting" and cell.reached is None:
+    if cell.fate == "waiting" and not cell.reached:
         return "recalled" if cell.engine in outcome.results else "waiting"
     here = (cell.engine,) if cell.unverified else (cell.engine, *cell.measurements)
     done = cell.cell.id not in unfinished and all(job in outcome.results for job in here)
@@ -106,6 +106,6 @@ def as_text(
 def _note(cell: PlannedCell, word: str) -> str:
     unverified = f"unverified here: {cell.unverified}" if cell.unverified else ""
     said = unverified if word in ("build", "recalled") else cell.reason
-    if cell.reached is not None and word == "build":
-        said = f"on {cell.reached.where}"
+    if cell.reached and word == "build":
+        said = f"on {' or '.join(place.where if not place.many else 'the fleet' for place in cell.reached)}"
     return "; ".join(part for part in (said, cell.note) if part)

@@ -18,6 +18,9 @@ def add_matrix(parser: argparse.ArgumentParser) -> None:
         "-m", "--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE", help="default: matrix.yaml"
     )
     parser.add_argument("--store", type=Path, metavar="DIR", help="default: what the matrix says (artifacts)")
+    parser.add_argument(
+        "--machines", type=Path, metavar="FILE", help="which machines do the work of which target, instead of `where:`"
+    )
 
 
 def add_selectors(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,7 @@ def add_selectors(parser: argparse.ArgumentParser) -> None:
 
 def load_matrix(args: argparse.Namespace) -> Tuple[Loaded, Path]:
     """The loaded matrix and the store's folder."""
-    loaded = load(args.matrix)
+    loaded = load(args.matrix, args.machines)
     return loaded, args.store if args.store is not None else loaded.store
 
 

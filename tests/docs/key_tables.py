@@ -9,6 +9,7 @@ from typing import Dict, Iterator, List, Tuple
 
 from builder import contract, drift_limits, evidence, gates, matrix, reach, schema, setting, sweep, tensorrt_options
 from builder.digest import Json
+from builder.fleet import settings
 from builder.record import fields_of, required, to_json
 
 _FILES = (
@@ -21,6 +22,7 @@ _FILES = (
     tensorrt_options,
     sweep,
     reach,
+    settings,
 )  # where the records of the schema are
 BEGIN, END = "<!-- generated: keys -->", "<!-- end of generated -->"
 
@@ -35,6 +37,8 @@ MEANINGS: Dict[str, str] = {
     "Matrix.sweep": "Cells whose sizes are swept, inside their profiles and just outside.",
     "Matrix.defaults": "Settings of every cell.",
     "Matrix.overrides": "Settings of some cells, laid over the defaults in order.",
+    "Matrix.fleet": "Where jobs for workers of the fleet are left.",
+    "Listed.worker": "How work is done on it.",
     "Model.name": "First part of every cell id.",
     "Model.source": "Where the model comes from: a torch factory, or an ONNX file.",
     "Model.preprocess": "From a photograph to the input tensor.",

@@ -114,6 +114,55 @@ def test_doctor_looks_at_the_machine_of_a_target(project: Project) -> None:
     assert "has no `where:`" in project.build("doctor", "--on", "here").stderr
 
 
+def test_a_machine_that_dies_leaves_its_work_to_another(project: Project, tmp_path: Path) -> None:
+    """The wire is cut and nobody answers any more while the artifact is being timed: the other machine of its class goes on."""
+    with sshd(tmp_path / "second") as second:
+        project.server.knows(second, "second")
+        other = tmp_path / "other"
+        listed = tmp_path / "machines.yaml"
+        worker = "{{python: {}, folder: {}}}"
+        there = worker.format(python_at(project.far, TMPDIR=str(project.far)), project.far / "kept")
+        spare = worker.format(python_at(other, TMPDIR=str(other)), other / "kept")
+        listed.write_text(
+            f"schema: 1\nmachines:\n  there: {{targets: [far], worker: {there}}}\n"
+            f"  second: {{targets: [far], worker: {spare}}}\n"
+        )
+        text = (project.folder / "matrix.yaml").read_text(encoding="utf-8")
+        (project.folder / "matrix.yaml").write_text(text.replace("seconds: 0.05", "seconds: 2"), encoding="utf-8")
+        run = subprocess.Popen(
+            [sys.executable, "-m", "builder.cli", "matrix", "--only", "*-far", "--machines", str(listed)],
+            cwd=str(project.folder),
+            env=project.server.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        results = project.far / "kept" / "runs"
+        assert _until(lambda: len(list(results.glob("*/*.json"))) == 2), "engine and parity are done"
+        project.server.cut(off=True)
+        cut = time.monotonic()
+        out, said = run.communicate(timeout=90)
+        assert run.returncode == 0, said
+        assert "1 passed" in out
+        assert "it goes to another machine" in said
+        assert time.monotonic() - cut < 60
+        assert list((other / "kept" / "runs").glob("*/*.json")), "the other one has done it"
+    project.server.start()
+
+
+def test_doctor_looks_at_all_machines_of_a_target_and_goes_on_where_one_is_off(project: Project) -> None:
+    text = (project.folder / "matrix.yaml").read_text(encoding="utf-8")
+    several = text.replace(
+        "far: {runtime: onnxruntime, where: ssh://there",
+        'far: {runtime: onnxruntime, where: ["ssh://127.0.0.1:9", ssh://there]',
+    )
+    (project.folder / "matrix.yaml").write_text(several, encoding="utf-8")
+    done = project.build("doctor", "--on", "far")
+    assert done.returncode == 11
+    assert "ssh://127.0.0.1:9" in done.stderr and "ssh://there:" in done.stdout
+    assert "name one: build doctor --json --on" in project.build("doctor", "--on", "far", "--json").stderr
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupt_ends_the_work_there(project: Project, how: signal.Signals) -> None:
     text = (project.folder / "matrix.yaml").read_text(encoding="utf-8")
@@ -136,7 +185,15 @@ def test_an_interrupt_ends_the_work_there(project: Project, how: signal.Signals)
     if how == signal.SIGINT:
         assert (run.returncode, b"interrupted" in said) == (130, True)
     assert _until(lambda: not project.server.processes(str(project.far)))
-    assert list(order.iterdir()) == []
+    assert _until(lambda: not list(order.iterdir())), "the worker there leaves no half file, when it has ended its step"
+
+    (project.folder / "matrix.yaml").write_text(text, encoding="utf-8")
+    resumed = project.build("matrix", "--quiet", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "1 cells: 1 passed" in resumed.stdout, "with the selection of the run that was interrupted"
+    assert len(list(results.iterdir())) == 1, "the machine takes it for the same run"
+    none = project.build("matrix", "--quiet", "--resume")
+    assert (none.returncode, "no run was interrupted" in none.stderr) == (2, True)
 
 
 def _until(true: Any, seconds: float = 60.0) -> bool:

@@ -87,6 +87,6 @@ def test_a_run_without_executors_for_others_leaves_them_waiting(tmp_path: Path) 
     project.edit("matrix.yaml", "ort: {runtime: onnxruntime}", "ort: {runtime: onnxruntime, where: ssh://a}")
     loaded = project.load()
     planned = plan(loaded.matrix, LAPTOP, only=("*-fp32-ort",))
-    assert planned.cells[0].reached == Reached("ssh://a", planned.cells[0].reached.worker)  # type: ignore[union-attr]
+    assert planned.cells[0].reached == (Reached("ssh://a"),)
     outcome = run(planned, Pinner(loaded.root, LAPTOP, project.store), project.store, FakeExecutor(), Silent())
     assert planned.cells[0].engine in outcome.waiting

@@ -1,0 +1,91 @@
+"""Is what the matrix says about other machines something that can be done? Raises RecordError."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Optional, Sequence, Tuple
+from urllib.parse import urlsplit
+
+from builder.byte_size import bytes_of
+from builder.cells import expand
+from builder.consistent.expect import expect
+from builder.fleet.settings import SCHEMES
+from builder.matrix import Matrix, Target
+from builder.reach import FLEET, Listed, Worker, parsed
+from builder.record import Path, RecordError
+
+
+def check(matrix: Matrix) -> None:
+    for target in matrix.targets:
+        _check_target(target, matrix.fleet is not None)
+    check_listed(matrix.machines, matrix.targets)
+    if matrix.fleet is not None:
+        _check_broker(matrix.fleet.broker)
+        expect(bool(matrix.fleet.store), ("fleet", "store"), "names no place")
+        for key in ("minutes", "patience"):
+            expect(getattr(matrix.fleet, key) > 0, ("fleet", key), "must be more than 0")
+        expect(0 < matrix.fleet.tries <= 100, ("fleet", "tries"), "must be from 1 to 100")
+
+
+def check_listed(machines: Sequence[Listed], targets: Sequence[Target]) -> None:
+    """The machines of a matrix, or of a file beside it, for the targets of that matrix."""
+    for machine in machines:
+        path: Path = ("machines", machine.name)
+        _address(machine.reached.where, (*path, "where") if machine.where else path)
+        _check_worker(machine.worker, path)
+        expect(bool(machine.targets), (*path, "targets"), "names no target")
+        for i, word in enumerate(machine.targets):
+            chosen = [t for t in targets if any(fnmatch.fnmatchcase(t.name, p) for p in expand(word))]
+            if not chosen:
+                known = tuple(target.name for target in targets)
+                raise RecordError((*path, "targets", i), f"{word!r} selects no target", wrong=word, known=known)
+            for target in chosen:
+                expect(target.os == "linux", (*path, "targets", i), f"nobody can work on {target.os} over SSH yet")
+
+
+def _check_target(target: Target, fleet: bool) -> None:
+    path: Path = ("targets", target.name)
+    expect(target.where is not None or target.worker == Worker(), (*path, "worker"), "has no meaning without `where`")
+    places: Tuple[str, ...] = (target.where,) if isinstance(target.where, str) else target.where or ()
+    expect(target.where is None or bool(places), (*path, "where"), "names no machine")
+    for place in places:
+        if place == FLEET:
+            expect(fleet, (*path, "where"), "there is no `fleet:` in this matrix, which says where its broker is")
+        else:
+            _address(place, (*path, "where"))
+        expect(target.os == "linux", (*path, "where"), f"nobody can work on {target.os} yet")
+    _check_worker(target.worker, path)
+
+
+def _address(where: str, path: Path) -> None:
+    try:
+        parsed(where)
+    except ValueError as problem:
+        raise RecordError(path, str(problem)) from None
+
+
+def _check_worker(worker: Worker, path: Path) -> None:
+    expect(worker.minutes > 0, (*path, "worker", "minutes"), "must be more than 0")
+    for key in ("python", "folder"):
+        text = getattr(worker, key)
+        expect(bool(text) and text.isprintable() and text[0] != "-", (*path, "worker", key), f"{text!r} is no path")
+    for key in ("memory", "free"):
+        size: Optional[str] = getattr(worker, key)
+        try:
+            bytes_of(size or "0MiB")
+        except ValueError as problem:
+            raise RecordError((*path, "worker", key), str(problem)) from None
+
+
+def _check_broker(broker: str) -> None:
+    path: Path = ("fleet", "broker")
+    try:
+        url = urlsplit(broker)
+        known = url.scheme in SCHEMES and bool(url.hostname)
+        secret = url.password
+    except ValueError:
+        known, secret = False, None
+    expect(known, path, f"{broker!r} is no address of a broker: amqps://HOST/VHOST or rediss://HOST/0")
+    expect(
+        secret is None, path, "a password does not belong into a file: export DEPLOYMATRIX_BROKER with the whole URL"
+    )

@@ -1,0 +1,36 @@
+"""The executors of one run that work elsewhere: one for each way to reach machines, made when the first job needs it.
+
+A context: at its end nothing that it has started runs anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import Dict, Optional, Type
+
+from builder import seams
+from builder.campaign import Campaign
+from builder.reach import Reached
+from builder.seams import Executor, Executors
+
+
+class Crew:
+    def __init__(self, campaign: Campaign) -> None:
+        self._campaign = campaign
+        self._known: Dict[str, Executors] = {}
+        self._until = contextlib.ExitStack()
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._until.close()
+
+    def at(self, place: Reached) -> Executor:
+        scheme = place.where.partition(":")[0]
+        if scheme not in self._known:
+            self._known[scheme] = self._until.enter_context(seams.executors(scheme)(self._campaign))
+        return self._known[scheme].at(place)

@@ -1,0 +1,29 @@
+"""What matrix.yaml says about the fleet. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from builder.record import described
+
+# What Celery calls the two brokers, plain and with TLS.
+SCHEMES = ("amqp", "amqps", "redis", "rediss")
+
+
+@dataclass(frozen=True)
+class FleetSettings:
+    """Where jobs are left for workers that dial in, and where their files lie. Part of no key."""
+
+    broker: str = field(
+        metadata=described(
+            "amqps://USER@HOST/VHOST (RabbitMQ) or rediss://HOST/0 (Redis), without the password: DEPLOYMATRIX_BROKER has it."
+        )
+    )
+    store: str = field(
+        metadata=described("A registry, a bucket, or a folder on a shared disk: inputs and outputs pass through it.")
+    )
+    minutes: float = field(default=120.0, metadata=described("An action that takes longer is ended, and has failed."))
+    tries: int = field(default=3, metadata=described("How often an action is begun before it has failed."))
+    patience: float = field(
+        default=30.0, metadata=described("Seconds that a job waits for the first worker that serves its queue.")
+    )

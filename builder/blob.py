@@ -43,3 +43,8 @@ class Blob:
     name: str
     digest: str
     size: int
+
+    @property
+    def is_plain(self) -> bool:
+        """Is the name one part, that hides nothing? It becomes a file's, wherever it comes from."""
+        return bool(self.name) and "/" not in self.name and not self.name.startswith(".") and self.name.isprintable()

@@ -25,6 +25,8 @@ VERBS = {
     "matrix": "build, check and publish every artifact of the matrix",
     "perform": "on a target's own machine: build and measure the cells that wait for it",
     "ci": "write the CI workflow whose jobs are the targets",
+    "worker": "serve a fleet from this machine: take the jobs that it can do from a queue",
+    "fleet": "show the workers of the fleet, what they do, and what waits",
     "merge": "bring together what several machines did for one matrix",
     "publish": "copy versions to a registry, a bucket or another folder, from where hosts pull",
     "bundle": "write a version as one file, for hosts that no network reaches",

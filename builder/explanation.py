@@ -12,9 +12,10 @@ from builder.cells import Settings, selects
 from builder.compat import alternatives, rules
 from builder.facts import Machine
 from builder.gates import Limit
-from builder.matrix import Matrix, TorchSource
+from builder.matrix import Matrix, Target, TorchSource
 from builder.measurements import AT_LEAST
 from builder.plan import Plan, PlannedCell, asked_of
+from builder.record import fields_of
 from builder.run import Outcome
 from builder.search import words as search_words
 from builder.searched import Searched
@@ -108,9 +109,9 @@ def _what(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
     outputs = [f"{o.name} {_shape(o.shape)}" for o in matrix.head(cell.head).outputs]
     inputs = [f"{i.name} {_shape(i.shape)}" for i in model.inputs]
     declared = {
-        f.name: getattr(target, f.name)
-        for f in dataclasses.fields(target)
-        if f.name not in ("name", "disabled", "runner", "worker") and getattr(target, f.name) is not None
+        name: getattr(target, name)
+        for name in fields_of(Target)
+        if name not in ("name", "disabled", "runner", "worker") and getattr(target, name) is not None
     }
     return (
         Line("model", f"{model.name}: {source}, ONNX opset {model.opset}, input {', '.join(inputs)}"),

@@ -29,7 +29,7 @@ from typing import (
 
 from builder.blob import Blob, Platform
 from builder.descriptor import Descriptor
-from builder.errors import UsageError
+from builder.errors import StoreDamaged, UsageError
 
 if TYPE_CHECKING:  # who pulls need not load what only builds know
     import numpy as np
@@ -119,6 +119,14 @@ class Store(Protocol):
     def workspace(self) -> ContextManager[Path]:
         """A folder from which `put` can move files without copying; gone afterwards."""
         ...
+
+
+def held(store: Store, blob: Blob) -> bool:
+    """Is this file there, in its full size?"""
+    try:
+        return store.fetch(blob.digest).stat().st_size == blob.size
+    except StoreDamaged:
+        return False
 
 
 @dataclass(frozen=True)

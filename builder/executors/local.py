@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import Callable, Deque, Dict, Mapping, Set, Tuple
 
 import builder
@@ -27,7 +28,9 @@ _KEPT_LINES = 12
 
 
 class Local:
-    def __init__(self) -> None:
+    def __init__(self, environ: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`environ`: what workers see beside this process's environment."""
+        self._environ = dict(environ)
         self._workers: Set["subprocess.Popen[str]"] = set()
         self._stopped = False
 
@@ -60,7 +63,7 @@ class Local:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=str(order.parent),
-            env=worker_environment(),
+            env={**worker_environment(), **self._environ},
             start_new_session=True,
             text=True,
             errors="replace",

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import AbstractSet, Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
+from builder import seams
 from builder.action import Action, Blob, Platform, Result
 from builder.campaign import Campaign
 from builder.errors import DeployError, StepFailed, StoreDamaged, Unreachable
@@ -187,9 +188,9 @@ class Ssh:
 
     def _bring(self, blobs: Tuple[Blob, ...], store: Store) -> None:
         """The outputs into `store`, each under its own name and held against its digest."""
-        if len({blob.name for blob in blobs}) < len(blobs) or not all(map(_is_plain, blobs)):
+        if len({blob.name for blob in blobs}) < len(blobs) or not all(blob.is_plain for blob in blobs):
             raise StoreDamaged("its outputs have names that lead elsewhere", where=self.reached.where)
-        lacking = tuple(blob for blob in blobs if not _held(store, blob))
+        lacking = tuple(blob for blob in blobs if not seams.held(store, blob))
         if not lacking:
             return
         self._asked(messages.Get(tuple(File(blob.digest, blob.size) for blob in lacking)), messages.Sending)
@@ -225,20 +226,3 @@ class _NotConnected(Exception):
     def __init__(self, cause: Unreachable) -> None:
         super().__init__(cause.what)
         self.cause = cause
-
-
-def _is_plain(blob: Blob) -> bool:
-    """One part, that hides nothing: the name becomes a file's here."""
-    return (
-        bool(blob.name)
-        and Path(blob.name).name == blob.name
-        and not blob.name.startswith(".")
-        and blob.name.isprintable()
-    )
-
-
-def _held(store: Store, blob: Blob) -> bool:
-    try:
-        return store.fetch(blob.digest).stat().st_size == blob.size
-    except StoreDamaged:
-        return False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Optional, Tuple
 
 from builder.record import described
 
 # What Celery calls the two brokers, plain and with TLS.
 SCHEMES = ("amqp", "amqps", "redis", "rediss")
+WITH_TLS = ("amqps", "rediss")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,13 @@ class FleetSettings:
     )
     store: str = field(
         metadata=described("A registry, a bucket, or a folder on a shared disk: inputs and outputs pass through it.")
+    )
+    key: Optional[str] = field(
+        default=None, metadata=described("File with the secret key that signs orders; `build keys new` makes one.")
+    )
+    workers: Tuple[str, ...] = field(
+        default=(),
+        metadata=described("Public keys of the workers that are believed; all that the broker lets in, if none."),
     )
     minutes: float = field(default=120.0, metadata=described("An action that takes longer is ended, and has failed."))
     tries: int = field(default=3, metadata=described("How often an action is begun before it has failed."))

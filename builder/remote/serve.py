@@ -1,25 +1,24 @@
 """The side that runs on the other machine: answers messages until its standard input ends, and leaves nothing running.
 
-It performs the steps that are named here and no others, on inputs named by digest. It never runs a line of text as a
-command, and writes only below its folder. `boot` starts it; `builder/remote/link.py` talks to it.
+It performs the steps that builder/remote/bench.py names and no others, on inputs named by digest. It never runs a line of
+text as a command, and writes only below its folder. `boot` starts it; `builder/remote/link.py` talks to it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import signal
-from pathlib import Path, PurePosixPath
-from typing import Callable, Dict, NoReturn
+import time
+from pathlib import Path
+from typing import Callable, NoReturn
 
-from builder import facts, site
+from builder import facts
 from builder.action import Action, Result
 from builder.digest import Json
 from builder.errors import DeployError, StepFailed
-from builder.executors.local import Local
 from builder.record import RecordError, from_json, to_json
-from builder.remote import site_lock
+from builder.remote.bench import Bench
 from builder.remote.cache import Cache
 from builder.remote.framing import Channel, Dropped, from_file
 from builder.remote.messages import (
@@ -40,11 +39,10 @@ from builder.remote.messages import (
     Taken,
     Terms,
 )
-from builder.remote.watch import SILENCE, Watch
+from builder.remote.watch import Limits
 
-# The steps that need a target's own machine. They read their inputs and write their outputs, nothing of a project.
-STEPS = ("engine", "parity", "task", "latency", "sweep")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+SILENCE = 60.0  # seconds without a word after which the other end counts as gone
+_HINT = "the limits are `worker: {minutes: ..., memory: ...}` of the target in matrix.yaml"
 
 
 def main(sink: int, terms: Json) -> None:
@@ -112,55 +110,24 @@ class Session:
         self._channel.send(to_json(Answer(Sending())), pieces)
 
     def _perform(self, action: Action) -> Result:
-        step = action.recipe.step
-        if step not in STEPS:
-            raise StepFailed(f"the step {step!r} is not performed for another machine")
-        files = self._files(action)
-        with site_lock.alone(lambda: self._say(Line("another job holds this machine")), self._must_be_wanted):
-            found = self._cache.recall(action.key)
-            if found is not None:
-                return found
-            self._cache.sweep()
-            self._cache.check_room()
-            made = self._watched(action, files)
-            result = dataclasses.replace(made, site=site.here(self._machine))
-            self._cache.record(result)
-        return result
+        heard = time.monotonic()
 
-    def _watched(self, action: Action, files: Dict[str, Path]) -> Result:
-        local = Local()
-        with Watch(self._channel, self._terms, local.pids, local.stop) as watch:
-            try:
-                return local.perform(
-                    action, files, self._cache.folder, self._cache.store, lambda line: self._say(Line(line))
-                )
-            except StepFailed:
-                if watch.over is None and not watch.dropped:
-                    raise
-            except Dropped:
-                watch.dropped = True
-        if watch.dropped:
-            raise Dropped("ended")
-        raise StepFailed(
-            f"{watch.over}, and was ended",
-            where=action.recipe.step,
-            hint="the limits are `worker: {minutes: ..., memory: ...}` of the target in matrix.yaml",
+        def wanted(woken: int, seconds: float) -> bool:
+            """Does the other end still say that it is there?"""
+            nonlocal heard
+            others = [woken] if woken >= 0 else []
+            if set(self._channel.ready(others, seconds)) - set(others):
+                heard = time.monotonic()
+                try:
+                    self._channel.receive(SILENCE)  # only `alive` comes while an action runs
+                except Dropped:
+                    return False
+            return time.monotonic() - heard <= SILENCE
+
+        limits = Limits(self._terms.seconds, self._terms.memory)
+        return Bench(self._cache, self._machine, limits, wanted, lambda line: self._say(Line(line)), _HINT).perform(
+            action
         )
-
-    def _files(self, action: Action) -> Dict[str, Path]:
-        """The inputs that have a file, each under a name that stays in its folder."""
-        found: Dict[str, Path] = {}
-        for pinned in action.inputs:
-            path = PurePosixPath(pinned.name)
-            if not path.parts or path.is_absolute() or ".." in path.parts or _CONTROL.search(pinned.name):
-                raise StepFailed(f"{pinned.name!r} is not the name of an input")
-            found[pinned.name] = self._cache.store.fetch(pinned.digest)
-        return found
-
-    def _must_be_wanted(self) -> None:
-        """Whoever waits for the machine gives up when nobody waits for it. Raises Dropped."""
-        while self._channel.ready([], 0):
-            self._channel.receive(SILENCE)
 
 
 def _plain(run: str) -> str:

@@ -1,6 +1,8 @@
-"""One job at a time on a machine: a lock that dies with the process that holds it, shared by all users of the machine.
+"""One job at a time on a GPU, and none beside a job that needs the processor: locks that die with the process that holds
+them, shared by all users of the machine.
 
-It lies in the system's temporary folder. It is advisory: it orders workers of this program, and nothing else.
+A job for a GPU holds that GPU alone and the machine together with jobs of other GPUs; any other job holds the machine
+alone. They are files in the system's temporary folder, and advisory: they order workers of this program, and nothing else.
 """
 
 from __future__ import annotations
@@ -8,33 +10,82 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-_NAME = "deploymatrix.lock"
+from builder.blob import Platform
+from builder.facts import Gpu, Machine
+
+_NAME = "deploymatrix"
 _PAUSE = 0.2  # seconds between tries
 
 
+@dataclass(frozen=True)
+class Seat:
+    """What a job holds; `gpu` is None for the whole machine."""
+
+    gpu: Optional[Gpu] = None
+
+    @property
+    def environ(self) -> Dict[str, str]:
+        """What the job has to see of the machine. A GPU without a UUID (Jetson, simulated) is the only one."""
+        return {"CUDA_VISIBLE_DEVICES": self.gpu.uuid} if self.gpu and self.gpu.uuid else {}
+
+
+def fitting(platform: Optional[Platform], machine: Machine) -> Tuple[Gpu, ...]:
+    """The GPUs of which a job of this platform needs one; none when it needs the processor."""
+    if platform is None or platform.sm is None:
+        return ()
+    return tuple(gpu for gpu in machine.gpus if gpu.sm == platform.sm)
+
+
 @contextlib.contextmanager
-def alone(told: Callable[[], None], gone: Callable[[], None]) -> Iterator[None]:
-    """Hold the machine. `told` is called once when another job has it, `gone` at every try: it raises to give up."""
-    file, waited = _opened(Path(tempfile.gettempdir()) / _NAME), False
+def alone(gpus: Sequence[Gpu], told: Callable[[], None], gone: Callable[[], None]) -> Iterator[Seat]:
+    """Hold one of `gpus`, or the machine. `told` is called once when another job has it, `gone` at every try: it raises to
+    give up."""
+    waited = False
+    held: Optional[Tuple[Seat, List[int]]] = None
     try:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
+        while held is None:
+            held = _tried(gpus)
+            if held is None:
                 if not waited:
                     told()
                 waited = True
                 gone()
                 time.sleep(_PAUSE)
-        yield
+        yield held[0]
     finally:
+        for file in held[1] if held else ():
+            os.close(file)
+
+
+def _tried(gpus: Sequence[Gpu]) -> Optional[Tuple[Seat, List[int]]]:
+    machine = _locked("", shared=bool(gpus))
+    if machine is None:
+        return None
+    if not gpus:
+        return Seat(), [machine]
+    for gpu in gpus:
+        own = _locked("-" + re.sub(r"[^A-Za-z0-9]", "_", gpu.uuid or gpu.name))
+        if own is not None:
+            return Seat(gpu), [machine, own]
+    os.close(machine)
+    return None
+
+
+def _locked(suffix: str, *, shared: bool = False) -> Optional[int]:
+    file = _opened(Path(tempfile.gettempdir()) / f"{_NAME}{suffix}.lock")
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
         os.close(file)
+        return None
+    return file
 
 
 def _opened(path: Path) -> int:

@@ -50,7 +50,7 @@ def strategy(hint: Any) -> "st.SearchStrategy[Any]":
 
 @functools.lru_cache(maxsize=None)
 def record(cls: type) -> "st.SearchStrategy[Any]":
-    return st.builds(cls, **{name: _field(cls, name) for name in hints_of(cls)})
+    return st.builds(cls, **{name: _field(cls, name) for name in fields_of(cls)})
 
 
 def _field(cls: type, name: str) -> "st.SearchStrategy[Any]":

@@ -26,7 +26,7 @@ def _defines(place: str) -> bool:
     module, _, name = place.partition(":")
     path = REPOSITORY.joinpath(*module.split(".")).with_suffix(".py")
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body)
+    return any(isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name for node in tree.body)
 
 
 @pytest.mark.parametrize("place", seams.BUILT_IN.values())

@@ -1,0 +1,145 @@
+"""The fleet executor: actions are left in a queue for whichever worker is what their platform says.
+
+Inputs and outputs pass through the store of the fleet, a place that all workers reach; the broker carries words only. What
+one action has to go through is in `builder/fleet/coordinator.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Callable, Dict, Mapping, Optional, Set, Tuple, Type
+
+from builder import seams
+from builder.action import Action, Blob, Result
+from builder.campaign import Campaign
+from builder.descriptor import OCTETS, Descriptor
+from builder.errors import StoreDamaged, UsageError
+from builder.fleet import broker, queues
+from builder.fleet.coordinator import Coordinator
+from builder.fleet.sealing import Seal
+from builder.fleet.settings import FleetSettings
+from builder.fleet.words import Order
+from builder.reach import Reached
+from builder.record import RecordError, from_json
+from builder.remote.messages import File
+from builder.seams import Executor, Repository, Store
+from builder.stores.layout import Layout
+from builder.transfers import transfer
+from builder.trusting import passwords, trust
+
+_LARGEST_RECORD = 64 << 20  # a sweep's facts are the longest
+
+
+def fleet(campaign: Campaign) -> "Fleet":
+    """Raises UsageError where the matrix does not say where the fleet is."""
+    settings = campaign.fleet
+    if settings is None:
+        raise UsageError(
+            "there is no `fleet:` in this matrix", hint="fleet: {broker: amqps://HOST/VHOST, store: PLACE}"
+        )
+    found = broker.found(settings.broker, campaign.environ)
+    seal = sealed(settings.key, settings.workers)
+    check_private(found, seal, "`fleet: {key: ..., workers: [...]}` in matrix.yaml")
+    return Fleet(found, seams.repository(settings.store, campaign.environ), campaign.id, settings, seal)
+
+
+def sealed(key: Optional[str], trusted: Tuple[str, ...]) -> Seal:
+    """`key`: a file with a secret key; `trusted`: public keys, or files with one. Raises UsageError."""
+    secret = passwords.secret_key(Path(key).expanduser()) if key else None
+    owners = [owner.key for word in trusted for group in trust.these(word, {}).groups for owner in group.keys]
+    return Seal(secret, tuple(owners))
+
+
+def check_private(found: broker.Broker, seal: Seal, how: str) -> None:
+    """Who reaches a broker without TLS could order and answer what they like, unless all is signed. Raises UsageError."""
+    if not found.private and not (seal.key and seal.trusted):
+        raise UsageError(
+            "messages would pass unprotected: the broker is on another machine, and its address is not one of TLS",
+            where=found.name,
+            hint=f"use {'amqps' if found.quorum else 'rediss'}://, or sign what is sent: {how}",
+        )
+
+
+class Fleet:
+    """Of one run. Its own executor: a fleet is one place."""
+
+    def __init__(self, found: broker.Broker, place: Repository, run: str, settings: FleetSettings, seal: Seal) -> None:
+        self._place, self._run, self._settings = place, run, settings
+        self._coordinator = Coordinator(found, run, settings, seal)
+        self._there: Set[str] = set()
+        self._opening = threading.Lock()
+        self._until = contextlib.ExitStack()
+        self._opened = False
+
+    def __enter__(self) -> "Fleet":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._until.close()
+
+    def at(self, place: Reached) -> Executor:
+        return self
+
+    def perform(
+        self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
+    ) -> Result:
+        """Raises Unreachable when broker or store are away, or no worker serves; StepFailed."""
+        with self._opening:
+            if not self._opened:  # here, so that a broker that is away makes jobs wait, and not the run fail
+                self._until.enter_context(self._coordinator)
+                self._opened = True
+        assert action.platform is not None, "only what is of a platform is performed elsewhere"
+        needed = self._brought(action, files, say)
+        order = lambda ticket: Order(  # noqa: E731
+            ticket, self._run, self._coordinator.mailbox, action, needed, self._settings.minutes * 60
+        )
+        record = self._coordinator.wait_for(action.key, queues.name(action.platform), order, say)
+        result = self._read(record)
+        if result.key != action.key:
+            raise StoreDamaged("its result is of another action", where="fleet")
+        self._bring(result.outputs, store)
+        return result
+
+    def stop(self) -> None:
+        self._coordinator.stop()
+
+    def _brought(self, action: Action, files: Mapping[str, Path], say: Callable[[str], None]) -> Tuple[File, ...]:
+        """The inputs, in the store of the fleet, each sent once."""
+        found: Dict[str, File] = {}
+        for pinned in action.inputs:
+            path = files[pinned.name]
+            file = found[pinned.digest] = File(pinned.digest, path.stat().st_size)
+            if file.digest in self._there:
+                continue
+            named = Descriptor(OCTETS, file.digest, file.size)
+            if not self._place.has(named):
+                say(f"sending {file.size / 2**20:,.1f} MiB to {self._place.name}")
+                self._place.put(named, path)
+            self._there.add(file.digest)
+        return tuple(found.values())
+
+    def _read(self, record: File) -> Result:
+        data = transfer.read(self._place, Descriptor(OCTETS, record.digest, record.size), most=_LARGEST_RECORD)
+        try:
+            return from_json(Result, json.loads(data))
+        except (ValueError, RecordError) as problem:
+            raise StoreDamaged(f"a worker left what is no result: {problem}", where=self._place.name) from None
+
+    def _bring(self, blobs: Tuple[Blob, ...], store: Store) -> None:
+        """The outputs into `store`, each under its own name and held against its digest."""
+        if len({blob.name for blob in blobs}) < len(blobs) or not all(blob.is_plain for blob in blobs):
+            raise StoreDamaged("its outputs have names that lead elsewhere", where="fleet")
+        lacking = [blob for blob in blobs if not seams.held(store, blob)]
+        if not lacking:
+            return
+        with store.workspace() as work:
+            for blob in lacking:
+                named = Descriptor(OCTETS, blob.digest, blob.size, title=blob.name)
+                transfer.fetch(self._place, named, Layout(work / "fetched")).rename(work / blob.name)
+                store.put(work / blob.name)

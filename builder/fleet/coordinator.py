@@ -1,0 +1,212 @@
+"""The side of the run: orders actions, answers workers, and knows which result of each action counts.
+
+The rules are in `builder/fleet/book.py`; this gives them a broker, a clock, and the threads that wait for results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import AbstractSet, Callable, Dict, List, Optional
+
+from builder.errors import DeployError, StepFailed, Unreachable, Untrusted
+from builder.fleet import book, presence, words
+from builder.fleet.broker import TASK, Broker
+from builder.fleet.mail import Mail
+from builder.fleet.sealing import Seal
+from builder.fleet.settings import FleetSettings
+from builder.fleet.words import Answer, Order, Report, Who
+from builder.remote.messages import File
+
+_BROKER_AWAY = 60.0  # seconds after which a broker that does not answer is waited for no longer
+_LOST = 10.0  # seconds after which an order that nobody has claimed is looked for
+
+
+@dataclass
+class _Wanted:
+    """An action that a thread waits for. `ticket` "" until the first order."""
+
+    queue: str
+    order: Callable[[str], Order]
+    say: Callable[[str], None]
+    done: threading.Event = field(default_factory=threading.Event)
+    result: Optional[File] = None
+    problem: Optional[DeployError] = None
+
+
+class Coordinator:
+    """A context. `wait_for` may be called from many threads."""
+
+    def __init__(self, broker: Broker, run: str, settings: FleetSettings, seal: Seal) -> None:
+        self._broker, self._settings, self._seal, self._run = broker, settings, seal, run
+        self._app = broker.app()
+        self._lock = threading.Lock()
+        self._wanted: Dict[str, _Wanted] = {}
+        self._stopped = False
+        self._book = book.Book(settings.tries, time.time_ns(), self._ended, self._told)
+        self._mail = Mail(broker, f"deploymatrix.run.{run}", self._letter, self._tick)
+        self._watch = presence.Watch(broker, self._app, self._needs_presence)
+        self._away_since: Optional[float] = None
+
+    def __enter__(self) -> "Coordinator":
+        self._mail.open()
+        self._watch.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.stop()
+        self._watch.close()
+        self._mail.close()
+        self._app.close()
+
+    @property
+    def mailbox(self) -> str:
+        return self._mail.name
+
+    def wait_for(self, key: str, queue: str, order: Callable[[str], Order], say: Callable[[str], None]) -> File:
+        """The record of the result of `key`, as a file of the store. `order` makes an order of a ticket. Raises StepFailed,
+        and Unreachable when no worker serves `queue`, or the broker is away."""
+        wanted = _Wanted(queue, order, say)
+        with self._lock:
+            if self._stopped:
+                raise StepFailed("the run was stopped")
+            self._wanted[key] = wanted
+            self._book.wants(key, time.monotonic())
+        try:
+            self._order(key)
+        except DeployError:
+            with self._lock:
+                self._book.gives_up(key, StepFailed("it could not be ordered"))
+            raise
+        wanted.done.wait()
+        if wanted.problem is not None:
+            raise wanted.problem
+        assert wanted.result is not None
+        return wanted.result
+
+    def stop(self) -> None:
+        """Whoever works stops, orders that nobody has taken are taken back, and nobody waits any more."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            holders, tickets = self._book.holders(), self._book.tickets()
+            for key in list(self._wanted):
+                self._book.gives_up(key, StepFailed("the run was stopped"))
+        with contextlib.suppress(Unreachable):  # workers hear no answer then, and end by themselves
+            for key, lease in holders:
+                self._answer(lease.who, key, book.Verdict(False, why="the run was stopped"))
+            if tickets:
+                with self._broker.reached():
+                    self._app.control.revoke(list(tickets))
+
+    # ------------------------------------------------------------------ the thread of the mailbox
+
+    def _letter(self, body: object) -> None:
+        try:
+            report = self._seal.open(Report, body)
+        except Untrusted:
+            return  # whoever sent it is not of the fleet; what it speaks of goes on without
+        said, now = report.said, time.monotonic()
+        with self._lock:
+            if isinstance(said, words.Claim):
+                verdict = self._book.claim(said.key, report.who, now)
+            elif isinstance(said, words.Beat):
+                verdict = self._book.beat(said.key, report.who, said.token, now)
+                wanted = self._wanted.get(said.key)
+                for line in said.lines if verdict.go and wanted else ():
+                    wanted.say(line)  # type: ignore[union-attr]
+            elif isinstance(said, words.Done):
+                wanted = self._wanted.get(said.key)
+                if wanted is not None:
+                    wanted.result = said.result
+                verdict = self._book.done(said.key, report.who, said.token)
+            else:
+                problem = StepFailed(said.what, where=said.where, hint=said.hint)
+                verdict = self._book.failed(said.key, report.who, said.token, problem, now)
+        with contextlib.suppress(Unreachable):  # it asks again
+            self._answer(report.who, said.key, verdict)
+
+    def _answer(self, who: Who, key: str, verdict: book.Verdict) -> None:
+        answer = Answer(self._run, key, verdict.go, verdict.token, verdict.why)
+        self._mail.send(who.mailbox, self._seal.close(answer))
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._away_since = (self._away_since or now) if self._mail.away else None
+        with self._lock:
+            if self._away_since is not None and now - self._away_since > _BROKER_AWAY and self._mail.away:
+                for key in list(self._wanted):
+                    self._book.gives_up(key, self._mail.away)
+            self._book.without_machines(self._others)
+            self._look(now)
+            due: List[str] = self._book.due(now)
+        for key in due:
+            try:
+                self._order(key)
+            except Unreachable:
+                return  # the same again at the next tick
+
+    def _order(self, key: str) -> None:
+        """Put an order for `key` into its queue. One that was taken back meanwhile does no harm: nobody gets a lease for it."""
+        with self._lock:
+            wanted = self._wanted.get(key)
+            if wanted is None or key not in self._book.due(time.monotonic()):
+                return
+            ticket = self._book.order(key, time.monotonic())
+        try:
+            with self._broker.reached():
+                self._app.send_task(
+                    TASK,
+                    args=[self._seal.close(wanted.order(ticket))],
+                    queue=self._broker.jobs(wanted.queue),
+                    task_id=ticket,
+                )
+        except Unreachable:
+            with self._lock:
+                self._book.lost(key, time.monotonic() + 1)
+            raise
+
+    # ------------------------------------------------------------------ who is there
+
+    def _needs_presence(self) -> Dict[str, str]:
+        """The actions about which it matters who is there, and their queues."""
+        with self._lock:
+            now = time.monotonic()
+            keys = {*self._book.unclaimed(now, 2.0), *self._book.failing()}
+            return {key: self._wanted[key].queue for key in keys if key in self._wanted}
+
+    def _others(self, key: str, machines: AbstractSet[str], since: float) -> Optional[bool]:
+        seen = self._watch.seen
+        if seen is None or seen.at < since:
+            return None
+        return bool(seen.machines(self._wanted[key].queue) - set(machines))
+
+    def _look(self, now: float) -> None:
+        """End what no worker will ever take, and order again what was lost."""
+        seen = self._watch.seen
+        for key in self._book.unclaimed(now, 2.0) if seen is not None else ():
+            queue = self._wanted[key].queue
+            waited = now - self._book.ordered(key)
+            if seen is None or seen.at < self._book.ordered(key):
+                continue
+            if not seen.machines(queue):
+                if waited > self._settings.patience:
+                    self._book.gives_up(key, book.no_worker(queue, self._settings.patience, self._broker.name))
+            elif waited > _LOST and seen.ready.get(queue) == 0 and seen.at - self._book.ordered(key) > _LOST:
+                self._book.lost(key, now)
+
+    # ------------------------------------------------------------------ what the book says
+
+    def _ended(self, key: str, problem: Optional[DeployError]) -> None:
+        wanted = self._wanted.pop(key, None)
+        if wanted is not None:
+            wanted.problem = problem
+            wanted.done.set()
+
+    def _told(self, tale: book.Tale) -> None:
+        wanted = self._wanted.get(tale.key)
+        if wanted is not None:
+            wanted.say(tale.line)

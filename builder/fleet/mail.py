@@ -1,0 +1,110 @@
+"""A mailbox at the broker: letters come to a thread of its own, and may be sent from any. A lost connection is made again.
+
+Letters may be lost with it; who needs an answer asks again. What is in them is for others to know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import Any, Callable, Optional
+
+from kombu import Connection, Consumer, Producer
+
+from builder.errors import Unreachable
+from builder.fleet.broker import Broker, depth
+
+_PERIOD = 0.25
+_PAUSE = 1.0
+
+
+class Mail:
+    """`got` is called with the body of each letter, `tick` several times a second; both by the same thread.
+
+    `away` is why there is no connection now; None while there is one."""
+
+    def __init__(self, broker: Broker, name: str, got: Callable[[object], None], tick: Callable[[], None]) -> None:
+        self._broker, self.name, self._got, self._tick = broker, name, got, tick
+        self.away: Optional[Unreachable] = None
+        self._closed = threading.Event()
+        self._sending = threading.Lock()
+        self._out: Optional[Connection] = None
+        self._thread = threading.Thread(target=self._run, daemon=True, name=name)
+
+    def open(self) -> None:
+        """Raises Unreachable."""
+        with self._broker.reached(), self._broker.connection() as connection:
+            self._broker.mailbox(self.name)(connection.default_channel).declare()
+        self._thread.start()
+
+    def send(self, to: str, body: str) -> None:
+        """A letter to another mailbox; it is lost when nobody has that. Raises Unreachable."""
+        exchange, how = self._broker.post()
+        with self._sending, self._broker.reached():
+            for again in (True, False):
+                if self._out is None:
+                    self._out = self._broker.connection()
+                try:
+                    Producer(self._out.default_channel, exchange).publish(body, routing_key=to, **how)
+                    return
+                except (*self._out.connection_errors, *self._out.channel_errors, OSError):
+                    self._drop()
+                    if not again:
+                        raise
+
+    def reaches(self, to: str) -> bool:
+        """May somebody read what is sent to this mailbox? True where the broker cannot say. Raises Unreachable."""
+        if not self._broker.quorum:
+            return True
+        with self._broker.reached(), self._broker.connection() as connection:
+            try:
+                depth(connection.default_channel, to)
+            except connection.channel_errors:
+                return False
+        return True
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join(5)
+        with self._sending:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._out is not None:
+            with contextlib.suppress(Exception):  # it may be broken in any way; nothing is left to say over it
+                self._out.collect(1.0)
+            self._out = None
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                with self._broker.reached(), self._broker.connection() as connection:
+                    self._read(connection)
+            except Unreachable as problem:
+                self.away = problem
+                self._tick()
+                self._closed.wait(_PAUSE)
+
+    def _read(self, connection: Connection) -> None:
+        channel = connection.default_channel
+        queue = self._broker.mailbox(self.name)(channel)
+        with Consumer(channel, [queue], on_message=self._letter, no_ack=True, accept=["json"], prefetch_count=0):
+            self.away = None
+            beaten = time.monotonic()
+            while not self._closed.is_set():
+                with contextlib.suppress(socket.timeout):
+                    connection.drain_events(timeout=_PERIOD)
+                self._tick()
+                if time.monotonic() - beaten > 2:
+                    connection.heartbeat_check()
+                    beaten = time.monotonic()
+        queue.delete()
+
+    def _letter(self, message: Any) -> None:
+        try:
+            body = message.payload
+        except Exception:  # whatever a stranger's bytes make the decoder raise: it is no letter
+            return
+        self._got(body)

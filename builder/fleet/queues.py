@@ -1,0 +1,57 @@
+"""The names of the queues: what a machine has to be for a job, and what a machine is. Pure.
+
+    deploymatrix.tensorrt-10.16.sm8.6.linux-x86_64           TensorRT 10.16 on compute capability 8.6
+    deploymatrix.tensorrt-10.3.sm8.7.linux-aarch64.jp6.2     a Jetson with JetPack 6.2
+    deploymatrix.onnxruntime-any.linux-x86_64                any onnxruntime on the processor
+
+A target may declare 10, 10.16 or 10.16.1, so a machine serves the queue of each beginning of its version.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, Tuple
+
+from builder.blob import Platform
+from builder.contract import ON_CPU, PACKAGE
+from builder.facts import Machine
+from builder.places import cannot_build, cannot_run, numbers
+
+PREFIX = "deploymatrix."
+
+
+def name(platform: Platform) -> str:
+    """The queue of the jobs for this platform."""
+    parts = [f"{platform.runtime}-{platform.version}"]
+    parts += [f"sm{platform.sm}"] if platform.sm else []
+    parts += [f"{platform.os}-{platform.arch}"]
+    parts += [f"jp{platform.jetpack}"] if platform.jetpack else []
+    return PREFIX + ".".join(parts)
+
+
+def served(machine: Machine) -> Tuple[str, ...]:
+    """The queues whose jobs `machine` can build and run, in no order that means anything."""
+    return tuple(dict.fromkeys(name(platform) for platform in _platforms(machine) if _can(platform, machine)))
+
+
+def _platforms(machine: Machine) -> Iterator[Platform]:
+    """Every platform that a target could declare and mean this machine."""
+    jetpacks = (None, *_beginnings(machine.jetpack)) if machine.jetpack else (None,)
+    capabilities = tuple(dict.fromkeys(gpu.sm for gpu in machine.gpus if gpu.sm))
+    for runtime, package in PACKAGE.items():
+        installed = machine.version(package)
+        versions = ("any", *_beginnings(installed)) if installed else ()
+        for version in versions:
+            for sm in (None,) if runtime in ON_CPU else capabilities:
+                for jetpack in jetpacks:
+                    yield Platform(runtime, version, machine.os, machine.arch, sm, jetpack)
+
+
+def _beginnings(version: str) -> Iterator[str]:
+    """10.16.1.11 -> 10, 10.16, 10.16.1, 10.16.1.11."""
+    parts = tuple(map(str, numbers(version)))
+    for count in range(1, len(parts) + 1):
+        yield ".".join(parts[:count])
+
+
+def _can(platform: Platform, machine: Machine) -> bool:
+    return cannot_build(platform, machine) is None and cannot_run(platform, machine) is None

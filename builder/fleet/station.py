@@ -1,0 +1,254 @@
+"""The side of the worker: takes an order, asks whether it may begin, fetches, performs, brings the outputs to the store.
+
+While it works it says so, and stops when the run answers that somebody else does it by now, or answers no more. It performs
+the steps that builder/remote/bench.py names, on files by digest; an order is data, never a command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import select
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, List, Optional, Tuple
+
+from builder import digest
+from builder.action import Action, Result
+from builder.descriptor import OCTETS, Descriptor
+from builder.errors import DeployError, StepFailed, Unreachable, Untrusted, first_line
+from builder.facts import Machine
+from builder.fleet.book import BEAT
+from builder.fleet.broker import Broker
+from builder.fleet.mail import Mail
+from builder.fleet.sealing import Seal
+from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
+from builder.places import cannot_build, cannot_run
+from builder.record import to_json
+from builder.remote import bench
+from builder.remote.cache import Cache
+from builder.remote.framing import Dropped
+from builder.remote.messages import File
+from builder.remote.watch import Limits
+from builder.seams import Repository
+from builder.transfers import transfer
+
+SILENCE = 60.0  # seconds without an answer after which nobody waits any more
+_ASKED = (2.0, 3.0, 5.0)  # seconds that an answer to a question is waited for, before it is asked again
+_MOST_LINES = 200
+
+
+@dataclass(frozen=True)
+class Post:
+    """Where a worker stands. `memory` and `free`: bytes that a job may take, and that stay free on the disk."""
+
+    name: str
+    machine: Machine
+    folder: Path
+    memory: int = 0
+    free: int = 0
+
+
+class Station:
+    """One process of a worker; an order at a time. `tell` gets a line for the log."""
+
+    def __init__(
+        self,
+        post: Post,
+        broker: Broker,
+        place: Repository,
+        seal: Seal,
+        tell: Callable[[str], None],
+        perform: "Optional[Callable[[Action, Cache, Callable[[str], None]], Result]]" = None,
+    ) -> None:
+        """`perform`: in place of the real steps, for measuring the fleet itself."""
+        self._post, self._broker, self._place, self._seal, self._tell = post, broker, place, seal, tell
+        self._perform = perform
+        mailbox = f"deploymatrix.worker.{os.getpid()}.{os.urandom(4).hex()}"
+        self._who = Who(post.name, post.name.rpartition("@")[2], mailbox)
+        self._answers: "queue.Queue[Answer]" = queue.Queue()
+        self._talk: Optional[_Talk] = None
+        self._mail = Mail(broker, mailbox, self._letter, lambda: None)
+        self._mail.open()
+        self._parent = os.getppid()
+
+    def take(self, text: str) -> str:
+        """Do what an order says, if it is one, and if it is wanted. Returns what became of it, for the log."""
+        try:
+            order = self._seal.open(Order, text)
+        except Untrusted as problem:
+            return f"refused: {problem.what}"
+        named = f"{order.action.recipe.step} {order.action.key[7:19]}"
+        try:
+            token = self._claimed(order)
+        except Unreachable as problem:
+            return f"{named}: left: {problem.what}"
+        if isinstance(token, str):
+            return f"{named}: left: {token}"
+        self._tell(f"{named}: begun for run {order.run[:8]}")
+        talk = self._talk = _Talk(self._mail, self._seal, self._who, order, token)
+        try:
+            with talk:
+                return f"{named}: {self._done(order, talk)}"
+        finally:
+            self._talk = None
+
+    def close(self) -> None:
+        self._mail.close()
+
+    def _letter(self, body: object) -> None:
+        try:
+            answer = self._seal.open(Answer, body)
+        except Untrusted:
+            return
+        talk = self._talk
+        if talk is not None and answer.key == talk.key:
+            talk.heard(answer)
+        else:
+            self._answers.put(answer)
+
+    def _claimed(self, order: Order) -> "int | str":
+        """The token of the lease, or why there is none."""
+        while not self._answers.empty():
+            self._answers.get()
+        if not self._mail.reaches(order.mailbox):
+            return "its run has ended"
+        claim = self._seal.close(Report(self._who, Claim(order.action.key, order.ticket)))
+        for seconds in _ASKED:
+            self._mail.send(order.mailbox, claim)
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                try:
+                    answer = self._answers.get(timeout=max(until - time.monotonic(), 0.01))
+                except queue.Empty:
+                    break
+                if answer.key == order.action.key and answer.run == order.run:
+                    return answer.token if answer.go else answer.why
+        return "its run does not answer"
+
+    def _done(self, order: Order, talk: "_Talk") -> str:
+        try:
+            result = self._result(order, talk)
+            talk.say("bringing the outputs to the store")
+            record = self._upload(order, result)
+            return talk.finish(Done(order.action.key, talk.token, record))
+        except Dropped:
+            return f"stopped: {talk.over}"
+        except DeployError as problem:
+            what = problem.what if not isinstance(problem, Unreachable) else f"{problem.where or ''}: {problem.what}"
+            failed = Failed(order.action.key, talk.token, what, problem.where, problem.hint)
+            return f"failed: {problem.what}; {talk.finish(failed)}"
+        except OSError as problem:  # a full disk above all: of this machine, not of the step
+            what = f"{problem.filename or self._post.folder}: {problem.strerror or first_line(problem)}"
+            return f"failed: {what}; {talk.finish(Failed(order.action.key, talk.token, what, where=self._who.name))}"
+
+    def _result(self, order: Order, talk: "_Talk") -> Result:
+        action, machine = order.action, self._post.machine
+        bench.check(action)
+        wrong = action.platform and (cannot_build(action.platform, machine) or cannot_run(action.platform, machine))
+        if wrong:
+            raise StepFailed(f"this machine is not what the job is for: {wrong}", where=self._who.name)
+        cache = Cache(self._post.folder, digest.hex_part(digest.of_bytes(order.run.encode())), self._post.free)
+        self._fetch(order, cache, talk)
+        if self._perform is not None:
+            return self._perform(action, cache, talk.say)
+        limits = Limits(order.seconds, self._post.memory)
+        hint = "the limits are `fleet: {minutes: ...}` in matrix.yaml and `build worker --memory`"
+        return bench.Bench(cache, machine, limits, self._is_wanted, talk.say, hint).perform(action)
+
+    def _is_wanted(self, woken: int, seconds: float) -> bool:
+        if seconds:
+            select.select([woken], [], [], seconds)
+        talk = self._talk
+        return talk is not None and not talk.over and os.getppid() == self._parent
+
+    def _fetch(self, order: Order, cache: Cache, talk: "_Talk") -> None:
+        lacking = cache.needed(order.files)
+        if lacking:
+            talk.say(f"fetching {sum(file.size for file in lacking) / 2**20:,.1f} MiB from {self._place.name}")
+        for file in lacking:
+            if talk.over:
+                raise Dropped("ended")
+            transfer.fetch(self._place, Descriptor(OCTETS, file.digest, file.size), cache.store)
+
+    def _upload(self, order: Order, result: Result) -> File:
+        cache = Cache(self._post.folder, digest.hex_part(digest.of_bytes(order.run.encode())), self._post.free)
+        record = cache.store.put_bytes("result.json", json.dumps(to_json(result)).encode())
+        for blob in (*result.outputs, record):
+            named = Descriptor(OCTETS, blob.digest, blob.size)
+            if not self._place.has(named):
+                self._place.put(named, cache.store.fetch(blob.digest))
+        return File(record.digest, record.size)
+
+
+class _Talk:
+    """What is said about one action while it is done. `over` is why it is to stop; "" while it may go on."""
+
+    def __init__(self, mail: Mail, seal: Seal, who: Who, order: Order, token: int) -> None:
+        self._mail, self._seal, self._who, self._order, self.token = mail, seal, who, order, token
+        self.key, self.over = order.action.key, ""
+        self._lines: List[str] = []
+        self._lock = threading.Lock()
+        self._last_heard = time.monotonic()
+        self._ended, self._answered = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> "_Talk":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def say(self, line: str) -> None:
+        with self._lock:
+            self._lines.append(line)
+            del self._lines[:-_MOST_LINES]
+
+    def heard(self, answer: Answer) -> None:
+        self._last_heard = time.monotonic()
+        if answer.run != self._order.run:
+            return
+        if not answer.go and answer.token in (0, self.token):
+            self.over = self.over or answer.why or "it is not wanted any more"
+        self._answered.set()
+
+    def finish(self, last: "Done | Failed") -> str:
+        """Say the last word until it is heard. Returns how it was taken."""
+        self._ended.set()
+        self._thread.join()
+        for seconds in _ASKED:
+            self._answered.clear()
+            try:
+                self._send(last)
+            except Unreachable:
+                time.sleep(seconds)
+                continue
+            if self._answered.wait(seconds):
+                return f"left: {self.over}" if self.over else "told"
+        return "nobody answered"
+
+    def _send(self, said: "Beat | Done | Failed") -> None:
+        self._mail.send(self._order.mailbox, self._seal.close(Report(self._who, said)))
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT if not self._waiting() else 0.5):
+            with contextlib.suppress(Unreachable):
+                self._send(Beat(self.key, self.token, self._taken()))
+            if time.monotonic() - self._last_heard > SILENCE:
+                self.over = self.over or "its run does not answer"
+                return
+
+    def _waiting(self) -> bool:
+        with self._lock:
+            return bool(self._lines)
+
+    def _taken(self) -> Tuple[str, ...]:
+        with self._lock:
+            lines, self._lines = tuple(self._lines), []
+        return lines

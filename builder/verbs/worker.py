@@ -1,0 +1,104 @@
+"""`build worker`: serve a fleet from this machine, until it is ended."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Tuple
+
+from builder import clock, digest, facts, portrait
+from builder.byte_size import bytes_of
+from builder.errors import NothingFits, UsageError
+from builder.facts import Machine
+
+_FOLDER = Path("~/.cache/deploymatrix")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--broker", metavar="URL", help="amqps://USER@HOST/VHOST or rediss://HOST/0; DEPLOYMATRIX_BROKER wins"
+    )
+    parser.add_argument(
+        "--store", required=True, metavar="PLACE", help="the store of the fleet: a registry, a bucket, a folder"
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="of this worker; default: the host's, and a few letters of its id"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=_FOLDER, metavar="DIR", help=f"where files are kept by digest ({_FOLDER})"
+    )
+    parser.add_argument(
+        "--free", type=_size, default=512 << 20, metavar="SIZE", help="disk space that is left alone (512MiB)"
+    )
+    parser.add_argument(
+        "--memory", type=_size, default=0, metavar="SIZE", help="a job that needs more is ended: '8GiB'"
+    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="secret key that signs what this worker says")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="take only orders signed with this key; may be repeated",
+    )
+    parser.add_argument("--queues", action="store_true", help="only say which queues this machine serves")
+
+
+def run(args: argparse.Namespace) -> int:
+    from builder.fleet import queues  # here, and below: its help needs no Celery
+
+    machine = facts.here()
+    served = queues.served(machine)
+    if args.queues:
+        print("\n".join(name[len(queues.PREFIX) :] for name in served))
+        return 0 if served else NothingFits.exit_code
+    if not served:
+        raise NothingFits(
+            "this machine has no runtime that a fleet could use", where=portrait.in_short(machine), hint="build doctor"
+        )
+    return _serve(args, machine, served)
+
+
+def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) -> int:
+    try:
+        from builder.executors.fleet import check_private, sealed
+        from builder.fleet import broker, serving
+    except ImportError as problem:
+        raise UsageError(f"{problem}", hint="pip install 'deploymatrix[fleet]'") from None
+    from builder import seams
+    from builder.fleet.station import Post
+
+    found = broker.found(args.broker, os.environ)
+    seal = sealed(str(args.key) if args.key else None, tuple(args.trust))
+    check_private(found, seal, "build worker --key FILE --trust KEY")
+    host = f"{socket.gethostname()}-{_identity()}"
+    name = args.name or host
+    if "@" in name or not name.isprintable() or " " in name:
+        raise UsageError(f"{name!r} is no name of a worker", hint="letters, digits, . _ and -")
+    post = Post(f"{name}@{host}", machine, args.folder.expanduser(), args.memory, args.free)
+    place = seams.repository(args.store, os.environ)
+    place.tags()  # a store that does not answer is told now, and not when the first job comes
+    return serving.serve(found, place, seal, post, served, _tell)
+
+
+def _identity() -> str:
+    """A few letters that tell machines of one name apart: fleets of Jetsons are all called `ubuntu`."""
+    try:
+        known = Path("/etc/machine-id").read_bytes()
+    except OSError:
+        known = str(os.stat("/").st_ino).encode()
+    return digest.hex_part(digest.of_bytes(known))[:6]
+
+
+def _tell(line: str) -> None:
+    print(f"{clock.text(clock.now())} {line}", file=sys.stderr, flush=True)
+
+
+def _size(word: str) -> int:
+    try:
+        return bytes_of(word)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None

@@ -1,0 +1,102 @@
+"""Real brokers on loopback, each with a folder and ports of its own: RabbitMQ and Redis of Debian's packages."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Dict, Iterator, List
+
+import pytest
+
+RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # what Debian's wrapper in /usr/sbin runs as its own user
+EPMD = "epmd"
+
+
+class Server:
+    """A process that can be killed and started again on the same data."""
+
+    def __init__(self, command: List[str], environ: Dict[str, str], folder: Path, port: int) -> None:
+        self._command, self._environ, self._folder, self.port = command, environ, folder, port
+        self._process: "subprocess.Popen[bytes]"
+
+    def start(self) -> None:
+        log = (self._folder / "log").open("ab")
+        self._process = subprocess.Popen(
+            self._command, stdout=log, stderr=log, env=self._environ, start_new_session=True, cwd=str(self._folder)
+        )
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            assert self._process.poll() is None, (self._folder / "log").read_text()
+            time.sleep(0.1)
+        raise AssertionError((self._folder / "log").read_text())
+
+    def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, how)
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def rabbitmq(folder: Path) -> Iterator[Server]:
+    """Without a password on loopback, as RabbitMQ lets `guest` in there."""
+    if not RABBITMQ.is_file():
+        pytest.skip("RabbitMQ is not installed: apt-get install rabbitmq-server")
+    folder.mkdir(parents=True)
+    port, dist, names = _free_port(), _free_port(), _free_port()
+    (folder / "rabbitmq.conf").write_text(
+        f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
+        "loopback_users.guest = true\nheartbeat = 10\ndisk_free_limit.absolute = 10MB\n"
+    )
+    (folder / "plugins").write_text("[].\n")
+    environ = {
+        **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
+        "HOME": str(folder),
+        "RABBITMQ_NODENAME": f"test{port}@localhost",
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder),
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "RABBITMQ_DIST_PORT": str(dist),
+        "ERL_EPMD_PORT": str(names),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+    }
+    names_server = subprocess.Popen([EPMD, "-port", str(names), "-address", "127.0.0.1"], env=environ, cwd=str(folder))
+    server = Server([str(RABBITMQ)], environ, folder, port)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        names_server.kill()
+        names_server.wait()
+
+
+@contextlib.contextmanager
+def redis(folder: Path) -> Iterator[Server]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("Redis is not installed: apt-get install redis-server")
+    folder.mkdir(parents=True)
+    port = _free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes", "--dir", str(folder)]
+    server = Server(command, dict(os.environ), folder, port)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -6,6 +6,7 @@ A context: at its end nothing that it has started runs anywhere.
 from __future__ import annotations
 
 import contextlib
+import threading
 from types import TracebackType
 from typing import Dict, Optional, Type
 
@@ -20,6 +21,7 @@ class Crew:
         self._campaign = campaign
         self._known: Dict[str, Executors] = {}
         self._until = contextlib.ExitStack()
+        self._making = threading.Lock()
 
     def __enter__(self) -> "Crew":
         return self
@@ -31,6 +33,7 @@ class Crew:
 
     def at(self, place: Reached) -> Executor:
         scheme = place.where.partition(":")[0]
-        if scheme not in self._known:
-            self._known[scheme] = self._until.enter_context(seams.executors(scheme)(self._campaign))
-        return self._known[scheme].at(place)
+        with self._making:  # jobs are handed out by several threads, and a run has one of each
+            if scheme not in self._known:
+                self._known[scheme] = self._until.enter_context(seams.executors(scheme)(self._campaign))
+            return self._known[scheme].at(place)

@@ -23,6 +23,7 @@ class Server:
 
     def __init__(self, command: List[str], environ: Dict[str, str], folder: Path, port: int) -> None:
         self._command, self._environ, self._folder, self.port = command, environ, folder, port
+        self.url = ""
         self._process: "subprocess.Popen[bytes]"
 
     def start(self) -> None:
@@ -71,6 +72,7 @@ def rabbitmq(folder: Path) -> Iterator[Server]:
     }
     names_server = subprocess.Popen([EPMD, "-port", str(names), "-address", "127.0.0.1"], env=environ, cwd=str(folder))
     server = Server([str(RABBITMQ)], environ, folder, port)
+    server.url = f"amqp://127.0.0.1:{port}//"
     try:
         server.start()
         yield server
@@ -89,6 +91,7 @@ def redis(folder: Path) -> Iterator[Server]:
     port = _free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes", "--dir", str(folder)]
     server = Server(command, dict(os.environ), folder, port)
+    server.url = f"redis://127.0.0.1:{port}/0"
     try:
         server.start()
         yield server

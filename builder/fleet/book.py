@@ -19,6 +19,7 @@ from builder.fleet.words import Who
 
 LEASE = 15.0  # seconds without a word after which a worker counts as gone
 BEAT = 4.0  # seconds between two words of a worker
+MOST_LOST = 3  # times that an order may vanish
 PAUSES = (0.0, 2.0, 8.0, 30.0)  # seconds before an action is ordered again; the last one for all later times
 
 
@@ -42,6 +43,7 @@ class Entry:
     turned_away: int = 0
     failed: Dict[str, StepFailed] = field(default_factory=dict)  # by machine
     failed_at: float = 0.0
+    lost: int = 0  # times, since somebody last asked for it
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,26 @@ class Book:
                 self.gives_up(entry.key, _after(list(entry.failed.values())[-1], entry))
 
     def lost(self, key: str, now: float) -> None:
-        """Its order is in no queue, and nobody holds it: order it again."""
+        """Its order is in no queue, and nobody holds it: order it again, a few times."""
+        entry = self._entries[key]
+        entry.lost += 1
+        if entry.lost > MOST_LOST:
+            self.gives_up(
+                key, Unreachable("workers took its order, and none asked to begin", where="fleet", hint=_REFUSED)
+            )
+            return
+        self._told(entry, "nobody has its order; it is ordered again")
+        entry.due = now
+
+    def postponed(self, key: str, until: float) -> None:
+        """It could not be ordered."""
         if key in self._entries:
-            self._told(self._entries[key], "its order was lost")
-            self._entries[key].due = now
+            self._entries[key].due = until
+
+    @property
+    def keys(self) -> Tuple[str, ...]:
+        """All that are wanted and have not ended."""
+        return tuple(self._entries)
 
     def ordered(self, key: str) -> float:
         """When it was ordered last."""
@@ -144,9 +162,13 @@ class Book:
             return Verdict(False, why=f"{lease.who.name} is at it")
         if who.machine in entry.failed:
             return self._turned_away(entry, who, now)
-        # A worker does one thing at a time: when it asks while it holds the lease, it was killed and started again.
         if lease is not None:
+            if lease.who == who:  # it asks again, since the answer was slow or lost
+                lease.heard = now
+                return Verdict(True, lease.token)
+            # A worker does one thing at a time: another process of the same name means that the holder was killed.
             self._told(entry, f"{who.name} was started again")
+        entry.lost = 0
         entry.begun += 1
         if entry.begun > self._tries:
             self.gives_up(key, StepFailed(f"it was begun {self._tries} times and never ended", hint=_LOOK))
@@ -212,6 +234,7 @@ class Book:
         self._tell(Tale(entry.key, line))
 
 
+_REFUSED = "look at their logs: do they trust the key of this run? `fleet: {key: ...}`, build worker --trust"
 _LOOK = "look at the machine: is it out of memory? `build fleet` shows the workers"
 
 
@@ -228,5 +251,5 @@ def no_worker(queue: str, seconds: float, broker: str) -> Unreachable:
     return Unreachable(
         f"no worker serves the queue {queue[len('deploymatrix.') :]!r}",
         where="fleet",
-        hint=f"on such a machine: build worker {broker} STORE   (waited {seconds:g} s; `fleet: {{patience: ...}}`)",
+        hint=f"on such a machine: build worker --broker {broker} --store PLACE   (waited {seconds:g} s: `fleet: {{patience: ...}}`)",
     )

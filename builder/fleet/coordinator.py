@@ -21,7 +21,7 @@ from builder.fleet.words import Answer, Order, Report, Who
 from builder.remote.messages import File
 
 _BROKER_AWAY = 60.0  # seconds after which a broker that does not answer is waited for no longer
-_LOST = 10.0  # seconds after which an order that nobody has claimed is looked for
+_LOST = 5.0  # seconds after which an order that nobody has claimed is looked for
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Coordinator:
         self._mail = Mail(broker, f"deploymatrix.run.{run}", self._letter, self._tick)
         self._watch = presence.Watch(broker, self._app, self._needs_presence)
         self._away_since: Optional[float] = None
+        self._back = 0.0  # when the broker came back; workers need a while longer
 
     def __enter__(self) -> "Coordinator":
         self._mail.open()
@@ -135,7 +136,10 @@ class Coordinator:
 
     def _tick(self) -> None:
         now = time.monotonic()
-        self._away_since = (self._away_since or now) if self._mail.away else None
+        if self._mail.away:
+            self._away_since = self._away_since or now
+        elif self._away_since is not None:
+            self._away_since, self._back = None, now
         with self._lock:
             if self._away_since is not None and now - self._away_since > _BROKER_AWAY and self._mail.away:
                 for key in list(self._wanted):
@@ -166,7 +170,7 @@ class Coordinator:
                 )
         except Unreachable:
             with self._lock:
-                self._book.lost(key, time.monotonic() + 1)
+                self._book.postponed(key, time.monotonic() + 1)
             raise
 
     # ------------------------------------------------------------------ who is there
@@ -189,13 +193,14 @@ class Coordinator:
         seen = self._watch.seen
         for key in self._book.unclaimed(now, 2.0) if seen is not None else ():
             queue = self._wanted[key].queue
-            waited = now - self._book.ordered(key)
-            if seen is None or seen.at < self._book.ordered(key):
+            since = max(self._book.ordered(key), self._back)
+            waited = now - since
+            if seen is None or seen.at < since:
                 continue
             if not seen.machines(queue):
                 if waited > self._settings.patience:
                     self._book.gives_up(key, book.no_worker(queue, self._settings.patience, self._broker.name))
-            elif waited > _LOST and seen.ready.get(queue) == 0 and seen.at - self._book.ordered(key) > _LOST:
+            elif waited > _LOST and seen.ready.get(queue) == 0 and seen.at - since > _LOST:
                 self._book.lost(key, now)
 
     # ------------------------------------------------------------------ what the book says

@@ -5,13 +5,17 @@ The parent speaks to the broker, also while a job runs; a child that dies takes 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
+import threading
 import time
 import warnings
-from typing import Any, Callable, List, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from celery.exceptions import SecurityWarning
+from celery.signals import setup_logging
 from celery.worker import state as worker_state
 from celery.worker.control import inspect_command
 
@@ -19,39 +23,49 @@ from builder import portrait
 from builder.fleet.broker import ROLL, TASK, Broker
 from builder.fleet.queues import PREFIX
 from builder.fleet.sealing import Seal
-from builder.fleet.station import Post, Station
+from builder.fleet.station import Perform, Post, Station
 from builder.seams import Repository
 
 
+@dataclass(frozen=True)
+class Simulated:
+    """Many workers in one process, that only seem to work: for measuring the fleet itself."""
+
+    workers: int
+    perform: Perform
+
+
 def serve(
-    broker: Broker, place: Repository, seal: Seal, post: Post, served: Sequence[str], tell: Callable[[str], None]
+    broker: Broker,
+    place: Repository,
+    seal: Seal,
+    post: Post,
+    served: Sequence[str],
+    tell: Callable[[str], None],
+    simulated: Optional[Simulated] = None,
 ) -> int:
     """Until it is ended: the first interrupt waits for the job, the second one does not. Raises Unreachable."""
     with broker.reached(), broker.connection() as connection:
         for name in served:
             broker.jobs(name)(connection.default_channel).declare()
     app = broker.app(served)
-    stations: List[Tuple[int, Station]] = []
-
-    def station() -> Station:
-        """That of this process: children are made by forking, and connections do not survive that."""
-        if not stations or stations[-1][0] != os.getpid():
-            stations[:] = [(os.getpid(), Station(post, broker, place, seal, tell))]
-        return stations[-1][1]
+    stations = _Stations(
+        lambda own: Station(own, broker, place, seal, tell, simulated.perform if simulated else None), post
+    )
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def perform(text: str) -> None:
-        tell(station().take(text))
+        tell(stations.here().take(text))
 
     _answer_the_roll(post)
     tell(f"{post.name} serves {broker.name}: {', '.join(name[len(PREFIX) :] for name in served)}")
-    logging.getLogger("celery").setLevel(logging.ERROR)
+    _log_in_lines(tell)
     # It warns root of tasks that come pickled, which are not accepted here: orders are JSON, and steps have names.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
         hostname=post.name,
-        pool="prefork",
-        concurrency=1,
+        pool="threads" if simulated else "prefork",
+        concurrency=simulated.workers if simulated else 1,
         without_gossip=True,
         without_mingle=True,
         quiet=True,
@@ -60,6 +74,38 @@ def serve(
     )
     worker.start()
     return int(worker.exitcode or 0)
+
+
+class _Stations:
+    """One for each process and thread: connections survive no fork, and a station does one thing at a time."""
+
+    def __init__(self, make: Callable[[Post], Station], post: Post) -> None:
+        self._make, self._post = make, post
+        self._known: Dict[Tuple[int, int], Station] = {}
+
+    def here(self) -> Station:
+        at = os.getpid(), threading.get_ident()
+        if at not in self._known:
+            others = sum(pid == at[0] for pid, _ in self._known)
+            number = f"-{others}" if others else ""
+            name, _, machine = self._post.name.partition("@")
+            self._known[at] = self._make(dataclasses.replace(self._post, name=f"{name}{number}@{machine}{number}"))
+        return self._known[at]
+
+
+def _log_in_lines(tell: Callable[[str], None]) -> None:
+    """What Celery complains of, a line each: a broker that goes away is an everyday thing, and no bug to be traced."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said = record.getMessage().strip()
+            tell(said.splitlines()[0] if said else record.levelname)
+
+    @setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
+    def ours(**_: object) -> None:
+        for name in ("celery", "kombu", "amqp"):
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [Lines(logging.ERROR)], False
 
 
 def _answer_the_roll(post: Post) -> None:

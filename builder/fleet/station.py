@@ -40,6 +40,7 @@ from builder.transfers import transfer
 SILENCE = 60.0  # seconds without an answer after which nobody waits any more
 _ASKED = (2.0, 3.0, 5.0)  # seconds that an answer to a question is waited for, before it is asked again
 _MOST_LINES = 200
+Perform = Callable[[Action, Cache, Callable[[str], None]], Result]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Station:
         place: Repository,
         seal: Seal,
         tell: Callable[[str], None],
-        perform: "Optional[Callable[[Action, Cache, Callable[[str], None]], Result]]" = None,
+        perform: Optional[Perform] = None,
     ) -> None:
         """`perform`: in place of the real steps, for measuring the fleet itself."""
         self._post, self._broker, self._place, self._seal, self._tell = post, broker, place, seal, tell

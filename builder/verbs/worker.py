@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -26,6 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--name", metavar="NAME", help="of this worker; default: the host's, and a few letters of its id"
+    )
+    parser.add_argument(
+        "--machine", metavar="NAME", help="of the machine, which two workers on it share; default: as --name's"
     )
     parser.add_argument(
         "--folder", type=Path, default=_FOLDER, metavar="DIR", help=f"where files are kept by digest ({_FOLDER})"
@@ -74,10 +78,11 @@ def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) 
     found = broker.found(args.broker, os.environ)
     seal = sealed(str(args.key) if args.key else None, tuple(args.trust))
     check_private(found, seal, "build worker --key FILE --trust KEY")
-    host = f"{socket.gethostname()}-{_identity()}"
+    host = args.machine or f"{socket.gethostname()}-{_identity()}"
     name = args.name or host
-    if "@" in name or not name.isprintable() or " " in name:
-        raise UsageError(f"{name!r} is no name of a worker", hint="letters, digits, . _ and -")
+    for word in (host, name):
+        if not re.fullmatch(r"[\w.-]+", word):
+            raise UsageError(f"{word!r} is no name of a worker", hint="letters, digits, . _ and -")
     post = Post(f"{name}@{host}", machine, args.folder.expanduser(), args.memory, args.free)
     place = seams.repository(args.store, os.environ)
     place.tags()  # a store that does not answer is told now, and not when the first job comes

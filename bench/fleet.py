@@ -1,0 +1,175 @@
+"""What the fleet itself costs: many simulated workers and many actions that take no time, on one machine.
+
+    python -m bench.fleet [--workers 200] [--actions 10000] [--broker rabbitmq|redis] [--kills 2]
+
+Broker, store, leases, messages and Celery are real; only the step is not: it writes a few random bytes, as an engine that is
+built twice differs, so that an action that was done twice to another result would be seen. Some worker processes are killed
+with -9 on the way and started again. It prints the seconds of processor time and the memory of the run's own process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Callable, List
+
+from builder import digest, facts, seams
+from builder.action import Action, Pinned, Platform, Result
+from builder.contract import Profile, ShapeRange
+from builder.executors.fleet import Fleet
+from builder.fleet import queues, serving
+from builder.fleet.broker import Broker
+from builder.fleet.sealing import Seal
+from builder.fleet.settings import FleetSettings
+from builder.fleet.station import Post
+from builder.recipes import Engine, Made
+from builder.remote.cache import Cache
+from builder.stores.layout import Layout
+from builder.tensorrt_options import TensorRtOptions
+from tests import brokers
+
+PROCESSES = 8
+SHAPE = (1, 1, 32, 32)
+
+
+def actions(count: int, model: Path) -> List[Action]:
+    """So many engines of one model, each with a key of its own."""
+    here = facts.here()
+    platform = Platform("onnxruntime", "any", here.os, here.arch)
+    pinned = (Pinned("model.onnx", digest.of_file(model)),)
+    profile = Profile("small", (ShapeRange("image", SHAPE, SHAPE, SHAPE),))
+    recipe = Engine("fp32", "f32", (profile,), 1, TensorRtOptions(), "")
+    return [Action(dataclasses.replace(recipe, workspace=number), pinned, (), platform) for number in range(count)]
+
+
+def seem_to_work(action: Action, cache: Cache, say: Callable[[str], None]) -> Result:
+    made = cache.store.put_bytes("model.bin", action.key.encode() + os.urandom(16))
+    return Result(action.key, (made,), Made(1, ()), 0.0, 1)
+
+
+def _silent(line: str) -> None:
+    """Ten thousand lines tell nobody anything."""
+
+
+def worker(url: str, place: str, name: str, count: int) -> int:
+    post = Post(f"{name}@{name}", facts.here(), Path(tempfile.mkdtemp(prefix="fleet-")))
+    served = [queues.name(actions(1, Path(__file__))[0].platform)]  # type: ignore[arg-type]
+    return serving.serve(
+        Broker(url), seams.repository(place, {}), Seal(), post, served, _silent, serving.Simulated(count, seem_to_work)
+    )
+
+
+class Crowd:
+    """Processes of simulated workers. `killed` of them die one after the other while the rest goes on."""
+
+    def __init__(self, url: str, place: Path, workers: int) -> None:
+        self._url, self._place = url, place
+        processes = min(PROCESSES, workers)
+        self._sizes = [workers // processes + (number < workers % processes) for number in range(processes)]
+        self._running = [self._started(number) for number in range(processes)]
+
+    def _started(self, number: int) -> "subprocess.Popen[bytes]":
+        words = ["worker", self._url, str(self._place), f"p{number}", str(self._sizes[number])]
+        return subprocess.Popen([sys.executable, "-m", "bench.fleet", *words], start_new_session=True)
+
+    def kill(self, number: int) -> None:
+        os.killpg(self._running[number].pid, signal.SIGKILL)
+        self._running[number].wait()
+        self._running[number] = self._started(number)
+
+    def end(self) -> None:
+        for process in self._running:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """`cpu`: seconds of processor time of the run's own process for each action; `memory`: MiB that it grew by."""
+
+    seconds: float
+    cpu: float
+    memory: float
+
+
+def measure(kind: str, workers: int, count: int, kills: int, folder: Path) -> Measured:
+    model = folder / "model.onnx"
+    model.write_bytes(b"a model" * 1000)
+    wanted = actions(count, model)
+    store = Layout(folder / "artifacts")
+    place = folder / "exchange"
+    with (brokers.rabbitmq if kind == "rabbitmq" else brokers.redis)(folder / kind) as server:
+        crowd = Crowd(server.url, place, workers)
+        settings = FleetSettings(server.url, str(place), patience=120.0, tries=10)
+        before, began, started = _used(), resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+        try:
+            with Fleet(Broker(server.url), seams.repository(str(place), {}), "0f", settings, Seal()) as fleet:
+                ready = threading.Event()
+
+                def perform(action: Action) -> Result:
+                    made = fleet.perform(action, {"model.onnx": model}, folder, store, lambda line: None)
+                    store.record(made)
+                    ready.set()
+                    return made
+
+                with ThreadPoolExecutor(workers + workers // 4) as pool:
+                    futures = [pool.submit(perform, action) for action in wanted]
+                    ready.wait()
+                    for number in range(kills):
+                        time.sleep(5)
+                        crowd.kill(number % len(crowd._running))
+                    results = [future.result() for future in futures]
+        finally:
+            crowd.end()
+        seconds, ended = time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF)
+    _check(wanted, results, store)
+    cpu = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
+    return Measured(seconds, cpu / count, _used() - before)
+
+
+def _check(wanted: List[Action], results: List[Result], store: Layout) -> None:
+    """Nothing is lost, and each action has one result, which is the one that was recorded."""
+    assert [result.key for result in results] == [action.key for action in wanted]
+    for result in results:
+        blob = result.outputs[0]
+        assert store.fetch(blob.digest).read_bytes().startswith(result.key.encode())
+        found = store.recall(result.key)
+        assert found == result, "one action, one result"
+
+
+def _used() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["worker"]:
+        return worker(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=200)
+    parser.add_argument("--actions", type=int, default=10_000)
+    parser.add_argument("--broker", choices=("rabbitmq", "redis"), default="rabbitmq")
+    parser.add_argument("--kills", type=int, default=2)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
+        found = measure(args.broker, args.workers, args.actions, args.kills, Path(folder))
+    print(
+        f"{args.broker}: {args.actions:,} actions by {args.workers} workers, {args.kills} processes of theirs killed: "
+        f"nothing lost, one result each\n"
+        f"{found.seconds:.0f} s, {args.actions / found.seconds:.0f} actions a second; "
+        f"the run itself: {1000 * found.cpu:.1f} ms of processor time an action, {found.memory:.0f} MiB"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The fleet: what is pure in it, and what a worker refuses."""

@@ -12,7 +12,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from builder import digest
 from builder.action import Result
-from builder.errors import StepFailed, StoreDamaged
+from builder.errors import StoreDamaged, Unreachable
 from builder.record import RecordError, from_json, to_json
 from builder.remote.messages import File
 from builder.stores.layout import Layout
@@ -29,18 +29,19 @@ class Cache:
         self._seen: Dict[str, bool] = {}
 
     def needed(self, files: Tuple[File, ...]) -> Tuple[File, ...]:
-        """Those that are not here whole; `start` is how much of them came with an earlier try. Raises StepFailed when the
+        """Those that are not here whole; `start` is how much of them came with an earlier try. Raises Unreachable when the
         disk has no room for the rest."""
         lacking = [self._begun(file) for file in dict.fromkeys(files) if not self._holds(file)]
         self.check_room(sum(file.size - file.start for file in lacking))
         return tuple(lacking)
 
     def check_room(self, size: int = 0) -> None:
-        """Have `size` bytes of inputs room, beside what is left alone? Raises StepFailed."""
+        """Have `size` bytes of inputs room, beside what is left alone? Raises Unreachable: another day, or
+        on another machine, the same action may be performed."""
         free = self.room()
         if free - size < self._free:
             needs = f"its inputs need {size / 2**20:,.1f} MiB; " if size else ""
-            raise StepFailed(
+            raise Unreachable(
                 f"{needs}{free >> 20:,} MiB are free in {self.folder}, of which {self._free >> 20:,} MiB are left alone",
                 hint="free disk space there, or set `worker: {folder: ..., free: ...}` of the target in matrix.yaml",
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import re
 import signal
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from typing import Callable, Dict, NoReturn
 from builder import facts, site
 from builder.action import Action, Result
 from builder.digest import Json
-from builder.errors import DeployError, StepFailed
+from builder.errors import DeployError, StepFailed, Unreachable
 from builder.executors.local import Local
 from builder.record import RecordError, from_json, to_json
 from builder.remote import site_lock
@@ -44,6 +45,7 @@ from builder.remote.watch import SILENCE, Watch
 
 # The steps that need a target's own machine. They read their inputs and write their outputs, nothing of a project.
 STEPS = ("engine", "parity", "task", "latency", "sweep")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -75,10 +77,10 @@ class Session:
             except RecordError as problem:
                 self._say(Refused(f"this is no message: {problem}"))
             except DeployError as problem:
-                self._say(Refused(problem.what, problem.where, problem.hint))
+                self._say(Refused(problem.what, problem.where, problem.hint, isinstance(problem, Unreachable)))
             except OSError as problem:
                 named = f"{problem.filename}: " if problem.filename else ""
-                self._say(Refused(f"{named}{problem.strerror or problem}"))
+                self._say(Refused(f"{named}{problem.strerror or problem}", away=problem.errno in _FULL))
 
     def _answer(self, request: Request) -> None:
         it = request.it
@@ -136,6 +138,7 @@ class Session:
                 )
             except StepFailed:
                 if watch.over is None and not watch.dropped:
+                    self._cache.check_room()  # a step says much about a full disk, but not that
                     raise
             except Dropped:
                 watch.dropped = True

@@ -18,6 +18,7 @@ from builder.remote.messages import File
 from builder.stores.layout import Layout
 
 _KEPT = 14 * 86400  # seconds since it was last used
+_UNFINISHED = 3600  # seconds since anything came: whoever lost the connection is back in a minute, or has given up
 
 
 class Cache:
@@ -76,11 +77,12 @@ class Cache:
     def sweep(self) -> None:
         """What killed sessions left, and what nobody has used for long. For whoever holds the machine."""
         shutil.rmtree(self.folder / ".deploymatrix" / "work", ignore_errors=True)
+        for path in self.folder.glob("runs/*/*"):
+            if path.suffix != ".json":
+                _remove(path, _UNFINISHED)
         for pattern in ("worker/*", "runs/*", "blobs/sha256/*"):
             for path in self.folder.glob(pattern):
-                with contextlib.suppress(OSError):
-                    if time.time() - path.stat().st_mtime > _KEPT:
-                        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+                _remove(path, _KEPT)
 
     def _place(self, key: str) -> Path:
         return self._run / f"{digest.hex_part(key)}.json"
@@ -133,6 +135,13 @@ class Cache:
             raise _Aside(StoreDamaged(f"{file.digest} arrived with other content than its name says"))
         self.store.adopt(growing, file.digest)
         self._seen[file.digest] = True
+
+
+def _remove(path: Path, seconds: float) -> None:
+    """When nothing has touched it for so long."""
+    with contextlib.suppress(OSError):
+        if time.time() - path.stat().st_mtime > seconds:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 class _Aside(Exception):

@@ -1,11 +1,13 @@
 """A small convolutional project with a target on each host of a lab, and `build` run in it as a person would.
 
-Equal targets would be one piece of work, wherever they are (where is part of no key), so each has a profile of its own.
+Equal work is done once, on whichever host comes first: where it is done is part of no key. So each target has a profile of
+its own, of which every step is another: the artifact, the samples that parity takes, the shape that is timed.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from tests.fakes import REPOSITORY
 _TARGET = (
     "  {name}: {{runtime: onnxruntime, arch: {arch}, where: ssh://{name}, worker: {{python: {python}, free: 8MiB}}}}\n"
 )
-_PROFILE = "    {name}: {{image: {{min: [1, 1, 16, 16], opt: [1, 1, 32, 32], max: [1, 1, {size}, {size}]}}}}\n"
+_PROFILE = "    {name}: {{image: {{min: [1, 1, 16, 16], opt: [1, 1, {size}, {size}], max: [1, 1, {size}, {size}]}}}}\n"
 _OVERRIDE = '  - {{select: "*-{name}", set: {{profiles: [{name}]}}}}\n'
 
 
@@ -69,6 +71,7 @@ class Run:
                 stdout=out,
                 stderr=said,
                 start_new_session=True,
+                preexec_fn=_heed_interrupts,
             )
 
     @property
@@ -97,6 +100,11 @@ class Run:
             self._process.wait()
 
 
+def _heed_interrupts() -> None:
+    """A shell starts its background jobs, and so perhaps this test, with SIGINT ignored, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def lay_out(folder: Path, environ: Dict[str, str], names: Sequence[str], foreign: Sequence[str] = ()) -> Project:
     """`foreign`: those that are aarch64."""
     search_project.lay_out(folder, onnx_models.convolutional(), "fp32")
@@ -109,12 +117,34 @@ def lay_out(folder: Path, environ: Dict[str, str], names: Sequence[str], foreign
         )
         for name in names
     )
-    profiles = "".join(_PROFILE.format(name=name, size=64 + 8 * number) for number, name in enumerate(names))
+    sizes = [32 + 8 * number for number in range(len(names))]
+    profiles = "".join(_PROFILE.format(name=name, size=size) for name, size in zip(names, sizes))
     overrides = "".join(_OVERRIDE.format(name=name) for name in names)
     start, end = text.index("targets:"), text.index("parity:")
     text = f"{text[:start]}targets:\n{targets}{text[end:]}overrides:\n{overrides}"
     text = text.replace("[batch, 3, 8*h8, 8*w8]", "[batch, 3, 4*h8, 4*w8]").replace('build: ["*-ort"]\n', "")
     start, end = text.index("  profiles:"), text.index("precisions:")
     text = f"{text[:start]}  profiles:\n{profiles}{text[end:]}"
+    text = text.replace("[[32, 32], [48, 40]]", str([[size, size] for size in sizes]))
     (folder / "matrix.yaml").write_text(text, encoding="utf-8")
+    return Project(folder, environ)
+
+
+def with_nobody_there(folder: Path, names: Sequence[str]) -> Project:
+    """A project whose hosts were all away so far: what is done on this machine is done, and every cell waits."""
+    nobody = folder / "bin" / "ssh"
+    nobody.parent.mkdir(parents=True)
+    nobody.write_text("#!/bin/sh\nexit 255\n")
+    nobody.chmod(0o755)
+    path = f"{nobody.parent}{os.pathsep}{os.environ['PATH']}"
+    made = lay_out(folder / "project", {**os.environ, "PATH": path}, names)
+    run = made.build("matrix")
+    assert run.wait() == 0, run.text
+    assert made.verdicts() == dict.fromkeys(names, "waiting"), run.text
+    return made
+
+
+def copied(made: Project, folder: Path, environ: Dict[str, str]) -> Project:
+    """Another one that has done what `made` has, for other hosts."""
+    shutil.copytree(made.folder, folder, symlinks=True)
     return Project(folder, environ)

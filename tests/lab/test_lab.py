@@ -45,7 +45,9 @@ def half_files(host: "Host | PlainHost") -> List[str]:
     return [str(path.relative_to(kept)) for path in left]
 
 
-def test_one_command_builds_on_all_hosts_at_once_and_on_another_architecture(tmp_path: Path, prepared: Path) -> None:
+def test_one_command_builds_on_all_hosts_at_once_and_on_another_architecture(
+    tmp_path: Path, prepared: project.Project
+) -> None:
     away = spaces.missing() or aarch64.missing()
     if away is not None:
         pytest.skip(f"no aarch64 host: {away}")
@@ -74,9 +76,8 @@ def test_every_host_has_its_own_cells_and_keeps_what_it_was_sent(lab: Lab, plain
         assert half_files(hosts[name]) == []
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["namespaces", "loopback"])
-def test_a_link_that_is_cut_for_ten_seconds_during_the_work(lab: Lab, plain: bool) -> None:
-    hosts, made = lab(plain=plain)
+def test_a_link_that_is_cut_for_ten_seconds_during_the_work(lab: Lab) -> None:
+    hosts, made = lab()
     lengthened(made, 2)
     run = made.begin("matrix")
     assert until(hosts["alpha"].at_work)
@@ -201,6 +202,26 @@ def test_after_an_interrupt_nothing_runs_and_nothing_is_half_there(lab: Lab) -> 
     made.edit("seconds: 60", "seconds: 0.05")
     made.build("matrix")
     assert made.verdicts() == ALL
+
+
+def test_after_an_interrupt_of_a_transfer_nothing_runs_and_a_later_run_cleans_up(lab: Lab) -> None:
+    hosts, made = lab()
+    gamma = hosts["gamma"]
+    made.build("doctor", "--on", "gamma")  # the worker is there
+    gamma.slow(rate="64kbit")
+    run = made.begin("matrix", "--only", "*-gamma")
+    assert until(lambda: half_files(gamma)), run.text
+    run.interrupt()
+    assert run.wait(20) == 130, run.text
+    gamma.slow()
+    assert until(lambda: not gamma.processes(), 10), gamma.processes()
+    left = half_files(gamma)
+    assert all(path.startswith("runs/") for path in left), "no half file has the name of a whole one"
+    for path in left:
+        os.utime(gamma.disk / ".cache" / "deploymatrix" / path, (0, time.time() - 2 * 3600))
+    made.build("matrix")
+    assert made.verdicts() == ALL
+    assert half_files(gamma) == []
 
 
 HELD = """

@@ -1,6 +1,6 @@
 """How long N hosts take at once, beside one of them alone, in one run.
 
-    python bench/lab.py [--hosts 8] [--seconds 60] [--folder DIR]
+    python bench/lab.py [--hosts 8] [--seconds 90] [--folder DIR]
 
 The hosts are those of `tests/lab`: an sshd each, with a network, a disk and processes of its own, on this one machine. Each
 has a cell to build and to measure. What cannot be had here is N machines' processors, so the work is made of what a measuring
@@ -28,7 +28,7 @@ from tests.lab import network, project, spaces  # noqa: E402
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, default=8, help="how many (default 8)")
-    parser.add_argument("--seconds", type=float, default=60, help="of timing on each (default 60)")
+    parser.add_argument("--seconds", type=float, default=90, help="of timing on each (default 90)")
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     args = parser.parse_args()
     why = spaces.missing()

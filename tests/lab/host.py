@@ -28,10 +28,10 @@ exec sleep infinity
 _BOOT = """
 echo up
 read go
+mount -t tmpfs -o mode=0755 run /run
 ip link set lo up
 ip address add "$1" dev eth0
 ip link set eth0 up
-mount -t tmpfs -o mode=0755 run /run
 mount -t tmpfs -o mode=1777 tmp "$2"
 mkdir /run/sshd
 {more}
@@ -42,9 +42,12 @@ _FOREIGN_DISK = f"""
 mount --bind "$3" {_ROOT}
 mount -o remount,bind,ro {_ROOT}
 """
+# qemu passes on what the kernel says of this machine's processor; every aarch64 has these two features.
 _FOREIGN_BOOT = f"""
 mount -t proc proc {_ROOT}/proc
 mount --rbind /dev {_ROOT}/dev
+printf 'processor\t: 0\nFeatures\t: fp asimd\n' > /run/cpuinfo
+mount --bind /run/cpuinfo {_ROOT}/proc/cpuinfo
 """
 
 

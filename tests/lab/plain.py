@@ -52,11 +52,10 @@ class PlainHost:
         self._sshd.kill()
         self._sshd.wait()
         self._sshd = None
+        found += self._own()
         for pid in found:
             spaces.kill(pid)
-        for pid in self._own():
-            spaces.kill(pid)
-        assert spaces.until(lambda: not self.processes(), 10), self.processes()
+        assert spaces.until(lambda: not any(map(spaces.words_of, found)), 10), self.name
 
     def reboot(self) -> None:
         self.off()

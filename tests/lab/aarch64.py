@@ -71,13 +71,13 @@ def _register() -> None:
         return
     if not (_BINFMT / "register").exists():
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(_BINFMT)], check=True)
-    line = next((_line(path) for path in _LINES if path.exists()), None)
+    line = next((line_of(path) for path in _LINES if path.exists()), None)
     if line is None:
         raise SystemExit("Debian's qemu-user-static ships the line for binfmt_misc; it is not here")
     (_BINFMT / "register").write_text(line, encoding="latin-1")
 
 
-def _line(path: Path) -> str:
+def line_of(path: Path) -> str:
     """The line that the kernel takes, with the flags that the lab needs: O, P and F as shipped, F in any case."""
     text = path.read_text().strip()
     if not text.startswith(":"):

@@ -139,7 +139,7 @@ class Share:
         old = (_GROUPS / "cpu" / "cpu.cfs_quota_us").exists() or (_GROUPS / "cpu").is_dir()
         parent = _GROUPS / "cpu" if old else _GROUPS
         _sweep(parent)
-        self._folder, self._old = parent / f"{PREFIX}-{os.getpid()}-{name}", old
+        self._folder, self._old = parent / f"{PREFIX}-{os.getpid()}-{name}-{os.urandom(4).hex()}", old
         self._folder.mkdir()
         if not (self._folder / self._knob).exists():
             self._folder.rmdir()

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 from tests import search_project
 from tests.e2e.test_main_path import latest_manifest
@@ -46,8 +46,11 @@ class Project:
 
     def verdicts(self) -> Dict[str, str]:
         """What the newest version says of each target."""
-        entries = latest_manifest(self.folder / "artifacts")["entries"]
-        return {entry["target"]: entry["verdict"]["status"] for entry in entries}
+        return {entry["target"]: entry["verdict"]["status"] for entry in self.entries()}
+
+    def entries(self) -> List[Dict[str, Any]]:
+        """Of the newest version's manifest."""
+        return list(latest_manifest(self.folder / "artifacts")["entries"])
 
     def edit(self, old: str, new: str) -> None:
         path = self.folder / "matrix.yaml"

@@ -71,7 +71,12 @@ class Held:
     @property
     def first(self) -> int:
         """The first process of its namespace of processes, as it is numbered here."""
-        return int(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0])
+        return self._children()[0]
+
+    def _children(self) -> List[int]:
+        with contextlib.suppress(OSError):
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return []
 
     def enter(self, kind: str) -> List[str]:
         """What a command begins with that is to run in there. `kind`: net or mount."""
@@ -79,6 +84,13 @@ class Held:
         return ["nsenter", f"--{kind}=/proc/{self.pid}/ns/{name}", "--"]
 
     def end(self) -> None:
+        """And all in its namespace of processes, if it has one."""
+        for (
+            child
+        ) in self._children():  # from within, so that their maker collects them and not the machine's first process
+            kill(child)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5 if self._children() else 0)
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):

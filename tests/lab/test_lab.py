@@ -54,20 +54,18 @@ def test_one_command_builds_on_all_hosts_at_once_and_on_another_architecture(
     names = (*NAMES, "orin")
     with network.lab(tmp_path / "lab", names, ["orin"]) as hosts:
         made = project.lay_out(tmp_path / "project", hosts.environ, names, ["orin"])
-        seen = made.build("doctor", "--on", "orin")
-        assert "linux on aarch64" in seen.text, "it is another architecture, and says so itself"
         run = made.build("matrix")
         assert run.wait() == 0, run.text
         assert made.verdicts() == dict.fromkeys(names, "passed"), run.text
-        assert made.build("matrix").text.count("recalled") >= len(names)
+        platforms = {entry["target"]: entry["platform"] for entry in made.entries()}
+        assert platforms["orin"]["arch"] == "aarch64"
         for name in names:
             assert until(lambda: not hosts[name].processes(), 10), hosts[name].processes()  # noqa: B023
             assert half_files(hosts[name]) == []
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["namespaces", "loopback"])
-def test_every_host_has_its_own_cells_and_keeps_what_it_was_sent(lab: Lab, plain: bool) -> None:
-    hosts, made = lab(plain=plain)
+def test_every_host_has_its_own_cells_and_keeps_what_it_was_sent(lab: Lab) -> None:
+    hosts, made = lab()
     run = made.build("matrix")
     assert run.wait() == 0, run.text
     assert made.verdicts() == ALL

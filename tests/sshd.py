@@ -87,7 +87,7 @@ class Sshd:
 
     def cut(self, *, off: bool = False) -> None:
         """Kill what serves the connections: for both ends, the wire is gone. `off`: and nobody answers any more."""
-        found = _descendants(self._process.pid)
+        found = descendants(self._process.pid)
         if off:
             self.stop()
         for pid, name in found:
@@ -128,7 +128,7 @@ def python_at(folder: Path, **environ: str) -> Path:
     return script
 
 
-def _descendants(pid: int) -> "List[tuple[int, str]]":
+def descendants(pid: int) -> "List[tuple[int, str]]":
     found, waiting = [], [pid]
     while waiting:
         parent = waiting.pop()

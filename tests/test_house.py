@@ -42,8 +42,8 @@ LAYERS: Dict[int, str] = {
     0: "atomic attest audit backends benchmark blob byte_size choosing ci compat consistent detect drawing errors "
     "executors fleet hosting http image_size inspection leash locks openvino_layers release remote report "
     "repositories search setting shapes signing sources steps stores text transfers trusting verbs compat.tables "
-    "detect.gpu detect.probe hosting.following http.patience remote.parcel remote.site_lock report.axes "
-    "report.plot search.strategy signing.ed25519 transfers.meter validation.homography",
+    "detect.gpu detect.probe hosting.following http.patience remote.parcel remote.watch report.axes report.plot "
+    "search.strategy signing.ed25519 transfers.meter validation.homography",
     1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings hosting.placed http.address signing.minisign transfers.pace validation.keypoint_metrics "
@@ -51,14 +51,14 @@ LAYERS: Dict[int, str] = {
     2: "code_digest descriptor manifest_upgrade onnx_parser record strict_json detect.jetson detect.nvidia "
     "http.logins http.proxies remote.framing transfers.copies trusting.keyring verbs.transferring",
     3: "budget channel contract drift_limits facts gates measurements reach tensorrt_options yaml_marks "
-    "attest.envelope consistent.expect fleet.settings hosting.freshness http.problems http.wire "
+    "attest.envelope consistent.expect fleet.sealing fleet.settings hosting.freshness http.problems http.wire "
     "inspection.contents trusting.key_statement",
     4: "campaign evidence fact_file keypoints onnx_file portrait preprocess searched site sweep yaml_file "
-    "compat.dialects hosting.pull_memory http.reply inspection.engine_layers inspection.engine_plan "
-    "inspection.openvino_ir remote.ssh_words trusting.key_changes trusting.key_memory validation.align "
-    "validation.statistics validation.timing",
-    5: "manifest matrix provenance sweep_grid http.client inspection.onnx_graph search.words steps.fold_norms "
-    "steps.placement validation.comparison",
+    "compat.dialects fleet.broker hosting.pull_memory http.reply inspection.engine_layers inspection.engine_plan "
+    "inspection.openvino_ir remote.site_lock remote.ssh_words trusting.key_changes trusting.key_memory "
+    "validation.align validation.statistics validation.timing",
+    5: "manifest matrix provenance sweep_grid fleet.mail fleet.presence http.client inspection.onnx_graph "
+    "search.words steps.fold_norms steps.placement validation.comparison",
     6: "cells merge photographs recipes revision schema attest.materials choosing.accuracy choosing.tiers "
     "compat.install consistent.consistency_gates hosting.proof http.challenge inspection.ranges "
     "inspection.session_graph report.margins validation.arithmetic validation.readings validation.task_results "
@@ -69,34 +69,35 @@ LAYERS: Dict[int, str] = {
     "validation.sweep validation.worst_case verbs.schema",
     8: "abilities calibration_table fitness inventory placing seams sidecar sweep_table worker choosing.fits "
     "ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
-    "consistent.consistency drawing.draw_source inspection.reading remote.messages report.cells report.speed "
-    "repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse stores.layout "
-    "validation.grouping validation.named",
+    "consistent.consistency drawing.draw_source fleet.queues inspection.reading remote.messages report.cells "
+    "report.speed repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse "
+    "stores.layout validation.grouping validation.named",
     9: "crew load onnx_session pictures pinning backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx "
     "benchmark.bench_worker choosing.choose compat.rules drawing.draw_measurements drawing.draw_sweep "
-    "executors.local hosting.pool hosting.pull remote.cache remote.link remote.watch repositories.registry "
+    "executors.local fleet.words hosting.pool hosting.pull remote.cache remote.link repositories.registry "
     "sources.torch_module steps.cost steps.engine steps.export steps.reference steps.sweep_reference "
     "steps.worst_case stores.claims stores.oci stores.ongoing transfers.transfer validation.causes "
     "validation.parity validation.task",
     10: "gate_words audit.phrases backends.onnxruntime_cpu backends.onnxruntime_cuda benchmark.bench_record "
-    "benchmark.benching choosing.choice_words compat.alternatives drawing.draw executors.ssh hosting.prove "
-    "hosting.selftest remote.serve report.worst sources.onnx_file steps.calibrate steps.calibration_data "
-    "steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases steps.task_reference "
-    "stores.reach stores.tags validation.drift validation.keypoint_tasks verbs.ci verbs.selection",
+    "benchmark.benching choosing.choice_words compat.alternatives drawing.draw executors.ssh fleet.book fleet.roll "
+    "hosting.prove hosting.selftest remote.bench report.worst sources.onnx_file steps.calibrate "
+    "steps.calibration_data steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases "
+    "steps.task_reference stores.reach stores.tags validation.drift validation.keypoint_tasks verbs.ci "
+    "verbs.selection",
     11: "difference plan audit.junit audit.markdown audit.plain benchmark.bench_words drawing.draw_layers "
-    "hosting.opened remote.boot report.drift steps.shifts stores.by_path stores.folder stores.statements "
-    "stores.versions verbs.doctor",
-    12: "difference_words live progress audit.at_length audit.github audit.reading hosting.answering "
-    "inspection.subject repositories.bundle repositories.web steps.lower_int8 stores.attached stores.benches "
-    "stores.channels stores.copying stores.merging stores.signatures",
+    "fleet.coordinator fleet.station hosting.opened remote.serve report.drift steps.shifts stores.by_path "
+    "stores.folder stores.statements stores.versions verbs.doctor verbs.fleet",
+    12: "difference_words live progress audit.at_length audit.github audit.reading fleet.serving hosting.answering "
+    "inspection.subject remote.boot repositories.bundle repositories.web steps.lower_int8 stores.attached "
+    "stores.benches stores.channels stores.copying stores.merging stores.signatures",
     13: "run hosting.seal inspection.findings repositories.bucket steps.layer_errors stores.collecting stores.moving "
     "trusting.trust verbs.audit verbs.merge",
     14: "explanation layer_tables pending summary tracing choosing.measured hosting.golden inspection.report "
     "stores.supply trusting.passwords trusting.verifying verbs.channels verbs.gc verbs.sweep",
-    15: "assemble host promotion hosting.offered report.layers stores.bringing verbs.attest verbs.bench verbs.diff "
-    "verbs.inspect verbs.key_statements verbs.perform verbs.sign verbs.verify",
+    15: "assemble host promotion executors.fleet hosting.offered report.layers stores.bringing verbs.attest "
+    "verbs.bench verbs.diff verbs.inspect verbs.key_statements verbs.perform verbs.sign verbs.verify",
     16: "report.view search.trials stores.bundling verbs.calibrate verbs.keys verbs.pin verbs.promoting verbs.publish "
-    "verbs.pull verbs.run",
+    "verbs.pull verbs.run verbs.worker",
     17: "report.page search.heal verbs.bundle verbs.promote verbs.rollback",
     18: "verbs.plan verbs.report",
     19: "verbs.explain verbs.matrix",
@@ -282,6 +283,9 @@ HEAVY: Dict[str, Set[str]] = {
         "validation.worst_case",
         "verbs.run",
     },
+    "celery": {"fleet.broker", "fleet.presence", "fleet.serving"},
+    "kombu": {"fleet.broker", "fleet.mail"},
+    "cryptography": {"fleet.sealing"},
     "boto3": {"repositories.bucket"},
     "botocore": {"repositories.bucket"},
     "yaml": {"yaml_marks"},
@@ -323,7 +327,20 @@ except SystemExit as done:
 heavy = {heavy!r}
 print("LOADED", code, *sorted(set(heavy) & set(sys.modules)))
 """
-_NEVER = ["torch", "onnx", "onnxruntime", "onnxsim", "openvino", "numpy", "cv2", "polygraphy", "tensorrt_rtx", "jinja2"]
+_NEVER = [
+    "celery",
+    "kombu",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxsim",
+    "openvino",
+    "numpy",
+    "cv2",
+    "polygraphy",
+    "tensorrt_rtx",
+    "jinja2",
+]
 
 
 def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
@@ -338,7 +355,7 @@ def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
     return last[0].split()[1:]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["explain", "tiny-*"], ["pull", "--help"], ["bench", "--help"], ["diff", "--help"], ["gc", "--help"], ["matrix", "--help"], ["run", "--help"], ["inspect", "--help"], ["schema"], ["perform", "--help"], ["audit", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["explain", "tiny-*"], ["pull", "--help"], ["bench", "--help"], ["worker", "--help"], ["fleet", "--help"], ["diff", "--help"], ["gc", "--help"], ["matrix", "--help"], ["run", "--help"], ["inspect", "--help"], ["schema"], ["perform", "--help"], ["audit", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
 def test_light_commands_import_nothing_heavy(argv: List[str], tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     assert _loaded(argv, project.root) == ["0"]
@@ -425,6 +442,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.verbs.calibrate",
         "builder.verbs.report",
         "builder.verbs.transferring",
+        "builder.verbs.worker",
     },  # argparse's own protocol
     "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},

@@ -41,7 +41,7 @@ class Entry:
     due: Optional[float] = None
     begun: int = 0
     turned_away: int = 0
-    failed: Dict[str, StepFailed] = field(default_factory=dict)  # by machine
+    failed: Dict[str, DeployError] = field(default_factory=dict)  # by machine
     failed_at: float = 0.0
     lost: int = 0  # times, since somebody last asked for it
 
@@ -204,7 +204,7 @@ class Book:
         self._ended(key, None)
         return Verdict(True, token)
 
-    def failed(self, key: str, who: Who, token: int, problem: StepFailed, now: float) -> Verdict:
+    def failed(self, key: str, who: Who, token: int, problem: DeployError, now: float) -> Verdict:
         entry = self._entries.get(key)
         if entry is None or entry.lease is None or entry.lease.token != token or entry.lease.who != who:
             return Verdict(False, why="its lease has ended")
@@ -216,7 +216,7 @@ class Book:
 
     # ------------------------------------------------------------------ both
 
-    def _again(self, entry: Entry, now: float, problem: StepFailed) -> None:
+    def _again(self, entry: Entry, now: float, problem: DeployError) -> None:
         """Order it again after a while, unless it was begun often enough."""
         if entry.begun >= self._tries:
             self.gives_up(entry.key, _after(problem, entry))
@@ -238,11 +238,15 @@ _REFUSED = "look at their logs: do they trust the key of this run? `fleet: {key:
 _LOOK = "look at the machine: is it out of memory? `build fleet` shows the workers"
 
 
-def _after(problem: StepFailed, entry: Entry) -> StepFailed:
+def _after(problem: DeployError, entry: Entry) -> DeployError:
+    """A step that failed says more than machines that could not begin it."""
+    steps = [other for other in entry.failed.values() if isinstance(other, StepFailed)]
+    problem = steps[-1] if steps and not isinstance(problem, StepFailed) else problem
     if entry.begun == 1:
         return problem
     machines = f", on {len(entry.failed)} machines" if len(entry.failed) > 1 else ""
-    return StepFailed(
+    kind = Unreachable if isinstance(problem, Unreachable) else StepFailed
+    return kind(
         f"{problem.what} (tried {entry.begun} times{machines})", where=problem.where, hint=problem.hint or _LOOK
     )
 

@@ -125,7 +125,8 @@ class Coordinator:
                     wanted.result = said.result
                 verdict = self._book.done(said.key, report.who, said.token)
             else:
-                problem = StepFailed(said.what, where=said.where, hint=said.hint)
+                kind = Unreachable if said.away else StepFailed
+                problem = kind(said.what, where=said.where, hint=said.hint)
                 verdict = self._book.failed(said.key, report.who, said.token, problem, now)
         with contextlib.suppress(Unreachable):  # it asks again
             self._answer(report.who, said.key, verdict)

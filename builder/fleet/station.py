@@ -30,7 +30,7 @@ from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
 from builder.places import cannot_build, cannot_run
 from builder.record import to_json
 from builder.remote import bench
-from builder.remote.cache import Cache
+from builder.remote.cache import FULL, Cache
 from builder.remote.framing import Dropped
 from builder.remote.messages import File
 from builder.remote.watch import Limits
@@ -140,12 +140,14 @@ class Station:
         except Dropped:
             return f"stopped: {talk.over}"
         except DeployError as problem:
-            what = problem.what if not isinstance(problem, Unreachable) else f"{problem.where or ''}: {problem.what}"
-            failed = Failed(order.action.key, talk.token, what, problem.where, problem.hint)
+            away = isinstance(problem, Unreachable)
+            where = problem.where or (self._who.name if away else None)
+            failed = Failed(order.action.key, talk.token, problem.what, where, problem.hint, away)
             return f"failed: {problem.what}; {talk.finish(failed)}"
         except OSError as problem:  # a full disk above all: of this machine, not of the step
             what = f"{problem.filename or self._post.folder}: {problem.strerror or first_line(problem)}"
-            return f"failed: {what}; {talk.finish(Failed(order.action.key, talk.token, what, where=self._who.name))}"
+            failed = Failed(order.action.key, talk.token, what, self._who.name, away=problem.errno in FULL)
+            return f"failed: {what}; {talk.finish(failed)}"
 
     def _result(self, order: Order, talk: "_Talk") -> Result:
         action, machine = order.action, self._post.machine

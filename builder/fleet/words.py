@@ -65,11 +65,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
+    """`away`: for the machine's state, such as a full disk, and not the action's fault."""
+
     key: str
     token: int
     what: str
     where: Optional[str] = None
     hint: Optional[str] = None
+    away: bool = False
     it: Literal["failed"] = "failed"
 
 

@@ -41,7 +41,8 @@ class Bench:
         self._wanted, self._say, self._hint = wanted, say, hint
 
     def perform(self, action: Action) -> Result:
-        """The inputs are in the cache. Raises StepFailed, and Dropped when nobody waits for it any more."""
+        """The inputs are in the cache. Raises StepFailed, Unreachable when the disk is full, and Dropped when nobody
+        waits for it any more."""
         files = files_of(action, self._cache)
         told = lambda: self._say("another job holds this machine")  # noqa: E731
         with site_lock.alone(site_lock.fitting(action.platform, self._machine), told, self._must_be_wanted) as seat:
@@ -62,6 +63,7 @@ class Bench:
                 return local.perform(action, files, self._cache.folder, self._cache.store, self._say)
             except StepFailed:
                 if watch.over is None and not watch.dropped:
+                    self._cache.check_room()  # a step says much about a full disk, but not that
                     raise
             except Dropped:
                 watch.dropped = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -12,12 +13,14 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from builder import digest
 from builder.action import Result
-from builder.errors import StepFailed, StoreDamaged
+from builder.errors import StoreDamaged, Unreachable
 from builder.record import RecordError, from_json, to_json
 from builder.remote.messages import File
 from builder.stores.layout import Layout
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a system says of a disk with no room
 _KEPT = 14 * 86400  # seconds since it was last used
+_UNFINISHED = 3600  # seconds since anything came: whoever lost the connection is back in a minute, or has given up
 
 
 class Cache:
@@ -29,18 +32,19 @@ class Cache:
         self._seen: Dict[str, bool] = {}
 
     def needed(self, files: Tuple[File, ...]) -> Tuple[File, ...]:
-        """Those that are not here whole; `start` is how much of them came with an earlier try. Raises StepFailed when the
+        """Those that are not here whole; `start` is how much of them came with an earlier try. Raises Unreachable when the
         disk has no room for the rest."""
         lacking = [self._begun(file) for file in dict.fromkeys(files) if not self._holds(file)]
         self.check_room(sum(file.size - file.start for file in lacking))
         return tuple(lacking)
 
     def check_room(self, size: int = 0) -> None:
-        """Have `size` bytes of inputs room, beside what is left alone? Raises StepFailed."""
+        """Have `size` bytes of inputs room, beside what is left alone? Raises Unreachable: another day, or
+        on another machine, the same action may be performed."""
         free = self.room()
         if free - size < self._free:
             needs = f"its inputs need {size / 2**20:,.1f} MiB; " if size else ""
-            raise StepFailed(
+            raise Unreachable(
                 f"{needs}{free >> 20:,} MiB are free in {self.folder}, of which {self._free >> 20:,} MiB are left alone",
                 hint="free disk space there, or set `worker: {folder: ..., free: ...}` of the target in matrix.yaml",
             )
@@ -75,11 +79,12 @@ class Cache:
     def sweep(self) -> None:
         """What killed sessions left, and what nobody has used for long. For whoever holds the machine."""
         shutil.rmtree(self.folder / ".deploymatrix" / "work", ignore_errors=True)
+        for path in self.folder.glob("runs/*/*"):
+            if path.suffix != ".json":
+                _remove(path, _UNFINISHED)
         for pattern in ("worker/*", "runs/*", "blobs/sha256/*"):
             for path in self.folder.glob(pattern):
-                with contextlib.suppress(OSError):
-                    if time.time() - path.stat().st_mtime > _KEPT:
-                        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+                _remove(path, _KEPT)
 
     def _place(self, key: str) -> Path:
         return self._run / f"{digest.hex_part(key)}.json"
@@ -132,6 +137,13 @@ class Cache:
             raise _Aside(StoreDamaged(f"{file.digest} arrived with other content than its name says"))
         self.store.adopt(growing, file.digest)
         self._seen[file.digest] = True
+
+
+def _remove(path: Path, seconds: float) -> None:
+    """When nothing has touched it for so long."""
+    with contextlib.suppress(OSError):
+        if time.time() - path.stat().st_mtime > seconds:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 class _Aside(Exception):

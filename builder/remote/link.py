@@ -92,7 +92,8 @@ class Link:
         pieces: Callable[[Callable[[bytes], None]], None] = lambda write: None,
         say: Callable[[str], None] = lambda line: None,
     ) -> "messages.Facts | messages.Needed | messages.Taken | messages.Made | messages.Sending":
-        """The answer; what the step prints goes to `say`. Raises StepFailed for what is refused."""
+        """The answer; what the step prints goes to `say`. Raises StepFailed for what is refused, and
+        Unreachable where that is the machine's state."""
         self._channel.send(to_json(Request(it)), pieces)
         while True:
             try:
@@ -101,6 +102,8 @@ class Link:
                 raise Dropped(f"said something else than was expected: {problem}") from None
             if isinstance(answer, Line):
                 say(_CONTROL.sub("?", answer.text))
+            elif isinstance(answer, Refused) and answer.away:
+                raise Unreachable(answer.what, where=self._reached.where, hint=answer.hint)
             elif isinstance(answer, Refused):
                 raise StepFailed(answer.what, where=answer.where, hint=answer.hint)
             else:

@@ -107,11 +107,12 @@ class Sending:
 
 @dataclass(frozen=True)
 class Refused:
-    """It was not done; the connection goes on."""
+    """It was not done; the connection goes on. `away`: that is the machine's state, and not the action's fault."""
 
     what: str
     where: Optional[str] = None
     hint: Optional[str] = None
+    away: bool = False
     says: Literal["refused"] = "refused"
 
 

@@ -16,10 +16,10 @@ from typing import Callable, NoReturn
 from builder import facts
 from builder.action import Action, Result
 from builder.digest import Json
-from builder.errors import DeployError, StepFailed
+from builder.errors import DeployError, StepFailed, Unreachable
 from builder.record import RecordError, from_json, to_json
 from builder.remote.bench import Bench
-from builder.remote.cache import Cache
+from builder.remote.cache import FULL, Cache
 from builder.remote.framing import Channel, Dropped, from_file
 from builder.remote.messages import (
     Alive,
@@ -73,10 +73,10 @@ class Session:
             except RecordError as problem:
                 self._say(Refused(f"this is no message: {problem}"))
             except DeployError as problem:
-                self._say(Refused(problem.what, problem.where, problem.hint))
+                self._say(Refused(problem.what, problem.where, problem.hint, isinstance(problem, Unreachable)))
             except OSError as problem:
                 named = f"{problem.filename}: " if problem.filename else ""
-                self._say(Refused(f"{named}{problem.strerror or problem}"))
+                self._say(Refused(f"{named}{problem.strerror or problem}", away=problem.errno in FULL))
 
     def _answer(self, request: Request) -> None:
         it = request.it

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
@@ -18,6 +19,7 @@ from builder.digest import Json
 from builder.recipes import CalibrationData, Engine, Recipe, Simplify
 from builder.record import to_json
 from builder.remote import parcel
+from builder.remote.cache import Cache
 from builder.remote.framing import Channel, Dropped
 from builder.remote.messages import AskNeed, File, Perform, Put, Request, Terms
 from builder.tensorrt_options import TensorRtOptions
@@ -154,6 +156,18 @@ def test_a_file_that_came_half_is_continued(far: Far, tmp_path: Path) -> None:
         rest = File(file.digest, file.size, needed[0]["start"])
         again.channel.send(to_json(Request(Put((rest,)))), lambda write: write(data[rest.start :]))
         assert again.channel.receive(30) == {"it": {"says": "taken"}}
+
+
+def test_what_came_half_for_another_run_is_removed_once_that_run_has_given_up(tmp_path: Path) -> None:
+    other = tmp_path / "runs" / "aa"
+    other.mkdir(parents=True)
+    given_up, coming, done = other / "01", other / "02", other / "03.json"
+    for path in (given_up, coming, done):
+        path.write_bytes(b"half")
+    for path in (given_up, done):
+        os.utime(path, (0, time.time() - 2 * 3600))
+    Cache(tmp_path, "0f", 0).sweep()
+    assert sorted(other.iterdir()) == [coming, done]
 
 
 def test_it_ends_when_nobody_is_there(far: Far) -> None:

@@ -260,8 +260,9 @@ def test_a_disk_without_room_is_said_before_anything_is_sent(
     server: Sshd, model: Path, store: Layout, tmp_path: Path
 ) -> None:
     reached = _reached(tmp_path / "far", free="100000000GiB")
-    with Machines(server.environ) as machines, pytest.raises(StepFailed) as problem:
+    with Machines(server.environ) as machines, pytest.raises(Unreachable) as problem:
         _perform(machines.at(reached), _engine(model, _platform()), model, store, [])
+    assert problem.value.where == "ssh://there", "whoever reads it knows where to free space"
     assert "its inputs need" in problem.value.what and "are left alone" in problem.value.what
     assert not (tmp_path / "far" / "kept" / "blobs").exists()
 

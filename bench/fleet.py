@@ -83,6 +83,7 @@ class Crowd:
         return subprocess.Popen([sys.executable, "-m", "bench.fleet", *words], start_new_session=True)
 
     def kill(self, number: int) -> None:
+        number %= len(self._running)
         os.killpg(self._running[number].pid, signal.SIGKILL)
         self._running[number].wait()
         self._running[number] = self._started(number)
@@ -102,38 +103,35 @@ class Measured:
     memory: float
 
 
-def measure(kind: str, workers: int, count: int, kills: int, folder: Path) -> Measured:
+def measure(url: str, workers: int, count: int, kills: int, folder: Path) -> Measured:
+    """Raises AssertionError when an action was lost, or has not one result. `folder` is empty."""
     model = folder / "model.onnx"
     model.write_bytes(b"a model" * 1000)
-    wanted = actions(count, model)
-    store = Layout(folder / "artifacts")
-    place = folder / "exchange"
-    with (brokers.rabbitmq if kind == "rabbitmq" else brokers.redis)(folder / kind) as server:
-        crowd = Crowd(server.url, place, workers)
-        settings = FleetSettings(server.url, str(place), patience=120.0, tries=10)
-        before, began, started = _used(), resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
-        try:
-            with Fleet(Broker(server.url), seams.repository(str(place), {}), "0f", settings, Seal()) as fleet:
-                ready = threading.Event()
+    wanted, store, place = actions(count, model), Layout(folder / "artifacts"), folder / "exchange"
+    crowd = Crowd(url, place, workers)
+    settings = FleetSettings(url, str(place), patience=120.0, tries=10)
+    before, began, started = _used(), _cpu(), time.monotonic()
+    try:
+        with Fleet(Broker(url), seams.repository(str(place), {}), os.urandom(4).hex(), settings, Seal()) as fleet:
+            first = threading.Event()
 
-                def perform(action: Action) -> Result:
-                    made = fleet.perform(action, {"model.onnx": model}, folder, store, lambda line: None)
-                    store.record(made)
-                    ready.set()
-                    return made
+            def perform(action: Action) -> Result:
+                made = fleet.perform(action, {"model.onnx": model}, folder, store, _silent)
+                store.record(made)
+                first.set()
+                return made
 
-                with ThreadPoolExecutor(workers + workers // 4) as pool:
-                    futures = [pool.submit(perform, action) for action in wanted]
-                    ready.wait()
-                    for number in range(kills):
-                        time.sleep(5)
-                        crowd.kill(number % len(crowd._running))
-                    results = [future.result() for future in futures]
-        finally:
-            crowd.end()
-        seconds, ended = time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF)
+            with ThreadPoolExecutor(workers + workers // 4) as pool:
+                futures = [pool.submit(perform, action) for action in wanted]
+                first.wait()
+                for number in range(kills):
+                    time.sleep(count / 200 / (kills + 1))
+                    crowd.kill(number)
+                results = [future.result() for future in futures]
+            seconds, cpu = time.monotonic() - started, _cpu() - began
+    finally:
+        crowd.end()
     _check(wanted, results, store)
-    cpu = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
     return Measured(seconds, cpu / count, _used() - before)
 
 
@@ -151,6 +149,11 @@ def _used() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> int:
     if sys.argv[1:2] == ["worker"]:
         return worker(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
@@ -160,8 +163,11 @@ def main() -> int:
     parser.add_argument("--broker", choices=("rabbitmq", "redis"), default="rabbitmq")
     parser.add_argument("--kills", type=int, default=2)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
-        found = measure(args.broker, args.workers, args.actions, args.kills, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="fleet-") as name:
+        folder = Path(name)
+        with (brokers.rabbitmq if args.broker == "rabbitmq" else brokers.redis)(folder / "broker") as server:
+            (folder / "run").mkdir()
+            found = measure(server.url, args.workers, args.actions, args.kills, folder / "run")
     print(
         f"{args.broker}: {args.actions:,} actions by {args.workers} workers, {args.kills} processes of theirs killed: "
         f"nothing lost, one result each\n"

@@ -154,13 +154,20 @@ def judge(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
         return Verdict("waiting", planned.reason, planned.remedies)
     parity = outcome.results.get(planned.parity)
     if parity is None or not isinstance(parity.facts, Parity):
-        return Verdict("unverified", planned.unverified or planned.reason)
+        return Verdict("unverified", _not_run(planned), planned.remedies if planned.reached else ())
     unscored = [task.name for task in planned.tasks if task.job not in outcome.results]
     if unscored:
-        return Verdict("unverified", f"not scored on {', '.join(unscored)}: {planned.unverified or 'it was not run'}")
+        return Verdict("unverified", f"not scored on {', '.join(unscored)}: {_not_run(planned)}")
     if planned.sweep and planned.sweep not in outcome.results:
-        return Verdict("unverified", f"not swept over its sizes: {planned.unverified or 'it was not run'}")
+        return Verdict("unverified", f"not swept over its sizes: {_not_run(planned)}")
     return _judged(matrix, planned, parity.facts, outcome)
+
+
+def _not_run(planned: PlannedCell) -> str:
+    """Why an artifact that is there was not measured. A machine that it is left to has built it, and did not come to more."""
+    if planned.reached:
+        return "its machine was away before it was measured; `build matrix` again goes on from there"
+    return planned.unverified or planned.reason or "it was not run"
 
 
 def scored(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, ...]:

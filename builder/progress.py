@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import IO, Optional, Protocol
+from typing import IO, AbstractSet, Optional, Protocol
 
 from builder.plan import Plan
 
@@ -40,14 +40,21 @@ class Silent:
 
 
 class Lines(Silent):
-    """One line per job that did something; for logs and pipes."""
+    """One line per job that did something, and what is heard of jobs on other machines, which are not to be watched
+    otherwise; for logs and pipes."""
 
     def __init__(self, out: Optional[IO[str]] = None) -> None:
         self._out = out or sys.stderr
         self._total = self._count = 0
+        self._elsewhere: AbstractSet[str] = frozenset()
 
     def begin(self, plan: Plan) -> None:
         self._total, self._count = len(plan.jobs), 0
+        self._elsewhere = {job.id for job in plan.jobs if job.reached}
+
+    def said(self, job: str, line: str) -> None:
+        if job in self._elsewhere and line:
+            print(f"{job}: {line}", file=self._out, flush=True)
 
     def ended(self, job: str, how: str, seconds: float) -> None:
         self._count += 1

@@ -290,6 +290,14 @@ def test_an_order_that_is_not_signed_is_refused(lab: Lab) -> None:
     assert lab.statuses("--only", "*-far") == {"far": "passed"}
 
 
+def test_of_many_workers_and_many_actions_nothing_is_lost_or_done_twice(broker: brokers.Server, tmp_path: Path) -> None:
+    """What bench/fleet.py does with 200 workers and 10,000 actions; some workers are killed on the way."""
+    from bench import fleet
+
+    found = fleet.measure(broker.url, workers=24, count=300, kills=2, folder=tmp_path)
+    assert found.cpu < 0.05, "seconds of processor time of the run itself, for each action"
+
+
 def test_a_broker_that_is_away_makes_its_cells_wait(lab: Lab) -> None:
     lab.edit(lab.url, "amqp://127.0.0.1:9//")
     done = lab.build("matrix", "--quiet")

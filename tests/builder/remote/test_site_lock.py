@@ -1,0 +1,111 @@
+"""One job at a time on a GPU, and none beside one that needs the processor."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from builder.blob import Platform
+from builder.errors import StepFailed
+from builder.facts import Gpu
+from builder.remote import site_lock
+from tests.fakes import LAPTOP, ORIN, RTX3090, _with
+
+ONE, TWO = Gpu("NVIDIA GeForce RTX 3090", "8.6", uuid="GPU-1"), Gpu("NVIDIA GeForce RTX 3090", "8.6", uuid="GPU-2")
+GTX = Gpu("NVIDIA GeForce GTX 1060", "6.1", uuid="GPU-3")
+BOTH = _with(RTX3090, gpus=(ONE, TWO, GTX))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def _never() -> None:
+    raise AssertionError("nobody is in the way")
+
+
+def _busy() -> None:
+    raise StepFailed("it is taken")
+
+
+def test_a_job_needs_a_gpu_of_its_platform_or_the_processor() -> None:
+    rtx = Platform("tensorrt", "10.16", "linux", "x86_64", "8.6")
+    assert site_lock.fitting(rtx, BOTH) == (ONE, TWO)
+    assert site_lock.fitting(Platform("onnxruntime", "any", "linux", "x86_64"), BOTH) == ()
+    assert site_lock.fitting(rtx, LAPTOP) == (), "built ahead of time: the processor does it"
+
+
+def test_two_gpus_take_two_jobs_and_each_sees_its_own() -> None:
+    with site_lock.alone((ONE, TWO), _never, _busy) as first, site_lock.alone((ONE, TWO), _never, _busy) as second:
+        assert (first.environ, second.environ) == (
+            {"CUDA_VISIBLE_DEVICES": "GPU-1"},
+            {"CUDA_VISIBLE_DEVICES": "GPU-2"},
+        )
+        with site_lock.alone((GTX,), _never, _busy):
+            pass
+        with pytest.raises(StepFailed), site_lock.alone((ONE, TWO), list, _busy):
+            pass
+    with site_lock.alone((ONE, TWO), _never, _busy) as again:
+        assert again.gpu == ONE
+
+
+def test_a_job_that_needs_the_processor_is_alone() -> None:
+    with site_lock.alone((), _never, _busy) as whole:
+        assert whole.environ == {}
+        for gpus in ((), (ONE,)):
+            with pytest.raises(StepFailed), site_lock.alone(gpus, list, _busy):
+                pass
+    with site_lock.alone((ONE,), _never, _busy), pytest.raises(StepFailed), site_lock.alone((), list, _busy):
+        pass
+
+
+def test_a_jetson_has_one_gpu_without_a_number() -> None:
+    with site_lock.alone(ORIN.gpus, _never, _busy) as seat:
+        assert seat.environ == {}
+        with pytest.raises(StepFailed), site_lock.alone(ORIN.gpus, list, _busy):
+            pass
+
+
+def test_who_waits_is_told_once_and_goes_on_when_the_other_has_ended() -> None:
+    told: List[str] = []
+    waits, done = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        def tell() -> None:
+            told.append("busy")
+            waits.set()
+
+        with site_lock.alone((ONE,), tell, lambda: None):
+            done.set()
+
+    with site_lock.alone((ONE,), _never, _busy):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert waits.wait(10) and not done.is_set()
+    thread.join(10)
+    assert done.is_set() and told == ["busy"]
+
+
+def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import tempfile, time\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "from builder.remote import site_lock\n"
+        "with site_lock.alone((), print, print):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert holder.stdout and holder.stdout.readline() == b"held\n"
+    with pytest.raises(StepFailed), site_lock.alone((), list, _busy):
+        pass
+    holder.kill()
+    holder.wait()
+    with site_lock.alone((), _never, _busy):
+        pass

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Sequence
 
 import pytest
 
@@ -21,8 +21,12 @@ EPMD = "epmd"
 class Server:
     """A process that can be killed and started again on the same data."""
 
-    def __init__(self, command: List[str], environ: Dict[str, str], folder: Path, port: int) -> None:
+    def __init__(
+        self, command: List[str], environ: Dict[str, str], folder: Path, port: int, ready: bytes = b""
+    ) -> None:
+        """`ready`: what it says when it is there; where it says nothing, its port on this machine is tried."""
         self._command, self._environ, self._folder, self.port = command, environ, folder, port
+        self._ready = ready
         self.url = ""
         self._process: "subprocess.Popen[bytes]"
 
@@ -32,6 +36,8 @@ class Server:
             self._command, stdout=log, stderr=log, env=self._environ, start_new_session=True, cwd=str(self._folder)
         )
         for _ in range(600):
+            if self._ready and self._ready in (self._folder / "log").read_bytes():
+                return
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
             assert self._process.poll() is None, (self._folder / "log").read_text()
@@ -83,15 +89,17 @@ def rabbitmq(folder: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def redis(folder: Path) -> Iterator[Server]:
+def redis(folder: Path, *, address: str = "127.0.0.1", through: Sequence[str] = ()) -> Iterator[Server]:
+    """`through`: what it is started with, to be in another network, where it has `address` and is not waited for."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("Redis is not installed: apt-get install redis-server")
     folder.mkdir(parents=True)
     port = _free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes", "--dir", str(folder)]
-    server = Server(command, dict(os.environ), folder, port)
-    server.url = f"redis://127.0.0.1:{port}/0"
+    command = [*through, program, "--port", str(port), "--bind", address, "--appendonly", "yes", "--dir", str(folder)]
+    command += ["--protected-mode", "no"]
+    server = Server(command, dict(os.environ), folder, port, ready=b"Ready to accept connections" if through else b"")
+    server.url = f"redis://{address}:{port}/0"
     try:
         server.start()
         yield server

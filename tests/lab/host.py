@@ -11,10 +11,11 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 import pytest
 
+from tests.fakes import REPOSITORY
 from tests.lab import client, spaces
 from tests.sshd import SSHD
 
@@ -153,6 +154,15 @@ class Host:
 
     def drain(self) -> None:
         (self.disk / "filler").unlink()
+
+    def run(self, command: Sequence[str]) -> None:
+        """Start a program there, which ends with the host. What it prints stands in the host's log."""
+        into = ["nsenter", f"--target={self._first}", "--net", "--pid", "--mount", "--", *command]
+        environ = {**os.environ, "HOME": self.home, "TMPDIR": self._tmp, "PYTHONPATH": str(REPOSITORY)}
+        with (self.folder / "log").open("ab") as log:
+            subprocess.Popen(
+                into, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, start_new_session=True
+            )
 
     def processes(self) -> List[str]:
         """The command lines of all that runs there, but for the sshd that listens."""

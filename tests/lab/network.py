@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Dict, Iterator, Mapping, Sequence, Union
+from typing import Dict, Iterator, Mapping, Optional, Sequence, Union
 
 from tests.lab import aarch64, spaces
 from tests.lab.client import Client
@@ -28,11 +28,19 @@ exec sleep infinity
 class Lab:
     """`hosts` by name, all of them on. `environ` is for the program that works on them."""
 
-    def __init__(self, client: Client, hosts: Mapping[str, Union[Host, PlainHost]]) -> None:
-        self.environ, self.hosts, self._client = client.environ, hosts, client
+    def __init__(
+        self, client: Client, hosts: Mapping[str, Union[Host, PlainHost]], switch: Optional[spaces.Held] = None
+    ) -> None:
+        self.environ, self.hosts, self._client, self._switch = client.environ, hosts, client, switch
 
     def __getitem__(self, name: str) -> Union[Host, PlainHost]:
         return self.hosts[name]
+
+    @property
+    def switch(self) -> spaces.Held:
+        """What holds the network, in which this side has the address 10.77.0.1."""
+        assert self._switch is not None, "plain hosts share this machine's network"
+        return self._switch
 
     def connected(self, name: str) -> bool:
         """Does an ssh of ours run to that host? It may not know yet that nobody is there."""
@@ -63,7 +71,7 @@ def lab(
             stack.callback(host.end)
             client.learn(name, host.address, 22, host.host_key)
             host.start()
-        yield Lab(client, hosts)
+        yield Lab(client, hosts, switch)
 
 
 @contextlib.contextmanager

@@ -30,8 +30,9 @@ class Project:
         self.folder, self.environ = folder, environ
         self._runs: List[Run] = []
 
-    def begin(self, *words: str) -> "Run":
-        self._runs.append(Run(self, words))
+    def begin(self, *words: str, through: Sequence[str] = ()) -> "Run":
+        """`through`: what it is started with, to be in another network."""
+        self._runs.append(Run(self, words, through))
         return self._runs[-1]
 
     def end(self) -> None:
@@ -63,11 +64,11 @@ class Run:
     """`build` with some words, in a session of its own, as a terminal would start it. What it says may be read before it
     ends."""
 
-    def __init__(self, project: Project, words: Sequence[str]) -> None:
+    def __init__(self, project: Project, words: Sequence[str], through: Sequence[str] = ()) -> None:
         self._out, self._said = project.folder.parent / "out", project.folder.parent / "said"
         with self._out.open("wb") as out, self._said.open("wb") as said:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "builder.cli", *words],
+                [*through, sys.executable, "-m", "builder.cli", *words],
                 cwd=str(project.folder),
                 env={**project.environ, "PYTHONPATH": str(REPOSITORY)},
                 stdin=subprocess.DEVNULL,

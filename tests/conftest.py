@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Callable
+from typing import Callable, List
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,11 +18,24 @@ GOLDEN = Path(__file__).parent / "golden"
 settings.register_profile(
     "house", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+# On the other Pythons of tox.ini: one of them draws all examples, and few depend on the interpreter.
+settings.register_profile("light", settings.get_profile("house"), max_examples=10)
 settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`, one more than there are cores: many tests wait for a socket, a process or each other's builds."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """What is marked `early` comes first: others wait for what it builds, or it is so long that it would end last."""
+    items.sort(key=lambda item: item.get_closest_marker("early") is None)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,11 +31,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """For `-n auto`, one more than there are cores: many tests wait for a socket, a process or each other's builds."""
     return len(os.sched_getaffinity(0)) + 1
-
-
-def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """What is marked `early` comes first: others wait for what it builds, or it is so long that it would end last."""
-    items.sort(key=lambda item: item.get_closest_marker("early") is None)
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,33 @@ GOLDEN = Path(__file__).parent / "golden"
 settings.register_profile(
     "house", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+# On the other Pythons of tox.ini: one of them draws all examples, and few depend on the interpreter.
+settings.register_profile("light", settings.get_profile("house"), max_examples=10)
 settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+
+
+MEMORY, ROOM = "/dev/shm", 4 << 30
+
+
+def pytest_configure() -> None:
+    """Temporary folders lie in memory where it is large and a folder like any other: tests write files by the thousand, and
+    the disk would have half of their time. Another place: PYTEST_DEBUG_TEMPROOT."""
+    if os.access(MEMORY, os.W_OK):
+        found = os.statvfs(MEMORY)
+        usual = not found.f_flag & (os.ST_NOEXEC | os.ST_NODEV)
+        free = min(found.f_bavail * found.f_frsize, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        if usual and free > ROOM:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`, one more than there are cores: many tests wait for a socket, a process or each other's builds."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(autouse=True)

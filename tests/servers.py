@@ -168,7 +168,7 @@ class Cutting:
                 if self.cuts and self._since > self.cuts[0]:
                     self._since = 0
                     self.cuts.pop(0)
-                    time.sleep(0.1)  # for what came through to arrive
+                    time.sleep(0.3)  # for what came through to arrive, on a busy machine too
                     line.shutdown(socket.SHUT_RDWR)
                     there.shutdown(socket.SHUT_RDWR)
                     return

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Dict, Iterator, Set, Tuple
 
 import pytest
 
-from builder import errors, schema
-from tests.fakes import REPOSITORY, Project
+from builder import errors
+from tests.fakes import REPOSITORY
 
 FILES = sorted([*(REPOSITORY / "builder").rglob("*.py"), *(REPOSITORY / "validation").rglob("*.py")])
 
@@ -315,74 +313,6 @@ def _standard() -> Set[str]:
     return set(names)
 
 
-_PROBE = """
-import sys
-{before}
-code = 0
-try:
-    from builder import cli
-    code = cli.main({argv!r})
-except SystemExit as done:
-    code = done.code or 0
-heavy = {heavy!r}
-print("LOADED", code, *sorted(set(heavy) & set(sys.modules)))
-"""
-_NEVER = [
-    "celery",
-    "kombu",
-    "torch",
-    "onnx",
-    "onnxruntime",
-    "onnxsim",
-    "openvino",
-    "numpy",
-    "cv2",
-    "polygraphy",
-    "tensorrt_rtx",
-    "jinja2",
-]
-
-
-def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
-    """[exit code, heavy modules...] after `build ARGV` in a process of its own."""
-    code = _PROBE.format(argv=argv, heavy=_NEVER, before=before)
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=str(cwd), env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-    last = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
-    assert last, done.stderr
-    return last[0].split()[1:]
-
-
-@pytest.mark.parametrize("argv", [["--help"], ["doctor"], ["doctor", "--json"], ["plan"], ["plan", "--help"], ["explain", "tiny-*"], ["pull", "--help"], ["bench", "--help"], ["worker", "--help"], ["fleet", "--help"], ["diff", "--help"], ["gc", "--help"], ["matrix", "--help"], ["run", "--help"], ["inspect", "--help"], ["schema"], ["perform", "--help"], ["audit", "--help"], ["matrix", "--dry-run"]], ids=" ".join)  # fmt: skip
-def test_light_commands_import_nothing_heavy(argv: List[str], tmp_path: Path) -> None:
-    project = Project(tmp_path / "p")
-    assert _loaded(argv, project.root) == ["0"]
-
-
-# The same fake executor in both processes; `facts.here` says the laptop, so that the fake's tools are the machine's.
-_FAKE = """
-from builder import facts
-from builder.verbs import matrix as verb
-from tests import fakes
-facts.here = lambda: fakes.LAPTOP
-class Refusing(fakes.FakeExecutor):
-    def perform(self, *args):
-        if {refuse}:
-            raise SystemExit("performed something")
-        return super().perform(*args)
-verb.Local = Refusing
-"""
-
-
-def test_a_run_with_nothing_to_do_imports_nothing_heavy(tmp_path: Path) -> None:
-    project = Project(tmp_path / "p")
-    assert _loaded(["matrix", "--quiet"], project.root, _FAKE.format(refuse=False))[0] == "0"
-    assert _loaded(["matrix", "--quiet"], project.root, _FAKE.format(refuse=True)) == ["0"]
-    assert _loaded(["audit"], project.root) == ["0"], "nor does an audit of what it built"
-
-
 # ------------------------------------------------------------------------------------------- sizes and names
 
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
@@ -473,46 +403,6 @@ def test_exit_codes_are_distinct_and_documented() -> None:
     for name, code in codes.items():
         assert re.search(rf"\b{name}\s+{code}\b", errors.__doc__ or ""), f"{name} {code} is not in the drawing"
         assert issubclass(TREE[name], errors.DeployError)
-
-
-def test_an_error_says_where_what_and_what_next() -> None:
-    problem = errors.UsageError("it is wrong", where="matrix.yaml:3:1", hint="do this")
-    assert str(problem) == "matrix.yaml:3:1: it is wrong\n  do this"
-    assert str(errors.UsageError("it is wrong")) == "it is wrong"
-
-
-# ------------------------------------------------------------------------------------------- the schema
-
-
-SCHEMA = REPOSITORY / "docs" / "reference" / "matrix.schema.json"
-
-
-def test_the_schema_that_is_checked_in_is_the_one_that_is_printed(
-    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from builder import cli
-
-    assert cli.main(["schema"]) == 0
-    printed = capsys.readouterr().out
-    if request.config.getoption("--update-golden"):
-        SCHEMA.parent.mkdir(parents=True, exist_ok=True)
-        SCHEMA.write_text(printed, encoding="utf-8")
-    assert SCHEMA.is_file(), "run pytest --update-golden"
-    assert SCHEMA.read_text(encoding="utf-8") == printed, "docs/reference/matrix.schema.json: build schema > that file"
-    assert json.loads(printed) == schema.of_matrix()
-
-
-def test_the_shipped_matrix_is_valid_by_its_schema() -> None:
-    jsonschema: Any = pytest.importorskip("jsonschema")
-    from builder.yaml_marks import parse
-
-    validator = jsonschema.Draft202012Validator
-    validator.check_schema(schema.of_matrix())
-    data: Any = parse((REPOSITORY / "matrix.yaml").read_text(encoding="utf-8")).data
-    validator(schema.of_matrix()).validate(data)
-    data["precision"] = ["fp32"]
-    with pytest.raises(jsonschema.ValidationError):
-        validator(schema.of_matrix()).validate(data)
 
 
 # ------------------------------------------------------------------------------------------- the oldest Python

@@ -20,7 +20,7 @@ from builder.stores import versions
 from builder.stores.layout import Layout
 from builder.tensorrt_options import TensorRtOptions
 from tests.fakes import LAPTOP, SHA, FakeExecutor, Project, entry, manifest, profile, stored
-from tests.test_house import _loaded
+from tests.test_light import _loaded
 
 Said = Tuple[int, str, str]
 

@@ -10,6 +10,8 @@ from typing import List
 
 import pytest
 
+from tests.once import once
+
 MODEL = '''"""A three-layer network with a score map, for the end-to-end tests."""
 import torch
 from torch import nn
@@ -174,9 +176,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project after one whole `build matrix`. Tests that change it take a copy (`fresh`)."""
     for package in ("torch", "onnx", "onnxsim", "onnxruntime", "openvino", "polygraphy", "skimage", "cv2"):
         pytest.importorskip(package)
-    project = lay_out(tmp_path_factory.mktemp("project"))
-    project.build("matrix", "--quiet")
-    return project
+
+    def make(folder: Path) -> None:
+        lay_out(folder).build("matrix", "--quiet")
+
+    # Each worker has a copy: a run takes the lock of the store that it only looks at, and another's copying would meet it.
+    folder = tmp_path_factory.mktemp("built") / "project"
+    shutil.copytree(once(tmp_path_factory, "corners", make), folder, symlinks=True)
+    return Project(folder)
 
 
 @pytest.fixture

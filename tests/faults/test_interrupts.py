@@ -54,7 +54,7 @@ def workers_in(folder: Path) -> List[int]:
     return found
 
 
-def wait_until_gone(folder: Path, seconds: float = 10) -> List[int]:
+def wait_until_gone(folder: Path, seconds: float = 30) -> List[int]:
     end = time.monotonic() + seconds
     while workers_in(folder) and time.monotonic() < end:
         time.sleep(0.1)

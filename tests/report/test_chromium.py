@@ -167,6 +167,7 @@ def test_a_square_leads_to_its_cell_even_when_it_is_filtered_away(opened: Callab
     one.page.select_option("select[data-key=verdict]", "passed")
     one.page.locator("td.square.is-failed a").first.click()
     row = one.page.locator("tr.cell", has_text="tiny-dense-int8-cpu_b")
+    row.wait_for()  # the page hears of the click a moment later
     assert row.is_visible() and row.locator("table caption", has_text="Gates").is_visible()
 
 

@@ -16,6 +16,7 @@ from typing import AbstractSet, Callable, Dict, List, Optional, Set, Tuple
 
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.fleet.words import Who
+from builder.release import VERSION
 
 LEASE = 15.0  # seconds without a word after which a worker counts as gone
 BEAT = 4.0  # seconds between two words of a worker
@@ -253,7 +254,7 @@ def _after(problem: DeployError, entry: Entry) -> DeployError:
 
 def no_worker(queue: str, seconds: float, broker: str) -> Unreachable:
     return Unreachable(
-        f"no worker serves the queue {queue[len('deploymatrix.') :]!r}",
+        f"no worker of release {VERSION} serves the queue {queue!r}",
         where="fleet",
         hint=f"on such a machine: build worker --broker {broker} --store PLACE   (waited {seconds:g} s: `fleet: {{patience: ...}}`)",
     )

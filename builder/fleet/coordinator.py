@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import AbstractSet, Callable, Dict, List, Optional
 
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted
-from builder.fleet import book, presence, words
+from builder.fleet import book, presence, queues, words
 from builder.fleet.broker import TASK, Broker
 from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
@@ -200,7 +200,9 @@ class Coordinator:
                 continue
             if not seen.machines(queue):
                 if waited > self._settings.patience:
-                    self._book.gives_up(key, book.no_worker(queue, self._settings.patience, self._broker.name))
+                    self._book.gives_up(
+                        key, book.no_worker(queues.short(queue), self._settings.patience, self._broker.name)
+                    )
             elif waited > _LOST and seen.ready.get(queue) == 0 and seen.at - since > _LOST:
                 self._book.lost(key, now)
 

@@ -1,10 +1,11 @@
 """The names of the queues: what a machine has to be for a job, and what a machine is. Pure.
 
-    deploymatrix.tensorrt-10.16.sm8.6.linux-x86_64           TensorRT 10.16 on compute capability 8.6
-    deploymatrix.tensorrt-10.3.sm8.7.linux-aarch64.jp6.2     a Jetson with JetPack 6.2
-    deploymatrix.onnxruntime-any.linux-x86_64                any onnxruntime on the processor
+    deploymatrix-0.1.0.tensorrt-10.16.sm8.6.linux-x86_64           TensorRT 10.16 on compute capability 8.6
+    deploymatrix-0.1.0.tensorrt-10.3.sm8.7.linux-aarch64.jp6.2     a Jetson with JetPack 6.2
+    deploymatrix-0.1.0.onnxruntime-any.linux-x86_64                any onnxruntime on the processor
 
-A target may declare 10, 10.16 or 10.16.1, so a machine serves the queue of each beginning of its version.
+A target may declare 10, 10.16 or 10.16.1, so a machine serves the queue of each beginning of its version. The release of
+this program is part of the name: one action means one thing to everybody who takes it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from builder.blob import Platform
 from builder.contract import ON_CPU, PACKAGE
 from builder.facts import Machine
 from builder.places import cannot_build, cannot_run, numbers
+from builder.release import VERSION
 
-PREFIX = "deploymatrix."
+PREFIX = f"deploymatrix-{VERSION}."
 
 
 def name(platform: Platform) -> str:
@@ -26,6 +28,11 @@ def name(platform: Platform) -> str:
     parts += [f"{platform.os}-{platform.arch}"]
     parts += [f"jp{platform.jetpack}"] if platform.jetpack else []
     return PREFIX + ".".join(parts)
+
+
+def short(queue: str) -> str:
+    """For people: without what is the same for all."""
+    return queue[len(PREFIX) :] if queue.startswith(PREFIX) else queue
 
 
 def served(machine: Machine) -> Tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from builder import text
 from builder.digest import Json
 from builder.fleet.broker import ROLL, Broker, depth
-from builder.fleet.queues import PREFIX
+from builder.fleet.queues import short
 from builder.fleet.words import Order
 from builder.record import RecordError, from_json
 
@@ -108,7 +108,7 @@ def as_text(roll: Roll, broker: str) -> str:
         parts += [text.table(("worker", "at work on", "done", "machine"), rows, status=-1), ""]
     shown = [line for line in roll.queues if line.targets or line.ready]
     if shown:
-        rows = [(q.queue[len(PREFIX) :], ", ".join(q.targets), str(q.ready), str(q.workers)) for q in shown]
+        rows = [(short(q.queue), ", ".join(q.targets), str(q.ready), str(q.workers)) for q in shown]
         parts += [text.table(("queue", "targets", "waiting", "workers"), rows, status=-1), ""]
     unserved = [line for line in shown if not line.workers]
     parts.append(
@@ -116,7 +116,7 @@ def as_text(roll: Roll, broker: str) -> str:
     )
     if unserved:
         parts.append(
-            f"Nobody serves {', '.join(line.queue[len(PREFIX) :] for line in unserved)}. On such a machine: build worker --broker {broker} --store PLACE"
+            f"Nobody serves {', '.join(short(line.queue) for line in unserved)}. On such a machine: build worker --broker {broker} --store PLACE"
         )
     return "\n".join(parts)
 

@@ -21,7 +21,7 @@ from celery.worker.control import inspect_command
 
 from builder import portrait
 from builder.fleet.broker import ROLL, TASK, Broker
-from builder.fleet.queues import PREFIX
+from builder.fleet.queues import short
 from builder.fleet.sealing import Seal
 from builder.fleet.station import Perform, Post, Station
 from builder.seams import Repository
@@ -58,7 +58,7 @@ def serve(
         tell(stations.here().take(text))
 
     _answer_the_roll(post)
-    tell(f"{post.name} serves {broker.name}: {', '.join(name[len(PREFIX) :] for name in served)}")
+    tell(f"{post.name} serves {broker.name}: {', '.join(short(name) for name in served)}")
     _log_in_lines(tell)
     # It warns root of tasks that come pickled, which are not accepted here: orders are JSON, and steps have names.
     warnings.filterwarnings("ignore", category=SecurityWarning)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Optional, Tuple
 
 from builder.record import described
@@ -36,3 +37,9 @@ class FleetSettings:
     patience: float = field(
         default=30.0, metadata=described("Seconds that a job waits for the first worker that serves its queue.")
     )
+
+    def beside(self, root: Path) -> "FleetSettings":
+        """With the paths that are relative to the folder of matrix.yaml."""
+        key = str(root / Path(self.key).expanduser()) if self.key else None
+        store = self.store if "://" in self.store else str(root / self.store)
+        return replace(self, key=key, store=store)

@@ -142,7 +142,8 @@ def _machines(
     from builder.campaign import Campaign  # here, so that a run without other machines does not pay for it
     from builder.crew import Crew
 
-    campaign = Campaign(run_id, os.environ, placing.shared(wanted.jobs), loaded.matrix.fleet)
+    fleet = loaded.matrix.fleet.beside(loaded.root) if loaded.matrix.fleet else None
+    campaign = Campaign(run_id, os.environ, placing.shared(wanted.jobs), fleet)
     return stack.enter_context(Crew(campaign)).at
 
 

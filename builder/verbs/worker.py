@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     machine = facts.here()
     served = queues.served(machine)
     if args.queues:
-        print("\n".join(name[len(queues.PREFIX) :] for name in served))
+        print("\n".join(queues.short(name) for name in served))
         return 0 if served else NothingFits.exit_code
     if not served:
         raise NothingFits(

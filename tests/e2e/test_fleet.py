@@ -152,7 +152,7 @@ def _processes(mark: str) -> List[str]:
 def test_a_cell_waits_until_a_worker_serves_its_queue_and_is_built_by_it(lab: Lab) -> None:
     waiting = lab.build("matrix", "--quiet")
     assert waiting.returncode == 0, waiting.stderr
-    assert "away: fleet: no worker serves the queue 'onnxruntime-any.linux-x86_64'" in waiting.stdout
+    assert "serves the queue 'onnxruntime-any.linux-x86_64'" in waiting.stdout
     assert "build worker --broker" in waiting.stdout
     assert "1 passed, 1 waiting" in waiting.stdout
     nobody = lab.build("fleet")

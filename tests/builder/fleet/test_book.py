@@ -166,7 +166,7 @@ def test_an_action_is_begun_so_many_times_and_no_more() -> None:
 
 
 def test_whoever_serves_nothing_is_told_how() -> None:
-    problem = no_worker("deploymatrix.tensorrt-10.16.sm8.6.linux-x86_64", 30.0, "amqps://broker/v")
+    problem = no_worker("tensorrt-10.16.sm8.6.linux-x86_64", 30.0, "amqps://broker/v")
     assert "'tensorrt-10.16.sm8.6.linux-x86_64'" in problem.what
     assert "build worker --broker amqps://broker/v --store PLACE" in str(problem.hint)
 

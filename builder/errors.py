@@ -51,7 +51,15 @@ class DriftFound(DeployError):
 
 
 class StepFailed(DeployError):
+    """`killed`: somebody else ended its process, so it may go well another time."""
+
     exit_code = 5
+
+    def __init__(
+        self, what: str, *, where: Optional[str] = None, hint: Optional[str] = None, killed: bool = False
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.killed = killed
 
 
 class NothingFits(DeployError):

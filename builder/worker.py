@@ -35,13 +35,14 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Either `facts` or a `problem`."""
+    """Either `facts` or a `problem`. `killed`: it could write neither."""
 
     seconds: float
     peak_mib: int
     facts: Optional[Facts] = None
     problem: Optional[str] = None
     hint: Optional[str] = None
+    killed: bool = False
 
 
 Step = Callable[[Action, Path, Path, Path], Facts]

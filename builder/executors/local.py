@@ -40,7 +40,12 @@ class Local:
         with store.workspace() as work:
             outcome = self._run(lay_out(action, files, root, work), say)
             if outcome.facts is None:
-                raise StepFailed(outcome.problem or "no reason given", where=action.recipe.step, hint=outcome.hint)
+                raise StepFailed(
+                    outcome.problem or "no reason given",
+                    where=action.recipe.step,
+                    hint=outcome.hint,
+                    killed=outcome.killed,
+                )
             blobs = tuple(store.put(file) for file in sorted((work / "out").iterdir()))
             return Result(action.key, blobs, outcome.facts, outcome.seconds, outcome.peak_mib)
 
@@ -81,7 +86,8 @@ class Local:
         try:
             return from_json(Outcome, json.loads(order.with_name("outcome.json").read_bytes()))
         except FileNotFoundError:
-            return Outcome(0.0, 0, problem=_last_words(worker.returncode, last))
+            killed = worker.returncode == -signal.SIGKILL
+            return Outcome(0.0, 0, problem=_last_words(worker.returncode, last), killed=killed)
 
 
 def worker_environment() -> Dict[str, str]:

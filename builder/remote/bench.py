@@ -51,7 +51,13 @@ class Bench:
                 return found
             self._cache.sweep()
             self._cache.check_room()
-            made = self._watched(action, files, seat.environ)
+            try:
+                made = self._watched(action, files, seat.environ)
+            except StepFailed as problem:
+                if not problem.killed:
+                    raise
+                self._say(f"{problem.what.splitlines()[0]}; it is tried once more")
+                made = self._watched(action, files, seat.environ)
             result = dataclasses.replace(made, site=site.here(self._machine))
             self._cache.record(result)
         return result

@@ -110,11 +110,25 @@ def test_a_worker_that_is_killed_in_the_middle(lab: Lab, plain: bool) -> None:
     assert made.verdicts() == ALL, run.text
 
 
-def test_an_action_that_is_killed_fails_its_cell_alone_and_is_done_again(lab: Lab) -> None:
+def test_an_action_that_is_killed_is_tried_once_more(lab: Lab) -> None:
     hosts, made = lab()
     run = made.begin("matrix")
     assert until(hosts["beta"].at_work)
     hosts["beta"].kill_step()
+    assert run.wait() == 0, run.text
+    assert made.verdicts() == ALL, run.text
+    assert "SIGKILL (out of memory?); it is tried once more" in run.text
+
+
+def test_an_action_that_is_killed_again_fails_its_cell_alone_and_is_done_by_the_next_run(lab: Lab) -> None:
+    hosts, made = lab()
+    lengthened(made, 2)
+    run = made.begin("matrix")
+    for _ in range(2):
+        said = run.text.count("SIGKILL")
+        assert until(hosts["beta"].at_work)
+        hosts["beta"].kill_step()
+        assert until(lambda: run.text.count("SIGKILL") > said or not run.going())  # noqa: B023
     run.wait()
     assert made.verdicts() == {**ALL, "beta": "failed"}, run.text
     assert "SIGKILL (out of memory?)" in run.text

@@ -54,12 +54,17 @@ class Lines(Silent):
 
     def said(self, job: str, line: str) -> None:
         if job in self._elsewhere and line:
-            print(f"{job}: {line}", file=self._out, flush=True)
+            self._print(f"{job}: {line}")
 
     def ended(self, job: str, how: str, seconds: float) -> None:
         self._count += 1
         if how not in ("recalled", "waiting"):
-            print(f"[{self._count}/{self._total}] {job}: {how} ({seconds:.1f} s)", file=self._out, flush=True)
+            self._print(f"[{self._count}/{self._total}] {job}: {how} ({seconds:.1f} s)")
 
     def told(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+        self._print(line)
+
+    def _print(self, line: str) -> None:
+        """In one piece: several threads tell of their jobs."""
+        self._out.write(f"{line}\n")
+        self._out.flush()

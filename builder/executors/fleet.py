@@ -11,9 +11,9 @@ import json
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Dict, Mapping, Optional, Set, Tuple, Type
+from typing import Callable, Mapping, Optional, Set, Tuple, Type
 
-from builder import seams
+from builder import seams, text
 from builder.action import Action, Blob, Result
 from builder.campaign import Campaign
 from builder.descriptor import OCTETS, Descriptor
@@ -111,18 +111,15 @@ class Fleet:
 
     def _brought(self, action: Action, files: Mapping[str, Path], say: Callable[[str], None]) -> Tuple[File, ...]:
         """The inputs, in the store of the fleet, each sent once."""
-        found: Dict[str, File] = {}
-        for pinned in action.inputs:
-            path = files[pinned.name]
-            file = found[pinned.digest] = File(pinned.digest, path.stat().st_size)
-            if file.digest in self._there:
-                continue
-            named = Descriptor(OCTETS, file.digest, file.size)
-            if not self._place.has(named):
-                say(f"sending {file.size / 2**20:,.1f} MiB to {self._place.name}")
-                self._place.put(named, path)
-            self._there.add(file.digest)
-        return tuple(found.values())
+        found = {pinned.digest: files[pinned.name] for pinned in action.inputs}
+        sized = {named: Descriptor(OCTETS, named, path.stat().st_size) for named, path in found.items()}
+        lacking = [it for it in sized.values() if it.digest not in self._there and not self._place.has(it)]
+        if lacking:
+            say(f"sending {text.size(sum(it.size for it in lacking))} to {self._place.name}")
+        for it in lacking:
+            self._place.put(it, found[it.digest])
+        self._there.update(sized)
+        return tuple(File(it.digest, it.size) for it in sized.values())
 
     def _read(self, record: File) -> Result:
         data = transfer.read(self._place, Descriptor(OCTETS, record.digest, record.size), most=_LARGEST_RECORD)

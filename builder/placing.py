@@ -1,6 +1,6 @@
 """Which of the machines that may do a job takes it, and what becomes of a job whose machine was away or failed. Pure.
 
-A machine takes one job at a time, the fleet any number. What is measured goes to the machine that built it, as long as
+A machine takes one job at a time, the fleet many. What is measured goes to the machine that built it, as long as
 that is there, so that the numbers of a cell are of one machine. A job goes to each machine once.
 """
 
@@ -12,10 +12,13 @@ from builder.errors import DeployError, StepFailed, Unreachable
 from builder.jobs import Job
 from builder.reach import Reached
 
+MOST_OF_A_FLEET = 64  # jobs that are left to it at once: each has a thread here that waits
+
 
 class Placing:
     def __init__(self) -> None:
         self._busy: Dict[str, str] = {}  # address -> job
+        self._left_to_fleet = 0  # jobs
         self._made: Dict[str, Reached] = {}
         self._tried: Dict[str, Dict[Reached, DeployError]] = {}
 
@@ -24,16 +27,19 @@ class Placing:
         left = self._left(job)
         builders = {self._made[need] for need in job.needs if need in self._made}
         for place in [place for place in left if place in builders] or left:
-            if place.many or place.where not in self._busy:
+            if self._left_to_fleet < MOST_OF_A_FLEET if place.many else place.where not in self._busy:
                 return place
         return None
 
     def begins(self, job: Job, place: Reached) -> None:
-        if not place.many:
+        if place.many:
+            self._left_to_fleet += 1
+        else:
             self._busy[place.where] = job.id
 
     def ends(self, job: Job, place: Reached, problem: Optional[DeployError] = None) -> bool:
         """Is there no other machine that could do `job`? True when it is done."""
+        self._left_to_fleet -= place.many
         self._busy.pop(place.where, None)
         if problem is None:
             self._made[job.id] = place

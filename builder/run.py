@@ -18,14 +18,12 @@ from builder.action import Action, Result
 from builder.errors import DeployError, Unreachable
 from builder.jobs import Job
 from builder.pinning import Pinner
-from builder.placing import Placing
+from builder.placing import MOST_OF_A_FLEET, Placing
 from builder.plan import Plan
 from builder.progress import Reporter
 from builder.reach import Reached
 from builder.seams import Executor
 from builder.stores.layout import Layout
-
-MOST_OF_A_FLEET = 64  # jobs that are handed to it at once
 
 
 @dataclass

@@ -14,7 +14,7 @@ from builder.errors import StepFailed, Unreachable
 from builder.inventory import resolved
 from builder.jobs import Job, OutputPin
 from builder.pinning import Pinner
-from builder.placing import Placing, shared
+from builder.placing import MOST_OF_A_FLEET, Placing, shared
 from builder.plan import plan
 from builder.reach import FLEET, Listed, Reached
 from builder.recipes import LowerOpset
@@ -42,11 +42,14 @@ def test_the_first_machine_that_is_free_takes_a_job() -> None:
     assert placing.seat(_job("one", A, B)) == B
 
 
-def test_the_fleet_takes_any_number() -> None:
+def test_the_fleet_takes_as_many_as_there_are_threads_that_wait() -> None:
     placing = Placing()
-    for number in range(9):
+    for number in range(MOST_OF_A_FLEET):
         assert placing.seat(_job(str(number), ALL)) == ALL
         placing.begins(_job(str(number), ALL), ALL)
+    assert placing.seat(_job("one more", ALL)) is None, "or it would wait where local jobs wait"
+    placing.ends(_job("0", ALL), ALL)
+    assert placing.seat(_job("one more", ALL)) == ALL
 
 
 def test_what_is_measured_goes_to_the_machine_that_built_it() -> None:

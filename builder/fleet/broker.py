@@ -110,9 +110,15 @@ def found(named: Optional[str], environ: Mapping[str, str]) -> Broker:
     return Broker(url)
 
 
-def depth(channel: Any, queue: str) -> int:
-    """How many messages lie in a queue that nobody has. Raises the channel's own error where there is no such queue."""
-    return int(channel.queue_declare(queue, passive=True).message_count)
+def waiting(connection: Connection, queue: str) -> Optional[int]:
+    """How many messages lie in a queue that nobody has; None where there is no such queue, or an empty one of Redis."""
+    channel = connection.channel()  # one of its own: being told that there is none closes it
+    try:
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors:
+        return None
+    finally:
+        connection.maybe_close_channel(channel)
 
 
 def _split(url: str) -> SplitResult:

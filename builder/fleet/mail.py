@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 from kombu import Connection, Consumer, Producer
 
 from builder.errors import Unreachable
-from builder.fleet.broker import Broker, depth
+from builder.fleet.broker import Broker, waiting
 
 _PERIOD = 0.25
 _PAUSE = 1.0
@@ -59,11 +59,7 @@ class Mail:
         if not self._broker.quorum:
             return True
         with self._broker.reached(), self._broker.connection() as connection:
-            try:
-                depth(connection.default_channel, to)
-            except connection.channel_errors:
-                return False
-        return True
+            return waiting(connection, to) is not None
 
     def close(self) -> None:
         self._closed.set()

@@ -11,7 +11,7 @@ from typing import Callable, Dict, FrozenSet, Mapping, Optional, Set
 from celery import Celery
 
 from builder.errors import Unreachable
-from builder.fleet.broker import Broker, depth
+from builder.fleet.broker import Broker, waiting
 
 _PERIOD = 3.0
 _ANSWERS = 2.0  # seconds that workers have to answer
@@ -39,7 +39,7 @@ def ask(broker: Broker, app: Celery, queues: Set[str]) -> Seen:
     with broker.reached():
         found = app.control.inspect(timeout=_ANSWERS).active_queues() or {}
         with broker.connection() as connection:
-            ready = {name: depth(connection.default_channel, name) for name in sorted(queues)}
+            ready = {name: waiting(connection, name) or 0 for name in sorted(queues)}
     workers = {name: frozenset(str(queue["name"]) for queue in served) for name, served in found.items()}
     return Seen(at, workers, ready)
 

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from builder import text
 from builder.digest import Json
-from builder.fleet.broker import ROLL, Broker, depth
+from builder.fleet.broker import ROLL, Broker, waiting
 from builder.fleet.queues import short
 from builder.fleet.words import Order
 from builder.record import RecordError, from_json
@@ -63,23 +63,12 @@ def call(broker: Broker, wanted: Mapping[str, str]) -> Roll:
                 Line(
                     name,
                     tuple(sorted(target for target, queue in wanted.items() if queue == name)),
-                    _ready(broker, connection, name),
+                    waiting(connection, name) or 0,
                     sum(name in worker.queues for worker in workers),
                 )
                 for name in names
             )
     return Roll(workers, lines)
-
-
-def _ready(broker: Broker, connection: Any, name: str) -> int:
-    """0 where the queue was never made."""
-    channel = connection.channel()
-    try:
-        return depth(channel, name)
-    except (*connection.channel_errors, *connection.connection_errors):
-        return 0
-    finally:
-        connection.maybe_close_channel(channel)
 
 
 def _worker(name: str, about: Dict[str, Any]) -> Worker:

@@ -20,7 +20,7 @@ from typing import Callable, Dict, Optional, cast
 
 from builder import leash
 from builder.action import Action
-from builder.errors import DeployError, StepFailed
+from builder.errors import DeployError, StepFailed, SystemRefused
 from builder.recipes import Facts
 from builder.record import from_json, to_json
 
@@ -103,10 +103,14 @@ def _said(failure: DeployError, inputs: str) -> str:
 def main(path: Path) -> int:
     leash.hold()
     order = from_json(Order, json.loads(path.read_bytes()))
-    outcome = perform(order)
-    partial = path.with_name("outcome.partial")
-    partial.write_text(json.dumps(to_json(outcome)), encoding="utf-8")
-    partial.rename(path.with_name("outcome.json"))
+    try:
+        outcome = perform(order)
+        partial = path.with_name("outcome.partial")
+        partial.write_text(json.dumps(to_json(outcome)), encoding="utf-8")
+        partial.rename(path.with_name("outcome.json"))
+    except OSError as problem:  # a full disk above all, which has no room for an outcome either
+        print(f"{problem.filename or path.parent}: {problem.strerror or problem}")
+        return SystemRefused.exit_code
     return 0 if outcome.problem is None else StepFailed.exit_code
 
 

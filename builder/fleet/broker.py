@@ -82,7 +82,7 @@ class Broker:
             ssl=self._tls or False,
             heartbeat=_HEARTBEAT if self.quorum else 0,
             connect_timeout=_CONNECT,
-            transport_options=self._options(),
+            transport_options={**self._options(), "max_retries": 2, "interval_start": 0.2, "interval_max": 1},
         )
 
     @contextlib.contextmanager

@@ -190,7 +190,7 @@ def test_a_host_that_is_slow_holds_nobody_up(lab: Lab) -> None:
 
 
 def test_a_host_that_is_off_from_the_start(lab: Lab) -> None:
-    hosts, made = lab(["ConnectTimeout 2"])
+    hosts, made = lab(["ConnectTimeout 6"])
     hosts["gamma"].off()
     run = made.build("matrix")
     assert run.wait() == 0, run.text

@@ -41,7 +41,10 @@ def load(path: Path, matrix: Matrix) -> Inventory:
 
 def resolved(matrix: Matrix, machines: Tuple[Listed, ...] = ()) -> Matrix:
     """The matrix with the machines of each target. `machines` come from a file, and take the place of its own."""
-    return replace(matrix, targets=tuple(_with_machines(target, matrix, machines) for target in matrix.targets))
+    named = {machine.name for machine in machines}
+    known = (*machines, *(machine for machine in matrix.machines if machine.name not in named))
+    targets = tuple(_with_machines(target, matrix, machines) for target in matrix.targets)
+    return replace(matrix, targets=targets, machines=known)
 
 
 def _with_machines(target: Target, matrix: Matrix, machines: Tuple[Listed, ...]) -> Target:

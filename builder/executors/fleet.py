@@ -17,7 +17,7 @@ from builder import seams, text
 from builder.action import Action, Blob, Result
 from builder.campaign import Campaign
 from builder.descriptor import OCTETS, Descriptor
-from builder.errors import StoreDamaged, UsageError
+from builder.errors import StoreDamaged, Unreachable, UsageError
 from builder.fleet import broker, queues
 from builder.fleet.coordinator import Coordinator
 from builder.fleet.sealing import Seal
@@ -73,7 +73,7 @@ class Fleet:
         self._there: Set[str] = set()
         self._opening = threading.Lock()
         self._until = contextlib.ExitStack()
-        self._opened = False
+        self._opened, self._away = False, None  # type: bool, Optional[Unreachable]
 
     def __enter__(self) -> "Fleet":
         return self
@@ -90,10 +90,7 @@ class Fleet:
         self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
     ) -> Result:
         """Raises Unreachable when broker or store are away, or no worker serves; StepFailed."""
-        with self._opening:
-            if not self._opened:  # here, so that a broker that is away makes jobs wait, and not the run fail
-                self._until.enter_context(self._coordinator)
-                self._opened = True
+        self._open()
         assert action.platform is not None, "only what is of a platform is performed elsewhere"
         needed = self._brought(action, files, say)
         order = lambda ticket: Order(  # noqa: E731
@@ -108,6 +105,20 @@ class Fleet:
 
     def stop(self) -> None:
         self._coordinator.stop()
+
+    def _open(self) -> None:
+        """With the first job, so that a broker that is away makes jobs wait, and not the run fail. It stays away for the
+        rest of the run."""
+        with self._opening:
+            if self._away is not None:
+                raise self._away
+            if not self._opened:
+                try:
+                    self._until.enter_context(self._coordinator)
+                except Unreachable as problem:
+                    self._away = problem
+                    raise
+                self._opened = True
 
     def _brought(self, action: Action, files: Mapping[str, Path], say: Callable[[str], None]) -> Tuple[File, ...]:
         """The inputs, in the store of the fleet, each sent once."""

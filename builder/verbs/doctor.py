@@ -127,6 +127,9 @@ def _reached(name: str, matrix: Optional[Matrix]) -> Tuple[Reached, ...]:
                 what = "is worked on by the fleet" if target.reached else "has no `where:`"
                 raise UsageError(f"the target {name!r} {what}", hint=hint)
             return found
+    for machine in matrix.machines if matrix is not None else ():
+        if name == machine.name:
+            return (machine.reached,)
     for place in known:
         if name in (place.where, place.where[len("ssh://") :]):
             return (place,)

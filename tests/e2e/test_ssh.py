@@ -160,6 +160,13 @@ def test_doctor_looks_at_all_machines_of_a_target_and_goes_on_where_one_is_off(p
     done = project.build("doctor", "--on", "far")
     assert done.returncode == 11
     assert "ssh://127.0.0.1:9" in done.stderr and "ssh://there:" in done.stdout
+    listed = project.folder / "machines.yaml"
+    listed.write_text(
+        f"schema: 1\nmachines:\n  mine: {{targets: [far], where: 'ssh://there', worker: {{python: {project.far}/python}}}}\n"
+    )
+    mine = project.build("doctor", "--on", "mine", "--machines", str(listed))
+    assert mine.returncode == 0, mine.stderr
+    assert "ssh://there:" in mine.stdout and "127.0.0.1:9" not in mine.stdout
     assert "name one: build doctor --json --on" in project.build("doctor", "--on", "far", "--json").stderr
 
 

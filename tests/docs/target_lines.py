@@ -22,6 +22,15 @@ _BARE: Dict[str, List[str]] = {
 }
 
 
+def _dials_out(target: Target) -> str:
+    """That a worker of the fleet runs there, in the same environment. Celery 5.5 is the last for Python 3.8."""
+    old = " (Celery 5.5, the last for Python 3.8)" if install.needs(target).endswith("Python 3.8") else ""
+    return (
+        f"To take its work from a queue: `{install.VENV}/bin/pip install 'deploymatrix[fleet]'`{old}, then "
+        f"[`{install.VENV}/bin/build worker`](how-to/build-with-a-fleet.md)."
+    )
+
+
 def targets() -> List[Target]:
     """The shipped targets that have a machine of their own."""
     return [target for target in load(ROOT / "matrix.yaml").matrix.targets if target.sm is not None]
@@ -53,6 +62,8 @@ def text() -> str:
             f"$ {install.VENV}/bin/build doctor",
             f"$ {install.VENV}/bin/build perform '*-{target.name}' --store artifacts",
             "```",
+            "",
+            _dials_out(target),
             "",
         ]
     return "\n".join([*parts, END])

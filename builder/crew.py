@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from types import TracebackType
-from typing import Dict, Optional, Type
+from typing import Callable, Dict, Optional, Type
 
 from builder import seams
 from builder.campaign import Campaign
+from builder.errors import UsageError
 from builder.reach import Reached
 from builder.seams import Executor, Executors
 
@@ -33,7 +34,18 @@ class Crew:
 
     def at(self, place: Reached) -> Executor:
         scheme = place.where.partition(":")[0]
-        with self._making:  # jobs are handed out by several threads, and a run has one of each
+        with self._making:
             if scheme not in self._known:
-                self._known[scheme] = self._until.enter_context(seams.executors(scheme)(self._campaign))
+                self._known[scheme] = self._until.enter_context(_made(scheme)(self._campaign))
             return self._known[scheme].at(place)
+
+
+def _made(scheme: str) -> Callable[[Campaign], Executors]:
+    try:
+        return seams.executors(scheme)
+    except ImportError as problem:
+        raise UsageError(
+            f"{problem.name or problem} is not installed here",
+            where=scheme,
+            hint=f"pip install 'deploymatrix[{scheme}]'",
+        ) from None

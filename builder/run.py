@@ -90,7 +90,8 @@ class _Run:
     ) -> None:
         self._plan, self._pinner, self._store, self._spared = plan, pinner, store, spared
         self._executor, self._reporter, self._force, self._at = executor, reporter, force, at
-        self._others: List[Executor] = []
+        self._executors: Dict[Reached, Executor] = {}
+        self._met = False
         self._placing, self._places = Placing(), {}  # type: Placing, Dict[str, Reached]
         self._outcome = Outcome()
 
@@ -111,7 +112,7 @@ class _Run:
                         if not self._finish(job, future):
                             open_jobs.insert(0, job)
         except BaseException:  # an interrupt above all: nothing that was started may outlive the run
-            for executor in (self._executor, *self._others):
+            for executor in (self._executor, *self._executors.values()):
                 executor.stop()
             raise
         finally:
@@ -129,8 +130,17 @@ class _Run:
             if not self._settle(job):
                 if not self._has_room(job, list(running.values()), open_jobs, jobs):
                     continue
+                self._meet()
                 running[pool.submit(self._perform, job)] = job
             open_jobs.remove(job)
+
+    def _meet(self) -> None:
+        """Have an executor for every place before the first job of this run is performed: what is wrong with how a place is
+        named or unlocked ends the run, and fails no cell. Nobody is connected to yet."""
+        if not self._met and self._at is not None:
+            for place in dict.fromkeys(place for job in self._plan.jobs for place in job.reached):
+                self._executors[place] = self._at(place)
+        self._met = True
 
     def _has_room(self, job: Job, running: List[Job], open_jobs: List[Job], jobs: int) -> bool:
         if not self._is_elsewhere(job):
@@ -187,11 +197,7 @@ class _Run:
 
     def _executor_of(self, job: Job) -> Executor:
         place = self._places.get(job.id)
-        if place is None or self._at is None:
-            return self._executor
-        other = self._at(place)
-        self._others.append(other)
-        return other
+        return self._executors[place] if place is not None else self._executor
 
     def _finish(self, job: Job, future: "Future[Result]") -> bool:
         """Is the job settled? False when another machine has to take it."""

@@ -21,7 +21,7 @@ def check(matrix: Matrix) -> None:
     check_listed(matrix.machines, matrix.targets)
     if matrix.fleet is not None:
         _check_broker(matrix.fleet.broker)
-        expect(bool(matrix.fleet.store), ("fleet", "store"), "names no place")
+        _check_store(matrix.fleet.store)
         for key in ("minutes", "patience"):
             expect(getattr(matrix.fleet, key) > 0, ("fleet", key), "must be more than 0")
         expect(0 < matrix.fleet.tries <= 100, ("fleet", "tries"), "must be from 1 to 100")
@@ -75,6 +75,13 @@ def _check_worker(worker: Worker, path: Path) -> None:
             bytes_of(size or "0MiB")
         except ValueError as problem:
             raise RecordError((*path, "worker", key), str(problem)) from None
+
+
+def _check_store(store: str) -> None:
+    path: Path = ("fleet", "store")
+    expect(bool(store), path, "names no place")
+    read_only = store.startswith(("http://", "https://")) or ("://" not in store and store.endswith(".tar"))
+    expect(not read_only, path, f"workers cannot bring anything to {store!r}: name a registry, a bucket or a folder")
 
 
 def _check_broker(broker: str) -> None:

@@ -30,7 +30,9 @@ class FleetSettings:
     )
     workers: Tuple[str, ...] = field(
         default=(),
-        metadata=described("Public keys of the workers that are believed; all that the broker lets in, if none."),
+        metadata=described(
+            "Public keys of the workers that are believed, or files with one; all that the broker lets in, if none."
+        ),
     )
     minutes: float = field(default=120.0, metadata=described("An action that takes longer is ended, and has failed."))
     tries: int = field(default=3, metadata=described("How often an action is begun before it has failed."))
@@ -42,4 +44,5 @@ class FleetSettings:
         """With the paths that are relative to the folder of matrix.yaml."""
         key = str(root / Path(self.key).expanduser()) if self.key else None
         store = self.store if "://" in self.store else str(root / self.store)
-        return replace(self, key=key, store=store)
+        workers = tuple(str(root / word) if (root / word).is_file() else word for word in self.workers)
+        return replace(self, key=key, store=store, workers=workers)

@@ -112,6 +112,15 @@ def test_a_broker_has_an_address_and_no_password(project: Project, broker: str, 
     assert "secret" not in str(problem.value)
 
 
+@pytest.mark.parametrize("store", ["https://files.example/v", "versions.tar", ""])
+def test_the_store_of_a_fleet_is_one_that_workers_can_write_to(project: Project, store: str) -> None:
+    with project.matrix.open("a") as file:
+        file.write(f"fleet: {{broker: 'amqps://broker/v', store: '{store}'}}\n")
+    with pytest.raises(UsageError) as problem:
+        load(project.matrix)
+    assert ".store" in str(problem.value)
+
+
 def test_the_plan_names_the_machines(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

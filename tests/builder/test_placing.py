@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.action import Action, Result
-from builder.errors import StepFailed, Unreachable
+from builder.errors import StepFailed, Unreachable, UsageError
 from builder.inventory import resolved
 from builder.jobs import Job, OutputPin
 from builder.pinning import Pinner
@@ -138,6 +138,19 @@ def _built(machines: Mapping[Reached, Machine]) -> Dict[str, Set[str]]:
         place.where: {a.recipe.precision for a in machine.performed if a.recipe.step == "engine"}  # type: ignore[union-attr]
         for place, machine in machines.items()
     }
+
+
+def test_what_is_wrong_with_a_place_ends_the_run_before_anything_is_performed(project: Project) -> None:
+    here = FakeExecutor()
+
+    def at(place: Reached) -> Machine:
+        raise UsageError("there is no such key")
+
+    matrix = resolved(project.load().matrix, (Listed("a", ("trt",)),))
+    pinner = Pinner(project.root, LAPTOP, project.store)
+    with project.store.locked(), pytest.raises(UsageError):
+        run(plan(matrix, LAPTOP), pinner, project.store, here, Recorder(), at=at)
+    assert here.performed == []
 
 
 def test_two_machines_of_a_class_share_the_work_and_each_measures_what_it_built(project: Project) -> None:

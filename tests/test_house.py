@@ -431,6 +431,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.signing.ed25519",
         "builder.signing.minisign",
         "builder.strict_json",
+        "builder.fleet.words",
     },
     "OSError": {"builder.remote.boot"},  # nothing of ours is there yet, and it catches it itself
     "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple
 
-from builder import digest
+from builder import digest, text
 from builder.action import Action, Result
+from builder.contract import PACKAGE
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted, first_line
 from builder.facts import Machine
@@ -77,10 +78,13 @@ class Station:
         self._mail.open()
         self._parent = os.getppid()
 
-    def take(self, text: str) -> str:
-        """Do what an order says, if it is one, and if it is wanted. Returns what became of it, for the log."""
+    def take(self, message: object) -> str:
+        """Do what an order says, if it is one, and if it is wanted. Returns what became of it, a line for the log."""
+        return text.in_one_line(self._taken(message))
+
+    def _taken(self, message: object) -> str:
         try:
-            order = self._seal.open(Order, text)
+            order = self._seal.open(Order, message)
         except Untrusted as problem:
             return f"refused: {problem.what}"
         named = f"{order.action.recipe.step} {order.action.key[7:19]}"
@@ -148,11 +152,19 @@ class Station:
             what = f"{problem.filename or self._post.folder}: {problem.strerror or first_line(problem)}"
             failed = Failed(order.action.key, talk.token, what, self._who.name, away=problem.errno in FULL)
             return f"failed: {what}; {talk.finish(failed)}"
+        except (
+            Exception
+        ) as problem:  # a bug of ours, or an order that no step foresees: told, and the next one is taken
+            what = f"{type(problem).__name__}: {first_line(problem)}"
+            return f"failed: {what}; {talk.finish(Failed(order.action.key, talk.token, what, self._who.name))}"
 
     def _result(self, order: Order, talk: "_Talk") -> Result:
         action, machine = order.action, self._post.machine
         bench.check(action)
-        wrong = action.platform and (cannot_build(action.platform, machine) or cannot_run(action.platform, machine))
+        if action.platform is None or action.platform.runtime not in PACKAGE:
+            named = repr(action.platform.runtime) if action.platform else "nothing"
+            raise StepFailed(f"it is for {named}, which is no runtime here", hint="is this worker older than the run?")
+        wrong = cannot_build(action.platform, machine) or cannot_run(action.platform, machine)
         if wrong:
             raise StepFailed(f"this machine is not what the job is for: {wrong}", where=self._who.name)
         cache = Cache(self._post.folder, digest.hex_part(digest.of_bytes(order.run.encode())), self._post.free)

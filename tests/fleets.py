@@ -71,10 +71,10 @@ class Run:
 
     def grants(self, report: Report) -> Optional[Answer]:
         """It is content with whatever it is told."""
-        return self.answer(report.said.key)
+        return self.answer(report)
 
-    def answer(self, key: str, go: bool = True, token: int = 7, why: str = "") -> Answer:
-        return Answer(self.name, key, go, token, why)
+    def answer(self, report: Report, go: bool = True, token: int = 7, why: str = "") -> Answer:
+        return Answer(self.name, report.said.key, go, token, why, report.said.it)
 
     def _letter(self, body: object) -> None:
         try:

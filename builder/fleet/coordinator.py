@@ -98,7 +98,7 @@ class Coordinator:
                 self._book.gives_up(key, StepFailed("the run was stopped"))
         with contextlib.suppress(Unreachable):  # workers hear no answer then, and end by themselves
             for key, lease in holders:
-                self._answer(lease.who, key, book.Verdict(False, why="the run was stopped"))
+                self._answer(lease.who, Answer(self._run, key, False, why="the run was stopped"))
             if tickets:
                 with self._broker.reached():
                     self._app.control.revoke(list(tickets))
@@ -129,10 +129,9 @@ class Coordinator:
                 problem = kind(said.what, where=said.where, hint=said.hint)
                 verdict = self._book.failed(said.key, report.who, said.token, problem, now)
         with contextlib.suppress(Unreachable):  # it asks again
-            self._answer(report.who, said.key, verdict)
+            self._answer(report.who, Answer(self._run, said.key, verdict.go, verdict.token, verdict.why, said.it))
 
-    def _answer(self, who: Who, key: str, verdict: book.Verdict) -> None:
-        answer = Answer(self._run, key, verdict.go, verdict.token, verdict.why)
+    def _answer(self, who: Who, answer: Answer) -> None:
         self._mail.send(who.mailbox, self._seal.close(answer))
 
     def _tick(self) -> None:

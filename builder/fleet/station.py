@@ -131,7 +131,7 @@ class Station:
                     answer = self._answers.get(timeout=max(until - time.monotonic(), 0.01))
                 except queue.Empty:
                     break
-                if answer.key == order.action.key and answer.run == order.run:
+                if (answer.run, answer.key, answer.to) == (order.run, order.action.key, "claim"):
                     return answer.token if answer.go else answer.why
         return "its run does not answer"
 
@@ -231,7 +231,8 @@ class _Talk:
             return
         if not answer.go and answer.token in (0, self.token):
             self.over = self.over or answer.why or "it is not wanted any more"
-        self._answered.set()
+        if answer.to in ("done", "failed"):
+            self._answered.set()
 
     def finish(self, last: "Done | Failed") -> str:
         """Say the last word until it is heard. Returns how it was taken."""

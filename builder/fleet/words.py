@@ -109,10 +109,12 @@ class Report:
 @dataclass(frozen=True)
 class Answer:
     """From a run to a worker, about one action. `go`: with `token`, go on; else stop, and why. Larger tokens are of later
-    leases: whoever has a smaller one is no longer the one who does it."""
+    leases: whoever has a smaller one is no longer the one who does it. `to`: what it answers, `it` of a report, so that a
+    late answer is not taken for that to a question that was lost; "" when nobody asked."""
 
     run: str
     key: str
     go: bool
     token: int = 0
     why: str = ""
+    to: Literal["claim", "beat", "done", "failed", ""] = ""

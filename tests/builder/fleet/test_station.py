@@ -199,7 +199,9 @@ def test_what_is_no_order_is_refused_in_one_line(bay: Bay, text: object) -> None
 def test_an_order_that_nobody_trusted_has_signed_is_refused_and_nobody_is_asked(trusting: Bay, seal: Seal) -> None:
     run = trusting.run(Seal(OURS))
     assert trusting.take(trusting.order(seal=seal)).startswith("refused: ")
-    assert trusting.take(Seal(OURS).close(run.answer("k"))).startswith("refused: "), "signed, but of another kind"
+    assert trusting.take(Seal(OURS).close(Answer(trusting.name, "k", True))).startswith("refused: "), (
+        "signed, but of another kind"
+    )
     assert run.reports == [] and not trusting.kept.exists()
     assert trusting.take(trusting.order(seal=Seal(OURS))).endswith(": told")
 
@@ -322,21 +324,21 @@ def test_an_order_of_a_run_that_has_ended_is_left(bay: Bay, monkeypatch: pytest.
 
 
 def test_a_run_that_wants_it_no_more_is_heard(bay: Bay, run: Run) -> None:
-    run.answers = lambda report: run.answer(report.said.key, False, 0, "nobody waits for it\n\x1b[2J")
+    run.answers = lambda report: run.answer(report, False, 0, "nobody waits for it\n\x1b[2J")
     assert "left: nobody waits for it" in bay.take(order())
     assert not bay.kept.exists()
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"run": "ee"}, {"key": NOBODY}],
-    ids=["another run", "another action"],
+    [{"run": "ee"}, {"key": NOBODY}, {"to": "beat"}],
+    ids=["another run", "another action", "an earlier question"],
 )
 def test_an_answer_about_something_else_grants_nothing(
     bay: Bay, run: Run, change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stations, "_ASKED", (0.2, 0.2))
-    run.answers = lambda report: dataclasses.replace(run.answer(report.said.key), **change)
+    run.answers = lambda report: dataclasses.replace(run.answer(report), **change)
     assert "left: its run does not answer" in bay.take(order())
     assert not bay.kept.exists()
 
@@ -380,7 +382,7 @@ def test_work_goes_on_whatever_is_replayed(bay: Bay, run: Run, change: Any, monk
 
     def answers(report: Report) -> Optional[Answer]:
         if isinstance(report.said, Beat):
-            stop = run.answer(report.said.key, go=False)
+            stop = run.answer(report, go=False)
             run.send(report.who.mailbox, dataclasses.replace(stop, **change))
         return run.grants(report)
 
@@ -428,3 +430,17 @@ def test_lines_of_a_step_reach_the_run_whatever_is_in_them(bay: Bay, run: Run, m
     assert bay.take(order(), station).endswith(": told")
     assert "\x1b]0;title\x07 half ?" in [line for beat in run.heard(Beat) for line in beat.lines]
     assert len(run.heard(Done)) == 1 and run.refused == []
+
+
+def test_a_last_word_is_said_until_it_is_heard(bay: Bay, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A late answer to an earlier word is none to the last one."""
+    monkeypatch.setattr(stations, "_ASKED", (0.2, 0.2, 0.2))
+
+    def answers(report: Report) -> Optional[Answer]:
+        if isinstance(report.said, Done) and len(run.heard(Done)) == 1:
+            return dataclasses.replace(run.answer(report), to="beat")
+        return run.answer(report)
+
+    run.answers = answers
+    assert bay.take(order()).endswith(": told")
+    assert len(run.heard(Done)) == 2

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from builder import digest
 from builder.action import Action, Pinned, Platform, Result
 from builder.errors import Untrusted
+from builder.fleet import queues
 from builder.fleet.broker import Broker
 from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
@@ -25,6 +26,7 @@ from builder.tensorrt_options import TensorRtOptions
 
 CPU = Platform("onnxruntime", "any", "linux", "x86_64")
 ENGINE = Engine("fp32", "f32", (), 0, TensorRtOptions(), "")
+QUEUE = queues.name(CPU)
 MODEL = b"a model"
 Said = TypeVar("Said", Claim, Beat, Done, Failed)
 

@@ -57,7 +57,7 @@ LAYERS: Dict[int, str] = {
     "compat.dialects fleet.broker hosting.pull_memory http.reply inspection.engine_layers inspection.engine_plan "
     "inspection.openvino_ir remote.site_lock remote.ssh_words trusting.key_changes trusting.key_memory "
     "validation.align validation.statistics validation.timing",
-    5: "manifest matrix provenance sweep_grid fleet.mail fleet.presence http.client inspection.onnx_graph "
+    5: "manifest matrix provenance sweep_grid fleet.mail fleet.presence fleet.taking http.client inspection.onnx_graph "
     "search.words steps.fold_norms steps.placement validation.comparison",
     6: "cells merge photographs recipes revision schema attest.materials choosing.accuracy choosing.tiers "
     "compat.install consistent.consistency_gates hosting.proof http.challenge inspection.ranges "
@@ -283,7 +283,7 @@ HEAVY: Dict[str, Set[str]] = {
         "validation.worst_case",
         "verbs.run",
     },
-    "celery": {"fleet.broker", "fleet.presence", "fleet.serving"},
+    "celery": {"fleet.broker", "fleet.presence", "fleet.serving", "fleet.taking"},
     "kombu": {"fleet.broker", "fleet.mail"},
     "cryptography": {"fleet.sealing"},
     "boto3": {"repositories.bucket"},
@@ -445,6 +445,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.verbs.transferring",
         "builder.verbs.worker",
     },  # argparse's own protocol
+    "ConnectionResetError": {"builder.fleet.taking"},  # as the library's own loop says that it is to connect again
     "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},
     "SystemExit": {"builder.benchmark.bench_worker", "builder.cli", "builder.hosting.prove", "builder.worker"},

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 from urllib.parse import SplitResult, urlsplit
 
 from celery import Celery
-from kombu import Connection, Exchange, Queue
+from kombu import Connection, Exchange, Queue, compression
 from kombu.exceptions import OperationalError
 
 from builder.errors import Unreachable, UsageError
@@ -42,6 +42,7 @@ class Broker:
 
     def app(self, served: Sequence[str] = ()) -> Celery:
         """`served`: the queues that a worker takes jobs from."""
+        _unpack_nothing()
         app = Celery("deploymatrix", set_as_current=False)
         app.conf.update(
             broker_url=self._url,
@@ -59,6 +60,7 @@ class Broker:
             task_queues=[self.jobs(name) for name in served],
             task_default_queue=served[0] if served else "deploymatrix.none",
             worker_prefetch_multiplier=1,
+            worker_consumer="builder.fleet.taking:Taker",
             worker_cancel_long_running_tasks_on_connection_loss=False,
             worker_hijack_root_logger=False,
             worker_redirect_stdouts=False,
@@ -77,6 +79,7 @@ class Broker:
         return _MAIL, {"delivery_mode": 1, "serializer": "json", "expiration": _UNREAD}
 
     def connection(self) -> Connection:
+        _unpack_nothing()
         return Connection(
             self._url,
             ssl=self._tls or False,
@@ -110,9 +113,25 @@ def found(named: Optional[str], environ: Mapping[str, str]) -> Broker:
     return Broker(url)
 
 
-def depth(channel: Any, queue: str) -> int:
-    """How many messages lie in a queue that nobody has. Raises the channel's own error where there is no such queue."""
-    return int(channel.queue_declare(queue, passive=True).message_count)
+def depth(connection: Connection, queue: str) -> Optional[int]:
+    """How many messages lie in a queue that nobody has. None where there is no such queue; to Redis, an empty one is none."""
+    channel = connection.channel()
+    try:
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors:
+        return None
+    finally:
+        connection.maybe_close_channel(channel)
+
+
+def _unpack_nothing() -> None:
+    """Nobody here packs what is sent; a few bytes from a stranger could become all of the memory."""
+
+    def refuse(data: bytes) -> bytes:
+        raise UsageError("packed messages are not taken")  # Kombu takes it for what its decoder says
+
+    for kind in compression.encoders():
+        compression.register(refuse, refuse, kind)
 
 
 def _split(url: str) -> SplitResult:

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import AbstractSet, Callable, Dict, List, Optional
 
+from builder import text
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted
 from builder.fleet import book, presence, words
 from builder.fleet.broker import TASK, Broker
@@ -118,7 +119,7 @@ class Coordinator:
                 verdict = self._book.beat(said.key, report.who, said.token, now)
                 wanted = self._wanted.get(said.key)
                 for line in said.lines if verdict.go and wanted else ():
-                    wanted.say(line)  # type: ignore[union-attr]
+                    wanted.say(text.harmless(line))  # type: ignore[union-attr]
             elif isinstance(said, words.Done):
                 wanted = self._wanted.get(said.key)
                 if wanted is not None:
@@ -126,7 +127,8 @@ class Coordinator:
                 verdict = self._book.done(said.key, report.who, said.token)
             else:
                 kind = Unreachable if said.away else StepFailed
-                problem = kind(said.what, where=said.where, hint=said.hint)
+                what, where, hint = (text.harmless(part or "") for part in (said.what, said.where, said.hint))
+                problem = kind(what, where=where or None, hint=hint or None)
                 verdict = self._book.failed(said.key, report.who, said.token, problem, now)
         with contextlib.suppress(Unreachable):  # it asks again
             self._answer(report.who, Answer(self._run, said.key, verdict.go, verdict.token, verdict.why, said.it))

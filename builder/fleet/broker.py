@@ -9,6 +9,7 @@ What is sent means nothing here. https://docs.celeryq.dev/en/stable/userguide/co
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 from urllib.parse import SplitResult, urlsplit
@@ -29,13 +30,15 @@ _UNREAD = 60.0  # seconds after which a mailbox that nobody reads is removed
 _LONGEST = 24 * 3600  # seconds: beyond every action, so that no broker takes a job back from who is at it
 _HEARTBEAT = 10  # seconds; after twice as long without a word the broker takes a worker for dead
 _CONNECT = 10.0
+_LONGEST_URL = 255  # what AMQP takes for the name of a virtual host, and more than an address needs
+_ADDRESS = "amqps://USER:PASSWORD@HOST/VHOST, or rediss://:PASSWORD@HOST/0"
 
 
 class Broker:
     def __init__(self, url: str) -> None:
         """Raises UsageError for what is no address of a broker. Opens no connection."""
-        parts = _split(url)
-        self._url, self.name = url, _without_password(parts)
+        parts = _split(url.strip())
+        self._url, self.name = url.strip(), _without_password(parts)
         self.quorum = parts.scheme.startswith("amqp")
         self.private = parts.scheme in WITH_TLS or parts.hostname in ("localhost", "127.0.0.1", "::1")
         self._tls = _tls(parts)
@@ -85,7 +88,7 @@ class Broker:
             ssl=self._tls or False,
             heartbeat=_HEARTBEAT if self.quorum else 0,
             connect_timeout=_CONNECT,
-            transport_options=self._options(),
+            transport_options={**self._options(), "max_retries": 0},  # whoever asks knows when to try again
         )
 
     @contextlib.contextmanager
@@ -135,15 +138,22 @@ def _unpack_nothing() -> None:
 
 
 def _split(url: str) -> SplitResult:
+    """Nothing of a wrong address is shown: it may have a password anywhere."""
     try:
         parts = urlsplit(url)
         known = parts.scheme in SCHEMES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        (parts.hostname or "").encode("idna")
     except ValueError:
         known = False
-    if not known:
+    if not known or not url.isprintable() or " " in url or len(url) > _LONGEST_URL:
+        raise UsageError("this is no address of a broker", hint=_ADDRESS)
+    if parts.query or parts.fragment or "@" in parts.path:  # options could turn off what is checked of a certificate
         raise UsageError(
-            "this is no address of a broker", hint="amqps://USER:PASSWORD@HOST/VHOST, or rediss://:PASSWORD@HOST/0"
+            "the address of a broker has no options, and in a password / ? # and @ are written %2F %3F %23 and %40",
+            hint=_ADDRESS,
         )
+    if not parts.scheme.startswith("amqp") and not re.fullmatch(r"/?[0-9]{0,4}", parts.path):
+        raise UsageError("the address of Redis ends with the number of a database", hint=_ADDRESS)
     return parts
 
 

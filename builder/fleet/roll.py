@@ -54,20 +54,20 @@ class Roll:
 def call(broker: Broker, wanted: Mapping[str, str]) -> Roll:
     """`wanted`: queues by target, that are listed though nobody serves them. Raises Unreachable."""
     app = broker.app()
-    with broker.reached():
+    with broker.reached(), broker.connection() as connection:
+        assert connection.default_channel  # or else it is not there, and Celery would try for long
         said: Dict[str, object] = app.control.inspect(timeout=_ANSWERS)._request(ROLL) or {}
         workers = tuple(filter(None, (_worker(name, about) for name, about in sorted(said.items()))))
         names = sorted({*wanted.values(), *(queue for worker in workers for queue in worker.queues)})
-        with broker.connection() as connection:
-            lines = tuple(
-                Line(
-                    name,
-                    tuple(sorted(target for target, queue in wanted.items() if queue == name)),
-                    depth(connection, name) or 0,
-                    sum(name in worker.queues for worker in workers),
-                )
-                for name in names
+        lines = tuple(
+            Line(
+                name,
+                tuple(sorted(target for target, queue in wanted.items() if queue == name)),
+                depth(connection, name) or 0,
+                sum(name in worker.queues for worker in workers),
             )
+            for name in names
+        )
     return Roll(workers, lines)
 
 

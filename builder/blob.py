@@ -47,4 +47,5 @@ class Blob:
     @property
     def is_plain(self) -> bool:
         """Is the name one part, that hides nothing? It becomes a file's, wherever it comes from."""
-        return bool(self.name) and "/" not in self.name and not self.name.startswith(".") and self.name.isprintable()
+        plain = bool(self.name) and "/" not in self.name and not self.name.startswith(".") and self.name.isprintable()
+        return plain and len(self.name.encode()) < 250

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 from typing import IO, Dict, Iterable, List, Optional, Sequence, Tuple
@@ -20,6 +21,20 @@ _COLOURS: Dict[str, str] = {
     "refuses": "33",
     "differs": "31",
 }
+
+
+# What terminals obey, and halves of characters, which cannot be written. Lines may end, and have tabs.
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def harmless(said: str) -> str:
+    """What another machine says, so that it can be printed here."""
+    return _OBEYED.sub("?", said)
+
+
+def in_one_line(said: str) -> str:
+    """For a log: nobody adds a line to it that seems to be ours."""
+    return harmless(" / ".join(line.strip() for line in said.splitlines() if line.strip()).replace("\t", " "))
 
 
 def coloured(out: IO[str]) -> bool:

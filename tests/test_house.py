@@ -55,8 +55,8 @@ LAYERS: Dict[int, str] = {
     "compat.dialects fleet.broker hosting.pull_memory http.reply inspection.engine_layers inspection.engine_plan "
     "inspection.openvino_ir remote.site_lock remote.ssh_words trusting.key_changes trusting.key_memory "
     "validation.align validation.statistics validation.timing",
-    5: "manifest matrix provenance sweep_grid fleet.mail fleet.presence http.client inspection.onnx_graph "
-    "search.words steps.fold_norms steps.placement validation.comparison",
+    5: "manifest matrix provenance sweep_grid fleet.mail fleet.presence fleet.taking http.client "
+    "inspection.onnx_graph search.words steps.fold_norms steps.placement validation.comparison",
     6: "cells merge photographs recipes revision schema attest.materials choosing.accuracy choosing.tiers "
     "compat.install consistent.consistency_gates hosting.proof http.challenge inspection.ranges "
     "inspection.session_graph report.margins validation.arithmetic validation.readings validation.task_results "
@@ -281,7 +281,7 @@ HEAVY: Dict[str, Set[str]] = {
         "validation.worst_case",
         "verbs.run",
     },
-    "celery": {"fleet.broker", "fleet.presence", "fleet.serving"},
+    "celery": {"fleet.broker", "fleet.presence", "fleet.serving", "fleet.taking"},
     "kombu": {"fleet.broker", "fleet.mail"},
     "cryptography": {"fleet.sealing"},
     "boto3": {"repositories.bucket"},
@@ -361,6 +361,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.signing.ed25519",
         "builder.signing.minisign",
         "builder.strict_json",
+        "builder.fleet.words",
     },
     "OSError": {"builder.remote.boot"},  # nothing of ours is there yet, and it catches it itself
     "TypeError": {"builder.record"},  # a record that has no JSON form is a bug of ours
@@ -374,6 +375,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.verbs.transferring",
         "builder.verbs.worker",
     },  # argparse's own protocol
+    "ConnectionResetError": {"builder.fleet.taking"},  # as the library's own loop says that it is to connect again
     "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},
     "SystemExit": {"builder.benchmark.bench_worker", "builder.cli", "builder.hosting.prove", "builder.worker"},

@@ -24,6 +24,7 @@ def check(matrix: Matrix) -> None:
         _check_store(matrix.fleet.store)
         for key in ("minutes", "patience"):
             expect(getattr(matrix.fleet, key) > 0, ("fleet", key), "must be more than 0")
+        expect(matrix.fleet.minutes <= 24 * 60, ("fleet", "minutes"), "must be at most 1440: a day")
         expect(0 < matrix.fleet.tries <= 100, ("fleet", "tries"), "must be from 1 to 100")
 
 
@@ -92,7 +93,8 @@ def _check_broker(broker: str) -> None:
         secret = url.password
     except ValueError:
         known, secret = False, None
-    expect(known, path, f"{broker!r} is no address of a broker: amqps://HOST/VHOST or rediss://HOST/0")
+    shown = repr(broker) if "@" not in broker else "this"  # whatever stands before the @ may be a password
+    expect(known, path, f"{shown} is no address of a broker: amqps://HOST/VHOST or rediss://HOST/0")
     expect(
         secret is None, path, "a password does not belong into a file: export DEPLOYMATRIX_BROKER with the whole URL"
     )

@@ -7,13 +7,12 @@ one action has to go through is in `builder/fleet/coordinator.py`.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Callable, Mapping, Optional, Set, Tuple, Type
 
-from builder import seams, text
+from builder import seams, strict_json, text
 from builder.action import Action, Blob, Result
 from builder.campaign import Campaign
 from builder.descriptor import OCTETS, Descriptor
@@ -135,7 +134,7 @@ class Fleet:
     def _read(self, record: File) -> Result:
         data = transfer.read(self._place, Descriptor(OCTETS, record.digest, record.size), most=_LARGEST_RECORD)
         try:
-            return from_json(Result, json.loads(data))
+            return from_json(Result, strict_json.loads(data))
         except (ValueError, RecordError) as problem:
             raise StoreDamaged(f"a worker left what is no result: {problem}", where=self._place.name) from None
 

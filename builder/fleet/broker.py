@@ -9,12 +9,13 @@ What is sent means nothing here. https://docs.celeryq.dev/en/stable/userguide/co
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 from urllib.parse import SplitResult, urlsplit
 
 from celery import Celery
-from kombu import Connection, Exchange, Queue
+from kombu import Connection, Exchange, Queue, compression
 from kombu.exceptions import OperationalError
 
 from builder.errors import Unreachable, UsageError
@@ -29,19 +30,22 @@ _UNREAD = 60.0  # seconds after which a mailbox that nobody reads is removed
 _LONGEST = 24 * 3600  # seconds: beyond every action, so that no broker takes a job back from who is at it
 _HEARTBEAT = 10  # seconds; after twice as long without a word the broker takes a worker for dead
 _CONNECT = 10.0
+_LONGEST_URL = 255  # what AMQP takes for the name of a virtual host, and more than an address needs
+_ADDRESS = "amqps://USER:PASSWORD@HOST/VHOST, or rediss://:PASSWORD@HOST/0"
 
 
 class Broker:
     def __init__(self, url: str) -> None:
         """Raises UsageError for what is no address of a broker. Opens no connection."""
-        parts = _split(url)
-        self._url, self.name = url, _without_password(parts)
+        parts = _split(url.strip())
+        self._url, self.name = url.strip(), _without_password(parts)
         self.quorum = parts.scheme.startswith("amqp")
         self.private = parts.scheme in WITH_TLS or parts.hostname in ("localhost", "127.0.0.1", "::1")
         self._tls = _tls(parts)
 
     def app(self, served: Sequence[str] = ()) -> Celery:
         """`served`: the queues that a worker takes jobs from."""
+        _unpack_nothing()
         app = Celery("deploymatrix", set_as_current=False)
         app.conf.update(
             broker_url=self._url,
@@ -59,6 +63,7 @@ class Broker:
             task_queues=[self.jobs(name) for name in served],
             task_default_queue=served[0] if served else "deploymatrix.none",
             worker_prefetch_multiplier=1,
+            worker_consumer="builder.fleet.taking:Taker",
             worker_cancel_long_running_tasks_on_connection_loss=False,
             worker_hijack_root_logger=False,
             worker_redirect_stdouts=False,
@@ -77,12 +82,13 @@ class Broker:
         return _MAIL, {"delivery_mode": 1, "serializer": "json", "expiration": _UNREAD}
 
     def connection(self) -> Connection:
+        _unpack_nothing()
         return Connection(
             self._url,
             ssl=self._tls or False,
             heartbeat=_HEARTBEAT if self.quorum else 0,
             connect_timeout=_CONNECT,
-            transport_options={**self._options(), "max_retries": 2, "interval_start": 0.2, "interval_max": 1},
+            transport_options={**self._options(), "max_retries": 0},  # whoever asks knows when to try again
         )
 
     @contextlib.contextmanager
@@ -99,7 +105,13 @@ class Broker:
         if self.quorum:
             return {"confirm_publish": True}
         # Redis gives a job back when it is not acknowledged in time, whoever is at it; leases are better judges of that.
-        return {"visibility_timeout": _LONGEST, "socket_keepalive": True, "health_check_interval": _HEARTBEAT}
+        return {
+            "visibility_timeout": _LONGEST,
+            "socket_keepalive": True,
+            "socket_connect_timeout": _CONNECT,
+            "socket_timeout": 3 * _CONNECT,  # longer than it waits for a message at a time
+            "health_check_interval": _HEARTBEAT,
+        }
 
 
 def found(named: Optional[str], environ: Mapping[str, str]) -> Broker:
@@ -110,9 +122,9 @@ def found(named: Optional[str], environ: Mapping[str, str]) -> Broker:
     return Broker(url)
 
 
-def waiting(connection: Connection, queue: str) -> Optional[int]:
-    """How many messages lie in a queue that nobody has; None where there is no such queue, or an empty one of Redis."""
-    channel = connection.channel()  # one of its own: being told that there is none closes it
+def depth(connection: Connection, queue: str) -> Optional[int]:
+    """How many messages lie in a queue that nobody has. None where there is no such queue; to Redis, an empty one is none."""
+    channel = connection.channel()
     try:
         return int(channel.queue_declare(queue, passive=True).message_count)
     except connection.channel_errors:
@@ -121,16 +133,33 @@ def waiting(connection: Connection, queue: str) -> Optional[int]:
         connection.maybe_close_channel(channel)
 
 
+def _unpack_nothing() -> None:
+    """Nobody here packs what is sent; a few bytes from a stranger could become all of the memory."""
+
+    def refuse(data: bytes) -> bytes:
+        raise UsageError("packed messages are not taken")  # Kombu takes it for what its decoder says
+
+    for kind in compression.encoders():
+        compression.register(refuse, refuse, kind)
+
+
 def _split(url: str) -> SplitResult:
+    """Nothing of a wrong address is shown: it may have a password anywhere."""
     try:
         parts = urlsplit(url)
         known = parts.scheme in SCHEMES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        (parts.hostname or "").encode("idna")
     except ValueError:
         known = False
-    if not known:
+    if not known or not url.isprintable() or " " in url or len(url) > _LONGEST_URL:
+        raise UsageError("this is no address of a broker", hint=_ADDRESS)
+    if parts.query or parts.fragment or "@" in parts.path:  # options could turn off what is checked of a certificate
         raise UsageError(
-            "this is no address of a broker", hint="amqps://USER:PASSWORD@HOST/VHOST, or rediss://:PASSWORD@HOST/0"
+            "the address of a broker has no options, and in a password / ? # and @ are written %2F %3F %23 and %40",
+            hint=_ADDRESS,
         )
+    if not parts.scheme.startswith("amqp") and not re.fullmatch(r"/?[0-9]{0,4}", parts.path):
+        raise UsageError("the address of Redis ends with the number of a database", hint=_ADDRESS)
     return parts
 
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import AbstractSet, Callable, Dict, List, Optional
 
+from builder import text
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted
 from builder.fleet import book, presence, queues, words
 from builder.fleet.broker import TASK, Broker
@@ -26,7 +27,7 @@ _LOST = 5.0  # seconds after which an order that nobody has claimed is looked fo
 
 @dataclass
 class _Wanted:
-    """An action that a thread waits for. `ticket` "" until the first order."""
+    """An action that a thread waits for. `vain_since`: for how long it could not be ordered."""
 
     queue: str
     order: Callable[[str], Order]
@@ -34,6 +35,7 @@ class _Wanted:
     done: threading.Event = field(default_factory=threading.Event)
     result: Optional[File] = None
     problem: Optional[DeployError] = None
+    vain_since: Optional[float] = None
 
 
 class Coordinator:
@@ -75,12 +77,8 @@ class Coordinator:
                 raise StepFailed("the run was stopped")
             self._wanted[key] = wanted
             self._book.wants(key, time.monotonic())
-        try:
+        with contextlib.suppress(Unreachable):  # it is ordered when the broker is back, within a minute
             self._order(key)
-        except DeployError:
-            with self._lock:
-                self._book.gives_up(key, StepFailed("it could not be ordered"))
-            raise
         wanted.done.wait()
         if wanted.problem is not None:
             raise wanted.problem
@@ -98,7 +96,7 @@ class Coordinator:
                 self._book.gives_up(key, StepFailed("the run was stopped"))
         with contextlib.suppress(Unreachable):  # workers hear no answer then, and end by themselves
             for key, lease in holders:
-                self._answer(lease.who, key, book.Verdict(False, why="the run was stopped"))
+                self._answer(lease.who, Answer(self._run, key, False, why="the run was stopped"))
             if tickets:
                 with self._broker.reached():
                     self._app.control.revoke(list(tickets))
@@ -118,7 +116,7 @@ class Coordinator:
                 verdict = self._book.beat(said.key, report.who, said.token, now)
                 wanted = self._wanted.get(said.key)
                 for line in said.lines if verdict.go and wanted else ():
-                    wanted.say(line)  # type: ignore[union-attr]
+                    wanted.say(text.harmless(line))  # type: ignore[union-attr]
             elif isinstance(said, words.Done):
                 wanted = self._wanted.get(said.key)
                 if wanted is not None:
@@ -126,13 +124,13 @@ class Coordinator:
                 verdict = self._book.done(said.key, report.who, said.token)
             else:
                 kind = Unreachable if said.away else StepFailed
-                problem = kind(said.what, where=said.where, hint=said.hint)
+                what, where, hint = (text.harmless(part or "") for part in (said.what, said.where, said.hint))
+                problem = kind(what, where=where or None, hint=hint or None)
                 verdict = self._book.failed(said.key, report.who, said.token, problem, now)
         with contextlib.suppress(Unreachable):  # it asks again
-            self._answer(report.who, said.key, verdict)
+            self._answer(report.who, Answer(self._run, said.key, verdict.go, verdict.token, verdict.why, said.it))
 
-    def _answer(self, who: Who, key: str, verdict: book.Verdict) -> None:
-        answer = Answer(self._run, key, verdict.go, verdict.token, verdict.why)
+    def _answer(self, who: Who, answer: Answer) -> None:
         self._mail.send(who.mailbox, self._seal.close(answer))
 
     def _tick(self) -> None:
@@ -169,9 +167,15 @@ class Coordinator:
                     queue=self._broker.jobs(wanted.queue),
                     task_id=ticket,
                 )
-        except Unreachable:
+            wanted.vain_since = None
+        except Unreachable as problem:
             with self._lock:
-                self._book.postponed(key, time.monotonic() + 1)
+                now = time.monotonic()
+                wanted.vain_since = wanted.vain_since or now
+                if now - wanted.vain_since > _BROKER_AWAY:
+                    self._book.gives_up(key, problem)
+                else:
+                    self._book.postponed(key, now + 1)
             raise
 
     # ------------------------------------------------------------------ who is there

@@ -13,8 +13,8 @@ from typing import Any, Callable, Optional
 
 from kombu import Connection, Consumer, Producer
 
-from builder.errors import Unreachable
-from builder.fleet.broker import Broker, waiting
+from builder.errors import Unreachable, first_line
+from builder.fleet.broker import Broker, depth
 
 _PERIOD = 0.25
 _PAUSE = 1.0
@@ -59,7 +59,7 @@ class Mail:
         if not self._broker.quorum:
             return True
         with self._broker.reached(), self._broker.connection() as connection:
-            return waiting(connection, to) is not None
+            return depth(connection, to) is not None
 
     def close(self) -> None:
         self._closed.set()
@@ -79,14 +79,30 @@ class Mail:
                 with self._broker.reached(), self._broker.connection() as connection:
                     self._read(connection)
             except Unreachable as problem:
-                self.away = problem
-                self._tick()
-                self._closed.wait(_PAUSE)
+                self._rest(problem)
+            except (
+                Exception
+            ) as problem:  # not even a message of the broker's library; and nobody else looks after this thread
+                self._rest(Unreachable(f"{type(problem).__name__}: {first_line(problem)}", where=self._broker.name))
+
+    def _rest(self, problem: Unreachable) -> None:
+        self.away = problem
+        self._tick()
+        self._closed.wait(_PAUSE)
 
     def _read(self, connection: Connection) -> None:
         channel = connection.default_channel
         queue = self._broker.mailbox(self.name)(channel)
-        with Consumer(channel, [queue], on_message=self._letter, no_ack=True, accept=["json"], prefetch_count=0):
+        consumer = Consumer(
+            channel,
+            [queue],
+            on_message=self._letter,
+            on_decode_error=lambda message, problem: None,  # as in _letter
+            no_ack=True,
+            accept=["json"],
+            prefetch_count=0,
+        )
+        with consumer:
             self.away = None
             beaten = time.monotonic()
             while not self._closed.is_set():

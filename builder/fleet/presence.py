@@ -6,12 +6,12 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, Mapping, Optional, Set
+from typing import Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Set
 
 from celery import Celery
 
 from builder.errors import Unreachable
-from builder.fleet.broker import Broker, waiting
+from builder.fleet.broker import Broker, depth
 
 _PERIOD = 3.0
 _ANSWERS = 2.0  # seconds that workers have to answer
@@ -37,11 +37,17 @@ def ask(broker: Broker, app: Celery, queues: Set[str]) -> Seen:
     """Raises Unreachable."""
     at = time.monotonic()
     with broker.reached():
-        found = app.control.inspect(timeout=_ANSWERS).active_queues() or {}
+        found: Dict[str, object] = app.control.inspect(timeout=_ANSWERS).active_queues() or {}
         with broker.connection() as connection:
-            ready = {name: waiting(connection, name) or 0 for name in sorted(queues)}
-    workers = {name: frozenset(str(queue["name"]) for queue in served) for name, served in found.items()}
-    return Seen(at, workers, ready)
+            ready = {name: depth(connection, name) or 0 for name in sorted(queues)}
+    return Seen(at, {name: frozenset(_names(served)) for name, served in found.items()}, ready)
+
+
+def _names(served: object) -> Iterator[str]:
+    """Of the queues in an answer, which anybody may have given who reaches the broker."""
+    for queue in served if isinstance(served, list) else ():
+        if isinstance(queue, dict) and isinstance(queue.get("name"), str):
+            yield queue["name"]
 
 
 class Watch:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from builder import text
 from builder.digest import Json
-from builder.fleet.broker import ROLL, Broker, waiting
+from builder.fleet.broker import ROLL, Broker, depth
 from builder.fleet.queues import short
 from builder.fleet.words import Order
 from builder.record import RecordError, from_json
@@ -54,38 +54,54 @@ class Roll:
 def call(broker: Broker, wanted: Mapping[str, str]) -> Roll:
     """`wanted`: queues by target, that are listed though nobody serves them. Raises Unreachable."""
     app = broker.app()
-    with broker.reached():
-        said: Dict[str, Dict[str, Any]] = app.control.inspect(timeout=_ANSWERS)._request(ROLL) or {}
-        workers = tuple(_worker(name, about) for name, about in sorted(said.items()))
+    with broker.reached(), broker.connection() as connection:
+        assert connection.default_channel  # or else it is not there, and Celery would try for long
+        said: Dict[str, object] = app.control.inspect(timeout=_ANSWERS)._request(ROLL) or {}
+        workers = tuple(filter(None, (_worker(name, about) for name, about in sorted(said.items()))))
         names = sorted({*wanted.values(), *(queue for worker in workers for queue in worker.queues)})
-        with broker.connection() as connection:
-            lines = tuple(
-                Line(
-                    name,
-                    tuple(sorted(target for target, queue in wanted.items() if queue == name)),
-                    waiting(connection, name) or 0,
-                    sum(name in worker.queues for worker in workers),
-                )
-                for name in names
+        lines = tuple(
+            Line(
+                name,
+                tuple(sorted(target for target, queue in wanted.items() if queue == name)),
+                depth(connection, name) or 0,
+                sum(name in worker.queues for worker in workers),
             )
+            for name in names
+        )
     return Roll(workers, lines)
 
 
-def _worker(name: str, about: Dict[str, Any]) -> Worker:
-    jobs = [
-        _job(order, about["now"] - (since or about["now"])) for order, since in zip(about["orders"], about["since"])
-    ]
-    known = tuple(sorted(map(str, about["queues"])))
-    return Worker(name, str(about["machine"]), known, next(filter(None, jobs), None), int(about["done"]))
+@dataclass(frozen=True)
+class _About:
+    """What a worker answers (builder/fleet/serving.py)."""
+
+    machine: str
+    queues: Tuple[str, ...]
+    orders: Tuple[Optional[str], ...]
+    since: Tuple[Optional[float], ...]
+    now: float
+    done: int
 
 
-def _job(text: object, seconds: float) -> Optional[Job]:
+def _worker(name: str, said: object) -> Optional[Worker]:
+    """None for an answer that no worker of ours has given."""
+    try:
+        about = from_json(_About, said)
+    except RecordError:
+        return None
+    jobs = [_job(order, about.now - (since or about.now)) for order, since in zip(about.orders, about.since)]
+    known = tuple(sorted(map(text.in_one_line, about.queues)))
+    job = next(filter(None, jobs), None)
+    return Worker(text.in_one_line(name), text.in_one_line(about.machine), known, job, about.done)
+
+
+def _job(order: object, seconds: float) -> Optional[Job]:
     """What is in the order, whose signature is not for us to check: it is only shown."""
     try:
-        order = from_json(Order, json.loads(json.loads(str(text))["body"]))
-    except (ValueError, KeyError, TypeError, RecordError):
+        of = from_json(Order, json.loads(json.loads(str(order))["body"]))
+        return Job(of.action.recipe.step, of.action.key[7:19], of.run[:8], max(seconds, 0.0))
+    except (ValueError, KeyError, TypeError, RecursionError, RecordError):
         return None
-    return Job(order.action.recipe.step, order.action.key[7:19], order.run[:8], max(seconds, 0.0))
 
 
 def as_text(roll: Roll, broker: str) -> str:

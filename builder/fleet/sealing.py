@@ -32,6 +32,7 @@ class Seal:
 
     def close(self, record: object) -> str:
         body = json.dumps(to_json(record), ensure_ascii=False, allow_nan=False)
+        body = body.encode("utf-8", "replace").decode()  # names of files may have bytes that are no text
         sealed: "dict[str, Json]" = {"body": body}
         if self.key is not None:
             signed = Ed25519PrivateKey.from_private_bytes(self.key.seed).sign(_purpose(type(record), body))
@@ -47,7 +48,9 @@ class Seal:
             body = sealed["body"]
             if self.trusted:
                 self._check(_purpose(cls, body), sealed.get("signature"))
-            return from_json(cls, json.loads(body))
+            data = json.loads(body)
+            json.dumps(data, ensure_ascii=False).encode()  # half a character has no bytes: nobody could show or hash it
+            return from_json(cls, data)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise Untrusted("this is no message") from None
         except RecordError as problem:

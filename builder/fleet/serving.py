@@ -17,14 +17,16 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging
 from celery.worker import state as worker_state
-from celery.worker.control import inspect_command
+from celery.worker.control import Panel, control_command, inspect_command
 
-from builder import portrait
+from builder import portrait, text
 from builder.fleet.broker import ROLL, TASK, Broker
 from builder.fleet.queues import short
 from builder.fleet.sealing import Seal
 from builder.fleet.station import Perform, Post, Station
 from builder.seams import Repository
+
+_LONGEST = 500  # letters of a line of Celery's log, which may have a stranger's message in it
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ def serve(
     )
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def perform(text: str) -> None:
-        tell(stations.here().take(text))
+    def perform(message: str) -> None:
+        tell(stations.here().take(message))
 
+    _obey_nobody()
     _answer_the_roll(post)
     tell(f"{post.name} serves {broker.name}: {', '.join(short(name) for name in served)}")
     _log_in_lines(tell)
@@ -99,13 +102,26 @@ def _log_in_lines(tell: Callable[[str], None]) -> None:
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             said = record.getMessage().strip()
-            tell(said.splitlines()[0] if said else record.levelname)
+            tell(text.in_one_line(said.splitlines()[0])[:_LONGEST] if said else record.levelname)
 
     @setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
     def ours(**_: object) -> None:
         for name in ("celery", "kombu", "amqp"):
             logger = logging.getLogger(name)
             logger.handlers, logger.propagate = [Lines(logging.ERROR)], False
+
+
+def _obey_nobody() -> None:
+    """Whoever reaches the broker could have workers of Celery end, take other queues, or signal their processes. Ours say
+    what they serve, and leave orders that were taken back."""
+    for name in set(Panel.data) - {"active_queues"}:
+        del Panel.data[name]
+
+    @control_command(name="revoke")  # type: ignore[untyped-decorator]
+    def revoke(state: Any, task_id: object, **_: object) -> "dict[str, str]":
+        tickets = [ticket for ticket in task_id if isinstance(ticket, str)] if isinstance(task_id, list) else []
+        worker_state.revoked.update(tickets)
+        return {"ok": f"{len(tickets)} left"}
 
 
 def _answer_the_roll(post: Post) -> None:
@@ -116,7 +132,7 @@ def _answer_the_roll(post: Post) -> None:
         return {
             "machine": portrait.in_short(post.machine),
             "queues": [queue.name for queue in state.consumer.task_consumer.queues],
-            "orders": [request.args[0] for request in worker_state.active_requests],
+            "orders": [(*request.args, None)[0] for request in worker_state.active_requests],
             "since": [request.time_start for request in worker_state.active_requests],
             "now": time.time(),
             "done": sum(worker_state.total_count.values()) - len(worker_state.active_requests),

@@ -22,7 +22,8 @@ from builder.remote.watch import Limits, Watch
 
 # The steps that need a target's own machine. They read their inputs and write their outputs, nothing of a project.
 STEPS = ("engine", "parity", "task", "latency", "sweep")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]|[^/]{250}")  # what no file is called, here or elsewhere
+_LONGEST = 1000  # letters of the name of an input
 
 
 class Bench:
@@ -90,8 +91,9 @@ def check(action: Action) -> None:
         raise StepFailed(f"the step {step!r} is not performed for another machine")
     for pinned in action.inputs:
         path = PurePosixPath(pinned.name)
-        if not path.parts or path.is_absolute() or ".." in path.parts or _CONTROL.search(pinned.name):
-            raise StepFailed(f"{pinned.name!r} is not the name of an input")
+        odd = _NO_NAME.search(pinned.name) or len(pinned.name) > _LONGEST
+        if not path.parts or path.is_absolute() or ".." in path.parts or odd:
+            raise StepFailed(f"{pinned.name[:_LONGEST]!r} is not the name of an input")
 
 
 def files_of(action: Action, cache: Cache) -> Dict[str, Path]:

@@ -45,9 +45,9 @@ def these(key: Optional[str], environ: Mapping[str, str], store: Optional[Layout
     if key is None:
         return learned(environ, lambda: statements.of(store) if store else None, str(store and store.root))
     path = Path(key)
-    if path.exists():
+    if os.path.exists(path):  # false also for what is too long for a name
         return Keyring((Group((Trusted(path.stem, read_key(path)),)),))
-    return Keyring((Group((Trusted("--key", minisign.public_key(key, key)),)),))
+    return Keyring((Group((Trusted("--key", minisign.public_key(key, key[:80])),)),))
 
 
 def at(key: Optional[str], environ: Mapping[str, str], place: Repository) -> Keyring:

@@ -25,7 +25,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         from builder.fleet import broker, roll
     except ImportError as problem:
-        raise UsageError(f"{problem}", hint="pip install 'deploymatrix[fleet]'") from None
+        raise UsageError(
+            f"{problem.name or problem} is not installed here", hint="pip install 'deploymatrix[fleet]'"
+        ) from None
     wanted, named = _of_matrix(args)
     found = broker.found(args.broker or named, os.environ)
     seen = roll.call(found, wanted)

@@ -7,14 +7,19 @@ import os
 import re
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Tuple
 
 from builder import clock, digest, facts, portrait
 from builder.byte_size import bytes_of
-from builder.errors import NothingFits, UsageError
+from builder.descriptor import OCTETS, Descriptor
+from builder.errors import NothingFits, SystemRefused, UsageError
 from builder.facts import Machine
+from builder.seams import Repository
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_GREETING = b"A worker of a fleet was here.\n"
 _FOLDER = Path("~/.cache/deploymatrix")
 
 
@@ -23,13 +28,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--broker", metavar="URL", help="amqps://USER@HOST/VHOST or rediss://HOST/0; DEPLOYMATRIX_BROKER wins"
     )
     parser.add_argument(
-        "--store", required=True, metavar="PLACE", help="the store of the fleet: a registry, a bucket, a folder"
+        "--store", default="", metavar="PLACE", help="the store of the fleet: a registry, a bucket, a folder"
     )
     parser.add_argument(
         "--name", metavar="NAME", help="of this worker; default: the host's, and a few letters of its id"
     )
     parser.add_argument(
-        "--machine", metavar="NAME", help="of the machine, which two workers on it share; default: as --name's"
+        "--machine", metavar="NAME", help="of the machine, which two workers on it share; default: as that of --name"
     )
     parser.add_argument(
         "--folder", type=Path, default=_FOLDER, metavar="DIR", help=f"where files are kept by digest ({_FOLDER})"
@@ -71,22 +76,51 @@ def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) 
         from builder.executors.fleet import check_private, sealed
         from builder.fleet import broker, serving
     except ImportError as problem:
-        raise UsageError(f"{problem}", hint="pip install 'deploymatrix[fleet]'") from None
+        raise UsageError(
+            f"{problem.name or problem} is not installed here", hint="pip install 'deploymatrix[fleet]'"
+        ) from None
     from builder import seams
     from builder.fleet.station import Post
 
     found = broker.found(args.broker, os.environ)
     seal = sealed(str(args.key) if args.key else None, tuple(args.trust))
     check_private(found, seal, "build worker --key FILE --trust KEY")
-    host = args.machine or f"{socket.gethostname()}-{_identity()}"
-    name = args.name or host
+    host = f"{socket.gethostname()}-{_identity()}" if args.machine is None else args.machine
+    name = host if args.name is None else args.name
     for word in (host, name):
-        if not re.fullmatch(r"[\w.-]+", word):
-            raise UsageError(f"{word!r} is no name of a worker", hint="letters, digits, . _ and -")
+        if not _NAME.fullmatch(word):
+            raise UsageError(
+                f"{word[:80]!r} is no name of a worker", hint="--name: up to 64 letters, digits, . _ and -"
+            )
     post = Post(f"{name}@{host}", machine, args.folder.expanduser(), args.memory, args.free)
+    _must_be_writable(post.folder)
+    if not args.store:
+        raise UsageError(
+            "the store of the fleet is named by nothing", hint="--store PLACE, as in `fleet: {store: ...}`"
+        )
     place = seams.repository(args.store, os.environ)
-    place.tags()  # a store that does not answer is told now, and not when the first job comes
+    _must_take(place, post.folder)
     return serving.serve(found, place, seal, post, served, _tell)
+
+
+def _must_be_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        said = f"cannot be written to: {problem.strerror or problem}"
+        raise SystemRefused(said, where=str(folder), hint="name another: --folder DIR") from None
+
+
+def _must_take(place: Repository, folder: Path) -> None:
+    """A store that does not answer, or only gives, is told now, and not when the first job is done."""
+    there = Descriptor(OCTETS, digest.of_bytes(_GREETING), len(_GREETING))
+    if not place.has(there):
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(_GREETING)
+            file.flush()
+            place.put(there, Path(file.name))
 
 
 def _identity() -> str:

@@ -1,0 +1,274 @@
+"""Workers that lie to a run: what is refused, that the run says so, and that it waits for nothing that will not come."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, Iterator, List, Optional
+
+import pytest
+
+pytest.importorskip("celery")
+pytest.importorskip("redis")
+pytest.importorskip("cryptography")
+
+from builder import digest, seams
+from builder.action import Blob, Result
+from builder.descriptor import OCTETS, Descriptor
+from builder.errors import StepFailed, StoreDamaged, Unreachable
+from builder.executors.fleet import Fleet
+from builder.fleet.broker import Broker
+from builder.fleet.mail import Mail
+from builder.fleet.sealing import Seal
+from builder.fleet.settings import FleetSettings
+from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
+from builder.recipes import Made
+from builder.record import to_json
+from builder.remote.messages import File
+from builder.signing import minisign
+from builder.stores.layout import Layout
+from tests import brokers, fleets
+from tests.fleets import MODEL, QUEUE, action, until
+
+OURS = minisign.new_key()
+MADE = b"made"
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.Server]:
+    with brokers.redis(tmp_path_factory.mktemp("broker") / "redis") as server:
+        yield server
+
+
+class Liar:
+    """A worker by hand: takes an order out of Redis, and says what the test wants it to say."""
+
+    def __init__(self, url: str, seal: "Seal | None" = None) -> None:
+        from redis import Redis
+
+        self.redis, self.answers = Redis.from_url(url), []  # type: Any, List[Answer]
+        self._seal = seal or Seal()
+        self.mail = Mail(Broker(url), f"deploymatrix.worker.{os.urandom(4).hex()}", self._letter, lambda: None)
+        self.mail.open()
+        self.who = Who("one@one", "one", self.mail.name)
+
+    def _letter(self, body: object) -> None:
+        self.answers.append(Seal().open(Answer, body))
+
+    def order(self, of: "Lab") -> Order:
+        """The next one of this run, which it keeps."""
+        while True:
+            taken = self.redis.brpop([QUEUE], 20)
+            assert taken, "nothing was ordered"
+            body = base64.b64decode(json.loads(taken[1])["body"])
+            order = Seal().open(Order, json.loads(body)[0][0])
+            if order.run == of.name:
+                return order
+
+    def says(self, to: str, said: Any, who: Optional[Who] = None) -> None:
+        self.mail.send(to, self._seal.close(Report(who or self.who, said)))
+
+    def asks(self, order: Order) -> Answer:
+        before = len(self.answers)
+        self.says(order.mailbox, Claim(order.action.key, order.ticket))
+        until(lambda: len(self.answers) > before, 10, "an answer")
+        return self.answers[-1]
+
+
+class Lab:
+    """A run with one action, in a thread."""
+
+    def __init__(self, url: str, folder: Path, seal: "Seal | None" = None) -> None:
+        self.url, self.name, self.said = url, os.urandom(4).hex(), []  # type: str, str, List[str]
+        self.place, self.store = seams.repository(str(folder / "exchange"), {}), Layout(folder / "artifacts")
+        self._folder = folder
+        (folder / "given").write_bytes(MODEL)
+        settings = FleetSettings(url, str(folder / "exchange"), patience=60.0)
+        self.fleet = Fleet(Broker(url), self.place, self.name, settings, seal or Seal())
+        self.result: Optional[Result] = None
+        self.problem: Optional[BaseException] = None
+        self._thread = threading.Thread(target=self._perform, daemon=True)
+        self._thread.start()
+
+    def _perform(self) -> None:
+        try:
+            files = {"model.onnx": self._folder / "given"}
+            self.result = self.fleet.perform(action(), files, self._folder, self.store, self.said.append)
+        except BaseException as problem:  # for the test to see
+            self.problem = problem
+
+    def end(self) -> "Optional[BaseException]":
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "it waits for what will not come"
+        return self.problem
+
+    def put(self, data: bytes) -> File:
+        path = self._folder / os.urandom(4).hex()
+        path.write_bytes(data)
+        file = File(digest.of_bytes(data), len(data))
+        self.place.put(Descriptor(OCTETS, file.digest, file.size), path)
+        return file
+
+
+@pytest.fixture
+def lab(redis: brokers.Server, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(redis.url, tmp_path)
+    yield made
+    threading.Thread(target=made.fleet.__exit__, args=(None, None, None)).start()
+
+
+@pytest.fixture
+def liar(redis: brokers.Server) -> Iterator[Liar]:
+    made = Liar(redis.url)
+    yield made
+    threading.Thread(target=made.mail.close).start()
+
+
+def _result(**changes: Any) -> bytes:
+    blob = Blob("model.bin", digest.of_bytes(MADE), len(MADE))
+    made = to_json(Result(action().key, (blob,), Made(1, ()), 0.1, 1))
+    assert isinstance(made, dict)
+    return json.dumps({**made, **changes}).encode()
+
+
+def _blob(name: str = "model.bin", size: int = len(MADE), of: bytes = MADE) -> Any:
+    return {"name": name, "digest": digest.of_bytes(of), "size": size}
+
+
+def test_an_honest_worker_is_believed(lab: Lab, liar: Liar) -> None:
+    order = liar.order(lab)
+    answer = liar.asks(order)
+    assert answer.go and answer.to == "claim"
+    lab.put(MADE)
+    liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
+    assert lab.end() is None and lab.result is not None
+    assert lab.store.fetch(lab.result.outputs[0].digest).read_bytes() == MADE
+
+
+@pytest.mark.parametrize(
+    ("record", "what"),
+    [
+        (File("sha256:../../etc/passwd", 3), "is not a digest"),
+        (File(digest.of_bytes(b"nobody has it"), 3), "is missing"),
+        (File(digest.of_bytes(_result()), 3), "other content"),
+        (File(digest.of_bytes(_result()), -1), "other content"),
+        (File(digest.of_bytes(_result()), 1 << 40), "at most"),
+        (b"no JSON", "what is no result"),
+        (b"\xff\xfe", "what is no result"),
+        (b"[" * 200_000, "what is no result"),
+        (b'{"key": "' + b"9" * 9999 + b'", "seconds": ' + b"9" * 9999 + b"}", "what is no result"),
+        (b"null", "what is no result"),
+        (_result(key=digest.of_bytes(b"other")), "its result is of another action"),
+        (_result(facts={"step": "shell"}), "what is no result"),
+        (_result(outputs=[_blob("../x")]), "names that lead elsewhere"),
+        (_result(outputs=[_blob("/etc/x")]), "names that lead elsewhere"),
+        (_result(outputs=[_blob(".hidden")]), "names that lead elsewhere"),
+        (_result(outputs=[_blob("a\nb")]), "names that lead elsewhere"),
+        (_result(outputs=[_blob("\x1b[2J")]), "names that lead elsewhere"),
+        (_result(outputs=[_blob("\ud800")]), "names that lead elsewhere"),
+        (_result(outputs=[_blob("x" * 300)]), "names that lead elsewhere"),
+        (_result(outputs=[_blob(""), _blob("a")]), "names that lead elsewhere"),
+        (_result(outputs=[_blob("a"), _blob("a")]), "names that lead elsewhere"),
+        (_result(outputs=[_blob(size=3)]), "sends more than its 3 bytes"),
+        (_result(outputs=[_blob(of=b"another")]), "is missing"),
+        (_result(outputs=[{"name": "a", "digest": "md5:0", "size": 1}]), "is not a digest"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_result_that_lies_is_refused_with_what_is_wrong(lab: Lab, liar: Liar, record: Any, what: str) -> None:
+    order = liar.order(lab)
+    answer = liar.asks(order)
+    lab.put(MADE)
+    lab.put(_result())
+    liar.says(
+        order.mailbox,
+        Done(order.action.key, answer.token, lab.put(record) if isinstance(record, bytes) else record),
+    )
+    problem = lab.end()
+    assert isinstance(problem, (StoreDamaged, Unreachable)), repr(problem)
+    assert what in str(problem)
+    assert lab.result is None and lab.store.recall(action().key) is None
+    kept = lab.store.root / "blobs"
+    assert not kept.exists() or fleets.kept(kept) == []
+
+
+def test_what_it_says_cannot_speak_to_the_terminal(lab: Lab, liar: Liar) -> None:
+    order = liar.order(lab)
+    answer = liar.asks(order)
+    odd = "\x1b]0;title\x07 50 %\r\x9b2J"
+    body = json.loads(Seal().close(Report(liar.who, Beat(order.action.key, answer.token, (odd,)))))
+    liar.mail.send(order.mailbox, json.dumps(body))
+    liar.mail.send(order.mailbox, json.dumps({"body": body["body"].replace("title", "\\ud800")}))
+    liar.says(order.mailbox, Failed(order.action.key, answer.token, odd, odd, odd))
+    until(lambda: any("title" in line for line in lab.said))
+    time.sleep(0.5)
+    assert "?]0;title? 50 %??2J" in lab.said
+    assert not [line for line in lab.said if "\x1b" in line or "\ud800" in line]
+    lab.fleet.stop()
+    lab.end()
+
+
+@pytest.mark.parametrize("how", ["an old token", "another worker", "another process", "another action"])
+def test_who_has_no_lease_changes_nothing(lab: Lab, liar: Liar, how: str) -> None:
+    order = liar.order(lab)
+    answer = liar.asks(order)
+    key, token, who = order.action.key, answer.token, liar.who
+    if how == "an old token":
+        token -= 1
+    elif how == "another worker":
+        who = dataclasses.replace(who, name="two@two", machine="two")
+    elif how == "another process":
+        who = dataclasses.replace(who, mailbox="deploymatrix.worker.0")
+    else:
+        key = digest.of_bytes(b"other")
+    evil = lab.put(_result(outputs=[_blob("evil")]))
+    liar.says(order.mailbox, Done(key, token, evil), who)
+    liar.says(order.mailbox, Failed(key, token, "evil"), who)
+    liar.says(order.mailbox, Beat(key, token, ("evil",)), who)
+    lab.put(MADE)
+    liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
+    assert lab.end() is None and lab.result is not None
+    assert [blob.name for blob in lab.result.outputs] == ["model.bin"]
+    assert "evil" not in " ".join(lab.said)
+
+
+def test_garbage_in_its_mailbox_does_not_end_a_run(lab: Lab, liar: Liar) -> None:
+    order = liar.order(lab)
+    garbage: List[Any] = [b"null", b"{}", b"garbage", b"", b"[]", b'{"properties": {}}', b"[" * 99_999]
+    letter = {"body": "bnVsbA==", "content-type": "application/json", "content-encoding": "utf-8", "headers": {}}
+    shown = {"body_encoding": "base64", "delivery_info": {"exchange": "", "routing_key": ""}, "delivery_tag": "1"}
+    for changes in ({"headers": {"compression": "gzip"}}, {"content-type": "application/x-python-serialize"}, {}):
+        garbage.append(json.dumps({**letter, "properties": shown, **changes}).encode())
+    for each in garbage:
+        liar.redis.lpush(order.mailbox, each)
+    for body in ("", "null", "[" * 99_999, json.dumps({"body": "7"}), "x" * 999):
+        liar.mail.send(order.mailbox, body)
+    for who in ("", "x" * 300, "\ud800", "a\nb"):
+        named = {"name": who, "machine": who, "mailbox": who}
+        said = {"who": named, "said": {"it": "claim", "key": order.action.key, "ticket": order.ticket}}
+        liar.mail.send(order.mailbox, json.dumps({"body": json.dumps(said)}))
+    until(lambda: liar.redis.llen(order.mailbox) == 0, 30, "its letters")
+    assert liar.asks(order).go, "nobody else got the lease, and it answers"
+    lab.fleet.stop()
+    assert isinstance(lab.end(), StepFailed)
+
+
+def test_with_workers_that_it_knows_a_run_hears_nobody_else(redis: brokers.Server, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        lab = Lab(redis.url, tmp_path, Seal(OURS, (OURS.public,)))
+        stack.callback(lambda: threading.Thread(target=lab.fleet.__exit__, args=(None, None, None)).start())
+        stranger, known = Liar(redis.url), Liar(redis.url, Seal(OURS))
+        order = stranger.order(lab)
+        stranger.says(order.mailbox, Claim(order.action.key, order.ticket))
+        assert known.asks(order).go
+        assert stranger.answers == []
+        for each in (stranger, known):
+            threading.Thread(target=each.mail.close).start()
+        lab.fleet.stop()
+        lab.end()

@@ -78,7 +78,7 @@ LAYERS: Dict[int, str] = {
     "validation.parity validation.task",
     10: "gate_words audit.phrases backends.onnxruntime_cpu backends.onnxruntime_cuda benchmark.bench_record "
     "benchmark.benching choosing.choice_words compat.alternatives drawing.draw executors.ssh fleet.book fleet.roll "
-    "hosting.prove hosting.selftest remote.bench report.worst sources.onnx_file steps.calibrate "
+    "hosting.prove hosting.selftest remote.workbench report.worst sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases "
     "steps.task_reference stores.reach stores.tags validation.drift validation.keypoint_tasks verbs.ci "
     "verbs.selection",
@@ -92,10 +92,10 @@ LAYERS: Dict[int, str] = {
     "trusting.trust verbs.audit verbs.merge",
     14: "explanation layer_tables pending summary tracing choosing.measured hosting.golden inspection.report "
     "stores.supply trusting.passwords trusting.verifying verbs.channels verbs.gc verbs.sweep",
-    15: "assemble host promotion executors.fleet hosting.offered report.layers stores.bringing verbs.attest "
-    "verbs.bench verbs.diff verbs.inspect verbs.key_statements verbs.perform verbs.sign verbs.verify",
-    16: "report.view search.trials stores.bundling verbs.calibrate verbs.keys verbs.pin verbs.promoting verbs.publish "
-    "verbs.pull verbs.run verbs.worker",
+    15: "assemble host promotion fleet.joining hosting.offered report.layers stores.bringing verbs.attest verbs.bench "
+    "verbs.diff verbs.inspect verbs.key_statements verbs.perform verbs.sign verbs.verify",
+    16: "executors.fleet report.view search.trials stores.bundling verbs.calibrate verbs.keys verbs.pin "
+    "verbs.promoting verbs.publish verbs.pull verbs.run verbs.worker",
     17: "report.page search.heal verbs.bundle verbs.promote verbs.rollback",
     18: "verbs.plan verbs.report",
     19: "verbs.explain verbs.matrix",

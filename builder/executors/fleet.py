@@ -17,7 +17,7 @@ from builder.action import Action, Blob, Result
 from builder.campaign import Campaign
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreDamaged, Unreachable, UsageError
-from builder.fleet import broker, queues
+from builder.fleet import broker, joining, queues
 from builder.fleet.coordinator import Coordinator
 from builder.fleet.sealing import Seal
 from builder.fleet.settings import FleetSettings
@@ -28,7 +28,6 @@ from builder.remote.messages import File
 from builder.seams import Executor, Repository, Store
 from builder.stores.layout import Layout
 from builder.transfers import transfer
-from builder.trusting import passwords, trust
 
 _LARGEST_RECORD = 64 << 20  # a sweep's facts are the longest
 
@@ -41,26 +40,9 @@ def fleet(campaign: Campaign) -> "Fleet":
             "there is no `fleet:` in this matrix", hint="fleet: {broker: amqps://HOST/VHOST, store: PLACE}"
         )
     found = broker.found(settings.broker, campaign.environ)
-    seal = sealed(settings.key, settings.workers)
-    check_private(found, seal, "`fleet: {key: ..., workers: [...]}` in matrix.yaml")
+    seal = joining.sealed(settings.key, settings.workers)
+    joining.check_private(found, seal, "`fleet: {key: ..., workers: [...]}` in matrix.yaml")
     return Fleet(found, seams.repository(settings.store, campaign.environ), campaign.id, settings, seal)
-
-
-def sealed(key: Optional[str], trusted: Tuple[str, ...]) -> Seal:
-    """`key`: a file with a secret key; `trusted`: public keys, or files with one. Raises UsageError."""
-    secret = passwords.secret_key(Path(key).expanduser()) if key else None
-    owners = [owner.key for word in trusted for group in trust.these(word, {}).groups for owner in group.keys]
-    return Seal(secret, tuple(owners))
-
-
-def check_private(found: broker.Broker, seal: Seal, how: str) -> None:
-    """Who reaches a broker without TLS could order and answer what they like, unless all is signed. Raises UsageError."""
-    if not found.private and not (seal.key and seal.trusted):
-        raise UsageError(
-            "messages would pass unprotected: the broker is on another machine, and its address is not one of TLS",
-            where=found.name,
-            hint=f"use {'amqps' if found.quorum else 'rediss'}://, or sign what is sent: {how}",
-        )
 
 
 class Fleet:

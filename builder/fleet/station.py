@@ -1,7 +1,7 @@
 """The side of the worker: takes an order, asks whether it may begin, fetches, performs, brings the outputs to the store.
 
 While it works it says so, and stops when the run answers that somebody else does it by now, or answers no more. It performs
-the steps that builder/remote/bench.py names, on files by digest; an order is data, never a command.
+the steps that builder/remote/workbench.py names, on files by digest; an order is data, never a command.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from builder.fleet.sealing import Seal
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
 from builder.places import cannot_build, cannot_run
 from builder.record import to_json
-from builder.remote import bench
+from builder.remote import workbench
 from builder.remote.cache import FULL, Cache
 from builder.remote.framing import Dropped
 from builder.remote.messages import File
@@ -159,7 +159,7 @@ class Station:
 
     def _result(self, order: Order, talk: "_Talk") -> Result:
         action, machine = order.action, self._post.machine
-        bench.check(action)
+        workbench.check(action)
         if action.platform is None or action.platform.runtime not in PACKAGE:
             named = repr(action.platform.runtime) if action.platform else "nothing"
             raise StepFailed(f"it is for {named}, which is no runtime here", hint="is this worker older than the run?")
@@ -172,7 +172,7 @@ class Station:
             return self._perform(action, cache, talk.say)
         limits = Limits(order.seconds, self._post.memory)
         hint = "the limits are `fleet: {minutes: ...}` in matrix.yaml and `build worker --memory`"
-        return bench.Bench(cache, machine, limits, self._is_wanted, talk.say, hint).perform(action)
+        return workbench.Workbench(cache, machine, limits, self._is_wanted, talk.say, hint).perform(action)
 
     def _is_wanted(self, woken: int, seconds: float) -> bool:
         if seconds:

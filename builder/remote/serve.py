@@ -1,6 +1,6 @@
 """The side that runs on the other machine: answers messages until its standard input ends, and leaves nothing running.
 
-It performs the steps that builder/remote/bench.py names and no others, on inputs named by digest. It never runs a line of
+It performs the steps that builder/remote/workbench.py names and no others, on inputs named by digest. It never runs a line of
 text as a command, and writes only below its folder. `boot` starts it; `builder/remote/link.py` talks to it.
 """
 
@@ -18,7 +18,6 @@ from builder.action import Action, Result
 from builder.digest import Json
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.record import RecordError, from_json, to_json
-from builder.remote.bench import Bench
 from builder.remote.cache import FULL, Cache
 from builder.remote.framing import Channel, Dropped, from_file
 from builder.remote.messages import (
@@ -40,6 +39,7 @@ from builder.remote.messages import (
     Terms,
 )
 from builder.remote.watch import Limits
+from builder.remote.workbench import Workbench
 
 SILENCE = 60.0  # seconds without a word after which the other end counts as gone
 _HINT = "the limits are `worker: {minutes: ..., memory: ...}` of the target in matrix.yaml"
@@ -125,7 +125,7 @@ class Session:
             return time.monotonic() - heard <= SILENCE
 
         limits = Limits(self._terms.seconds, self._terms.memory)
-        return Bench(self._cache, self._machine, limits, wanted, lambda line: self._say(Line(line)), _HINT).perform(
+        return Workbench(self._cache, self._machine, limits, wanted, lambda line: self._say(Line(line)), _HINT).perform(
             action
         )
 

@@ -73,8 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) -> int:
     try:
-        from builder.executors.fleet import check_private, sealed
-        from builder.fleet import broker, serving
+        from builder.fleet import broker, joining, serving
     except ImportError as problem:
         raise UsageError(
             f"{problem.name or problem} is not installed here", hint="pip install 'deploymatrix[fleet]'"
@@ -83,8 +82,8 @@ def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) 
     from builder.fleet.station import Post
 
     found = broker.found(args.broker, os.environ)
-    seal = sealed(str(args.key) if args.key else None, tuple(args.trust))
-    check_private(found, seal, "build worker --key FILE --trust KEY")
+    seal = joining.sealed(str(args.key) if args.key else None, tuple(args.trust))
+    joining.check_private(found, seal, "build worker --key FILE --trust KEY")
     host = f"{socket.gethostname()}-{_identity()}" if args.machine is None else args.machine
     name = host if args.name is None else args.name
     for word in (host, name):

@@ -191,13 +191,13 @@ def test_the_modules_that_are_sent_are_enough_for_every_step(tmp_path: Path) -> 
     import io
     import zipfile
 
-    from builder.remote import bench
+    from builder.remote import workbench
     from builder.seams import BUILT_IN
     from builder.worker import STEPS
     from tests.test_house import MODULES, _ours
 
     sent = set(zipfile.ZipFile(io.BytesIO(parcel.pack().archive)).namelist())
-    waiting = ["builder.remote.serve", "builder.worker", *(STEPS[step] for step in bench.STEPS)]
+    waiting = ["builder.remote.serve", "builder.worker", *(STEPS[step] for step in workbench.STEPS)]
     waiting += [place.partition(":")[0] for (kind, _), place in BUILT_IN.items() if kind == "backend"]
     needed = set()
     while waiting:

@@ -26,7 +26,7 @@ _NO_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]|[^/]{250}")  # what no
 _LONGEST = 1000  # letters of the name of an input
 
 
-class Bench:
+class Workbench:
     """`wanted`: see Watch; `hint` says where the limits are set."""
 
     def __init__(

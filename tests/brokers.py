@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
+from urllib.parse import quote
 
 import pytest
 
@@ -50,16 +52,31 @@ class Server:
         self._process.wait()
 
 
+@dataclass(frozen=True)
+class Secured:
+    """TLS with a certificate of `authority`, and a user with a password. Files."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+    user: str = "worker"
+    password: str = "open/sesame@home"
+
+    @property
+    def login(self) -> str:
+        return f"{self.user}:{quote(self.password, safe='')}"
+
+
 @contextlib.contextmanager
-def rabbitmq(folder: Path) -> Iterator[Server]:
-    """Without a password on loopback, as RabbitMQ lets `guest` in there."""
+def rabbitmq(folder: Path, secured: Optional[Secured] = None) -> Iterator[Server]:
+    """Without a password on loopback, as RabbitMQ lets `guest` in there; or `secured`, beside a port without TLS."""
     if not RABBITMQ.is_file():
         pytest.skip("RabbitMQ is not installed: apt-get install rabbitmq-server")
     folder.mkdir(parents=True)
-    port, dist, names = _free_port(), _free_port(), _free_port()
+    port, dist, names, tls = _free_port(), _free_port(), _free_port(), _free_port()
     (folder / "rabbitmq.conf").write_text(
         f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
-        "loopback_users.guest = true\nheartbeat = 10\ndisk_free_limit.absolute = 10MB\n"
+        "loopback_users.guest = true\nheartbeat = 10\ndisk_free_limit.absolute = 10MB\n" + _with_tls(secured, tls)
     )
     (folder / "plugins").write_text("[].\n")
     environ = {
@@ -78,7 +95,7 @@ def rabbitmq(folder: Path) -> Iterator[Server]:
     }
     names_server = subprocess.Popen([EPMD, "-port", str(names), "-address", "127.0.0.1"], env=environ, cwd=str(folder))
     server = Server([str(RABBITMQ)], environ, folder, port)
-    server.url = f"amqp://127.0.0.1:{port}//"
+    server.url = f"amqps://{secured.login}@127.0.0.1:{tls}//" if secured else f"amqp://127.0.0.1:{port}//"
     try:
         server.start()
         yield server
@@ -88,18 +105,46 @@ def rabbitmq(folder: Path) -> Iterator[Server]:
         names_server.wait()
 
 
+def _with_tls(secured: Optional[Secured], port: int) -> str:
+    if secured is None:
+        return ""
+    return (
+        f"listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.verify = verify_none\nssl_options.cacertfile = {secured.authority}\n"
+        f"ssl_options.certfile = {secured.certificate}\nssl_options.keyfile = {secured.key}\n"
+        f"default_user = {secured.user}\ndefault_pass = {secured.password}\n"
+    )
+
+
 @contextlib.contextmanager
-def redis(folder: Path, *, address: str = "127.0.0.1", through: Sequence[str] = ()) -> Iterator[Server]:
+def redis(
+    folder: Path, *, address: str = "127.0.0.1", through: Sequence[str] = (), secured: Optional[Secured] = None
+) -> Iterator[Server]:
     """`through`: what it is started with, to be in another network, where it has `address` and is not waited for."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("Redis is not installed: apt-get install redis-server")
     folder.mkdir(parents=True)
     port = _free_port()
-    command = [*through, program, "--port", str(port), "--bind", address, "--appendonly", "yes", "--dir", str(folder)]
+    listens = ["--port", str(port)]
+    if secured:
+        listens = [
+            "--port",
+            "0",
+            "--tls-port",
+            str(port),
+            "--tls-auth-clients",
+            "no",
+            "--requirepass",
+            secured.password,
+        ]
+        listens += ["--tls-cert-file", str(secured.certificate), "--tls-key-file", str(secured.key)]
+        listens += ["--tls-ca-cert-file", str(secured.authority)]
+    command = [*through, program, *listens, "--bind", address, "--appendonly", "yes", "--dir", str(folder)]
     command += ["--protected-mode", "no"]
     server = Server(command, dict(os.environ), folder, port, ready=b"Ready to accept connections" if through else b"")
-    server.url = f"redis://{address}:{port}/0"
+    server.url = (
+        f"rediss://:{quote(secured.password, safe='')}@{address}:{port}/0" if secured else f"redis://{address}:{port}/0"
+    )
     try:
         server.start()
         yield server

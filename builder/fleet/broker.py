@@ -99,6 +99,8 @@ class Broker:
         except (OperationalError, OSError, *_errors(self._url)) as problem:
             said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
             hint = f"is it there? Its whole address, with the password: export {VARIABLE}=..."
+            if "certificate" in said.lower():
+                hint = "its address has the name that is in its certificate; who has signed that: export SSL_CERT_FILE=FILE"
             raise Unreachable(f"the broker does not answer, or refuses: {said}", where=self.name, hint=hint) from None
 
     def _options(self) -> Dict[str, Any]:

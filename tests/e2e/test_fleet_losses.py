@@ -1,0 +1,200 @@
+"""Connections that are cut while an action is asked for, performed and told: it ends with one result."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+import pytest
+
+pytest.importorskip("celery")
+pytest.importorskip("redis")
+pytest.importorskip("cryptography")
+
+from builder import seams
+from builder.action import Action, Pinned, Result
+from builder.digest import of_bytes
+from builder.executors.fleet import Fleet
+from builder.fleet.broker import Broker
+from builder.fleet.sealing import Seal
+from builder.fleet.settings import FleetSettings
+from builder.stores.layout import Layout
+from tests import brokers, fleets
+from tests.fakes import REPOSITORY
+from tests.fleets import Proxy, until
+
+pytestmark = pytest.mark.e2e
+_WORKER = """
+import os, sys, time
+from pathlib import Path
+from builder import seams
+from builder.action import Result
+from builder.fleet import serving
+from builder.fleet.broker import Broker
+from builder.fleet.sealing import Seal
+from builder.fleet.station import Post
+from builder.recipes import Made
+from tests import fleets
+from tests.fakes import LAPTOP
+
+def perform(what, cache, say):
+    '''To another result each time.'''
+    found = cache.recall(what.key)
+    if found is not None:
+        return found
+    say("at it")
+    time.sleep(2)
+    made = Result(what.key, (cache.store.put_bytes("model.bin", os.urandom(16)),), Made(1, ()), 0.1, 1)
+    cache.record(made)
+    print("performed", flush=True)
+    return made
+
+url, folder = sys.argv[1], Path(sys.argv[2])
+place, tell = seams.repository(str(folder / "exchange"), {}), lambda line: print(line, flush=True)
+post = Post("one@one", LAPTOP, folder / "kept")
+sys.exit(serving.serve(Broker(url), place, Seal(), post, [fleets.QUEUE], tell, serving.Simulated(1, perform)))
+"""
+
+
+@pytest.fixture(scope="module", params=["rabbitmq", "redis"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.Server]:
+    start: Any = brokers.rabbitmq if request.param == "rabbitmq" else brokers.redis
+    with start(tmp_path_factory.mktemp("broker") / request.param) as running:
+        yield running
+
+
+class Lab:
+    """A run and a worker, each with a line of its own to the broker."""
+
+    def __init__(self, server: brokers.Server, folder: Path) -> None:
+        self.lines: Dict[str, Proxy] = {"run": Proxy(server.port), "worker": Proxy(server.port)}
+        self._folder, self._log, self.said = folder, folder / "log", []  # type: Path, Path, List[str]
+        self.store = Layout(folder / "artifacts")
+        (folder / "given").write_bytes(fleets.MODEL)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _WORKER, self.lines["worker"].url(server.url), str(folder)],
+            stdout=self._log.open("w"),
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            start_new_session=True,
+        )
+        until(lambda: "serves" in self.log or self.process.poll() is not None, 60, "to start")
+        url = self.lines["run"].url(server.url)
+        place = seams.repository(str(folder / "exchange"), {})
+        settings = FleetSettings(url, str(folder / "exchange"), patience=60.0)
+        self.fleet = Fleet(Broker(url), place, os.urandom(4).hex(), settings, Seal())
+        self.results: List[Result] = []
+        self.problems: List[BaseException] = []
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def begin(self, what: Action) -> threading.Thread:
+        thread = threading.Thread(target=self._perform, args=(what,), daemon=True)
+        thread.start()
+        return thread
+
+    def _perform(self, what: Action) -> None:
+        try:
+            files = {pinned.name: self._folder / "given" for pinned in what.inputs}
+            self.results.append(self.fleet.perform(what, files, self._folder, self.store, self.said.append))
+        except BaseException as problem:  # for the test to see
+            self.problems.append(problem)
+
+    def end(self) -> None:
+        for line in self.lines.values():
+            line.end()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        threading.Thread(target=self.fleet.__exit__, args=(None, None, None), daemon=True).start()
+
+
+@pytest.fixture
+def lab(server: brokers.Server, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(server, tmp_path)
+    yield made
+    made.end()
+
+
+def _ends_with_one_result(lab: Lab, thread: threading.Thread) -> None:
+    thread.join(90)
+    assert not thread.is_alive(), "\n".join(["it never ends", *lab.said, lab.log])
+    assert lab.problems == [] and len(lab.results) == 1, lab.problems
+    made = lab.results[0].outputs[0]
+    assert lab.store.fetch(made.digest).stat().st_size == 16
+    assert lab.process.poll() is None and "Traceback" not in lab.log
+    again = lab.begin(fleets.action(Pinned("another.onnx", of_bytes(fleets.MODEL))))
+    again.join(60)
+    assert len(lab.results) == 2, "the next one is performed"
+
+
+# When to cut, as is seen from outside.
+MOMENTS: Dict[str, Callable[[Lab], object]] = {
+    "while it is ordered": lambda lab: True,
+    "while it is asked for": lambda lab: any(line == "one@one begins" for line in lab.said),
+    "while it is performed": lambda lab: "at it" in lab.said,
+    "while it is told": lambda lab: "performed" in lab.log,
+}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 4.0], ids=["cut", "away"])
+@pytest.mark.parametrize("who", ["run", "worker"])
+@pytest.mark.parametrize("moment", list(MOMENTS))
+def test_a_line_that_is_cut_costs_time_and_no_result(lab: Lab, who: str, moment: str, seconds: float) -> None:
+    thread = lab.begin(fleets.action())
+    until(lambda: MOMENTS[moment](lab), 30, moment)
+    line = lab.lines[who]
+    line.closed = seconds > 0
+    line.cut()
+    time.sleep(seconds)
+    line.closed = False
+    _ends_with_one_result(lab, thread)
+
+
+def test_connections_that_are_ended_again_and_again(lab: Lab) -> None:
+    thread = lab.begin(fleets.action())
+    until(lambda: lab.said, 30)
+    for _ in range(12):
+        for line in lab.lines.values():
+            line.cut()
+        time.sleep(0.4)
+    _ends_with_one_result(lab, thread)
+
+
+def test_an_order_that_is_lost_is_given_again(lab: Lab, server: brokers.Server) -> None:
+    """As Redis loses what it has sent to a connection that is gone."""
+    if server.url.startswith("amqp"):
+        pytest.skip("RabbitMQ waits for the acknowledgement")
+    from redis import Redis
+
+    client = Redis.from_url(server.url)
+    os.killpg(lab.process.pid, signal.SIGSTOP)
+    thread = lab.begin(fleets.action())
+    until(lambda: client.llen(fleets.QUEUE) or thread.is_alive() is False, 20, "the order")
+    client.delete(fleets.QUEUE)
+    os.killpg(lab.process.pid, signal.SIGCONT)
+    _ends_with_one_result(lab, thread)
+
+
+def test_redis_ends_every_connection(lab: Lab, server: brokers.Server) -> None:
+    if server.url.startswith("amqp"):
+        pytest.skip("a command of Redis")
+    from redis import Redis
+
+    client = Redis.from_url(server.url)
+    thread: Optional[threading.Thread] = lab.begin(fleets.action())
+    for _ in range(10):
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        time.sleep(0.4)
+    assert thread
+    _ends_with_one_result(lab, thread)

@@ -41,6 +41,7 @@ from builder.transfers import transfer
 SILENCE = 60.0  # seconds without an answer after which nobody waits any more
 _ASKED = (2.0, 3.0, 5.0)  # seconds that an answer to a question is waited for, before it is asked again
 _MOST_LINES = 200
+_SOON = 0.5  # seconds after which a line of the step is passed on
 Perform = Callable[[Action, Cache, Callable[[str], None]], Result]
 
 
@@ -244,6 +245,9 @@ class _Talk:
         """Say the last word until it is heard. Returns how it was taken."""
         self._ended.set()
         self._thread.join()
+        if self._waiting():
+            with contextlib.suppress(Unreachable):
+                self._send(Beat(self.key, self.token, self._taken()))
         for seconds in _ASKED:
             self._answered.clear()
             try:
@@ -259,9 +263,12 @@ class _Talk:
         self._mail.send(self._order.mailbox, self._seal.close(Report(self._who, said)))
 
     def _beat(self) -> None:
-        while not self._ended.wait(BEAT if not self._waiting() else 0.5):
-            with contextlib.suppress(Unreachable):
-                self._send(Beat(self.key, self.token, self._taken()))
+        said = time.monotonic()
+        while not self._ended.wait(_SOON):
+            if self._waiting() or time.monotonic() - said > BEAT:
+                said = time.monotonic()
+                with contextlib.suppress(Unreachable):
+                    self._send(Beat(self.key, self.token, self._taken()))
             if time.monotonic() - self._last_heard > SILENCE:
                 self.over = self.over or "its run does not answer"
                 return

@@ -378,6 +378,7 @@ def _slowly(bay: Bay, seconds: float = 5.0) -> Station:
 )
 def test_work_goes_on_whatever_is_replayed(bay: Bay, run: Run, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stations, "BEAT", 0.1)
+    monkeypatch.setattr(stations, "_SOON", 0.1)
     station = _slowly(bay, 1.0)
 
     def answers(report: Report) -> Optional[Answer]:
@@ -396,6 +397,7 @@ def test_a_run_that_grants_a_lease_and_never_answers_is_not_worked_for_long(
 ) -> None:
     monkeypatch.setattr(stations, "SILENCE", 0.6)
     monkeypatch.setattr(stations, "BEAT", 0.1)
+    monkeypatch.setattr(stations, "_SOON", 0.1)
     monkeypatch.setattr(stations, "_ASKED", (0.2, 0.2))
     run.answers = lambda report: run.grants(report) if isinstance(report.said, Claim) else None
     station = _slowly(bay, 10.0)
@@ -426,6 +428,7 @@ def test_lines_of_a_step_reach_the_run_whatever_is_in_them(bay: Bay, run: Run, m
         return fleets.seem_to_work(what, cache, say)
 
     monkeypatch.setattr(stations, "BEAT", 0.1)
+    monkeypatch.setattr(stations, "_SOON", 0.1)
     station = bay.stationed(Seal(OURS), bay.place, perform)
     assert bay.take(order(), station).endswith(": done")
     assert "\x1b]0;title\x07 half ?" in [line for beat in run.heard(Beat) for line in beat.lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Set
 
@@ -101,10 +102,15 @@ class Machine(FakeExecutor):
     def __init__(self, place: Reached, off: bool = False, fails: str = "") -> None:
         super().__init__(fails=lambda action: action.recipe.step == fails)
         self.place, self.off = place, off
+        self.begun = threading.Event()
+        self.waits_for: Optional[Machine] = None
 
     def perform(self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: object) -> Result:
         if self.off:
             raise Unreachable("is off", where=self.place.where)
+        self.begun.set()
+        if self.waits_for is not None:
+            self.waits_for.begun.wait(10)
         return super().perform(action, files, root, store, say)  # type: ignore[arg-type]
 
 
@@ -155,6 +161,7 @@ def test_what_is_wrong_with_a_place_ends_the_run_before_anything_is_performed(pr
 
 def test_two_machines_of_a_class_share_the_work_and_each_measures_what_it_built(project: Project) -> None:
     machines = {A: Machine(A), B: Machine(B)}
+    machines[A].waits_for = machines[B]  # or it might do all before the other is asked
     outcome = _run(project, machines)
     assert not outcome.failures and not outcome.waiting
     built = _built(machines)

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Callable, List, Optional, Type, TypeVar
+from typing import Callable, List, Optional, Set, Type, TypeVar
 from urllib.parse import urlsplit
 
 from builder import digest
@@ -97,12 +97,14 @@ class Run:
 
 
 class Proxy:
-    """Passes bytes to a server on loopback and back. `cut` ends all connections; while `closed`, new ones end at once."""
+    """Passes bytes to a server on loopback and back. `cut` ends all connections, `mute` lets nothing pass there any more;
+    while `closed`, new ones end at once."""
 
     def __init__(self, port: int) -> None:
         self._to, self._pairs, self.closed = port, [], False  # type: int, List[Tuple[socket.socket, socket.socket]], bool
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listening.getsockname()[1])
+        self._mute: Set[socket.socket] = set()
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -117,18 +119,25 @@ class Proxy:
                 _end(end)
         self.cuts += bool(pairs)
 
+    def mute(self) -> None:
+        self._mute.update(end for pair in self._pairs for end in pair)
+
     def end(self) -> None:
         _end(self._listening)
         self.cut()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it listens no more
             while True:
                 near, _ = self._listening.accept()
                 if self.closed:
                     _end(near)
                     continue
-                far = socket.create_connection(("127.0.0.1", self._to))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:  # nobody is behind it now; the next one may find somebody
+                    _end(near)
+                    continue
                 self._pairs.append((near, far))
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
@@ -136,7 +145,8 @@ class Proxy:
     def _pass(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             for piece in iter(lambda: one.recv(65536), b""):
-                other.sendall(piece)
+                if one not in self._mute:
+                    other.sendall(piece)
         _end(one)
         _end(other)
 

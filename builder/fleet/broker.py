@@ -18,7 +18,7 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue, compression
 from kombu.exceptions import OperationalError
 
-from builder.errors import Unreachable, UsageError
+from builder.errors import DeployError, Unreachable, UsageError, first_line
 from builder.fleet.settings import SCHEMES, WITH_TLS
 
 VARIABLE = "DEPLOYMATRIX_BROKER"
@@ -79,29 +79,37 @@ class Broker:
 
     def post(self) -> "Tuple[Exchange, Dict[str, Any]]":
         """Where letters to mailboxes are sent, and how: a letter that nobody fetches is not kept on a disk."""
-        return _MAIL, {"delivery_mode": 1, "serializer": "json", "expiration": _UNREAD}
+        how = {"delivery_mode": 1, "serializer": "json", "expiration": _UNREAD, "confirm_timeout": _CONNECT}
+        return _MAIL, how
 
     def connection(self) -> Connection:
+        """To be used by whoever knows when to try again: it gives up soon."""
         _unpack_nothing()
+        impatient = {"max_retries": 0} if self.quorum else {"max_retries": 0, "socket_timeout": _CONNECT}
         return Connection(
             self._url,
             ssl=self._tls or False,
             heartbeat=_HEARTBEAT if self.quorum else 0,
             connect_timeout=_CONNECT,
-            transport_options={**self._options(), "max_retries": 0},  # whoever asks knows when to try again
+            transport_options={**self._options(), **impatient},
         )
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
         """What goes wrong with the connection inside is Unreachable."""
+        hint = f"is it there? Its whole address, with the password: export {VARIABLE}=..."
         try:
             yield
+        except DeployError:
+            raise
         except (OperationalError, OSError, *_errors(self._url)) as problem:
-            said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-            hint = f"is it there? Its whole address, with the password: export {VARIABLE}=..."
+            said = first_line(problem)
             if "certificate" in said.lower():
                 hint = "its address has the name that is in its certificate; who has signed that: export SSL_CERT_FILE=FILE"
             raise Unreachable(f"the broker does not answer, or refuses: {said}", where=self.name, hint=hint) from None
+        except Exception as problem:  # its library, where a line is cut at a bad moment; the next try may fare better
+            said = f"{type(problem).__name__}: {first_line(problem)}"
+            raise Unreachable(f"speaking with the broker failed: {said}", where=self.name, hint=hint) from problem
 
     def _options(self) -> Dict[str, Any]:
         if self.quorum:

@@ -146,7 +146,7 @@ class Coordinator:
             self._book.without_machines(self._others)
             self._look(now)
             due: List[str] = self._book.due(now)
-        for key in due:
+        for key in due if self._mail.away is None else ():  # in vain, it would hold up this thread
             try:
                 self._order(key)
             except Unreachable:
@@ -159,11 +159,12 @@ class Coordinator:
             if wanted is None or key not in self._book.due(time.monotonic()):
                 return
             ticket = self._book.order(key, time.monotonic())
+        order = self._seal.close(wanted.order(ticket))
         try:
             with self._broker.reached():
                 self._app.send_task(
                     TASK,
-                    args=[self._seal.close(wanted.order(ticket))],
+                    args=[order],
                     queue=self._broker.jobs(wanted.queue),
                     task_id=ticket,
                 )

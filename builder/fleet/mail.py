@@ -1,6 +1,8 @@
 """A mailbox at the broker: letters come to a thread of its own, and may be sent from any. A lost connection is made again.
 
-Letters may be lost with it; who needs an answer asks again. What is in them is for others to know.
+Letters may be lost with it; who needs an answer asks again. What is in them is for others to know. A line may also die
+without a word (a router forgets it, the broker forgets the mailbox, its library waits on a socket that is no more), so a
+mailbox to which nothing comes writes to itself.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from typing import Any, Callable, Optional
 
 from kombu import Connection, Consumer, Producer
 
-from builder.errors import Unreachable, first_line
+from builder.errors import Unreachable
 from builder.fleet.broker import Broker, depth
 
+QUIET = 5.0  # seconds without a letter after which a mailbox writes to itself, and then waits for that letter
 _PERIOD = 0.25
 _PAUSE = 1.0
+_ECHO = "echo"
 
 
 class Mail:
@@ -28,6 +32,7 @@ class Mail:
     def __init__(self, broker: Broker, name: str, got: Callable[[object], None], tick: Callable[[], None]) -> None:
         self._broker, self.name, self._got, self._tick = broker, name, got, tick
         self.away: Optional[Unreachable] = None
+        self._came, self._asked = 0.0, 0.0  # when the last letter came, and the last one to itself was sent
         self._closed = threading.Event()
         self._sending = threading.Lock()
         self._out: Optional[Connection] = None
@@ -49,7 +54,7 @@ class Mail:
                 try:
                     Producer(self._out.default_channel, exchange).publish(body, routing_key=to, **how)
                     return
-                except (*self._out.connection_errors, *self._out.channel_errors, OSError):
+                except Exception:  # whatever it is, a line of which it comes is not used again
                     self._drop()
                     if not again:
                         raise
@@ -69,21 +74,19 @@ class Mail:
 
     def _drop(self) -> None:
         if self._out is not None:
-            with contextlib.suppress(Exception):  # it may be broken in any way; nothing is left to say over it
-                self._out.collect(1.0)
+            _leave(self._out)
             self._out = None
 
     def _run(self) -> None:
         while not self._closed.is_set():
+            connection = self._broker.connection()
             try:
-                with self._broker.reached(), self._broker.connection() as connection:
+                with self._broker.reached():
                     self._read(connection)
+                    return
             except Unreachable as problem:
+                _leave(connection)
                 self._rest(problem)
-            except (
-                Exception
-            ) as problem:  # not even a message of the broker's library; and nobody else looks after this thread
-                self._rest(Unreachable(f"{type(problem).__name__}: {first_line(problem)}", where=self._broker.name))
 
     def _rest(self, problem: Unreachable) -> None:
         self.away = problem
@@ -91,6 +94,7 @@ class Mail:
         self._closed.wait(_PAUSE)
 
     def _read(self, connection: Connection) -> None:
+        """Until it is closed."""
         channel = connection.default_channel
         queue = self._broker.mailbox(self.name)(channel)
         consumer = Consumer(
@@ -102,21 +106,40 @@ class Mail:
             accept=["json"],
             prefetch_count=0,
         )
-        with consumer:
-            self.away = None
-            beaten = time.monotonic()
-            while not self._closed.is_set():
-                with contextlib.suppress(socket.timeout):
-                    connection.drain_events(timeout=_PERIOD)
-                self._tick()
-                if time.monotonic() - beaten > 2:
-                    connection.heartbeat_check()
-                    beaten = time.monotonic()
+        consumer.consume()
+        self.away = None
+        beaten = self._came = time.monotonic()
+        while not self._closed.is_set():
+            with contextlib.suppress(socket.timeout):
+                connection.drain_events(timeout=_PERIOD)
+            self._tick()
+            if time.monotonic() - beaten > 2:
+                connection.heartbeat_check()
+                beaten = time.monotonic()
+            self._listen()
+        consumer.cancel()
         queue.delete()
+        connection.release()
+
+    def _listen(self) -> None:
+        now, asked = time.monotonic(), self._asked > self._came
+        if asked and now - self._asked > QUIET:
+            raise Unreachable("what is sent to a mailbox there does not come", where=self._broker.name)
+        if not asked and now - self._came > QUIET:
+            self._asked = now
+            self.send(self.name, _ECHO)
 
     def _letter(self, message: Any) -> None:
+        self._came = time.monotonic()
         try:
             body = message.payload
         except Exception:  # whatever a stranger's bytes make the decoder raise: it is no letter
             return
-        self._got(body)
+        if body != _ECHO:
+            self._got(body)
+
+
+def _leave(connection: Connection) -> None:
+    """Without a word to the broker: the line may be broken in any way."""
+    with contextlib.suppress(Exception):
+        connection.collect(socket.getdefaulttimeout())

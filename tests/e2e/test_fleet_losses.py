@@ -150,6 +150,7 @@ MOMENTS: Dict[str, Callable[[Lab], object]] = {
     ("moment", "who", "seconds"),
     [
         ("while it is ordered", "run", 4.0),
+        ("while it is ordered", "worker", 0.0),
         ("while it is asked for", "worker", 0.0),
         ("while it is performed", "run", 4.0),
         ("while it is performed", "worker", 4.0),

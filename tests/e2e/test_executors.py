@@ -12,20 +12,17 @@ from typing import Iterator, List
 
 import pytest
 
-from builder import digest, facts, seams
-from builder.action import Action, Pinned, Platform
-from builder.contract import Profile, ShapeRange
+from builder import digest, seams
+from builder.action import Action
 from builder.errors import DeployError, StepFailed
 from builder.reach import FLEET, Reached, Worker
-from builder.recipes import Engine, Made, MeasureLatency
+from builder.recipes import Made
 from builder.seams import Executor
 from builder.stores.layout import Layout
-from builder.tensorrt_options import TensorRtOptions
-from tests import brokers
+from tests import brokers, steps
 from tests.sshd import python_at, sshd
 
 pytestmark = pytest.mark.e2e
-SHAPE = (1, 1, 32, 32)
 
 
 @pytest.fixture(params=["local", "ssh", "fleet"])
@@ -78,28 +75,7 @@ def store(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    onnx = pytest.importorskip("onnx")
-    from tests import onnx_models
-
-    onnx.save(onnx_models.convolutional(), str(tmp_path / "given.onnx"))
-    return tmp_path / "given.onnx"
-
-
-def _platform() -> Platform:
-    here = facts.here()
-    return Platform("onnxruntime", "any", here.os, here.arch)
-
-
-def _engine(model: Path) -> Action:
-    profile = Profile("small", (ShapeRange("image", SHAPE, SHAPE, SHAPE),))
-    recipe = Engine("fp32", "f32", (profile,), 1 << 30, TensorRtOptions(), "")
-    return Action(recipe, (Pinned("model.onnx", digest.of_file(model)),), (), _platform())
-
-
-def _latency(model: Path, seconds: float) -> Action:
-    found = digest.of_file(model)
-    recipe = MeasureLatency("image", SHAPE, seconds, 1, "f32", False, "any")
-    return Action(recipe, (Pinned("artifact/model.onnx", found), Pinned("naive.onnx", found)), (), _platform())
+    return steps.model(tmp_path)
 
 
 def _perform(executor: Executor, action: Action, model: Path, store: Layout, said: List[str]) -> "object":
@@ -109,7 +85,7 @@ def _perform(executor: Executor, action: Action, model: Path, store: Layout, sai
 def test_the_result_is_of_the_action_and_its_files_are_in_the_store(
     executor: Executor, model: Path, store: Layout
 ) -> None:
-    action = _engine(model)
+    action = steps.engine(model)
     result = executor.perform(action, {"model.onnx": model}, store.root, store, lambda line: None)
     assert result.key == action.key
     assert isinstance(result.facts, Made)
@@ -125,10 +101,10 @@ def test_a_step_that_fails_says_what_and_where_and_the_next_one_goes_well(
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model at all")
     with pytest.raises(StepFailed) as problem:
-        _perform(executor, _engine(broken), broken, store, [])
+        _perform(executor, steps.engine(broken), broken, store, [])
     assert "onnxruntime cannot open" in problem.value.what
     assert problem.value.where == "engine"
-    assert _perform(executor, _engine(model), model, store, [])
+    assert _perform(executor, steps.engine(model), model, store, [])
 
 
 def test_stop_ends_what_is_being_performed_and_nothing_is_performed_after_it(
@@ -138,7 +114,7 @@ def test_stop_ends_what_is_being_performed_and_nothing_is_performed_after_it(
 
     def perform() -> None:
         try:
-            _perform(executor, _latency(model, 60.0), model, store, [])
+            _perform(executor, steps.latency(model, 60.0), model, store, [])
         except DeployError as problem:
             problems.append(problem)
 
@@ -151,4 +127,4 @@ def test_stop_ends_what_is_being_performed_and_nothing_is_performed_after_it(
     assert not thread.is_alive() and time.monotonic() - began < 20
     assert isinstance(problems[0], StepFailed)
     with pytest.raises(StepFailed, match="the run was stopped"):
-        _perform(executor, _engine(model), model, store, [])
+        _perform(executor, steps.engine(model), model, store, [])

@@ -16,17 +16,13 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from builder import digest, facts
-from builder.action import Action, Pinned, Platform, Result
-from builder.contract import Profile, ShapeRange
+from builder.action import Action, Result
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.executors.ssh import Machines, Ssh
 from builder.reach import Reached, Worker
-from builder.recipes import Engine, MeasureLatency
 from builder.stores.layout import Layout
-from builder.tensorrt_options import TensorRtOptions
+from tests import steps
 from tests.sshd import Sshd, python_at, sshd
-
-SHAPE = (1, 1, 32, 32)
 
 
 @pytest.fixture(scope="module")
@@ -42,35 +38,13 @@ def store(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    from tests import onnx_models
-
-    onnx.save(onnx_models.convolutional(), str(tmp_path / "given.onnx"))
-    return tmp_path / "given.onnx"
+    return steps.model(tmp_path)
 
 
 def _reached(far: Path, **changes: Any) -> Reached:
     """A machine with a Python, a folder and a lock of its own."""
     ours = Worker(python=str(python_at(far, TMPDIR=str(far))), folder=str(far / "kept"))
     return Reached("ssh://there", dataclasses.replace(ours, **changes))
-
-
-def _platform(version: str = "any", arch: str = "") -> Platform:
-    here = facts.here()
-    return Platform("onnxruntime", version, here.os, arch or here.arch)
-
-
-def _engine(model: Path, platform: Platform) -> Action:
-    profile = Profile("small", (ShapeRange("image", SHAPE, SHAPE, SHAPE),))
-    recipe = Engine("fp32", "f32", (profile,), 1 << 30, TensorRtOptions(), "")
-    return Action(recipe, (Pinned("model.onnx", digest.of_file(model)),), (), platform)
-
-
-def _latency(model: Path, seconds: float) -> Action:
-    recipe = MeasureLatency("image", SHAPE, seconds, 1, "f32", False, "any")
-    found = digest.of_file(model)
-    return Action(recipe, (Pinned("artifact/model.onnx", found), Pinned("naive.onnx", found)), (), _platform())
 
 
 def _perform(ssh: Ssh, action: Action, model: Path, store: Layout, said: List[str]) -> Result:
@@ -97,7 +71,7 @@ def test_an_action_is_performed_there_and_its_outputs_come_back(
 ) -> None:
     reached, said = _reached(tmp_path / "far"), []  # type: Reached, List[str]
     with Machines(server.environ) as machines:
-        made = _perform(machines.at(reached), _engine(model, _platform()), model, store, said)
+        made = _perform(machines.at(reached), steps.engine(model), model, store, said)
     assert store.fetch(made.output("model.onnx").digest).read_bytes() == model.read_bytes()
     assert all(map(store.has, made.outputs))
     assert made.site is not None
@@ -110,14 +84,14 @@ def test_inputs_that_are_there_are_not_sent_again(server: Sshd, model: Path, sto
     for expected in (True, False):
         said: List[str] = []
         with Machines(server.environ) as machines:
-            _perform(machines.at(reached), _engine(model, _platform()), model, store, said)
+            _perform(machines.at(reached), steps.engine(model), model, store, said)
         assert any(line.startswith("sending") for line in said) is expected
     kept = next((tmp_path / "far" / "kept" / "blobs" / "sha256").glob(digest.of_file(model)[7:]))
     kept.chmod(0o644)
     kept.write_bytes(b"damaged" * 10)
     said = []
     with Machines(server.environ) as machines:
-        _perform(machines.at(reached), _engine(model, _platform()), model, store, said)
+        _perform(machines.at(reached), steps.engine(model), model, store, said)
     assert any(line.startswith("sending") for line in said), "what was damaged there is noticed, and sent again"
 
 
@@ -235,13 +209,16 @@ def test_a_machine_that_is_not_the_declared_one_is_never_used(
 ) -> None:
     reached = _reached(tmp_path / "far")
     with Machines(server.environ) as machines:
-        for platform, why in ((_platform("0.1"), "the target declares 0.1"), (_platform(arch="sparc"), "on sparc")):
+        for platform, why in (
+            (steps.platform("0.1"), "the target declares 0.1"),
+            (steps.platform(arch="sparc"), "on sparc"),
+        ):
             with pytest.raises(Unreachable) as problem:
-                _perform(machines.at(reached), _engine(model, platform), model, store, [])
+                _perform(machines.at(reached), steps.engine(model, platform), model, store, [])
             assert "it is not the machine that the target declares" in problem.value.what
             assert why in problem.value.what
         assert not (tmp_path / "far" / "kept" / "blobs").exists(), "nothing was sent"
-        made = _perform(machines.at(reached), _engine(model, _platform()), model, store, [])
+        made = _perform(machines.at(reached), steps.engine(model), model, store, [])
         assert made.outputs, "another target of the same machine is not refused with it"
 
 
@@ -250,7 +227,7 @@ def test_a_step_that_fails_there_is_a_failure_here(server: Sshd, store: Layout, 
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no graph")
     with Machines(server.environ) as machines, pytest.raises(StepFailed, match="onnxruntime cannot open"):
-        _perform(machines.at(_reached(tmp_path / "far")), _engine(broken, _platform()), broken, store, [])
+        _perform(machines.at(_reached(tmp_path / "far")), steps.engine(broken), broken, store, [])
 
 
 # ------------------------------------------------------------------------------------------- limits
@@ -261,7 +238,7 @@ def test_a_disk_without_room_is_said_before_anything_is_sent(
 ) -> None:
     reached = _reached(tmp_path / "far", free="100000000GiB")
     with Machines(server.environ) as machines, pytest.raises(Unreachable) as problem:
-        _perform(machines.at(reached), _engine(model, _platform()), model, store, [])
+        _perform(machines.at(reached), steps.engine(model), model, store, [])
     assert problem.value.where == "ssh://there", "whoever reads it knows where to free space"
     assert "its inputs need" in problem.value.what and "are left alone" in problem.value.what
     assert not (tmp_path / "far" / "kept" / "blobs").exists()
@@ -271,7 +248,7 @@ def test_an_action_that_takes_too_long_is_ended(server: Sshd, model: Path, store
     reached = _reached(tmp_path / "far", minutes=0.02)
     with Machines(server.environ) as machines:
         with pytest.raises(StepFailed, match=r"took longer than its limit of 0\.02 minutes"):
-            _perform(machines.at(reached), _latency(model, 60.0), model, store, [])
+            _perform(machines.at(reached), steps.latency(model, 60.0), model, store, [])
         assert _until(lambda: not server.processes(str(tmp_path / "far" / "kept" / ".deploymatrix")))
         assert machines.at(reached).facts().free, "the connection goes on"
 
@@ -281,17 +258,19 @@ def test_an_action_that_needs_too_much_memory_is_ended(
 ) -> None:
     reached = _reached(tmp_path / "far", memory="20MiB")
     with Machines(server.environ) as machines, pytest.raises(StepFailed, match="of memory; its limit is 20 MiB"):
-        _perform(machines.at(reached), _latency(model, 60.0), model, store, [])
+        _perform(machines.at(reached), steps.latency(model, 60.0), model, store, [])
 
 
 def test_one_job_at_a_time_on_a_machine(server: Sshd, model: Path, store: Layout, tmp_path: Path) -> None:
     """Two people drive one machine: the second waits, and says why."""
     reached, said = _reached(tmp_path / "far"), []  # type: Reached, List[str]
     with Machines(server.environ) as ours, Machines(server.environ) as theirs:
-        first = threading.Thread(target=lambda: _perform(theirs.at(reached), _latency(model, 3.0), model, store, []))
+        first = threading.Thread(
+            target=lambda: _perform(theirs.at(reached), steps.latency(model, 3.0), model, store, [])
+        )
         first.start()
         assert _until(lambda: server.processes(str(tmp_path / "far" / "kept" / ".deploymatrix" / "work")))
-        made = _perform(ours.at(reached), _engine(model, _platform()), model, store, said)
+        made = _perform(ours.at(reached), steps.engine(model), model, store, said)
         first.join()
     assert made.outputs
     assert "another job holds this machine" in said
@@ -306,7 +285,7 @@ def test_a_connection_that_is_cut_in_the_middle_is_made_again(
     reached, said, made = _reached(tmp_path / "far"), [], []  # type: Reached, List[str], List[Result]
     work = str(tmp_path / "far" / "kept" / ".deploymatrix" / "work")
     with Machines(server.environ, pauses=(0.5, 0.5)) as machines:
-        action = _latency(model, 2.0)
+        action = steps.latency(model, 2.0)
         job = threading.Thread(target=lambda: made.append(_perform(machines.at(reached), action, model, store, said)))
         job.start()
         assert _until(lambda: server.processes(work))
@@ -325,7 +304,7 @@ def test_a_machine_that_stays_away_after_a_cut_is_given_up(model: Path, store: L
 
         def job() -> None:
             try:
-                _perform(ssh, _latency(model, 60.0), model, store, [])
+                _perform(ssh, steps.latency(model, 60.0), model, store, [])
             except DeployError as problem:
                 problems.append(problem)
 
@@ -358,7 +337,7 @@ def test_a_run_that_is_stopped_leaves_nothing_there(server: Sshd, model: Path, s
 
         def job() -> None:
             try:
-                _perform(ssh, _latency(model, 60.0), model, store, [])
+                _perform(ssh, steps.latency(model, 60.0), model, store, [])
             except DeployError as problem:
                 problems.append(problem)
 
@@ -403,7 +382,9 @@ def test_a_worker_that_is_killed_takes_its_step_and_its_lock_with_it(
     far, made = tmp_path / "far", []  # type: Path, List[Result]
     with Machines(server.environ, pauses=(0.2, 0.2)) as machines:
         job = threading.Thread(
-            target=lambda: made.append(_perform(machines.at(_reached(far)), _latency(model, 1.5), model, store, []))
+            target=lambda: made.append(
+                _perform(machines.at(_reached(far)), steps.latency(model, 1.5), model, store, [])
+            )
         )
         job.start()
         assert _until(lambda: server.processes(str(far / "kept" / ".deploymatrix" / "work")))

@@ -114,6 +114,7 @@ class Host:
             self._system.end()
             self._system = None
             assert spaces.until(lambda: not any(map(spaces.words_of, waiting)), 10), self.name
+            self._unplug()
 
     def reboot(self) -> None:
         self.off()
@@ -194,7 +195,7 @@ class Host:
         return len(found)
 
     def _plug(self) -> None:
-        """A cable from the switch to the host, which had none, or one that went with its last boot."""
+        """A cable from the switch to the host, which has none."""
         assert self._system is not None
         peer = ["peer", "name", "eth0", "address", f"02:00:0a:4d:00:{self._number:02x}"]
         self._in_switch("ip", "link", "add", self._port, "type", "veth", *peer, "netns", str(self._system.pid))
@@ -202,5 +203,12 @@ class Host:
         if self._rate:
             self.slow(rate=self._rate)
 
+    def _unplug(self) -> None:
+        """The kernel takes the cable out when it comes to clear away the namespace of the last boot, which may be after
+        the next one has begun."""
+        with contextlib.suppress(AssertionError):  # it has come to it already
+            self._in_switch("ip", "link", "delete", self._port)
+
     def _in_switch(self, *command: str) -> None:
-        subprocess.run([*self._switch.enter("net"), *command], check=True, capture_output=True)
+        done = subprocess.run([*self._switch.enter("net"), *command], stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Callable
 
@@ -31,8 +32,15 @@ MEMORY, ROOM = "/dev/shm", 4 << 30
 
 
 def pytest_configure() -> None:
-    """Temporary folders lie in memory where it is large and a folder like any other: tests write files by the thousand, and
-    the disk would have half of their time. Another place: PYTEST_DEBUG_TEMPROOT."""
+    _temporary_folders_in_memory()
+    # A program begun with `nohup` or `&` hands an ignored Ctrl-C on to all that it starts, and those we interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _temporary_folders_in_memory() -> None:
+    """Where it is large, and a folder like any other: tests write files by the thousand, and the disk would have half of
+    their time. Another place: PYTEST_DEBUG_TEMPROOT."""
     if os.access(MEMORY, os.W_OK):
         found = os.statvfs(MEMORY)
         usual = not found.f_flag & (os.ST_NOEXEC | os.ST_NODEV)

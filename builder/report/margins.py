@@ -34,11 +34,14 @@ def used(check: Check, own: Optional[float] = None) -> float:
 
     An error or a loss counts from 0 to its limit. A similarity whose best is 1 counts what it lacks of 1. A task's own
     number counts from what the model itself reaches (`own`), where that is inside the limit. Of any other number that
-    must be at least its limit, it is the limit in parts of what was found.
+    must be at least its limit, it is the limit in parts of what was found; but an arithmetic is kept or not, and kept it is
+    no near miss.
     """
     found, limit = check.found, check.limit
     if found is None:
         return BEYOND
+    if check.level == "arithmetic" and check.kept:
+        return 0.0
     inside = own is not None and (own < limit if check.at_most else own > limit)
     if check.level == "task" and check.bound == "value" and own is not None and inside:
         part, whole = abs(own - found) if (found > own) == check.at_most else 0.0, abs(own - limit)

@@ -78,6 +78,8 @@ def check(found: Optional[float], limit: float, **changes: object) -> Check:
         (check(0.5, 0.6, level="task", at_most=False), 0.8, 1.5),
         (check(0.5, 0.6, level="task", at_most=False), 0.55, 1.2),  # the model itself misses it
         (check(3.0, 5.0, level="task"), 2.0, 1 / 3),  # an error, at most
+        (check(1.0, 1.0, level="arithmetic", at_most=False), None, 0.0),  # every layer as declared: no near miss
+        (check(0.5, 1.0, level="arithmetic", at_most=False), None, 2.0),
     ],
 )
 def test_the_share_of_a_gate_that_is_used(one: Check, own: Optional[float], used: float) -> None:

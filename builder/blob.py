@@ -11,7 +11,8 @@ from typing import Optional, Tuple
 
 @dataclass(frozen=True)
 class Platform:
-    """All that an artifact depends on outside its inputs."""
+    """All that an artifact depends on outside its inputs. `gpu` is a canonical name of a GPU model (builder/gpu_model.py),
+    None where any of compute capability `sm` will do."""
 
     runtime: str
     version: str
@@ -20,6 +21,7 @@ class Platform:
     sm: Optional[str] = None
     jetpack: Optional[str] = None
     features: Tuple[str, ...] = ()
+    gpu: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator, List, Tuple
 
+from builder import gpu_model
 from builder.compat import install
 from builder.facts import Machine
 from builder.matrix import Target
@@ -40,7 +41,7 @@ def fitness(target: Target, machine: Machine, *, tasks: bool) -> Fitness:
     needed = ("numpy", "polygraphy", *(("opencv-python-headless",) if tasks else ()))
     lacking = tuple(name for name in needed if machine.version(name) is None)
     alike = (target.os, target.arch) == (machine.os, machine.arch)
-    mends = alike and (target.sm is None or any(gpu.sm == target.sm for gpu in machine.gpus))
+    mends = alike and (target.sm is None or bool(gpu_model.fitting(machine, target.sm, target.gpu)))
     lines: Tuple[str, ...] = ()
     if wrong and mends:
         lines = (*install.without_ours(target, tasks), f"# then in matrix.yaml: worker: {{python: {_PYTHON}}}")

@@ -6,14 +6,14 @@ its folder. Weights and photographs are not opened here: `plan` and the steps do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
 from builder import inventory, photographs, yaml_file
 from builder.consistent import consistency
 from builder.evidence import Photographs
-from builder.matrix import Matrix
+from builder.matrix import ANY_MACHINE, Matrix, Target
 from builder.record import RecordError
 
 _MINIMAL_HINT = "start from the commented matrix.yaml that ships with deploymatrix, or see `build schema`"
@@ -44,5 +44,11 @@ def load(path: Path, machines: Optional[Path] = None) -> Loaded:
         consistency.check(matrix)
     except RecordError as problem:
         raise found.wrong(problem) from None
+    matrix = replace(matrix, targets=tuple(map(_called, matrix.targets)))
     listed = inventory.load(machines, matrix).machines if machines is not None else ()
     return Loaded(inventory.resolved(matrix, listed), path, path.parent, found.digest, pool)
+
+
+def _called(target: Target) -> Target:
+    """A machine that has no name of its own is called by its GPU."""
+    return replace(target, machine=target.gpu) if target.gpu and target.machine == ANY_MACHINE else target

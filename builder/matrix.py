@@ -80,6 +80,9 @@ class Model:
     opset: int = field(default=20, metadata=described("ONNX opset of the export."))
 
 
+ANY_MACHINE = "any"
+
+
 @dataclass(frozen=True)
 class Disabled:
     reason: str
@@ -95,10 +98,19 @@ class Target:
     version: Optional[str] = field(
         default=None, metadata=described('Runtime version in quotes, "10.16"; for CPU runtimes, the installed one.')
     )
-    machine: str = field(default="any", metadata=described("What people call the machine; for reports."))
+    machine: str = field(
+        default=ANY_MACHINE,
+        metadata=described("What people call the machine; for reports. When left out: its GPU, or any."),
+    )
     os: Literal["linux", "windows"] = "linux"
     arch: Literal["x86_64", "aarch64"] = "x86_64"
     sm: Optional[str] = field(default=None, metadata=described('GPU compute capability in quotes, "8.6".'))
+    gpu: Optional[str] = field(
+        default=None,
+        metadata=described(
+            "GPU model, RTX 3090: a machine with another one of that compute capability is not used. When left out: any."
+        ),
+    )
     cuda: Optional[str] = field(default=None, metadata=described('CUDA toolkit in quotes, "12.9".'))
     cudnn: Optional[str] = field(
         default=None, metadata=described('onnxruntime-gpu: cuDNN in quotes, "9.10.2" (the newest that knows the GPU).')

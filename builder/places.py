@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Optional, Tuple
 
+from builder import gpu_model
 from builder.blob import Platform
 from builder.compat import cuda, install, onnxruntime_gpu
 from builder.contract import PACKAGE
@@ -22,7 +23,8 @@ def platform_of(target: Target, machine: Machine) -> Platform:
     alike = target.sm is None and not target.reached and (target.os, target.arch) == (machine.os, machine.arch)
     version = target.version or (machine.version(PACKAGE[target.runtime]) if alike else None) or "any"
     features = machine.features if alike else ()
-    return Platform(target.runtime, version, target.os, target.arch, target.sm, target.jetpack, features)
+    model = gpu_model.canonical(target.gpu) if target.gpu else None
+    return Platform(target.runtime, version, target.os, target.arch, target.sm, target.jetpack, features, model)
 
 
 def cannot_build(platform: Platform, machine: Machine) -> Optional[str]:
@@ -31,7 +33,7 @@ def cannot_build(platform: Platform, machine: Machine) -> Optional[str]:
     if (platform.os, platform.arch) != (machine.os, machine.arch):
         return f"needs {platform.os} on {platform.arch}; this machine is {machine.os} on {machine.arch}"
     if platform.runtime == "tensorrt" and not _has_gpu(platform, machine):
-        return f"needs a GPU of compute capability {platform.sm} and TensorRT {platform.version}; {gpus_of(machine)}"
+        return f"needs a {_gpu_of(platform)} and TensorRT {platform.version}; {gpus_of(machine)}"
     if platform.runtime == "onnxruntime-gpu" and machine.version(BUILDER[platform.runtime]) is not None:
         return None
     wrong = _wrong_package(platform, machine)
@@ -55,7 +57,7 @@ def _wrong_package(platform: Platform, machine: Machine) -> Optional[str]:
 def cannot_run(platform: Platform, machine: Machine) -> Optional[str]:
     """Why a built artifact cannot be run, and so not verified, on `machine`; None when it can."""
     if platform.sm is not None and not _has_gpu(platform, machine):
-        return f"no GPU of compute capability {platform.sm} here to run it on; {gpus_of(machine)}"
+        return f"no {_gpu_of(platform)} here to run it on; {gpus_of(machine)}"
     if platform.sm is not None and machine.gpu_problem:
         return no_cuda(platform.runtime, machine)
     if cannot_build(platform, machine) is not None or platform.sm is None:
@@ -116,7 +118,7 @@ def how_to_verify(target: Target, machine: Machine, store: str, *, tasks: bool =
 def is_meant(target: Target, machine: Machine) -> bool:
     """Has this machine the GPU that the target is about? Then nothing is to be carried anywhere."""
     alike = (target.os, target.arch) == (machine.os, machine.arch)
-    return alike and target.sm is not None and any(gpu.sm == target.sm for gpu in machine.gpus)
+    return alike and target.sm is not None and bool(gpu_model.fitting(machine, target.sm, target.gpu))
 
 
 def _here(target: Target, machine: Machine, store: str, tasks: bool) -> str:
@@ -153,7 +155,11 @@ def _the(machine: str) -> str:
 
 
 def _has_gpu(platform: Platform, machine: Machine) -> bool:
-    return any(gpu.sm == platform.sm for gpu in machine.gpus)
+    return bool(gpu_model.fitting(machine, platform.sm, platform.gpu))
+
+
+def _gpu_of(platform: Platform) -> str:
+    return f"GPU of compute capability {platform.sm}" + (f" ({platform.gpu})" if platform.gpu else "")
 
 
 def gpus_of(machine: Machine) -> str:

@@ -51,12 +51,12 @@ LAYERS: Dict[int, str] = {
     3: "budget channel contract drift_limits facts gates measurements reach tensorrt_options yaml_marks "
     "attest.envelope consistent.expect fleet.sealing fleet.settings hosting.freshness http.problems http.wire "
     "inspection.contents trusting.key_statement",
-    4: "campaign evidence fact_file keypoints onnx_file portrait preprocess searched site sweep yaml_file "
+    4: "campaign evidence fact_file gpu_model keypoints onnx_file portrait preprocess searched site sweep yaml_file "
     "compat.dialects fleet.broker hosting.pull_memory http.reply inspection.engine_layers inspection.engine_plan "
-    "inspection.openvino_ir remote.site_lock remote.ssh_words trusting.key_changes trusting.key_memory "
-    "validation.align validation.statistics validation.timing",
+    "inspection.openvino_ir remote.ssh_words trusting.key_changes trusting.key_memory validation.align "
+    "validation.statistics validation.timing",
     5: "manifest matrix provenance sweep_grid fleet.mail fleet.presence fleet.taking http.client "
-    "inspection.onnx_graph search.words steps.fold_norms steps.placement validation.comparison",
+    "inspection.onnx_graph remote.site_lock search.words steps.fold_norms steps.placement validation.comparison",
     6: "cells merge photographs recipes revision schema attest.materials choosing.accuracy choosing.tiers "
     "compat.install consistent.consistency_gates hosting.proof http.challenge inspection.ranges "
     "inspection.session_graph report.margins validation.arithmetic validation.readings validation.task_results "

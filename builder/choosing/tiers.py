@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import FrozenSet, Literal, Tuple
+from typing import Literal
 
-from builder.facts import Gpu, Machine
+from builder.facts import Machine
+from builder.gpu_model import is_called
 from builder.manifest import Entry
 
 Name = Literal["gpu-model", "compute-capability", "gpu-family", "cpu-model", "cpu-cores", "cpu-features", "cpu"]
@@ -32,8 +33,6 @@ class Tier:
     words: str
 
 
-# Parts of a GPU's name that do not tell models apart: makers, series, memory.
-_NOISE = re.compile(r"nvidia|geforce|tesla|quadro|jetson|rtx-?a(?=\d)|gpu|the|an?|[0-9]+gb|hbm[0-9]e?")
 # Names of processors begin with the vendor, but for Arm's cores (Cortex-A76, Neoverse-V1), which have one vendor.
 _VENDOR = re.compile(r"(?:[0-9]+th gen )?(amd|intel|apple|cortex|neoverse|ampere|arm)", re.IGNORECASE)
 
@@ -61,9 +60,10 @@ def benched(tier: Tier) -> Tier:
 
 def same_class(timed_on: str, entry: Entry, machine: Machine) -> bool:
     """Does a time of this entry from the machine called `timed_on` hold on this one?"""
-    return timed_on == machine.kind or (
-        device_of(entry) == "gpu" and any(_is(timed_on, g, machine) for g in machine.gpus)
-    )
+    if device_of(entry) == "cpu":
+        return timed_on == machine.kind
+    named = _model_of(entry) if timed_on == entry.machine else timed_on
+    return timed_on == machine.kind or any(is_called(named, gpu, machine) for gpu in machine.gpus)
 
 
 def _of_gpu(entry: Entry, machine: Machine) -> Tier:
@@ -71,11 +71,16 @@ def _of_gpu(entry: Entry, machine: Machine) -> Tier:
     sm = entry.platform.sm or ""
     alike = [gpu for gpu in machine.gpus if gpu.sm == sm]
     named = entry.machine if entry.machine else f"compute capability {sm}"
-    if any(_is(named, gpu, machine) for gpu in alike):
+    if any(is_called(_model_of(entry), gpu, machine) for gpu in alike):
         return Tier("gpu-model", 0, f"this GPU model, {named}")
     if alike:
         return Tier("compute-capability", 1, f"{named}, another GPU of the same compute capability, {sm}")
     return Tier("gpu-family", 2, f"{named}, of another compute capability, {sm}, in a form that loads on this GPU too")
+
+
+def _model_of(entry: Entry) -> str:
+    """The GPU model that it was made for: what the target declares, or else what people call its machine."""
+    return (entry.platform.gpu if entry.platform is not None else None) or entry.machine
 
 
 def _of_cpu(entry: Entry, machine: Machine) -> Tier:
@@ -88,17 +93,6 @@ def _of_cpu(entry: Entry, machine: Machine) -> Tier:
     if timed_on and features == machine.features and _vendor(timed_on) == _vendor(machine.cpu):
         return Tier("cpu-features", 2, f"any processor, and timed on a similar one ({timed_on})")
     return Tier("cpu", 3, f"any processor, and timed on another one ({timed_on})" if timed_on else "any processor")
-
-
-def _is(named: str, gpu: Gpu, machine: Machine) -> bool:
-    """Is `RTX 3090` NVIDIA GeForce RTX 3090? A board is asked too: Jetson Xavier NX is a GPU that calls itself Xavier."""
-    wanted = _words(named)
-    return bool(wanted) and not gpu.mig and (wanted == _words(gpu.name) or wanted <= _words(machine.board))
-
-
-def _words(name: str) -> FrozenSet[str]:
-    parts: Tuple[str, ...] = tuple(re.split(r"[^a-z0-9.]+", name.lower()))
-    return frozenset(part for part in parts if part and not _NOISE.fullmatch(part))
 
 
 def _processor(kind: str) -> str:

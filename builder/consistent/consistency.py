@@ -10,7 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import List, Optional, Sequence, Tuple
 
-from builder import shapes
+from builder import gpu_model, shapes
 from builder.byte_size import bytes_of
 from builder.cells import all_cells, selects
 from builder.compat import dialects
@@ -168,7 +168,11 @@ def _check_target(target: Target) -> None:
         versioned = target.version is not None or target.runtime == "onnxruntime-gpu"
         expect(versioned, path, f"{target.runtime} needs `version`, in quotes")
     else:
-        expect(target.sm is None, (*path, "sm"), f"{target.runtime} here runs on the CPU; `sm` has no meaning for it")
+        for key in ("sm", "gpu"):
+            unsaid = getattr(target, key) is None
+            expect(unsaid, (*path, key), f"{target.runtime} here runs on the CPU; `{key}` has no meaning for it")
+    named = target.gpu is None or bool(gpu_model.canonical(target.gpu))
+    expect(named, (*path, "gpu"), f"{target.gpu!r} is no GPU model, such as RTX 3090")
     for key in ("version", "cuda", "cudnn", "driver", "jetpack", "python", "sm"):
         form = _SM if key == "sm" else _VERSION
         text: Optional[str] = getattr(target, key)

@@ -15,12 +15,14 @@ import subprocess
 import sys
 from pathlib import Path
 from types import MappingProxyType
-from typing import Callable, Deque, Dict, Mapping, Set, Tuple
+from typing import Callable, Deque, Dict, Mapping, Optional, Set, Tuple
 
 import builder
-from builder.action import Action, Result
+from builder import facts
+from builder.action import Action, Platform, Result
 from builder.errors import StepFailed
 from builder.record import from_json, to_json
+from builder.remote.site_lock import Seat, fitting
 from builder.seams import Store
 from builder.worker import Order, Outcome
 
@@ -38,7 +40,8 @@ class Local:
         self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
     ) -> Result:
         with store.workspace() as work:
-            outcome = self._run(lay_out(action, files, root, work), say)
+            environ = {**_shown(action.platform), **self._environ}
+            outcome = self._run(lay_out(action, files, root, work), environ, say)
             if outcome.facts is None:
                 raise StepFailed(
                     outcome.problem or "no reason given",
@@ -58,7 +61,7 @@ class Local:
         """The processes at work."""
         return tuple(worker.pid for worker in list(self._workers))
 
-    def _run(self, order: Path, say: Callable[[str], None]) -> Outcome:
+    def _run(self, order: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> Outcome:
         if self._stopped:
             raise StepFailed("the run was stopped")
         last: Deque[str] = collections.deque(maxlen=_KEPT_LINES)
@@ -68,7 +71,7 @@ class Local:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=str(order.parent),
-            env={**worker_environment(), **self._environ},
+            env={**worker_environment(), **environ},
             start_new_session=True,
             text=True,
             errors="replace",
@@ -109,6 +112,15 @@ def lay_out(action: Action, files: Mapping[str, Path], root: Path, work: Path) -
     order = Order(action, str(inputs.absolute()), str(out.absolute()), str(root.absolute()))
     (work / "order.json").write_text(json.dumps(to_json(order), indent=1), encoding="utf-8")
     return work / "order.json"
+
+
+def _shown(platform: Optional[Platform]) -> Dict[str, str]:
+    """Where there are several GPUs, what makes a worker see the one that its action is for: a runtime takes the first."""
+    if platform is None or platform.sm is None:
+        return {}
+    machine = facts.here()
+    meant = fitting(platform, machine)
+    return Seat(meant[0]).environ if meant and len(machine.gpus) > 1 else {}
 
 
 def _kill(worker: "subprocess.Popen[str]") -> None:

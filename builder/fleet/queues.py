@@ -1,17 +1,20 @@
 """The names of the queues: what a machine has to be for a job, and what a machine is. Pure.
 
     deploymatrix-0.1.0.tensorrt-10.16.sm8.6.linux-x86_64           TensorRT 10.16 on compute capability 8.6
+    deploymatrix-0.1.0.tensorrt-10.16.sm8.6.rtx-3090.linux-x86_64  the same, on an RTX 3090 and no other model
     deploymatrix-0.1.0.tensorrt-10.3.sm8.7.linux-aarch64.jp6.2     a Jetson with JetPack 6.2
     deploymatrix-0.1.0.onnxruntime-any.linux-x86_64                any onnxruntime on the processor
 
-A target may declare 10, 10.16 or 10.16.1, so a machine serves the queue of each beginning of its version. The release of
-this program is part of the name: one action means one thing to everybody who takes it.
+A target may declare 10, 10.16 or 10.16.1, so a machine serves the queue of each beginning of its version. Memory and form
+of a GPU are in no name: a worker looks at them when it has the order. The release of this program is part of the name: one
+action means one thing to everybody who takes it.
 """
 
 from __future__ import annotations
 
 from typing import Iterator, Tuple
 
+from builder import gpu_model
 from builder.blob import Platform
 from builder.contract import ON_CPU, PACKAGE
 from builder.facts import Machine
@@ -25,6 +28,8 @@ def name(platform: Platform) -> str:
     """The queue of the jobs for this platform."""
     parts = [f"{platform.runtime}-{platform.version}"]
     parts += [f"sm{platform.sm}"] if platform.sm else []
+    model = gpu_model.in_general(platform.gpu) if platform.gpu else ""
+    parts += [model.lower().replace(" ", "-")] if model else []
     parts += [f"{platform.os}-{platform.arch}"]
     parts += [f"jp{platform.jetpack}"] if platform.jetpack else []
     return PREFIX + ".".join(parts)
@@ -43,14 +48,15 @@ def served(machine: Machine) -> Tuple[str, ...]:
 def _platforms(machine: Machine) -> Iterator[Platform]:
     """Every platform that a target could declare and mean this machine."""
     jetpacks = (None, *_beginnings(machine.jetpack)) if machine.jetpack else (None,)
-    capabilities = tuple(dict.fromkeys(gpu.sm for gpu in machine.gpus if gpu.sm))
+    models = [(gpu.sm, name) for gpu in machine.gpus if gpu.sm for name in (None, *gpu_model.names(gpu, machine.board))]
+    capabilities = tuple(dict.fromkeys(models))
     for runtime, package in PACKAGE.items():
         installed = machine.version(package)
         versions = ("any", *_beginnings(installed)) if installed else ()
         for version in versions:
-            for sm in (None,) if runtime in ON_CPU else capabilities:
+            for sm, model in ((None, None),) if runtime in ON_CPU else capabilities:
                 for jetpack in jetpacks:
-                    yield Platform(runtime, version, machine.os, machine.arch, sm, jetpack)
+                    yield Platform(runtime, version, machine.os, machine.arch, sm, jetpack, gpu=model)
 
 
 def _beginnings(version: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from builder import gpu_model
 from builder.blob import Platform
 from builder.facts import Gpu, Machine
 
@@ -40,7 +41,7 @@ def fitting(platform: Optional[Platform], machine: Machine) -> Tuple[Gpu, ...]:
     """The GPUs of which a job of this platform needs one; none when it needs the processor."""
     if platform is None or platform.sm is None:
         return ()
-    return tuple(gpu for gpu in machine.gpus if gpu.sm == platform.sm)
+    return gpu_model.fitting(machine, platform.sm, platform.gpu)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from builder import cli, facts
 from builder.choosing import accuracy, choice_words
 from builder.choosing.choose import Asked, Choice, Timed, choose
 from builder.choosing.fits import cannot_run
-from builder.choosing.tiers import device_of, tier_of
+from builder.choosing.tiers import device_of, same_class, tier_of
 from builder.errors import UsageError
 from builder.facts import Machine
 from builder.manifest import Entry, TaskResult, Verdict
@@ -104,6 +104,19 @@ def test_what_every_recorded_machine_gets(request: pytest.FixtureRequest) -> Non
 )
 def test_the_tier_of_a_gpu(machine: str, named: str, sm: str, tier: str) -> None:
     assert tier_of(target("m-dense-fp16-a", "tensorrt", "10.16", sm, named), MACHINES[machine]).name == tier
+
+
+def test_the_gpu_that_is_declared_counts_whatever_people_call_the_machine() -> None:
+    made = target("m-dense-fp16-a", "tensorrt", "10.16", "8.6", "rack 4")
+    assert made.platform is not None and made.latency is not None
+    here, there = MACHINES["rtx3090"], dataclasses.replace(made.platform, gpu="RTX 3080")
+    assert tier_of(made, here).name == "compute-capability"
+    mine = dataclasses.replace(made, platform=dataclasses.replace(made.platform, gpu="RTX 3090"))
+    assert tier_of(mine, here).name == "gpu-model"
+    assert same_class("rack 4", mine, here) and not same_class("rack 4", made, here)
+    other = dataclasses.replace(made, platform=there, machine="RTX 3090")
+    assert tier_of(other, here).name == "compute-capability"
+    assert not same_class("RTX 3090", other, here)
 
 
 @pytest.mark.parametrize(

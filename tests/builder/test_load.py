@@ -50,6 +50,11 @@ WRONG = [
     Wrong("sm with a letter", 'sm: "8.6", machine', 'sm: "sm_86", machine', "  rtx:", "is not a version number"),
     Wrong("sm on a CPU", "{runtime: openvino}", '{runtime: openvino, sm: "8.6"}', "  ov:", "has no meaning for it"),
     Wrong(
+        "gpu on a CPU", "{runtime: openvino}", "{runtime: openvino, gpu: T4}", "  ov:", "`gpu` has no meaning for it"
+    ),
+    Wrong("gpu of no model", 'sm: "8.6", machine', 'sm: "8.6", gpu: the GPU, machine', "  rtx:", "is no GPU model"),
+    Wrong("gpu as a number", 'sm: "8.6", machine', 'sm: "8.6", gpu: 3090, machine', "  rtx:", "expected text"),
+    Wrong(
         "no sm on a GPU",
         'tensorrt, version: "10.16", sm: "8.6",',
         'tensorrt, version: "10.16",',
@@ -406,6 +411,15 @@ def test_a_merge_keeps_what_is_written_beside_it(tmp_path: Path) -> None:
     text = text.replace("  ov: {runtime: openvino}", "  ov: {machine: two, <<: *base}")
     ov = load(_written(tmp_path, text.encode())).matrix.target("ov")
     assert (ov.runtime, ov.machine) == ("onnxruntime", "two")
+
+
+def test_a_machine_without_a_name_is_called_by_its_gpu(tmp_path: Path) -> None:
+    text = MATRIX.replace(
+        'version: "10.16", sm: "8.6", machine: RTX 3090}', 'version: "10.16", sm: "8.6", gpu: RTX 3080}'
+    )
+    text = text.replace('sm: "8.6", machine: RTX 3090}', 'sm: "8.6", gpu: RTX 3090, machine: the one in rack 4}')
+    matrix = load(_written(tmp_path, text.encode())).matrix
+    assert [matrix.target(name).machine for name in ("ort", "rtx", "trt")] == ["any", "the one in rack 4", "RTX 3080"]
 
 
 def test_an_error_beside_a_merge_has_its_own_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

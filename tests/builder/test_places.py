@@ -7,13 +7,18 @@ import dataclasses
 import pytest
 
 from builder.compat import install
-from builder.facts import Machine
+from builder.facts import Gpu, Machine
 from builder.matrix import Target
-from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
+from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, is_meant, platform_of
 from tests.builder.compat.test_rules import ORIN_JP6, ORT, ORT_GPU, OV, RTX, TRT10, TRT86, XAVIER
-from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090, with_version, without
+from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090, _with, with_version, without
 
 ARM_ORT = dataclasses.replace(ORT, arch="aarch64")
+RTX3080 = _with(RTX3090, gpus=(Gpu("NVIDIA GeForce RTX 3080", "8.6"),))
+
+
+def named(target: Target, gpu: str) -> Target:
+    return dataclasses.replace(target, gpu=gpu)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,15 @@ ARM_ORT = dataclasses.replace(ORT, arch="aarch64")
         ),
         (TRT10, without(RTX3090, "tensorrt"), "tensorrt is not installed here", "not installed"),
         (TRT86, GTX1060, "", ""),
+        (named(TRT10, "RTX 3090"), RTX3090, "", ""),
+        (
+            named(TRT10, "RTX 3090"),
+            RTX3080,
+            "needs a GPU of compute capability 8.6 (RTX 3090) and TensorRT 10.16; this machine has NVIDIA GeForce RTX 3080",
+            "no GPU of compute capability 8.6 (RTX 3090) here to run it on; this machine has NVIDIA GeForce RTX 3080",
+        ),
+        (named(RTX, "RTX 3090"), RTX3080, "", "no GPU of compute capability 8.6 (RTX 3090) here"),
+        (TRT10, RTX3080, "", ""),
         (ORT_GPU, LAPTOP, "", "no GPU of compute capability 6.1 here to run it on; this machine has no NVIDIA GPU"),
         (ORT_GPU, GTX1060, "", "onnxruntime-gpu is not installed here"),
         (ORT_GPU, without(LAPTOP, "onnxruntime"), "onnxruntime-gpu is not installed here", "no GPU"),
@@ -135,6 +149,13 @@ def test_a_gpu_that_cannot_be_used_is_mended_first() -> None:
 
 def test_an_onnx_file_for_a_gpu_is_built_where_any_onnxruntime_is() -> None:
     assert how_to_build(ORT_GPU, without(LAPTOP, "onnxruntime"), "store") == "pip install 'deploymatrix[build]'"
+
+
+def test_another_model_is_not_the_machine_that_is_meant() -> None:
+    target = named(TRT10, "RTX 3090")
+    assert is_meant(target, RTX3090)
+    assert not is_meant(target, RTX3080)
+    assert "copy artifacts/" in how_to_verify(target, RTX3080, "artifacts")
 
 
 def test_nothing_is_ordered_for_windows() -> None:

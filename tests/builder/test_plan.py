@@ -207,6 +207,19 @@ def test_timings_of_other_machines_have_other_recipes(project: Project) -> None:
     )
 
 
+def test_an_engine_that_is_tried_out_on_a_gpu_is_of_its_model(project: Project) -> None:
+    def platforms(gpu: str) -> "Dict[str, object]":
+        targets = tuple(dataclasses.replace(t, gpu=gpu if t.sm else None) for t in project.load().matrix.targets)
+        drawn = plan(dataclasses.replace(project.load().matrix, targets=targets), RTX3090)
+        jobs = ("engine/tiny-dense-fp16-trt", "engine/tiny-dense-fp16-rtx", "latency/tiny-dense-fp16-rtx")
+        return {job: drawn.job(job).platform for job in jobs}
+
+    one, other = platforms("RTX 3090"), platforms("NVIDIA GeForce RTX 3090")
+    assert one == other, "two ways to say one model"
+    native, portable, timed = one.values()
+    assert (native.gpu, portable.gpu, timed.gpu) == ("RTX 3090", None, "RTX 3090")  # type: ignore[attr-defined]
+
+
 # ------------------------------------------------------------------------------------------- tasks
 
 SPARSE = """\

@@ -44,6 +44,7 @@ def text() -> str:
         words = ", ".join(
             f'{key}: "{value}"' if value[0].isdigit() else f"{key}: {value}" for key, value in said.items()
         )
+        called = f"gpu: {target.gpu}" if target.gpu else f"machine: {target.machine}"
         parts += [
             f"## {target.machine}: {install.named(target)}",
             "",
@@ -53,7 +54,7 @@ def text() -> str:
             "",
             "```yaml",
             "targets:",
-            f"  {target.name}: {{{words}, machine: {target.machine}}}",
+            f"  {target.name}: {{{words}, {called}}}",
             "```",
             "",
             "<!-- not run: it needs that machine -->",

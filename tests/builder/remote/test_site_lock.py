@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -39,6 +40,9 @@ def test_a_job_needs_a_gpu_of_its_platform_or_the_processor() -> None:
     assert site_lock.fitting(rtx, BOTH) == (ONE, TWO)
     assert site_lock.fitting(Platform("onnxruntime", "any", "linux", "x86_64"), BOTH) == ()
     assert site_lock.fitting(rtx, LAPTOP) == (), "built ahead of time: the processor does it"
+    other = Gpu("NVIDIA GeForce RTX 3080", "8.6", uuid="GPU-4")
+    declared = dataclasses.replace(rtx, gpu="RTX 3090")
+    assert site_lock.fitting(declared, _with(RTX3090, gpus=(other, TWO))) == (TWO,)
 
 
 def test_two_gpus_take_two_jobs_and_each_sees_its_own() -> None:

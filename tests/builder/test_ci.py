@@ -28,7 +28,7 @@ ZIZMOR = "rules: {unpinned-uses: {config: {policies: {actions/*: ref-pin}}}}\n"
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shipped matrix with runners for two of its machines."""
     text = (REPOSITORY / "matrix.yaml").read_text(encoding="utf-8")
-    text = text.replace("machine: RTX 3090}", "machine: RTX 3090, runner: [self-hosted, rtx3090]}")
+    text = text.replace("gpu: RTX 3090}", "gpu: RTX 3090, runner: [self-hosted, rtx3090]}")
     text = text.replace("machine: Jetson Xavier NX}", "machine: Jetson Xavier NX, runner: [xavier]}")
     (tmp_path / "matrix.yaml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

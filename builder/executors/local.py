@@ -14,15 +14,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import MappingProxyType
-from typing import Callable, Deque, Dict, Mapping, Optional, Set, Tuple
+from typing import Callable, Deque, Dict, Iterator, Mapping, Optional, Set, Tuple
 
 import builder
 from builder import facts
 from builder.action import Action, Platform, Result
 from builder.errors import StepFailed
 from builder.record import from_json, to_json
-from builder.remote.site_lock import Seat, fitting
+from builder.remote import site_lock
 from builder.seams import Store
 from builder.worker import Order, Outcome
 
@@ -30,17 +29,17 @@ _KEPT_LINES = 12
 
 
 class Local:
-    def __init__(self, environ: Mapping[str, str] = MappingProxyType({})) -> None:
-        """`environ`: what workers see beside this process's environment."""
-        self._environ = dict(environ)
+    def __init__(self, environ: Optional[Mapping[str, str]] = None) -> None:
+        """`environ`: what workers see beside this process's environment, from whoever holds the machine for them. When
+        left out, an action for a GPU waits until no other job has it."""
+        self._environ = environ
         self._workers: Set["subprocess.Popen[str]"] = set()
         self._stopped = False
 
     def perform(
         self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
     ) -> Result:
-        with store.workspace() as work:
-            environ = {**_shown(action.platform), **self._environ}
+        with self._seat(action.platform, say) as environ, store.workspace() as work:
             outcome = self._run(lay_out(action, files, root, work), environ, say)
             if outcome.facts is None:
                 raise StepFailed(
@@ -61,9 +60,26 @@ class Local:
         """The processes at work."""
         return tuple(worker.pid for worker in list(self._workers))
 
-    def _run(self, order: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> Outcome:
+    @contextlib.contextmanager
+    def _seat(self, platform: Optional[Platform], say: Callable[[str], None]) -> Iterator[Mapping[str, str]]:
+        """What a worker is to see, while it may use what it sees."""
+        if self._environ is not None or platform is None or platform.sm is None:
+            yield self._environ or {}
+            return
+        machine = facts.here()
+        gpus = site_lock.fitting(platform, machine)
+        if not gpus:  # built ahead of time, or never
+            yield {}
+            return
+        with site_lock.alone(gpus, lambda: say("another job holds the GPU"), self._must_go_on) as seat:
+            yield seat.environ if len(machine.gpus) > 1 else {}  # of several, a runtime would take the first
+
+    def _must_go_on(self) -> None:
         if self._stopped:
             raise StepFailed("the run was stopped")
+
+    def _run(self, order: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> Outcome:
+        self._must_go_on()
         last: Deque[str] = collections.deque(maxlen=_KEPT_LINES)
         worker = subprocess.Popen(
             [sys.executable, "-m", "builder.worker", str(order.absolute())],
@@ -112,15 +128,6 @@ def lay_out(action: Action, files: Mapping[str, Path], root: Path, work: Path) -
     order = Order(action, str(inputs.absolute()), str(out.absolute()), str(root.absolute()))
     (work / "order.json").write_text(json.dumps(to_json(order), indent=1), encoding="utf-8")
     return work / "order.json"
-
-
-def _shown(platform: Optional[Platform]) -> Dict[str, str]:
-    """Where there are several GPUs, what makes a worker see the one that its action is for: a runtime takes the first."""
-    if platform is None or platform.sm is None:
-        return {}
-    machine = facts.here()
-    meant = fitting(platform, machine)
-    return Seat(meant[0]).environ if meant and len(machine.gpus) > 1 else {}
 
 
 def _kill(worker: "subprocess.Popen[str]") -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import List, Optional
 
 import pytest
 
@@ -16,6 +17,7 @@ from builder.executors.local import Local, worker_environment
 from builder.facts import Gpu
 from builder.recipes import Engine
 from builder.record import from_json, to_json
+from builder.remote import site_lock
 from builder.stores.layout import Layout
 from builder.tensorrt_options import TensorRtOptions
 from builder.worker import Order, Outcome
@@ -46,21 +48,49 @@ def test_it_ends_in_order_while_its_standard_input_is_open(tmp_path: Path) -> No
     assert outcome.problem == "an engine action needs an engine recipe and a platform"
 
 
-@pytest.mark.parametrize(
-    ("model", "sees"), [("RTX 3090", "GPU-2"), ("RTX 3080", "GPU-1"), (None, "GPU-1"), ("RTX 9999", None)]
-)
-def test_of_several_gpus_it_sees_the_one_that_the_action_is_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: "str | None", sees: "str | None"
-) -> None:
-    gpus = (Gpu("NVIDIA GeForce RTX 3080", "8.6", uuid="GPU-1"), Gpu("NVIDIA GeForce RTX 3090", "8.6", uuid="GPU-2"))
-    monkeypatch.setattr(facts, "here", lambda: _with(RTX3090, gpus=gpus))
+ONE = Gpu("NVIDIA GeForce RTX 3080", "8.6", uuid="GPU-1")
+TWO = Gpu("NVIDIA GeForce RTX 3090", "8.6", uuid="GPU-2")
+
+
+def _for_a_gpu(model: Optional[str] = None) -> Action:
+    platform = Platform("tensorrt", "10.16", "linux", "x86_64", "8.6", gpu=model)
+    return Action(Engine("fp32", "f32", (), 0, TensorRtOptions(), ""), (), (), platform)
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> List[str]:
+    """Two GPUs, locks of their own, and a worker that tells what it sees before it fails for want of TensorRT."""
+    monkeypatch.setattr(facts, "here", lambda: _with(RTX3090, gpus=(ONE, TWO)))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    # A backend that does not exist here, in a package that only the worker finds: it tells what it sees.
     (tmp_path / "sitecustomize.py").write_text("import os; print('sees', os.environ.get('CUDA_VISIBLE_DEVICES'))")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    platform = Platform("tensorrt", "10.16", "linux", "x86_64", "8.6", gpu=model)
-    action = Action(Engine("fp32", "f32", (), 0, TensorRtOptions(), ""), (), (), platform)
-    said: "list[str]" = []
+    return []
+
+
+@pytest.mark.parametrize(("model", "sees"), [("RTX 3090", "GPU-2"), ("RTX 3080", "GPU-1"), (None, "GPU-1")])
+def test_of_several_gpus_it_sees_the_one_that_the_action_is_for(
+    tmp_path: Path, said: List[str], model: Optional[str], sees: str
+) -> None:
     with pytest.raises(StepFailed):
-        Local().perform(action, {}, tmp_path, Layout(tmp_path / "store"), said.append)
+        Local().perform(_for_a_gpu(model), {}, tmp_path, Layout(tmp_path / "store"), said.append)
     assert f"sees {sees}" in said
+
+
+def test_a_gpu_that_another_job_has_is_waited_for(tmp_path: Path, said: List[str]) -> None:
+    with site_lock.alone((TWO,), list, list):
+        local = Local()
+
+        def wait(line: str) -> None:
+            said.append(line)
+            local.stop()
+
+        with pytest.raises(StepFailed, match="the run was stopped"):
+            local.perform(_for_a_gpu("RTX 3090"), {}, tmp_path, Layout(tmp_path / "store"), wait)
+        assert said == ["another job holds the GPU"]
+        with pytest.raises(StepFailed):
+            Local().perform(_for_a_gpu(), {}, tmp_path, Layout(tmp_path / "store"), said.append)
+        assert "sees GPU-1" in said, "another one of that compute capability is free"
+        with pytest.raises(StepFailed):
+            Local({"SEEN": "1"}).perform(_for_a_gpu("RTX 3090"), {}, tmp_path, Layout(tmp_path / "store"), said.append)
+        assert said[-1] != "another job holds the GPU", "whoever says what it sees has the lock"

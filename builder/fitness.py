@@ -45,6 +45,9 @@ def fitness(target: Target, machine: Machine, *, tasks: bool) -> Fitness:
     lines: Tuple[str, ...] = ()
     if wrong and mends:
         lines = (*install.without_ours(target, tasks), f"# then in matrix.yaml: worker: {{python: {_PYTHON}}}")
+    elif wrong and alike and target.gpu and (others := gpu_model.fitting(machine, target.sm, None)):
+        found = gpu_model.in_general(gpu_model.canonical(others[0].name))
+        lines = (f"# it is another GPU; if it is the one that you mean, in matrix.yaml: gpu: {found}",)
     elif lacking and not wrong:
         lines = (f"{target.worker.python} -m pip install {' '.join(lacking)}",)
     return Fitness(target.name, wrong, lacking, tuple(_differing(target, machine)), lines)

@@ -29,6 +29,14 @@ _KEYS: Dict[Tuple[str, str], str] = {
     ("latency", "shape"): "the profile's opt shape",
     ("latency", "machine"): "machine that was timed",
 }
+# What of a platform is one word, and what people call it.
+_PLATFORM = {
+    "os": "operating system",
+    "arch": "arch",
+    "sm": "compute capability",
+    "gpu": "GPU model",
+    "jetpack": "JetPack",
+}
 # Said by the digests of the inputs already, or a consequence of another setting.
 _SILENT = frozenset({"source.weights.sha256", "source.sha256", "photographs", "samples", "data"})
 
@@ -139,10 +147,9 @@ def platform(old: Platform, new: Platform, steps: Tuple[str, ...]) -> Iterator[C
         come = [f"+{feature}" for feature in new.features if feature not in old.features]
         gone = [f"-{feature}" for feature in old.features if feature not in new.features]
         yield Cause("runtime", "CPU features", detail=" ".join((*come, *gone)) or "in another order", steps=steps)
-    for name in ("os", "arch", "sm", "jetpack"):
+    for name, what in _PLATFORM.items():
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
-            what = {"sm": "compute capability", "jetpack": "JetPack", "os": "operating system"}.get(name, name)
             yield Cause("runtime", what, before or "", after or "", steps=steps)
 
 

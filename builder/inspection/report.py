@@ -40,6 +40,7 @@ def _identity(known: Sidecar, findings: Findings) -> List[str]:
     platform = known.platform
     machine = f"{platform.os} on {platform.arch}"
     machine += f", compute capability {platform.sm}" if platform.sm else ""
+    machine += f", GPU {platform.gpu}" if platform.gpu else ""
     machine += f", JetPack {platform.jetpack}" if platform.jetpack else ""
     machine += f", {' '.join(platform.features)}" if platform.features else ""
     rows = [

@@ -180,7 +180,8 @@ def _artifact_descriptor(store: Layout, entry: Entry) -> oci.Object:
     artifact, platform = entry.artifact, entry.platform
     assert artifact is not None and platform is not None
     size = store.fetch(artifact.digest).stat().st_size
-    facts = {"runtime": platform.runtime, "version": platform.version, "sm": platform.sm, "precision": entry.precision}
+    facts = {"runtime": platform.runtime, "version": platform.version, "sm": platform.sm, "gpu": platform.gpu}
+    facts["precision"] = entry.precision
     notes: oci.Object = {f"dev.deploymatrix.{k}": v for k, v in facts.items() if v is not None}
     notes.update({"dev.deploymatrix.cell": entry.cell, "dev.deploymatrix.verdict": entry.verdict.status})
     return {

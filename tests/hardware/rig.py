@@ -80,9 +80,9 @@ def target(runtime: str, machine: Machine) -> Optional[str]:
     if runtime == CONTROL:
         return f"  {name(runtime)}: {{runtime: {runtime}, arch: {machine.arch}}}"
     version = ".".join(map(str, numbers(machine.version(PACKAGE[runtime]) or "")[:2]))
-    sm = next(gpu.sm for gpu in machine.gpus if gpu.sm)
+    gpu = next(gpu for gpu in machine.gpus if gpu.sm)
     jetpack = f', jetpack: "{machine.jetpack}"' if machine.l4t and runtime == "tensorrt" else ""
-    said = f'runtime: {runtime}, version: "{version}", sm: "{sm}", arch: {machine.arch}{jetpack}'
+    said = f'runtime: {runtime}, version: "{version}", sm: "{gpu.sm}", gpu: "{gpu.name}", arch: {machine.arch}{jetpack}'
     return f"  {name(runtime)}: {{{said}, machine: this one}}"
 
 

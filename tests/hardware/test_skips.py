@@ -48,8 +48,8 @@ def test_a_tensorrt_that_dropped_the_gpu_is_named() -> None:
 @pytest.mark.parametrize(
     ("machine", "line"),
     [
-        ("rtx3090", 'runtime: tensorrt, version: "10.16", sm: "8.6", arch: x86_64'),
-        ("orin-jetpack6", 'runtime: tensorrt, version: "10.3", sm: "8.7", arch: aarch64, jetpack: "6.2'),
+        ("rtx3090", 'runtime: tensorrt, version: "10.16", sm: "8.6", gpu: "NVIDIA GeForce RTX 3090", arch: x86_64'),
+        ("orin-jetpack6", 'runtime: tensorrt, version: "10.3", sm: "8.7", gpu: "Orin", arch: aarch64, jetpack: "6.2'),
     ],
 )
 def test_the_target_is_the_installed_version_on_this_gpu(machine: str, line: str) -> None:

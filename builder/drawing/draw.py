@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import List, Optional, Tuple
 
 from builder import digest
@@ -172,9 +171,6 @@ def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str
         calibration=matrix.calibration.method if calibration and matrix.calibration else "",
     )
     tools = () if wanted.elsewhere else (BUILDER[wanted.platform.runtime],)
-    # Native TensorRT tries out kernels on the GPU that is there; the others build without one.
-    tried_out = wanted.platform.runtime == "tensorrt"
-    platform = wanted.platform if tried_out else replace(wanted.platform, gpu=None)
     pins: List[Pin] = [OutputPin("model.onnx", onnx, "model.onnx")]
     if calibration is not None:
         pins.append(OutputPin("calibration.npz", calibration, "images.npz"))
@@ -186,7 +182,7 @@ def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str
         recipe,
         tuple(pins),
         tools,
-        platform,
+        wanted.platform,
         elsewhere=wanted.elsewhere,
         reached=wanted.reached,
     )

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Mapping, Optional, Set, Tuple, Type
+from typing import Callable, Dict, Mapping, Optional, Set, Tuple, Type
 
 from builder import seams, strict_json, text
 from builder.action import Action, Blob, Result
@@ -52,6 +52,7 @@ class Fleet:
         self._place, self._run, self._settings = place, run, settings
         self._coordinator = Coordinator(found, run, settings, seal)
         self._there: Set[str] = set()
+        self._made: Dict[str, Tuple[str, str]] = {}  # digest of an output -> queue and machine that it came from
         self._opening = threading.Lock()
         self._until = contextlib.ExitStack()
         self._opened, self._away = False, None  # type: bool, Optional[Unreachable]
@@ -77,15 +78,23 @@ class Fleet:
         order = lambda ticket: Order(  # noqa: E731
             ticket, self._run, self._coordinator.mailbox, action, needed, self._settings.minutes * 60
         )
-        record = self._coordinator.wait_for(action.key, queues.name(action.platform), order, say)
+        queue = queues.name(action.platform)
+        record, machine = self._coordinator.wait_for(action.key, queue, order, say, self._maker(action, queue))
         result = self._read(record)
         if result.key != action.key:
             raise StoreDamaged("its result is of another action", where="fleet")
         self._bring(result.outputs, store)
+        self._made.update((blob.digest, (queue, machine)) for blob in result.outputs)
         return result
 
     def stop(self) -> None:
         self._coordinator.stop()
+
+    def _maker(self, action: Action, queue: str) -> str:
+        """The machine that made what is to be measured, so that the numbers of a cell are of one machine; "" when it is not
+        known, or is none of those that the action is for."""
+        made = (self._made.get(pinned.digest, ("", "")) for pinned in action.inputs)
+        return next((machine for kind, machine in made if kind == queue), "")
 
     def _open(self) -> None:
         """With the first job, so that a broker that is away makes jobs wait, and not the run fail. It stays away for the

@@ -120,7 +120,7 @@ class Book:
                 key, Unreachable("workers took its order, and none asked to begin", where="fleet", hint=_REFUSED)
             )
             return
-        self._told(entry, "nobody has its order; it is ordered again")
+        self._told(entry, "its order lies in no queue; it is ordered again")
         entry.due = now
 
     def postponed(self, key: str, until: float) -> None:
@@ -136,6 +136,10 @@ class Book:
     def ordered(self, key: str) -> float:
         """When it was ordered last."""
         return self._entries[key].ordered
+
+    def begun(self, key: str) -> bool:
+        """Has anybody begun with it, however that ended?"""
+        return self._entries[key].begun > 0
 
     def failing(self) -> List[str]:
         """What has failed somewhere and is to be tried elsewhere."""

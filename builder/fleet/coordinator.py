@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import AbstractSet, Callable, Dict, List, Optional
+from typing import AbstractSet, Callable, Dict, List, Optional, Tuple
 
 from builder import text
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted
@@ -27,15 +27,22 @@ _LOST = 5.0  # seconds after which an order that nobody has claimed is looked fo
 
 @dataclass
 class _Wanted:
-    """An action that a thread waits for. `vain_since`: for how long it could not be ordered."""
+    """An action that a thread waits for. `kind`: the queue of all machines that it is for; `own`: that of the one that it is
+    best done on, "" when any will do. `vain_since`: for how long it could not be ordered. `machine` made the result."""
 
-    queue: str
+    kind: str
+    own: str
     order: Callable[[str], Order]
     say: Callable[[str], None]
     done: threading.Event = field(default_factory=threading.Event)
     result: Optional[File] = None
+    machine: str = ""
     problem: Optional[DeployError] = None
     vain_since: Optional[float] = None
+
+    @property
+    def queue(self) -> str:
+        return self.own or self.kind
 
 
 class Coordinator:
@@ -68,10 +75,13 @@ class Coordinator:
     def mailbox(self) -> str:
         return self._mail.name
 
-    def wait_for(self, key: str, queue: str, order: Callable[[str], Order], say: Callable[[str], None]) -> File:
-        """The record of the result of `key`, as a file of the store. `order` makes an order of a ticket. Raises StepFailed,
-        and Unreachable when no worker serves `queue`, or the broker is away."""
-        wanted = _Wanted(queue, order, say)
+    def wait_for(
+        self, key: str, queue: str, order: Callable[[str], Order], say: Callable[[str], None], prefers: str = ""
+    ) -> Tuple[File, str]:
+        """The record of the result of `key`, as a file of the store, and the machine that made it. `order` makes an order of
+        a ticket. `prefers` names a machine: another one gets it when that one is gone, or has begun in vain. Raises
+        StepFailed, and Unreachable when no worker serves `queue`, or the broker is away."""
+        wanted = _Wanted(queue, queues.own(prefers) if prefers else "", order, say)
         with self._lock:
             if self._stopped:
                 raise StepFailed("the run was stopped")
@@ -83,7 +93,7 @@ class Coordinator:
         if wanted.problem is not None:
             raise wanted.problem
         assert wanted.result is not None
-        return wanted.result
+        return wanted.result, wanted.machine
 
     def stop(self) -> None:
         """Whoever works stops, orders that nobody has taken are taken back, and nobody waits any more."""
@@ -120,7 +130,7 @@ class Coordinator:
             elif isinstance(said, words.Done):
                 wanted = self._wanted.get(said.key)
                 if wanted is not None:
-                    wanted.result = said.result
+                    wanted.result, wanted.machine = said.result, report.who.machine
                 verdict = self._book.done(said.key, report.who, said.token)
             else:
                 kind = Unreachable if said.away else StepFailed
@@ -159,13 +169,16 @@ class Coordinator:
             if wanted is None or key not in self._book.due(time.monotonic()):
                 return
             ticket = self._book.order(key, time.monotonic())
+            if self._book.begun(key):
+                wanted.own = ""
+            queue = wanted.queue
         order = self._seal.close(wanted.order(ticket))
         try:
             with self._broker.reached():
                 self._app.send_task(
                     TASK,
                     args=[order],
-                    queue=self._broker.jobs(wanted.queue),
+                    queue=self._broker.jobs(queue),
                     task_id=ticket,
                 )
             wanted.vain_since = None
@@ -192,19 +205,23 @@ class Coordinator:
         seen = self._watch.seen
         if seen is None or seen.at < since:
             return None
-        return bool(seen.machines(self._wanted[key].queue) - set(machines))
+        return bool(seen.machines(self._wanted[key].kind) - set(machines))
 
     def _look(self, now: float) -> None:
         """End what no worker will ever take, and order again what was lost."""
         seen = self._watch.seen
         for key in self._book.unclaimed(now, 2.0) if seen is not None else ():
-            queue = self._wanted[key].queue
+            wanted = self._wanted[key]
+            queue = wanted.queue
             since = max(self._book.ordered(key), self._back)
             waited = now - since
             if seen is None or seen.at < since:
                 continue
             if not seen.machines(queue):
-                if waited > self._settings.patience:
+                if wanted.own:
+                    wanted.own = ""
+                    self._book.postponed(key, now)
+                elif waited > self._settings.patience:
                     self._book.gives_up(
                         key, book.no_worker(queues.short(queue), self._settings.patience, self._broker.name)
                     )

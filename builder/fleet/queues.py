@@ -35,6 +35,11 @@ def name(platform: Platform) -> str:
     return PREFIX + ".".join(parts)
 
 
+def own(machine: str) -> str:
+    """The queue of one machine alone: for what is to be measured where it was built."""
+    return f"{PREFIX}at.{machine}"
+
+
 def short(queue: str) -> str:
     """For people: without what is the same for all."""
     return queue[len(PREFIX) :] if queue.startswith(PREFIX) else queue

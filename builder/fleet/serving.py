@@ -21,7 +21,8 @@ from celery.worker.control import Panel, control_command, inspect_command
 
 from builder import portrait, text
 from builder.fleet.broker import ROLL, TASK, Broker
-from builder.fleet.queues import short
+from builder.fleet.presence import machine_of
+from builder.fleet.queues import own, short
 from builder.fleet.sealing import Seal
 from builder.fleet.station import Perform, Post, Station
 from builder.seams import Repository
@@ -46,11 +47,13 @@ def serve(
     tell: Callable[[str], None],
     simulated: Optional[Simulated] = None,
 ) -> int:
-    """Until it is ended: the first interrupt waits for the job, the second one does not. Raises Unreachable."""
+    """Until it is ended: the first interrupt waits for the job, the second one does not. `served`: queues of kinds of machines;
+    that of this very one is served, too. Raises Unreachable."""
+    taken = (*served, own(machine_of(post.name)))
     with broker.reached(), broker.connection() as connection:
-        for name in served:
+        for name in taken:
             broker.jobs(name)(connection.default_channel).declare()
-    app = broker.app(served)
+    app = broker.app(taken)
     stations = _Stations(
         lambda own: Station(own, broker, place, seal, tell, simulated.perform if simulated else None), post
     )

@@ -181,6 +181,15 @@ def test_results_lie_in_the_store_and_words_alone_pass_the_broker(lab: Lab) -> N
     assert len(records) == 3, "engine, parity, latency"
 
 
+def test_what_is_measured_goes_to_the_machine_that_built_it(lab: Lab) -> None:
+    workers = [lab.worker("one"), lab.worker("two")]
+    for _ in range(3):  # by chance, once in 64 times
+        before = [worker.log.read_text() for worker in workers]
+        assert lab.statuses("--force", "--only", "*-far") == {"far": "passed"}
+        begun = [worker.log.read_text()[len(said) :].count(": begun") for worker, said in zip(workers, before)]
+        assert sorted(begun) == [0, 3], "engine, parity and latency, on one machine"
+
+
 def _timed_on(lab: Lab, workers: List[Worker]) -> Worker:
     """The worker that is timing the artifact, which takes long."""
 

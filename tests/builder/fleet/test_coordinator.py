@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -19,10 +19,11 @@ pytest.importorskip("redis")
 pytest.importorskip("cryptography")
 
 from builder import digest, seams
-from builder.action import Blob, Result
+from builder.action import Action, Blob, Pinned, Result
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable
 from builder.executors.fleet import Fleet
+from builder.fleet import queues
 from builder.fleet.broker import Broker
 from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
@@ -61,10 +62,10 @@ class Liar:
     def _letter(self, body: object) -> None:
         self.answers.append(Seal().open(Answer, body))
 
-    def order(self, of: "Lab") -> Order:
+    def order(self, of: "Lab", queue: str = QUEUE) -> Order:
         """The next one of this run, which it keeps."""
         while True:
-            taken = self.redis.brpop([QUEUE], 20)
+            taken = self.redis.brpop([queue], 20)
             assert taken, "nothing was ordered"
             body = base64.b64decode(json.loads(taken[1])["body"])
             order = Seal().open(Order, json.loads(body)[0][0])
@@ -88,18 +89,22 @@ class Lab:
         self.url, self.name, self.said = url, os.urandom(4).hex(), []  # type: str, str, List[str]
         self.place, self.store = seams.repository(str(folder / "exchange"), {}), Layout(folder / "artifacts")
         self._folder = folder
-        (folder / "given").write_bytes(MODEL)
         settings = FleetSettings(url, str(folder / "exchange"), patience=60.0)
         self.fleet = Fleet(Broker(url), self.place, self.name, settings, seal or Seal())
         self.result: Optional[Result] = None
         self.problem: Optional[BaseException] = None
-        self._thread = threading.Thread(target=self._perform, daemon=True)
+        self.begin(action(), {"model.onnx": MODEL})
+
+    def begin(self, what: Action, files: Dict[str, bytes]) -> None:
+        for name, content in files.items():
+            (self._folder / name).write_bytes(content)
+        self._thread = threading.Thread(target=self._perform, args=(what, tuple(files)), daemon=True)
         self._thread.start()
 
-    def _perform(self) -> None:
+    def _perform(self, what: Action, names: Tuple[str, ...]) -> None:
         try:
-            files = {"model.onnx": self._folder / "given"}
-            self.result = self.fleet.perform(action(), files, self._folder, self.store, self.said.append)
+            files = {name: self._folder / name for name in names}
+            self.result = self.fleet.perform(what, files, self._folder, self.store, self.said.append)
         except BaseException as problem:  # for the test to see
             self.problem = problem
 
@@ -149,6 +154,47 @@ def test_an_honest_worker_is_believed(lab: Lab, liar: Liar) -> None:
     liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
     assert lab.end() is None and lab.result is not None
     assert lab.store.fetch(lab.result.outputs[0].digest).read_bytes() == MADE
+
+
+def test_what_was_made_of_it_goes_to_its_maker_and_elsewhere_when_that_is_gone(lab: Lab, liar: Liar) -> None:
+    order = liar.order(lab)
+    answer = liar.asks(order)
+    lab.put(MADE)
+    liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
+    assert lab.end() is None
+
+    lab.begin(action(Pinned("model.bin", digest.of_bytes(MADE))), {"model.bin": MADE})
+    mine = liar.order(lab, queues.own("one"))
+    assert mine.action.inputs[0].name == "model.bin"
+    # It tells nobody that it serves a queue, so it counts as gone a few seconds later.
+    again = liar.order(lab)
+    assert (again.action, again.ticket != mine.ticket) == (mine.action, True)
+    answer = liar.asks(again)
+    assert answer.go
+    liar.says(again.mailbox, Failed(again.action.key, answer.token, "it broke"))
+    until(lambda: any("it broke" in line for line in lab.said), 10, "the news")
+    assert not liar.redis.exists(queues.own("one"))
+
+
+def test_what_a_machine_could_not_do_is_not_given_to_it_again(lab: Lab, liar: Liar) -> None:
+    order = liar.order(lab)
+    answer = liar.asks(order)
+    lab.put(MADE)
+    liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
+    assert lab.end() is None
+
+    lab.begin(action(Pinned("model.bin", digest.of_bytes(MADE))), {"model.bin": MADE})
+    mine = liar.order(lab, queues.own("one"))
+    answer = liar.asks(mine)
+    liar.says(mine.mailbox, Failed(mine.action.key, answer.token, "its disk is full", away=True))
+    again = liar.order(lab)
+    assert again.action == mine.action
+    refused = liar.asks(again)
+    assert (refused.go, refused.why) == (False, "it has failed on this machine")
+    before = len(liar.answers)
+    liar.says(again.mailbox, Claim(again.action.key, again.ticket), Who("two@two", "two", liar.mail.name))
+    until(lambda: len(liar.answers) > before, 10, "an answer")
+    assert liar.answers[-1].go
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from concurrent import futures
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Dict, Mapping, Optional, Set, Tuple, Type
+from typing import Callable, Dict, Mapping, Optional, Set, Tuple, Type, TypeVar
 
 from builder import seams, strict_json, text
 from builder.action import Action, Blob, Result
 from builder.campaign import Campaign
 from builder.descriptor import OCTETS, Descriptor
-from builder.errors import StoreDamaged, Unreachable, UsageError
+from builder.errors import StepFailed, StoreDamaged, Unreachable, UsageError
 from builder.fleet import broker, joining, queues
 from builder.fleet.coordinator import Coordinator
 from builder.fleet.sealing import Seal
@@ -29,6 +31,8 @@ from builder.seams import Executor, Repository, Store
 from builder.stores.layout import Layout
 from builder.transfers import transfer
 
+_T = TypeVar("_T")
+_SOON = 0.2  # seconds after which it is noticed that the run was stopped
 _LARGEST_RECORD = 64 << 20  # a sweep's facts are the longest
 
 
@@ -53,7 +57,7 @@ class Fleet:
         self._coordinator = Coordinator(found, run, settings, seal)
         self._there: Set[str] = set()
         self._made: Dict[str, Tuple[str, str]] = {}  # digest of an output -> queue and machine that it came from
-        self._opening = threading.Lock()
+        self._opening, self._stopped = threading.Lock(), threading.Event()
         self._until = contextlib.ExitStack()
         self._opened, self._away = False, None  # type: bool, Optional[Unreachable]
 
@@ -88,6 +92,7 @@ class Fleet:
         return result
 
     def stop(self) -> None:
+        self._stopped.set()
         self._coordinator.stop()
 
     def _maker(self, action: Action, queue: str) -> str:
@@ -118,12 +123,13 @@ class Fleet:
         if lacking:
             say(f"sending {text.size(sum(it.size for it in lacking))} to {self._place.name}")
         for it in lacking:
-            self._place.put(it, found[it.digest])
+            self._unless_stopped(partial(self._place.put, it, found[it.digest]))
         self._there.update(sized)
         return tuple(File(it.digest, it.size) for it in sized.values())
 
     def _read(self, record: File) -> Result:
-        data = transfer.read(self._place, Descriptor(OCTETS, record.digest, record.size), most=_LARGEST_RECORD)
+        named = Descriptor(OCTETS, record.digest, record.size)
+        data = self._unless_stopped(partial(transfer.read, self._place, named, most=_LARGEST_RECORD))
         try:
             return from_json(Result, strict_json.loads(data))
         except (ValueError, RecordError) as problem:
@@ -139,5 +145,23 @@ class Fleet:
         with store.workspace() as work:
             for blob in lacking:
                 named = Descriptor(OCTETS, blob.digest, blob.size, title=blob.name)
-                transfer.fetch(self._place, named, Layout(work / "fetched")).rename(work / blob.name)
+                fetched = self._unless_stopped(partial(transfer.fetch, self._place, named, Layout(work / "fetched")))
+                fetched.rename(work / blob.name)
                 store.put(work / blob.name)
+
+    def _unless_stopped(self, work: Callable[[], _T]) -> _T:
+        """`work` with the place of the fleet. Nobody can cut it off in the middle, so it is done in a thread that is left
+        behind when the run is stopped, and ends with this process. Raises what `work` does, and StepFailed."""
+        done: "futures.Future[_T]" = futures.Future()
+
+        def perform() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as problem:  # for whoever waits
+                done.set_exception(problem)
+
+        threading.Thread(target=perform, daemon=True).start()
+        while not self._stopped.is_set():
+            if futures.wait([done], _SOON).done:
+                return done.result()
+        raise StepFailed("the run was stopped")

@@ -85,12 +85,13 @@ class Liar:
 class Lab:
     """A run with one action, in a thread."""
 
-    def __init__(self, url: str, folder: Path, seal: "Seal | None" = None) -> None:
+    def __init__(self, url: str, folder: Path, seal: "Seal | None" = None, slow: str = "") -> None:
         self.url, self.name, self.said = url, os.urandom(4).hex(), []  # type: str, str, List[str]
         self.place, self.store = seams.repository(str(folder / "exchange"), {}), Layout(folder / "artifacts")
         self._folder = folder
         settings = FleetSettings(url, str(folder / "exchange"), patience=60.0)
-        self.fleet = Fleet(Broker(url), self.place, self.name, settings, seal or Seal())
+        self.slow: Any = Slow(self.place, slow)
+        self.fleet = Fleet(Broker(url), self.slow, self.name, settings, seal or Seal())
         self.result: Optional[Result] = None
         self.problem: Optional[BaseException] = None
         self.begin(action(), {"model.onnx": MODEL})
@@ -108,8 +109,8 @@ class Lab:
         except BaseException as problem:  # for the test to see
             self.problem = problem
 
-    def end(self) -> "Optional[BaseException]":
-        self._thread.join(20)
+    def end(self, seconds: float = 20) -> "Optional[BaseException]":
+        self._thread.join(seconds)
         assert not self._thread.is_alive(), "it waits for what will not come"
         return self.problem
 
@@ -154,6 +155,48 @@ def test_an_honest_worker_is_believed(lab: Lab, liar: Liar) -> None:
     liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
     assert lab.end() is None and lab.result is not None
     assert lab.store.fetch(lab.result.outputs[0].digest).read_bytes() == MADE
+
+
+class Slow:
+    """A place that does not end with taking `an input`, or with giving `the result`."""
+
+    def __init__(self, place: Any, what: str) -> None:
+        self._place, self._what = place, what
+        self.asked, self.end = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
+
+    def put(self, *given: Any) -> None:
+        self._slowly("an input")
+        self._place.put(*given)
+
+    def stream(self, *given: Any) -> Any:
+        self._slowly("the result")
+        return self._place.stream(*given)
+
+    def _slowly(self, what: str) -> None:
+        if what == self._what:
+            self.asked.set()
+            self.end.wait(60)
+
+
+@pytest.mark.parametrize("moment", ["an input", "the result"])
+def test_a_place_that_is_slow_holds_no_run_up_that_is_stopped(
+    redis: brokers.Server, tmp_path: Path, liar: Liar, moment: str
+) -> None:
+    lab = Lab(redis.url, tmp_path, slow=moment)
+    if moment == "the result":
+        order = liar.order(lab)
+        liar.says(order.mailbox, Done(order.action.key, liar.asks(order).token, lab.put(_result())))
+    try:
+        assert lab.slow.asked.wait(20)
+        lab.fleet.stop()
+        problem = lab.end(2)
+        assert isinstance(problem, StepFailed) and problem.what == "the run was stopped"
+    finally:
+        lab.slow.end.set()
+        threading.Thread(target=lab.fleet.__exit__, args=(None, None, None)).start()
 
 
 def test_what_was_made_of_it_goes_to_its_maker_and_elsewhere_when_that_is_gone(lab: Lab, liar: Liar) -> None:

@@ -22,7 +22,7 @@ pytest.importorskip("cryptography")
 
 from builder import digest
 from builder.descriptor import OCTETS, Descriptor
-from builder.fleet import presence, roll
+from builder.fleet import presence, queues, roll
 from builder.fleet.broker import TASK, Broker
 from builder.fleet.sealing import Seal
 from builder.fleet.words import Failed
@@ -211,8 +211,10 @@ def test_no_stranger_ends_a_worker_or_sends_it_elsewhere(worker: Worker, run: Ru
     told = len(run.heard(Failed))
     client.lpush(QUEUE, _task(ORDER))
     until(lambda: len(run.heard(Failed)) > told, 20, "the next order")
-    assert presence.ask(broker, app, {QUEUE}).workers == {"one@one": frozenset({QUEUE})}
-    assert [(w.name, w.queues, w.job) for w in roll.call(broker, {}).workers] == [("one@one", (QUEUE,), None)]
+    assert presence.ask(broker, app, {QUEUE}).workers == {"one@one": frozenset({QUEUE, queues.own("one")})}
+    assert [(w.name, w.queues, w.job) for w in roll.call(broker, {}).workers] == [
+        ("one@one", (queues.own("one"), QUEUE), None)
+    ]
     assert worker.process.poll() is None and "Traceback" not in worker.log
 
 

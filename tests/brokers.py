@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.ports import free_port
+
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # what Debian's wrapper in /usr/sbin runs as its own user
 EPMD = "epmd"
 
@@ -73,7 +75,7 @@ def rabbitmq(folder: Path, secured: Optional[Secured] = None) -> Iterator[Server
     if not RABBITMQ.is_file():
         pytest.skip("RabbitMQ is not installed: apt-get install rabbitmq-server")
     folder.mkdir(parents=True)
-    port, dist, names, tls = _free_port(), _free_port(), _free_port(), _free_port()
+    port, dist, names, tls = free_port(), free_port(), free_port(), free_port()
     (folder / "rabbitmq.conf").write_text(
         f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
         "loopback_users.guest = true\nheartbeat = 10\ndisk_free_limit.absolute = 10MB\n" + _with_tls(secured, tls)
@@ -124,7 +126,7 @@ def redis(
     if program is None:
         pytest.skip("Redis is not installed: apt-get install redis-server")
     folder.mkdir(parents=True)
-    port = _free_port()
+    port = free_port()
     listens = ["--port", str(port)]
     if secured:
         listens = [
@@ -150,9 +152,3 @@ def redis(
         yield server
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -13,7 +13,7 @@ from typing import Iterator, Optional
 
 import pytest
 
-from tests.servers import free_port
+from tests.ports import free_port
 
 USER, PASSWORD = "publisher", "a long pass:word"
 

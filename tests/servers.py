@@ -128,11 +128,6 @@ def patient(sleeps: "list[float]") -> Clock:
     return Clock(sleep=sleeps.append, chance=lambda: 1.0)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
 class Cutting:
     """A way to `host` through another port, which is cut after as many bytes from the client, since the last
     cut, as the next of `cuts` says; where `cuts` ends, it is cut no more. `sent` counts what came through."""

@@ -16,6 +16,8 @@ from typing import Dict, Iterator, List
 
 import pytest
 
+from tests.ports import free_port
+
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
 
@@ -31,7 +33,7 @@ class Sshd:
     is called `there` and nothing of the person's own is read or written."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, _free_port()
+        self.folder, self.port = folder, free_port()
         folder.mkdir(parents=True)
         for name in ("host", "client", "stranger"):
             _quietly("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
@@ -138,12 +140,6 @@ def descendants(pid: int) -> "List[tuple[int, str]]":
                     waiting.append(int(child))
                     found.append((int(child), (Path("/proc") / child / "comm").read_text().strip()))
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _quietly(*command: str) -> None:

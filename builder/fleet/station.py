@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 from builder import digest, text
 from builder.action import Action, Result
@@ -75,6 +75,7 @@ class Station:
         self._who = Who(post.name, post.name.rpartition("@")[2], mailbox)
         self._answers: "queue.Queue[Answer]" = queue.Queue()
         self._talk: Optional[_Talk] = None
+        self._silent: Dict[str, float] = {}  # runs that did not answer, and when
         self._mail = Mail(broker, mailbox, self._letter, lambda: None)
         self._mail.open()
         self._parent = os.getppid()
@@ -124,7 +125,10 @@ class Station:
         if not self._mail.reaches(order.mailbox):
             return "its run has ended"
         claim = self._seal.close(Report(self._who, Claim(order.action.key, order.ticket)))
-        for seconds in _ASKED:
+        now = time.monotonic()
+        self._silent = {run: at for run, at in self._silent.items() if now - at < SILENCE}
+        # A run that was killed may have left orders by the hundred, and a line that flaps brings one again and again.
+        for seconds in _ASKED[:1] if order.run in self._silent else _ASKED:
             self._mail.send(order.mailbox, claim)
             until = time.monotonic() + seconds
             while time.monotonic() < until:
@@ -133,7 +137,9 @@ class Station:
                 except queue.Empty:
                     break
                 if (answer.run, answer.key, answer.to) == (order.run, order.action.key, "claim"):
+                    self._silent.pop(order.run, None)
                     return answer.token if answer.go else answer.why
+        self._silent[order.run] = time.monotonic()
         return "its run does not answer"
 
     def _done(self, order: Order, talk: "_Talk") -> str:

@@ -22,7 +22,7 @@ from builder import seams
 from builder.action import Action, Pinned, Result
 from builder.digest import of_bytes
 from builder.executors.fleet import Fleet
-from builder.fleet.broker import Broker
+from builder.fleet.broker import TASK, Broker
 from builder.fleet.sealing import Seal
 from builder.fleet.settings import FleetSettings
 from builder.stores.layout import Layout
@@ -110,12 +110,15 @@ class Lab:
             self.problems.append(problem)
 
     def end(self) -> None:
-        for line in self.lines.values():
-            line.end()
+        # In order, as long as its line lets it: what a run leaves in queues is the next test's.
+        leaving = threading.Thread(target=self.fleet.__exit__, args=(None, None, None), daemon=True)
+        leaving.start()
+        leaving.join(15)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        threading.Thread(target=self.fleet.__exit__, args=(None, None, None), daemon=True).start()
+        for line in self.lines.values():
+            line.end()
 
 
 @pytest.fixture
@@ -177,6 +180,21 @@ def test_connections_that_are_ended_again_and_again(lab: Lab) -> None:
             line.cut()
         time.sleep(0.4)
     _ends_with_one_result(lab, thread)
+
+
+def test_orders_of_a_run_that_was_killed_hold_nobody_up(lab: Lab, server: brokers.Server) -> None:
+    """Its mailbox is there for a while, and nobody reads it."""
+    broker, dead = Broker(server.url), os.urandom(4).hex()
+    with broker.connection() as connection:
+        broker.mailbox(f"deploymatrix.run.{dead}")(connection.default_channel).declare()
+    for _ in range(4):
+        order = fleets.order(run=dead)
+        given = {"queue": broker.jobs(fleets.QUEUE), "task_id": order.ticket}
+        broker.app().send_task(TASK, args=[Seal().close(order)], **given)
+    began = time.monotonic()
+    _ends_with_one_result(lab, lab.begin(fleets.action()))
+    assert lab.log.count("left: its run does not answer") == 4
+    assert time.monotonic() - began < 35, "not ten seconds for each"
 
 
 def test_an_order_that_is_lost_is_given_again(lab: Lab, server: brokers.Server) -> None:

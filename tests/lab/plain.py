@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import List, NoReturn, Optional
@@ -17,6 +16,7 @@ from typing import List, NoReturn, Optional
 import pytest
 
 from tests.lab import client, spaces
+from tests.ports import free_port
 from tests.sshd import SSHD, descendants
 
 
@@ -26,7 +26,7 @@ class PlainHost:
         self.disk, self._tmp = folder / "home", folder / "tmp"
         self.disk.mkdir(parents=True)
         self._tmp.mkdir()
-        self.port = _free_port()
+        self.port = free_port()
         lines = [f"SetEnv HOME={self.disk} TMPDIR={self._tmp}", f"Port {self.port}", f"ListenAddress {self.address}"]
         self._config = client.configure_sshd(folder, key, *lines)
         self._sshd: "Optional[subprocess.Popen[bytes]]" = None
@@ -120,9 +120,3 @@ class PlainHost:
             for pid in (self._sshd.pid, *self._sshds()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

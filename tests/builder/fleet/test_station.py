@@ -323,6 +323,22 @@ def test_an_order_of_a_run_that_has_ended_is_left(bay: Bay, monkeypatch: pytest.
     assert len(run.heard(Claim)) == 1
 
 
+def test_of_a_run_that_did_not_answer_the_next_orders_are_asked_about_once(
+    bay: Bay, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed may have left hundreds."""
+    monkeypatch.setattr(stations, "_ASKED", (0.3, 0.3, 0.3))
+    run.answers = lambda report: None
+    for asked in (3, 4, 5):
+        assert "left: its run does not answer" in bay.take(order())
+        assert len(run.heard(Claim)) == asked
+    run.answers = run.grants
+    assert bay.take(order()).endswith(": done"), "once is enough where somebody is there"
+    run.answers = lambda report: None
+    bay.take(order(fleets.action(Pinned("another.onnx", digest.of_bytes(MODEL)))))
+    assert len(run.heard(Claim)) == 6 + 3
+
+
 def test_a_run_that_wants_it_no_more_is_heard(bay: Bay, run: Run) -> None:
     run.answers = lambda report: run.answer(report, False, 0, "nobody waits for it\n\x1b[2J")
     assert "left: nobody waits for it" in bay.take(order())

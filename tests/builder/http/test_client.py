@@ -16,7 +16,8 @@ from builder.http.address import parse
 from builder.http.client import Answer, Client, Request
 from builder.http.patience import Clock, Patience, retry_after
 from builder.http.wire import Part
-from tests.servers import HASTE, Handler, certificate, free_port, patient, serving, speaking
+from tests.ports import free_port
+from tests.servers import HASTE, Handler, certificate, patient, serving, speaking
 
 
 def bytes_id(value: object) -> "str | None":

@@ -15,8 +15,9 @@ from builder.stores import versions
 from builder.stores.layout import Layout
 from tests.builder.stores.test_versions import published
 from tests.fakes import REPOSITORY
+from tests.ports import free_port
 from tests.registries import PASSWORD, USER, registry
-from tests.servers import certificate, free_port
+from tests.servers import certificate
 
 # On the laptop of the tests, so that an artifact of theirs fits whatever machine this is.
 _BUILD = "import sys; from builder import cli, facts; from tests import fakes; facts.here = lambda: fakes.LAPTOP; sys.exit(cli.main())"

@@ -21,8 +21,9 @@ from builder.stores import supply
 from builder.stores.layout import Layout
 from builder.transfers import transfer
 from tests.builder.repositories.contract import a_file
+from tests.ports import free_port
 from tests.registries import PASSWORD, USER, registry
-from tests.servers import HASTE, Handler, free_port, patient, serving
+from tests.servers import HASTE, Handler, patient, serving
 
 RIGHT = {"DEPLOYMATRIX_LOGIN": f"{USER}:{PASSWORD}"}
 Answer = Callable[[Handler], None]

@@ -30,7 +30,8 @@ from tests.builder.repositories.reading import *  # noqa: F403
 from tests.builder.repositories.reading import Filled
 from tests.builder.stores.test_versions import published
 from tests.fakes import REPOSITORY
-from tests.servers import HASTE, Answer, Handler, certificate, free_port, patient, serving
+from tests.ports import free_port
+from tests.servers import HASTE, Answer, Handler, certificate, patient, serving
 
 
 @contextlib.contextmanager

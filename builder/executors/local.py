@@ -71,7 +71,7 @@ class Local:
         if not gpus:  # built ahead of time, or never
             yield {}
             return
-        with site_lock.alone(gpus, lambda: say("another job holds the GPU"), self._must_go_on) as seat:
+        with site_lock.alone(gpus, lambda: say("another job holds this machine or its GPU"), self._must_go_on) as seat:
             yield seat.environ if len(machine.gpus) > 1 else {}  # of several, a runtime would take the first
 
     def _must_go_on(self) -> None:

@@ -87,10 +87,10 @@ def test_a_gpu_that_another_job_has_is_waited_for(tmp_path: Path, said: List[str
 
         with pytest.raises(StepFailed, match="the run was stopped"):
             local.perform(_for_a_gpu("RTX 3090"), {}, tmp_path, Layout(tmp_path / "store"), wait)
-        assert said == ["another job holds the GPU"]
+        assert said == ["another job holds this machine or its GPU"]
         with pytest.raises(StepFailed):
             Local().perform(_for_a_gpu(), {}, tmp_path, Layout(tmp_path / "store"), said.append)
         assert "sees GPU-1" in said, "another one of that compute capability is free"
         with pytest.raises(StepFailed):
             Local({"SEEN": "1"}).perform(_for_a_gpu("RTX 3090"), {}, tmp_path, Layout(tmp_path / "store"), said.append)
-        assert said[-1] != "another job holds the GPU", "whoever says what it sees has the lock"
+        assert said[-1] != "another job holds this machine or its GPU", "whoever says what it sees has the lock"

@@ -32,6 +32,7 @@ from builder.stores.layout import Layout
 from builder.transfers import transfer
 
 _T = TypeVar("_T")
+_LARGE = 1 << 20  # bytes; the rest is there before a thread would be
 _SOON = 0.2  # seconds after which it is noticed that the run was stopped
 _LARGEST_RECORD = 64 << 20  # a sweep's facts are the longest
 
@@ -123,13 +124,13 @@ class Fleet:
         if lacking:
             say(f"sending {text.size(sum(it.size for it in lacking))} to {self._place.name}")
         for it in lacking:
-            self._unless_stopped(partial(self._place.put, it, found[it.digest]))
+            self._unless_stopped(it, partial(self._place.put, it, found[it.digest]))
         self._there.update(sized)
         return tuple(File(it.digest, it.size) for it in sized.values())
 
     def _read(self, record: File) -> Result:
         named = Descriptor(OCTETS, record.digest, record.size)
-        data = self._unless_stopped(partial(transfer.read, self._place, named, most=_LARGEST_RECORD))
+        data = self._unless_stopped(named, partial(transfer.read, self._place, named, most=_LARGEST_RECORD))
         try:
             return from_json(Result, strict_json.loads(data))
         except (ValueError, RecordError) as problem:
@@ -145,13 +146,18 @@ class Fleet:
         with store.workspace() as work:
             for blob in lacking:
                 named = Descriptor(OCTETS, blob.digest, blob.size, title=blob.name)
-                fetched = self._unless_stopped(partial(transfer.fetch, self._place, named, Layout(work / "fetched")))
+                fetched = self._unless_stopped(
+                    named, partial(transfer.fetch, self._place, named, Layout(work / "fetched"))
+                )
                 fetched.rename(work / blob.name)
                 store.put(work / blob.name)
 
-    def _unless_stopped(self, work: Callable[[], _T]) -> _T:
-        """`work` with the place of the fleet. Nobody can cut it off in the middle, so it is done in a thread that is left
-        behind when the run is stopped, and ends with this process. Raises what `work` does, and StepFailed."""
+    def _unless_stopped(self, it: Descriptor, work: Callable[[], _T]) -> _T:
+        """`work`, which moves `it` to or from the place of the fleet. Nobody can cut that off in the middle, so what may take
+        long is done in a thread that is left behind when the run is stopped, and ends with this process. Raises what `work`
+        does, and StepFailed."""
+        if it.size < _LARGE:
+            return work()
         done: "futures.Future[_T]" = futures.Future()
 
         def perform() -> None:

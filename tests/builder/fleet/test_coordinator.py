@@ -22,6 +22,7 @@ from builder import digest, seams
 from builder.action import Action, Blob, Pinned, Result
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable
+from builder.executors import fleet
 from builder.executors.fleet import Fleet
 from builder.fleet import presence, queues
 from builder.fleet.broker import Broker
@@ -185,8 +186,9 @@ class Slow:
 
 @pytest.mark.parametrize("moment", ["an input", "the result"])
 def test_a_place_that_is_slow_holds_no_run_up_that_is_stopped(
-    redis: brokers.Server, tmp_path: Path, liar: Liar, moment: str
+    redis: brokers.Server, tmp_path: Path, liar: Liar, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fleet, "_LARGE", 0)
     lab = Lab(redis.url, tmp_path, slow=moment)
     if moment == "the result":
         order = liar.order(lab)

@@ -53,13 +53,13 @@ def served(machine: Machine) -> Tuple[str, ...]:
 def _platforms(machine: Machine) -> Iterator[Platform]:
     """Every platform that a target could declare and mean this machine."""
     jetpacks = (None, *_beginnings(machine.jetpack)) if machine.jetpack else (None,)
-    models = [(gpu.sm, name) for gpu in machine.gpus if gpu.sm for name in (None, *gpu_model.names(gpu, machine.board))]
-    capabilities = tuple(dict.fromkeys(models))
+    pairs = [(gpu.sm, name) for gpu in machine.gpus if gpu.sm for name in (None, *gpu_model.names(gpu, machine.board))]
+    declared = tuple(dict.fromkeys(pairs))  # compute capability, and a model or none
     for runtime, package in PACKAGE.items():
         installed = machine.version(package)
         versions = ("any", *_beginnings(installed)) if installed else ()
         for version in versions:
-            for sm, model in ((None, None),) if runtime in ON_CPU else capabilities:
+            for sm, model in ((None, None),) if runtime in ON_CPU else declared:
                 for jetpack in jetpacks:
                     yield Platform(runtime, version, machine.os, machine.arch, sm, jetpack, gpu=model)
 

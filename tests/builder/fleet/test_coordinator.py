@@ -79,7 +79,12 @@ class Liar:
     def asks(self, order: Order, who: Optional[Who] = None) -> Answer:
         """What is answered to this, and not to what it has said before."""
         before = len(self.answers)
-        heard = lambda: [a for a in self.answers[before:] if (a.key, a.to) == (order.action.key, "claim")]  # noqa: E731
+
+        def heard() -> List[Answer]:
+            return [
+                answer for answer in self.answers[before:] if (answer.key, answer.to) == (order.action.key, "claim")
+            ]
+
         self.says(order.mailbox, Claim(order.action.key, order.ticket), who)
         until(heard, 20, "an answer")
         return heard()[-1]
@@ -203,15 +208,19 @@ def test_a_place_that_is_slow_holds_no_run_up_that_is_stopped(
         threading.Thread(target=lab.fleet.__exit__, args=(None, None, None)).start()
 
 
-def test_what_was_made_of_it_goes_to_its_maker_and_elsewhere_when_that_is_gone(lab: Lab, liar: Liar) -> None:
+def _what_is_made_of_it(lab: Lab, liar: Liar) -> Order:
+    """`one` makes something; the order for the next action, which needs that, as it lies in the queue of `one`."""
     order = liar.order(lab)
     answer = liar.asks(order)
     lab.put(MADE)
     liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
     assert lab.end() is None
-
     lab.begin(action(Pinned("model.bin", digest.of_bytes(MADE))), {"model.bin": MADE})
-    mine = liar.order(lab, queues.own("one"))
+    return liar.order(lab, queues.own("one"))
+
+
+def test_what_was_made_of_it_goes_to_its_maker_and_elsewhere_when_that_is_gone(lab: Lab, liar: Liar) -> None:
+    mine = _what_is_made_of_it(lab, liar)
     assert mine.action.inputs[0].name == "model.bin"
     # It tells nobody that it serves a queue, so it counts as gone a few seconds later.
     again = liar.order(lab)
@@ -231,14 +240,7 @@ def test_what_a_machine_could_not_do_is_not_given_to_it_again(
         return presence.Seen(time.monotonic(), workers, dict.fromkeys(asked, 1))
 
     monkeypatch.setattr(presence, "ask", two_are_there)
-    order = liar.order(lab)
-    answer = liar.asks(order)
-    lab.put(MADE)
-    liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
-    assert lab.end() is None
-
-    lab.begin(action(Pinned("model.bin", digest.of_bytes(MADE))), {"model.bin": MADE})
-    mine = liar.order(lab, queues.own("one"))
+    mine = _what_is_made_of_it(lab, liar)
     answer = liar.asks(mine)
     assert answer.go
     liar.says(mine.mailbox, Failed(mine.action.key, answer.token, "its disk is full", away=True))

@@ -41,7 +41,7 @@ LAYERS: Dict[int, str] = {
     "executors fleet hosting http image_size inspection leash locks openvino_layers release remote report "
     "repositories search setting shapes signing sources steps stores text transfers trusting verbs compat.tables "
     "detect.gpu detect.probe hosting.following http.patience remote.parcel remote.watch report.axes report.plot "
-    "search.strategy signing.ed25519 transfers.meter validation.homography",
+    "search.strategy transfers.meter validation.homography",
     1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings hosting.placed http.address signing.minisign transfers.pace validation.keypoint_metrics "
@@ -283,7 +283,7 @@ HEAVY: Dict[str, Set[str]] = {
     },
     "celery": {"fleet.broker", "fleet.presence", "fleet.serving", "fleet.taking"},
     "kombu": {"fleet.broker", "fleet.mail"},
-    "cryptography": {"fleet.sealing"},
+    "nacl": {"signing.minisign"},
     "boto3": {"repositories.bucket"},
     "botocore": {"repositories.bucket"},
     "yaml": {"yaml_marks"},
@@ -358,7 +358,6 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.byte_size",
         "builder.trusting.key_statement",
         "builder.reach",
-        "builder.signing.ed25519",
         "builder.signing.minisign",
         "builder.strict_json",
         "builder.fleet.words",

@@ -38,7 +38,7 @@ def _tree(module: str) -> ast.Module:
 
 LAYERS: Dict[int, str] = {
     0: "atomic attest audit backends benchmark blob byte_size choosing ci compat consistent detect drawing errors "
-    "executors fleet hosting http image_size inspection leash locks openvino_layers release remote report "
+    "executors fleet hosting http inspection leash locks openvino_layers release remote report "
     "repositories search setting shapes signing sources steps stores text transfers trusting verbs compat.tables "
     "detect.gpu detect.probe hosting.following http.patience remote.parcel remote.watch report.axes report.plot "
     "search.strategy transfers.meter validation.homography",

@@ -47,7 +47,7 @@ LAYERS: Dict[int, str] = {
     "detect.surroundings hosting.placed http.address signing.minisign transfers.pace validation.keypoint_metrics "
     "validation.light validation.samples",
     2: "code_digest descriptor manifest_upgrade onnx_parser record strict_json detect.jetson detect.nvidia "
-    "http.logins http.proxies remote.framing transfers.copies trusting.keyring verbs.transferring",
+    "http.logins http.proxies remote.framing transfers.copies trusting.keyring verbs.completion verbs.transferring",
     3: "budget channel contract drift_limits facts gates measurements reach tensorrt_options yaml_marks "
     "attest.envelope consistent.expect fleet.sealing fleet.settings hosting.freshness http.problems http.wire "
     "inspection.contents trusting.key_statement",
@@ -290,6 +290,7 @@ HEAVY: Dict[str, Set[str]] = {
     "rich": {"live"},
     "jinja2": {"ci.rendering", "report.page"},
     "safetensors": {"sources.torch_module"},
+    "shtab": {"verbs.completion"},
 }
 
 

@@ -27,6 +27,7 @@ print("LOADED", code, *sorted(set(heavy) & set(sys.modules)))
 """
 _NEVER = [
     "nacl",
+    "shtab",
     "celery",
     "kombu",
     "torch",

@@ -49,6 +49,7 @@ VERBS = {
     "attest": "state what a version was made of, for others: in-toto (SLSA), CycloneDX",
     "verify": "is a version whole, and signed by someone trusted here?",
     "schema": "print the JSON Schema of matrix.yaml",
+    "completion": "print a script that completes verbs, flags and files in bash, zsh or fish",
 }
 INTERRUPTED = 130
 
@@ -117,7 +118,7 @@ def _loaded(name: str) -> Verb:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<9} {line}" for name, line in VERBS.items()]
+    lines = [f"  {name:<10} {line}" for name, line in VERBS.items()]
     return "\n".join(
         [
             "usage: build VERB [options]",

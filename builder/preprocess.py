@@ -7,7 +7,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
-from builder import image_size
 from builder.contract import Preprocess
 from builder.errors import UsageError
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
-
-MOST_PIXELS = 200_000_000  # of a photograph: 600 MB when it is decoded
 
 
 def read(path: Path) -> "Array":
@@ -33,14 +30,15 @@ def decoded(data: bytes, where: str) -> "Array":
     import cv2
     import numpy as np
 
-    said = image_size.of(data)
-    if said is not None and said[0] * said[1] > MOST_PIXELS:
-        raise UsageError(
-            f"is said to have {said[1]} x {said[0]} pixels; at most {MOST_PIXELS:,} are decoded", where=where
-        )
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error:  # a size beyond OpenCV's own limit
+    except cv2.error as problem:
+        if "CV_IO_MAX_IMAGE" in str(problem):
+            raise UsageError(
+                "has more pixels than are decoded here",
+                where=where,
+                hint="OPENCV_IO_MAX_IMAGE_PIXELS sets how many; 200,000,000 unless it is set",
+            ) from None
         image = None
     if image is None:
         raise UsageError("is not an image that OpenCV can decode", where=where, hint="give a PNG or JPEG photograph")

@@ -38,16 +38,16 @@ def _tree(module: str) -> ast.Module:
 
 LAYERS: Dict[int, str] = {
     0: "atomic attest audit backends benchmark blob byte_size choosing ci compat consistent detect drawing errors "
-    "executors fleet hosting http image_size inspection leash locks openvino_layers release remote report "
+    "executors fleet hosting http inspection leash locks openvino_layers release remote report "
     "repositories search setting shapes signing sources steps stores text transfers trusting verbs compat.tables "
     "detect.gpu detect.probe hosting.following http.patience remote.parcel remote.watch report.axes report.plot "
-    "search.strategy signing.ed25519 transfers.meter validation.homography",
+    "search.strategy transfers.meter validation.homography",
     1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
     "detect.surroundings hosting.placed http.address signing.minisign transfers.pace validation.keypoint_metrics "
     "validation.light validation.samples",
     2: "code_digest descriptor manifest_upgrade onnx_parser record strict_json detect.jetson detect.nvidia "
-    "http.logins http.proxies remote.framing transfers.copies trusting.keyring verbs.transferring",
+    "http.logins http.proxies remote.framing transfers.copies trusting.keyring verbs.completion verbs.transferring",
     3: "budget channel contract drift_limits facts gates measurements reach tensorrt_options yaml_marks "
     "attest.envelope consistent.expect fleet.sealing fleet.settings hosting.freshness http.problems http.wire "
     "inspection.contents trusting.key_statement",
@@ -283,13 +283,14 @@ HEAVY: Dict[str, Set[str]] = {
     },
     "celery": {"fleet.broker", "fleet.presence", "fleet.serving", "fleet.taking"},
     "kombu": {"fleet.broker", "fleet.mail"},
-    "cryptography": {"fleet.sealing"},
+    "nacl": {"signing.minisign"},
     "boto3": {"repositories.bucket"},
     "botocore": {"repositories.bucket"},
     "yaml": {"yaml_marks"},
     "rich": {"live"},
     "jinja2": {"ci.rendering", "report.page"},
     "safetensors": {"sources.torch_module"},
+    "shtab": {"verbs.completion"},
 }
 
 
@@ -358,7 +359,6 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.byte_size",
         "builder.trusting.key_statement",
         "builder.reach",
-        "builder.signing.ed25519",
         "builder.signing.minisign",
         "builder.strict_json",
         "builder.fleet.words",

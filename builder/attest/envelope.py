@@ -14,7 +14,7 @@ from typing import List, Sequence, Tuple
 from builder import digest, strict_json
 from builder.digest import Json
 from builder.errors import StoreDamaged
-from builder.signing import ed25519, minisign
+from builder.signing import minisign
 from builder.trusting.keyring import Trusted
 
 IN_TOTO = "application/vnd.in-toto+json"
@@ -25,9 +25,7 @@ def wrapped(payload: Json, kind: str, keys: Sequence[minisign.SecretKey]) -> byt
     """The envelope, signed by each of `keys`. DSSE knows no envelope without a signature; ours may have none."""
     body = digest.canonical(payload)
     signed = _what_is_signed(kind, body)
-    signatures: List[Json] = [
-        {"keyid": key.public.name, "sig": _encoded(ed25519.sign(key.seed, signed))} for key in keys
-    ]
+    signatures: List[Json] = [{"keyid": key.public.name, "sig": _encoded(key.sign_bytes(signed))} for key in keys]
     whole: Json = {"payloadType": kind, "payload": _encoded(body), "signatures": signatures}
     return (json.dumps(whole, indent=1) + "\n").encode()
 
@@ -43,7 +41,7 @@ def opened(data: bytes, keys: Sequence[Trusted], where: str) -> Tuple[Json, str,
         texts = [str(one.get("sig")) for one in listed if isinstance(one, dict)]
         found = [base64.b64decode(text, validate=True) for text in texts[:8]]
         signed = _what_is_signed(kind, body)
-        by = tuple(one for one in keys if any(ed25519.verify(one.key.key, signed, text) for text in found))
+        by = tuple(one for one in keys if any(one.key.verify_bytes(signed, text) for text in found))
         return strict_json.loads(body), kind, by
     except (ValueError, binascii.Error) as problem:
         raise StoreDamaged(f"this is no envelope of DSSE: {problem}", where=where) from None

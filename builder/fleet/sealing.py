@@ -11,9 +11,6 @@ import json
 from dataclasses import dataclass
 from typing import Sequence, Type, TypeVar
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
 from builder.digest import Json
 from builder.errors import Untrusted
 from builder.record import RecordError, from_json, to_json
@@ -35,7 +32,7 @@ class Seal:
         body = body.encode("utf-8", "replace").decode()  # names of files may have bytes that are no text
         sealed: "dict[str, Json]" = {"body": body}
         if self.key is not None:
-            signed = Ed25519PrivateKey.from_private_bytes(self.key.seed).sign(_purpose(type(record), body))
+            signed = self.key.sign_bytes(_purpose(type(record), body))
             sealed.update(key=self.key.public.name, signature=base64.b64encode(signed).decode())
         return json.dumps(sealed, ensure_ascii=False)
 
@@ -62,13 +59,8 @@ class Seal:
                 "it is not signed", hint="who sends it needs a key: `fleet: {key: ...}`, build worker --key"
             )
         raw = base64.b64decode(signature, validate=True)
-        for key in self.trusted:
-            try:
-                Ed25519PublicKey.from_public_bytes(key.key).verify(raw, message)
-                return
-            except InvalidSignature:
-                continue
-        raise Untrusted("nobody who is trusted here has signed it")
+        if not any(key.verify_bytes(message, raw) for key in self.trusted):
+            raise Untrusted("nobody who is trusted here has signed it")
 
 
 def _purpose(cls: type, body: str) -> bytes:

@@ -1,12 +1,14 @@
-"""Which proxy the environment names for an address: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, as curl reads them."""
+"""Which proxy the environment names for an address: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
 from dataclasses import dataclass
 from typing import Mapping, Optional
 from urllib.parse import unquote, urlsplit
+from urllib.request import proxy_bypass_environment
 
 from builder.errors import UsageError
 from builder.http.address import Address
@@ -22,9 +24,9 @@ class Proxy:
 
 
 def proxy_for(there: Address, environ: Mapping[str, str]) -> Optional[Proxy]:
-    """None to connect directly; this machine itself is never asked for through a proxy. UsageError for a broken one."""
+    """None to connect directly, as always to this machine itself. UsageError for a broken one."""
     named = _value(f"{there.scheme}_proxy", environ) or _value("all_proxy", environ)
-    if not named or _is_local(there.host) or _is_excepted(there, _value("no_proxy", environ)):
+    if not named or _is_excepted(there, _value("no_proxy", environ)):
         return None
     try:
         parts = urlsplit(named if "://" in named else f"http://{named}")
@@ -46,21 +48,18 @@ def _value(name: str, environ: Mapping[str, str]) -> str:
     return environ.get(name) or environ.get(name.upper()) or ""
 
 
-def _is_local(host: str) -> bool:
-    if host == "localhost":
+def _is_excepted(there: Address, exceptions: str) -> bool:
+    """NO_PROXY as urllib reads it, and networks in it (10.0.0.0/8), which urllib does not know."""
+    if there.host == "localhost" or proxy_bypass_environment(f"{there.host}:{there.port}", {"no": exceptions}):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = ipaddress.ip_address(there.host)
     except ValueError:
         return False
+    return host.is_loopback or any(_holds(word.strip(), host) for word in exceptions.split(","))
 
 
-def _is_excepted(there: Address, exceptions: str) -> bool:
-    """NO_PROXY: names and all below them, addresses, each with or without a port; `*` is every host."""
-    for item in (word.strip().lower() for word in exceptions.split(",")):
-        name, _, port = item.partition(":") if item.count(":") == 1 else (item, "", "")
-        name = name.lstrip(".")
-        fits = name == there.host or there.host.endswith(f".{name}")
-        if item == "*" or (name and fits and port in ("", str(there.port))):
-            return True
+def _holds(network: str, host: "ipaddress.IPv4Address | ipaddress.IPv6Address") -> bool:
+    with contextlib.suppress(ValueError):
+        return host in ipaddress.ip_network(network, strict=False)
     return False

@@ -2,6 +2,9 @@
 
 What is signed is the BLAKE2b digest of the file, so size does not matter; signatures of the old kind, over the file itself,
 are read too. The trusted comment is signed as well. Nothing is decided here about whom to trust.
+
+PyNaCl does the arithmetic, here alone. libsodium refuses public keys of small order, points and numbers that are not in their
+one form, and R of small order: else a key could accept messages that nobody signed, or a message have several signatures.
 """
 
 from __future__ import annotations
@@ -14,14 +17,14 @@ from dataclasses import dataclass
 from typing import List, Tuple
 
 from builder.errors import UsageError
-from builder.signing import ed25519
 
 _UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
 _PLAIN, _HASHED = b"Ed", b"ED"
 _SCRYPT, _NO_KDF, _CHECK = b"Sc", b"\0\0", b"B2"
+_SEED, _SIGNATURE = 32, 64  # bytes
 # libsodium's limits as minisign writes them. Ours ask for 64 MiB; minisign's own for 1 GiB.
 _OPERATIONS, _MEMORY = 1 << 21, 1 << 26
-_MOST_MEMORY = (1 << 31) - 2  # what hashlib takes
+_MOST_MEMORY = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,17 @@ class PublicKey:
     def file(self) -> str:
         return f"{_UNTRUSTED}minisign public key {self.name}\n{self.text}\n"
 
+    def verify_bytes(self, message: bytes, signature: bytes) -> bool:
+        """Check an Ed25519 signature [64]. False for a key or a signature of another form."""
+        from nacl.exceptions import CryptoError
+        from nacl.signing import VerifyKey
+
+        try:
+            VerifyKey(self.key).verify(message, signature)
+        except CryptoError:
+            return False
+        return True
+
 
 @dataclass(frozen=True)
 class SecretKey:
@@ -53,7 +67,15 @@ class SecretKey:
 
     @property
     def public(self) -> PublicKey:
-        return PublicKey(self.id, ed25519.public_key(self.seed))
+        from nacl.signing import SigningKey
+
+        return PublicKey(self.id, bytes(SigningKey(self.seed).verify_key))
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        """Ed25519 signature [64]. Raises ValueError for a seed of another length."""
+        from nacl.signing import SigningKey
+
+        return SigningKey(self.seed).sign(message).signature
 
 
 @dataclass(frozen=True)
@@ -82,15 +104,15 @@ def key_name(id: bytes) -> str:
 
 
 def new_key() -> SecretKey:
-    return SecretKey(os.urandom(8), os.urandom(ed25519.SEED))
+    return SecretKey(os.urandom(8), os.urandom(_SEED))
 
 
 def sign(key: SecretKey, data: bytes, comment: str) -> Signature:
     """The comment is one line, else ValueError."""
     if "\n" in comment or "\r" in comment:
         raise ValueError("a trusted comment is one line")
-    signed = ed25519.sign(key.seed, _digest(data))
-    return Signature(key.id, signed, ed25519.sign(key.seed, signed + comment.encode()), comment)
+    signed = key.sign_bytes(_digest(data))
+    return Signature(key.id, signed, key.sign_bytes(signed + comment.encode()), comment)
 
 
 def verifies(key: PublicKey, data: bytes, signature: Signature) -> bool:
@@ -98,8 +120,8 @@ def verifies(key: PublicKey, data: bytes, signature: Signature) -> bool:
     message = _digest(data) if signature.hashed else data
     return (
         key.id == signature.key_id
-        and ed25519.verify(key.key, message, signature.signed)
-        and ed25519.verify(key.key, signature.signed + signature.comment.encode(), signature.whole)
+        and key.verify_bytes(message, signature.signed)
+        and key.verify_bytes(signature.signed + signature.comment.encode(), signature.whole)
     )
 
 
@@ -124,7 +146,7 @@ def signature(text: str, where: str) -> Signature:
     if len(lines) != 4 or not lines[0].startswith(_UNTRUSTED) or not lines[2].startswith(_TRUSTED):
         raise UsageError("this is not a signature of minisign", where=where, hint="it has four lines")
     data, whole = _decoded(lines[1], where, "signature"), _decoded(lines[3], where, "signature")
-    if len(data) != 74 or data[:2] not in (_PLAIN, _HASHED) or len(whole) != ed25519.SIGNATURE:
+    if len(data) != 74 or data[:2] not in (_PLAIN, _HASHED) or len(whole) != _SIGNATURE:
         raise UsageError("this is not a signature of minisign", where=where)
     return Signature(data[2:10], data[10:], whole, lines[2][len(_TRUSTED) :], data[:2] == _HASHED)
 
@@ -142,11 +164,12 @@ def secret_key(text: str, password: str, where: str) -> SecretKey:
         limits = int.from_bytes(data[38:46], "little"), int.from_bytes(data[46:54], "little")
         body = _mixed(body, _derived(password, salt, limits, where))
     id, secret, check = body[:8], body[8:72], body[72:]
+    key = SecretKey(id, secret[:32])
     # minisign writes no checksum beside a key without a password; the public half tells as much
-    unchecked = check == bytes(32) and data[2:4] == _NO_KDF and ed25519.public_key(secret[:32]) == secret[32:]
+    unchecked = check == bytes(32) and data[2:4] == _NO_KDF and key.public.key == secret[32:]
     if check != _check(id, secret) and not unchecked:
-        raise UsageError("the password is wrong, or the file is damaged", where=where)
-    return SecretKey(id, secret[:32])
+        raise _damaged(where)
+    return key
 
 
 def secret_key_file(key: SecretKey, password: str) -> str:
@@ -172,26 +195,26 @@ def _check(id: bytes, secret: bytes) -> bytes:
     return hashlib.blake2b(_PLAIN + id + secret, digest_size=32).digest()
 
 
+def _damaged(where: str) -> UsageError:
+    return UsageError("the password is wrong, or the file is damaged", where=where)
+
+
 def _mixed(one: bytes, two: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(one, two))
 
 
 def _derived(password: str, salt: bytes, limits: Tuple[int, int], where: str) -> bytes:
-    """104 bytes from a password, as libsodium's crypto_pwhash_scryptsalsa208sha256 does."""
+    """104 bytes from a password."""
+    from nacl.exceptions import CryptoError
+    from nacl.pwhash import scrypt
+
     operations, memory = limits
-    if not 0 < memory <= _MOST_MEMORY:
+    if memory > _MOST_MEMORY:
         raise UsageError(f"its password needs {memory >> 20} MiB of memory", where=where)
-    n, p = _scrypt_cost(operations, memory)
-    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=8, p=p, maxmem=_MOST_MEMORY, dklen=104)
-
-
-def _scrypt_cost(operations: int, memory: int) -> Tuple[int, int]:
-    """libsodium's pickparams: (N, p) with r = 8."""
-    operations = max(operations, 32768)
-    by_operations = operations < memory // 32
-    largest = operations // 32 if by_operations else memory // 1024
-    log = next((log for log in range(1, 63) if 1 << log > largest // 2), 63)
-    return 1 << log, 1 if by_operations else max(min(operations // 4 >> log, 0x3FFFFFFF) // 8, 1)
+    try:
+        return scrypt.kdf(104, password.encode(), salt, operations, memory)
+    except CryptoError:  # costs that scrypt does not have
+        raise _damaged(where) from None
 
 
 def _last_line(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Tuple
 import pytest
 
 from builder.cells import Cell, all_cells, any_selects, expand, resolve, selects
+from builder.errors import UsageError
 from builder.plan import plan
 from tests.fakes import LAPTOP, Project
 
@@ -19,13 +20,36 @@ CELL = Cell("tiny", "dense", "int8", "ort")
         ("a", ("a",)),
         ("a-{b,c}-* d", ("a-b-*", "a-c-*", "d")),
         ("{a,b}{c,d}", ("ac", "ad", "bc", "bd")),
-        ("{a,{b,c}}", ("a", "b", "a", "c")),
+        ("{a,{b,c}}", ("a", "b", "c")),
         ("{a,}x", ("ax", "x")),
+        ("{a}x", ("ax",)),
+        ("{}x", ("x",)),
+        ("a,{b{c,d},e}f", ("a,bcf", "a,bdf", "a,ef")),
         ("", ()),
     ],
 )
 def test_expand(selector: str, patterns: Tuple[str, ...]) -> None:
     assert expand(selector) == patterns
+
+
+def test_each_word_of_a_selector_may_stand_for_ten_thousand_patterns() -> None:
+    assert len(expand(" ".join(["{x,y}"] * 14))) == 28
+    assert len(expand("{" + "x," * 9_999 + "x}")) == 10_000
+    assert len(expand("{a," * 3_000 + "}" * 3_000)) == 3_001, "a level of braces adds one, not as many again"
+
+
+@pytest.mark.parametrize(
+    "word", ["{" + "x," * 10_000 + "x}", "{x,y}" * 14, "{{x,y}" + "{x,y}" * 13 + ",z}"], ids=range(3)
+)
+def test_a_word_that_stands_for_more_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="stands for more than 10000 patterns"):
+        expand(f"a {word}")
+
+
+@pytest.mark.parametrize("selector", ["a-{b, c}", "a{b", "a}", "}{", "{" * 50_000], ids=range(5))
+def test_an_unbalanced_brace_is_refused(selector: str) -> None:
+    with pytest.raises(UsageError, match="an unbalanced brace"):
+        expand(selector)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ import pytest
 
 pytest.importorskip("celery")
 pytest.importorskip("redis")
-pytest.importorskip("cryptography")
 
 from builder import seams
 from builder.action import Action, Pinned, Result

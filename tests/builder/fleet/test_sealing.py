@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-pytest.importorskip("cryptography")
-
 from builder.errors import Untrusted
 from builder.fleet.sealing import LARGEST, Seal
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Report, Who
@@ -74,6 +72,15 @@ def test_with_a_key_to_check_by_nothing_else_is_taken(text: object, said: str) -
     with pytest.raises(Untrusted) as problem:
         Seal(OURS, (OURS.public,)).open(Answer, text)
     assert said in problem.value.what
+
+
+def test_a_key_of_small_order_signs_nothing() -> None:
+    """1 is the neutral element: with it as a key, R = S * B satisfies the equation for every message."""
+    anyones = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbiqnCt3/gWc3nu8Z6TzBBDYnG0UQN7eEuahJfGEH/+ODw=="
+    neutral = minisign.PublicKey(bytes(8), (1).to_bytes(32, "little"))
+    forged = json.dumps({**json.loads(Seal(OURS).close(ANSWER)), "signature": anyones})
+    with pytest.raises(Untrusted, match="nobody who is trusted here"):
+        Seal(trusted=(neutral,)).open(Answer, forged)
 
 
 @pytest.mark.parametrize(

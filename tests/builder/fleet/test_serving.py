@@ -18,7 +18,6 @@ import pytest
 
 pytest.importorskip("celery")
 pytest.importorskip("redis")
-pytest.importorskip("cryptography")
 
 from builder import digest
 from builder.descriptor import OCTETS, Descriptor

@@ -15,7 +15,6 @@ import pytest
 
 pytest.importorskip("celery")
 pytest.importorskip("redis")
-pytest.importorskip("cryptography")
 
 from builder import digest, seams
 from builder.action import Action, Pinned

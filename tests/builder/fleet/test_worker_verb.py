@@ -14,7 +14,6 @@ import pytest
 
 pytest.importorskip("celery")
 pytest.importorskip("redis")
-pytest.importorskip("cryptography")
 
 from builder import cli, facts
 from builder.errors import UsageError

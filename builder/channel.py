@@ -6,7 +6,6 @@ any other and has a higher serial, so that a host can tell it from an old record
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import re
@@ -172,8 +171,3 @@ def parsed(data: bytes, where: str) -> Channel:
             where=where,
             hint="it may be from a newer deploymatrix: pip install --upgrade deploymatrix",
         ) from None
-
-
-def without_history(channel: Channel) -> Channel:
-    """The same place, with nothing said of earlier ones."""
-    return dataclasses.replace(channel, moves=channel.moves[:1])

@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, get_args
 
 import pytest
 
 from builder import abilities, cli, fact_file
 from builder.choosing.choose import choose
-from builder.contract import PRECISIONS
+from builder.contract import Precision
 from builder.errors import UsageError
 from builder.explanation import explain
 from builder.facts import Gpu
@@ -162,7 +162,7 @@ def _letters(planned: Plan, head: str) -> str:
         for c in planned.cells
         if c.cell.head == head
     }
-    return " ".join("".join(found[target, precision] for precision in PRECISIONS) for target in TARGETS)
+    return " ".join("".join(found[target, precision] for precision in get_args(Precision)) for target in TARGETS)
 
 
 @pytest.mark.parametrize(

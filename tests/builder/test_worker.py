@@ -13,8 +13,9 @@ import pytest
 from builder import facts
 from builder.action import Action, Platform
 from builder.errors import StepFailed
-from builder.executors.local import Local, worker_environment
+from builder.executors.local import Local
 from builder.facts import Gpu
+from builder.leash import worker_environment
 from builder.recipes import Engine
 from builder.record import from_json, to_json
 from builder.remote import site_lock

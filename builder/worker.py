@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Callable, Dict, Optional, cast
 
+import validation  # noqa: F401  # the name is this program's before a project's folder is searched for modules
 from builder import leash
 from builder.action import Action
 from builder.errors import DeployError, StepFailed, SystemRefused

@@ -49,6 +49,15 @@ def test_it_ends_in_order_while_its_standard_input_is_open(tmp_path: Path) -> No
     assert outcome.problem == "an engine action needs an engine recipe and a platform"
 
 
+def test_a_projects_folder_never_stands_for_a_package_of_this_program(tmp_path: Path) -> None:
+    """Steps search the project's folder for modules first, for the person's model and metrics."""
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "validation" / "__init__.py").write_text("raise SystemExit('not ours')\n")
+    script = f"import sys, builder.worker; sys.path.insert(0, {str(tmp_path)!r}); import validation.task"
+    ran = subprocess.run([sys.executable, "-c", script], env=worker_environment(), capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 ONE = Gpu("NVIDIA GeForce RTX 3080", "8.6", uuid="GPU-1")
 TWO = Gpu("NVIDIA GeForce RTX 3090", "8.6", uuid="GPU-2")
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, get_args
 
 import pytest
 
-from builder import abilities, cli, fact_file
+from builder import abilities, cli, fact_file, release
 from builder.choosing.choose import choose
 from builder.contract import Precision
 from builder.errors import UsageError
@@ -354,9 +354,9 @@ def test_what_a_machine_can_do(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "runtime", "why", "remedy"),
     [
-        ("gtx1060", "openvino", "openvino is not installed", "pip install 'deploymatrix[host]'"),
-        ("gtx1060", "tensorrt-rtx", "it runs on compute capability 7.5, ", "pip install 'deploymatrix[rtx]'"),
-        ("h100", "tensorrt-rtx", "this machine has NVIDIA H100 80GB HBM3 (9.0)", "pip install 'deploymatrix[rtx]'"),
+        ("gtx1060", "openvino", "openvino is not installed", release.pip_install("host")),
+        ("gtx1060", "tensorrt-rtx", "it runs on compute capability 7.5, ", release.pip_install("rtx")),
+        ("h100", "tensorrt-rtx", "this machine has NVIDIA H100 80GB HBM3 (9.0)", release.pip_install("rtx")),
         ("t4", "tensorrt", "tensorrt is not installed", "'tensorrt-cu12==10.16.*'"),
         ("t4", "tensorrt-rtx", "install driver 580.65.06 or newer", ""),
         ("wsl-rtx4070", "tensorrt", "tensorrt is not installed", "'tensorrt-cu12==10.16.*'"),

@@ -2,6 +2,7 @@
 
 Connections are kept and shared by threads. What a status means is the caller's business; here only redirects, and the
 statuses after which one asks again, are known. A redirect never leads from https to http and never takes a secret along.
+On the standard library: urllib3 for Python 3.8 ends at 2.2.3, whose known vulnerabilities stay unfixed.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 It speaks the OCI distribution specification, as docker-registry, GHCR, ECR, Harbor, Zot and others do:
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 Signatures are objects with tags of their own, so nothing here needs the referrers API.
+Written by hand: the library `oras` checks no digest.
 """
 
 from __future__ import annotations

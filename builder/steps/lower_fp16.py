@@ -8,6 +8,8 @@ Every float32 tensor becomes float16 except
 - what is computed from such tensors alone: scores after a softmax, pixel coordinates that were integers. A float16
   score has so few digits that neighbours tie in non-maximum suppression.
 One Cast sits on each border.
+
+Written by hand: onnxruntime's converter left nodes unsorted and gave Casts duplicate names, which TensorRT-RTX refuses.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 TensorRT 8.5 and 8.6 read opset 17. They do not refuse a newer graph: a reduction that names its axes in an input, as
 from opset 18 on, reduces every axis without a word (NVIDIA/TensorRT#3467). Only the spelling changes here, never the
 arithmetic; what has no older spelling is an error that names the node.
+
+Written by hand: the converters of onnx and onnxscript fail on both heads of SuperPoint.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ Trusted keys are the public keys in a folder of the person's: `deploymatrix/trus
 ~/.config, or the folder that DEPLOYMATRIX_TRUSTED names. What is signed is manifest.json, which names every artifact by
 digest. Without a trusted key nothing is asked; with one, nothing unsigned is taken. Beside the pinned keys lie the key
 statements of their owners, as far as they were accepted here.
+Written by hand: the client of tuf 6.0, the newest for Python 3.8, does not import there.
 """
 
 from __future__ import annotations

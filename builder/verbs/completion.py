@@ -22,7 +22,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         import shtab
     except ImportError:
-        raise UsageError("this needs shtab", hint="pip install 'shtab>=1.10'") from None
+        shtab = None  # type: ignore[assignment]
+    if shtab is None or args.shell not in shtab.SUPPORTED_SHELLS:
+        raise UsageError("this needs shtab 1.10 or newer", hint="pip install 'shtab>=1.10'")
     whole = argparse.ArgumentParser(prog="build")
     verbs = whole.add_subparsers()
     for name, line in VERBS.items():

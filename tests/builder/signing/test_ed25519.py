@@ -81,20 +81,33 @@ def test_a_key_of_small_order_signs_nothing(key: bytes) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        (2**255 - 19 + 1).to_bytes(32, "little"),  # y beyond the field
+        (2**255 - 19).to_bytes(32, "little"),  # y beyond the field, with a point
+        (2**255 - 19 + 2).to_bytes(32, "little"),  # y beyond the field
         (2).to_bytes(32, "little"),  # on no point of the curve
         (1 | 1 << 255).to_bytes(32, "little"),  # minus zero
-        b"short",
-        bytes(33),
+        (2**255 - 20 | 1 << 255).to_bytes(32, "little"),  # minus zero on the other side
     ],
 )
-def test_what_is_no_key_verifies_nothing(key: bytes) -> None:
-    assert not ed25519.verify(key, b"m", ed25519.sign(SEED, b"m"))
+def test_what_is_no_point_is_no_key(key: bytes) -> None:
+    """There is no signature to try it with: none can be made but under a key of small order."""
+    assert ed25519._decode(key) is None
 
 
-@pytest.mark.parametrize("signature", [b"", bytes(63), bytes(64), bytes(65), b"\xff" * 64])
-def test_what_is_no_signature(signature: bytes) -> None:
-    assert not ed25519.verify(KEY, b"m", signature)
+def test_a_key_of_another_length_verifies_nothing() -> None:
+    """What is hashed is the same when a byte moves between the key and the message."""
+    seed = (74).to_bytes(32, "little")
+    key, signature = ed25519.public_key(seed), ed25519.sign(seed, b"m")
+    assert key[-1] == 0 and ed25519.verify(key, b"m", signature)
+    assert not ed25519.verify(key[:-1], b"\0m", signature)
+    assert not ed25519.verify(KEY + b"\0", b"m", ed25519.sign(SEED, b"\0m"))
+
+
+def test_a_signature_of_another_length_verifies_nothing() -> None:
+    """Not even where the bytes that are too few or too many say nothing."""
+    signature = ed25519.sign(SEED, b"\0\4")
+    assert signature[-1] == 0 and ed25519.verify(KEY, b"\0\4", signature)
+    assert not ed25519.verify(KEY, b"\0\4", signature[:-1])
+    assert not ed25519.verify(KEY, b"\0\4", signature + b"\0")
 
 
 def test_a_seed_has_32_bytes() -> None:

@@ -8,7 +8,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Mapping, Optional
 from urllib.parse import unquote, urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed has it on macOS alone
 
 from builder.errors import UsageError
 from builder.http.address import Address

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any, List, Optional
 
 import pytest
 
@@ -38,6 +41,47 @@ def test_what_is_there_is_never_written_over(source: Path, tmp_path: Path) -> No
 def test_other_content_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreDamaged, match="the manifest says"):
         copies.verified(source, tmp_path / "copy", "sha256:" + "0" * 64, "")
+
+
+def test_a_copy_and_a_folder_are_on_disk_and_nothing_stays_open(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: List[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(os.readlink(f"/proc/self/fd/{fd}")))
+    before = os.listdir("/proc/self/fd")
+    copies.verified(source, tmp_path / "copy", digest.of_file(source), "")
+    copies.flush_folder(tmp_path)
+    assert flushed == [str(tmp_path / "copy"), str(tmp_path)]
+    assert os.listdir("/proc/self/fd") == before
+
+
+class Reluctant(io.BytesIO):
+    """A file that takes three bytes at a time, and `most` in all."""
+
+    name = "there"
+
+    def __init__(self, most: int, problem: OSError) -> None:
+        super().__init__()
+        self._most, self._problem = most, problem
+
+    def write(self, data: Any) -> int:
+        taken = min(3, self._most - self.tell())
+        if not taken:
+            raise self._problem
+        return super().write(bytes(data)[:taken])
+
+
+def test_a_file_that_takes_little_at_once_gets_all_of_it() -> None:
+    file = Reluctant(99, OSError())
+    copies.write_all(file, b"0123456789")
+    assert file.getvalue() == b"0123456789"
+
+
+@pytest.mark.parametrize(("named", "said"), [(None, "there"), ("elsewhere", "elsewhere")])
+def test_a_full_disk_says_where(named: Optional[str], said: str) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        copies.write_all(Reluctant(7, OSError(errno.ENOSPC, "No space left", named)), b"0123456789")
+    assert caught.value.filename == said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional, Set
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,8 @@ NX = "NVIDIA Jetson Xavier NX Developer Kit"
         ("A100-PCIE", "NVIDIA A100-SXM4-80GB", "", False),
         ("A100", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "", False),
         ("A100 MIG 1g.5gb", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "", True),
+        ("DGX A100", "NVIDIA A100-SXM4-40GB", "NVIDIA DGX A100", True),
+        ("DGX A100", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "NVIDIA DGX A100", False),
         ("H100", "NVIDIA H100 80GB HBM3", "", True),
         ("H100", "NVIDIA H100 NVL", "", False),
         ("A6000", "NVIDIA RTX A6000", "", True),
@@ -52,13 +56,33 @@ def test_a_declared_model_and_one_that_is_there(declared: str, found: str, board
     assert gpu_model.is_called(declared, gpu, _with(RTX3090, gpus=(gpu,), board=board)) is same
 
 
-@pytest.mark.parametrize("name", sorted(MACHINES))
-def test_every_gpu_is_of_the_model_that_it_calls_itself(name: str) -> None:
-    machine = MACHINES[name]
-    for gpu in machine.gpus:
-        assert gpu in gpu_model.fitting(machine, gpu.sm, gpu.name)
-        assert gpu in gpu_model.fitting(machine, gpu.sm, gpu_model.in_general(gpu_model.canonical(gpu.name)))
-        assert not gpu_model.fitting(machine, gpu.sm, "RTX 9999")
+@pytest.mark.parametrize(
+    ("declared", "sm", "machines"),
+    [
+        ("GTX 1060", "6.1", {"gtx1060"}),
+        ("NVIDIA GeForce GTX 1060 6GB", "6.1", {"gtx1060"}),
+        ("Jetson Xavier NX", "7.2", {"xavier-nx-jetpack5"}),
+        ("T4", "7.5", {"t4", "t4-docker-without-libcuda"}),
+        ("A100", "8.0", set()),  # what is there is a part of one
+        ("A100 MIG 3g.20gb", "8.0", {"a100-mig-kubernetes"}),
+        ("RTX 3090", "8.6", {"rtx3090"}),
+        ("RTX 3090", "8.9", set()),
+        ("Jetson AGX Orin", "8.7", {"orin-jetpack6"}),
+        ("RTX 4070", "8.9", {"wsl-rtx4070"}),
+        ("H100", "9.0", {"h100"}),
+        ("Jetson AGX Thor", "11.0", {"thor-jetpack7"}),
+        ("RTX 5090", "12.0", {"rtx5090"}),
+        ("RTX 9999", "8.6", set()),
+        (None, "8.6", {"rtx3090"}),
+        (None, None, set()),
+    ],
+)
+def test_the_recorded_machines_that_have_a_declared_gpu(
+    declared: Optional[str], sm: Optional[str], machines: Set[str]
+) -> None:
+    fitting = {name: gpu_model.fitting(machine, sm, declared) for name, machine in MACHINES.items()}
+    assert {name for name, gpus in fitting.items() if gpus} == machines
+    assert all(fitting[name] == MACHINES[name].gpus for name in machines)
 
 
 @given(st.text(max_size=40))

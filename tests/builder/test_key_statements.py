@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import string
 from pathlib import Path
 from random import Random
 from typing import Any, List
@@ -20,6 +20,7 @@ from builder.trusting import key_changes, key_statement, trust
 from builder.trusting.key_statement import History, Signed, Statement
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP
+from tests.unprivileged import unprivileged
 
 NAMES = ("root", "second", "ci", "ci2", "thief")
 SECRETS = {name: minisign.SecretKey(bytes([n] * 8), bytes([n] * 32)) for n, name in enumerate(NAMES, 1)}
@@ -182,6 +183,21 @@ def test_a_huge_statement_is_not_read(people: People) -> None:
     people.signed_by("root")
     assert people.pull() == 0
     assert "passed over" in people.err and "1,048,576" in people.err
+
+
+def test_a_history_may_be_as_large_as_the_limit_and_no_larger(people: People) -> None:
+    people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
+    data = people.history.text.ljust(key_statement.MOST_BYTES)
+    assert len(data) == 1_048_576
+    assert key_statement.history(data, "") == people.history
+    with pytest.raises(StoreDamaged, match="1,048,577 bytes; at most 1,048,576 are taken"):
+        key_statement.history(data + b" ", "")
+    path = Path("trusted/0101010101010101.keys.json")
+    path.write_bytes(data)
+    assert people("keys", "list") == 0, people.err
+    path.write_bytes(data + b" ")
+    assert people("keys", "list") == 2
+    assert "too large" in people.err
 
 
 # ------------------------------------------------------------------------------------------- revoking, expiring
@@ -360,6 +376,16 @@ def test_a_damaged_memory_is_no_reason_to_forget(people: People) -> None:
         assert "build keys forget 0101010101010101" in people.err
 
 
+def test_the_memory_of_one_ring_under_the_name_of_another_is_damage(people: People) -> None:
+    """Else a statement of one ring could stand in the place of another's revocations."""
+    people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
+    people.done("keys", "update")
+    Path("trusted/0101010101010101.keys.json").rename("trusted/0202020202020202.keys.json")
+    assert people.pull() == 2
+    assert "0202020202020202.keys.json: it is about the ring 0101010101010101" in people.err
+    assert "build keys forget 0202020202020202" in people.err
+
+
 def test_a_memory_that_was_meddled_with_counts_for_nothing(people: People) -> None:
     people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
     people.done("keys", "update")
@@ -369,13 +395,16 @@ def test_a_memory_that_was_meddled_with_counts_for_nothing(people: People) -> No
     assert people.pull() == 10
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_is_said(people: People) -> None:
     people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
     people.signed_by("ci")
     Path("trusted").chmod(0o555)
-    assert people.pull() == 0
-    assert "is not remembered" in people.err
+    with unprivileged():
+        assert people.pull() == 0, people.err
+    path = Path("trusted/0101010101010101.keys.json")
+    said = f"{people.folder / path} cannot be written (Permission denied): the statement counts this time, and is not remembered"
+    assert said in people.err
+    assert not path.exists()
 
 
 # ------------------------------------------------------------------------------------------- wrong input
@@ -410,11 +439,37 @@ def test_what_cannot_be_done_is_said(people: People, words: List[str], code: int
     assert statements.of(people.store) is None, "and nothing is written"
 
 
+def another(character: str, random: Random) -> str:
+    """Of the same kind, so that what it stands in still reads."""
+    kinds = string.digits, string.ascii_lowercase, string.ascii_uppercase
+    kind = next((kind for kind in kinds if character in kind), "")
+    return random.choice(kind.replace(character, "")) if kind else character
+
+
+def test_a_statement_with_one_other_character_is_not_accepted(people: People) -> None:
+    """Names, keys, times, numbers: it reads as a statement, and nobody signed it."""
+    people.done("keys", "delegate", "ci=ci.pub", "--root", "root", "--expires", "90d")
+    (it,), pinned = people.history.statements, (trust.Trusted("root", SECRETS["root"].public),)
+    random, read = Random(7), 0
+    for at in range(len(it.statement)):
+        text = it.statement[:at] + another(it.statement[at], random) + it.statement[at + 1 :]
+        if text != it.statement:
+            try:
+                history = key_statement.history(History(1, (dataclasses.replace(it, statement=text),)).text, "")
+            except StoreDamaged:
+                continue
+            read += 1
+            found = key_statement.followed(history, pinned)
+            assert found.newest is None and found.accepted == () and found.refused
+    assert read > 100
+
+
 def test_flipped_bytes_are_refused_or_change_nobody(people: People) -> None:
     """Whatever becomes of the file, it reads as a history or is said to be none; and no key counts that did not before."""
     people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
     data, pinned = people.history.text, (trust.Trusted("root", SECRETS["root"].public),)
     random, wanted = Random(7), people.history.statements[-1].read
+    outcomes: List[str] = []
     for _ in range(400):
         changed = bytearray(data)
         place = random.randrange(len(changed))
@@ -422,5 +477,8 @@ def test_flipped_bytes_are_refused_or_change_nobody(people: People) -> None:
         try:
             found = key_statement.followed(key_statement.history(bytes(changed), ""), pinned)
         except StoreDamaged:
+            outcomes.append("no history")
             continue
         assert found.newest in (None, wanted)
+        outcomes.append("accepted" if found.newest else "not accepted")
+    assert all(outcomes.count(one) > 20 for one in ("no history", "not accepted", "accepted"))

@@ -8,7 +8,7 @@ import pytest
 
 from builder.manifest import Check, Manifest
 from builder.manifest_upgrade import upgraded
-from builder.record import from_json, to_json
+from builder.record import RecordError, from_json, to_json
 from tests.fakes import entry, manifest
 
 
@@ -61,8 +61,25 @@ def test_todays_manifest_stays_as_it_is() -> None:
     assert upgraded(data) is data
 
 
+@pytest.mark.parametrize("data", [None, [], {}, "x", {"schema": 3}, {"schema": "1"}, [{"schema": 1}]])
+def test_what_is_no_manifest_stays_as_it_is(data: Any) -> None:
+    assert upgraded(data) is data
+
+
 @pytest.mark.parametrize(
-    "data", [None, [], {}, {"schema": 1}, {"schema": 1, "entries": [1, {}, {"verdict": {"misses": [3]}}]}]
+    ("data", "expected"),
+    [
+        ({"schema": 1}, {"schema": 2, "entries": None}),
+        ({"schema": 1, "entries": {"verdict": 1}}, {"schema": 2, "entries": {"verdict": 1}}),
+        ({"schema": 1, "entries": [1, {}, {"verdict": [3]}]}, {"schema": 2, "entries": [1, {}, {"verdict": [3]}]}),
+        (
+            {"schema": 1, "entries": [{"verdict": {"misses": [3]}}]},
+            {"schema": 2, "entries": [{"verdict": {"checks": [3]}}]},
+        ),
+        ({"schema": 1, "entries": [{"verdict": {"misses": 3}}]}, {"schema": 2, "entries": [{"verdict": {}}]}),
+    ],
 )
-def test_what_is_no_manifest_is_left_to_the_reader(data: Any) -> None:
-    upgraded(data)
+def test_what_is_a_manifest_in_part_is_left_to_the_reader(data: Any, expected: Any) -> None:
+    assert upgraded(data) == expected
+    with pytest.raises(RecordError):
+        from_json(Manifest, expected)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Set
 
 import pytest
 
+from builder import digest
 from builder.blob import Platform
 from builder.drawing.draw_layers import layer_errors
 from builder.jobs import Wanted, sample_name
@@ -17,7 +20,7 @@ from builder.plan import Plan, plan
 from builder.recipes import LowerFp16, LowerInt8, MeasureLayers
 from tests.fact_machines import MACHINES as FACTS
 from tests.fact_machines import RECORDED
-from tests.fakes import LAPTOP, MACHINES, ORIN, RTX3090, TASK_MATRIX, Project
+from tests.fakes import LAPTOP, MACHINES, ORIN, REPOSITORY, RTX3090, TASK_MATRIX, Project
 
 WORDS = ("reason", "source", "note", "unverified", "remedies")
 
@@ -40,10 +43,29 @@ def test_what_the_plan_of_the_shipped_matrix_says(shipped: Loaded, golden: Any) 
     golden("plan_words.txt", "\n".join(blocks))
 
 
-def test_planning_is_pure(shipped: Loaded) -> None:
+_PLAN = """
+from builder import digest
+from builder.load import load
+from builder.plan import plan
+from tests.fakes import LAPTOP, REPOSITORY
+print(digest.of_bytes(repr(plan(load(REPOSITORY / "matrix.yaml").matrix, LAPTOP)).encode()))
+"""
+
+
+def test_planning_depends_on_nothing_but_the_matrix_and_the_machine(
+    shipped: Loaded, project: Project, tmp_path: Path
+) -> None:
+    """Not on what was planned before, nor on hashes, the folder, the environment or the time."""
     before = pickle.dumps((shipped.matrix, LAPTOP))
-    assert plan(shipped.matrix, LAPTOP) == plan(shipped.matrix, LAPTOP)
+    wanted = plan(shipped.matrix, LAPTOP)
+    for other in (plan(shipped.matrix, RTX3090), plan(project.load().matrix, LAPTOP)):
+        assert other != wanted
+    assert plan(shipped.matrix, LAPTOP) == wanted
     assert pickle.dumps((shipped.matrix, LAPTOP)) == before
+    for seed in "12":
+        environ = {"PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": seed, "HOME": "/nowhere", "TZ": "Asia/Tokyo"}
+        done = subprocess.run([sys.executable, "-c", _PLAN], cwd=tmp_path, env=environ, capture_output=True, check=True)
+        assert done.stdout.decode().strip() == digest.of_bytes(repr(wanted).encode())
 
 
 def test_planning_reads_no_file(shipped: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

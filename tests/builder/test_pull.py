@@ -285,6 +285,38 @@ def test_a_damaged_folder_is_at_no_moment_missing(
     assert (folder / CELLS[0] / "model.bin").read_bytes() == CELLS[0].encode()
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["new", "mended"])
+def test_what_is_placed_is_on_disk_and_then_its_name(
+    store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """A power cut leaves the whole of it, or nothing under its name."""
+    (chosen,) = offered(store, CELLS[0])
+    if again:
+        folder = pull.place(manifest(chosen), [chosen], store, tmp_path)
+        (folder / CELLS[0] / "model.bin").unlink()
+    events: List[str] = []
+    real = os.replace
+
+    def flushed(fd: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        events.append(f"{path.name.partition('-')[0] if path.is_dir() else path.name} is flushed")
+
+    def renamed(source: str, dest: str) -> None:
+        events.append(f"{Path(dest).name} is named")
+        real(source, dest)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    folder = pull.place(manifest(chosen), [chosen], store, tmp_path)
+    content = ["model.bin is flushed", "deploy.json is flushed", "tiny is flushed", ".partial is flushed"]
+    named = ["model.bin is named", "deploy.json is named"] if again else [f"{folder.name} is named"]
+    assert events[: len(content)] == content
+    assert [event for event in events[len(content) :] if event in (*named, "dense is flushed")] == [
+        *named,
+        "dense is flushed",
+    ]
+
+
 def test_two_that_place_at_once_wait_for_each_other(
     store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,6 +146,17 @@ def test_keys_are_stable(frozen: Any) -> None:
     frozen("action_key.txt", digest.canonical(to_json(action)).decode() + "\n" + action.key + "\n")
 
 
+def test_the_version_of_every_recipe_is_the_one_that_stores_have_keys_of() -> None:
+    """If one changes, every action of that step is performed again everywhere. Most have never changed."""
+    changed = {"lower-int8": 2, "engine": 2, "parity": 3, "layer-errors": 2, "latency": 2}
+    for recipe in get_args(Recipe):
+        fields = recipe.__dataclass_fields__
+        wanted = changed.pop(fields["step"].default, 1)
+        assert fields["version"].default == wanted, recipe
+        assert get_args(hints_of(recipe)["version"]) == (wanted,), recipe
+    assert not changed
+
+
 def test_a_key_changes_with_every_part_of_an_action() -> None:
     action = fixed_action()
     others = [

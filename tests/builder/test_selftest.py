@@ -139,15 +139,20 @@ def test_a_changed_host_is_asked_again(host: Host, monkeypatch: pytest.MonkeyPat
     assert asked == [FAST]
 
 
-def test_a_damaged_sample_is_never_run(host: Host) -> None:
+def test_a_damaged_sample_is_never_run(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     made = publish(host.store, Made(FAST))
     golden = made.entries[0].golden
     assert golden is not None
     blob = host.store.fetch(golden.sample.digest)
     blob.chmod(0o644)
     blob.write_bytes(blob.read_bytes()[:-1] + b"X")
+    from builder.hosting import apart
+
+    monkeypatch.setattr(apart, "ask", lambda folder, cell, seconds: pytest.fail(f"{cell} was asked"))
     assert host.pull() == 7
-    assert golden.sample.digest in host.err or "digest" in host.err
+    assert f"{blob}: has the digest sha256:" in host.err
+    assert f"the manifest says {golden.sample.digest}" in host.err
+    assert host.folders == []
 
 
 def test_what_was_never_measured_is_held_to_the_limits_it_carries(host: Host) -> None:

@@ -188,6 +188,7 @@ def test_corner_error_is_the_mean_distance_of_the_corners(found: Any, true: Any,
     assert keypoint_metrics.corner_error(found, true, SIZE) == pytest.approx(error)
 
 
+GRID = points(*((x, y) for x in range(10, 90, 10) for y in range(10, 60, 10)))
 TRUE = homography.random_homography(np.random.default_rng(5), SIZE, SIZE)
 
 
@@ -209,6 +210,17 @@ def test_a_homography_is_estimated_from_matches(robust: int, wrong: float, noise
     assert keypoint_metrics.corner_error(found, TRUE, SIZE) < limit
 
 
+@pytest.mark.parametrize(("off", "counts"), [(2.9, True), (3.1, False)])
+def test_a_match_that_is_three_pixels_off_is_a_wrong_one_for_ransac(off: float, counts: bool) -> None:
+    """Among many exact ones, some of them around it. One that counts draws the estimate to itself."""
+    around = points(*((50 + x, 30 + y) for x in (-1, 0, 1) for y in (-1, 0, 1)))
+    first = np.concatenate([GRID, around, points((50.5, 30.5))])
+    second = first.copy()
+    second[-1, 0] += off
+    found = keypoint_metrics.estimated(features(first), features(second), robust=cv2.RANSAC)
+    assert (keypoint_metrics.corner_error(found, STILL, SIZE) > 0.1) == counts
+
+
 @pytest.mark.parametrize(
     "places",
     [points(), FOUR[:3], points(*[(5, 5)] * 6), points(*((i, 2 * i) for i in range(20)))],
@@ -227,9 +239,6 @@ def test_the_estimate_does_not_depend_on_what_was_drawn_before() -> None:
 
 
 # ------------------------------------------------------------------------------------------- all of them
-
-
-GRID = points(*((x, y) for x in range(10, 90, 10) for y in range(10, 60, 10)))
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,24 @@ def test_options_that_a_version_lacks_are_a_broken_rule() -> None:
     assert skip.fixes == ("leave strip out",)
 
 
+@pytest.mark.parametrize(
+    ("target", "rule"),
+    [
+        (TRT10, "tensorrt-options"),
+        (TRT86, "option-strip"),
+        (RTX, "option-strip"),
+        (on(TRT10, version=None), None),
+        (on(RTX, version=None), None),
+        (ORT_GPU, None),
+        (ORT, None),
+    ],
+    ids=["10.16", "8.6", "rtx", "no-version", "rtx-no-version", "onnxruntime-gpu", "onnxruntime"],
+)
+def test_options_concern_a_tensorrt_of_a_declared_version_and_nothing_else(target: Target, rule: Optional[str]) -> None:
+    said = rules.answers(asked("fp32", target, options=TensorRtOptions(strip=True)))
+    assert [one.rule for one in said if "option" in one.rule] == ([rule] if rule else [])
+
+
 @pytest.mark.parametrize(("target", "rule"), [(TRT10, "tensorrt-dla"), (ORIN_JP6, None), (XAVIER, None)])
 def test_dla_is_on_some_jetsons_only(target: Target, rule: Optional[str]) -> None:
     skip = judged("fp16", target, options=TensorRtOptions(dla_core=0))

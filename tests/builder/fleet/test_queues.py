@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, Optional, Tuple
+
 import pytest
 
 from builder.blob import Platform
 from builder.facts import Gpu, Machine
 from builder.fleet import queues
+from builder.matrix import Target
+from builder.places import platform_of
 from tests.fact_machines import MACHINES
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090, _with
 
@@ -58,10 +62,53 @@ def test_a_machine_serves_nothing_that_it_cannot_run() -> None:
     assert any(name.startswith("tensorrt-10.3") for name in _short(ORIN))
 
 
+WITH_OPENVINO = ("h100", "laptop-without-gpu", "rtx3090", "rtx5090", "t4", "this-kind", "wsl-rtx4070")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "version", "sm", "gpu", "jetpack", "machines"),
+    [
+        ("tensorrt", "10.16", "8.6", None, None, ("rtx3090",)),
+        ("tensorrt", "10", "8.6", "NVIDIA GeForce RTX 3090", None, ("rtx3090",)),
+        ("tensorrt", "10.16", "8.6", "RTX 3080", None, ()),
+        ("tensorrt", "10.13", "8.6", None, None, ()),
+        ("tensorrt", "8.6", "6.1", "GTX 1060 6GB", None, ("gtx1060",)),
+        ("tensorrt", "10.16", "9.0", "H100", None, ("h100",)),
+        ("tensorrt", "10.3", "8.7", "Jetson AGX Orin", "6.2", ("orin-jetpack6",)),
+        ("tensorrt", "10.3", "8.7", None, "6", ("orin-jetpack6",)),
+        ("tensorrt", "10.3", "8.7", "Orin Nano", "6.2", ()),
+        ("tensorrt", "8.5", "7.2", "Jetson Xavier NX", "5.1", ("xavier-nx-jetpack5",)),
+        ("tensorrt", "8.5", "7.2", "Jetson Xavier NX", "6.2", ()),
+        ("tensorrt", "10.13", "11.0", None, "7.0", ("thor-jetpack7",)),
+        ("tensorrt-rtx", "1.7", "8.9", "RTX 4070", None, ("wsl-rtx4070",)),
+        ("tensorrt-rtx", None, "8.9", None, None, ("wsl-rtx4070",)),
+        ("tensorrt-rtx", "1.7", "7.5", None, None, ()),  # two build it, and their drivers do not run it
+        ("onnxruntime-gpu", "1.23", "6.1", None, None, ("gtx1060",)),
+        ("openvino", None, None, None, None, WITH_OPENVINO),
+        ("openvino", "2025.4", None, None, None, ()),
+        ("onnxruntime", "1.31", None, None, None, (*WITH_OPENVINO, "a100-mig-kubernetes", "t4-docker-without-libcuda")),
+    ],
+)
+def test_what_a_run_orders_is_served_by_the_machines_that_are_what_the_target_declares(
+    runtime: Any,
+    version: Optional[str],
+    sm: Optional[str],
+    gpu: Optional[str],
+    jetpack: Optional[str],
+    machines: Tuple[str, ...],
+) -> None:
+    """The run names one queue, each worker names all of its own; between the recorded machines they meet in these."""
+    arch: Any = "aarch64" if jetpack else "x86_64"
+    target = Target("t", runtime, version, arch=arch, sm=sm, gpu=gpu, jetpack=jetpack)
+    queue = queues.name(platform_of(target, MACHINES["this-kind"]))
+    assert {name for name, machine in MACHINES.items() if queue in queues.served(machine)} == set(machines)
+
+
 @pytest.mark.parametrize("name", sorted(MACHINES))
-def test_of_every_known_machine_each_queue_is_one_that_its_own_target_would_have(name: str) -> None:
-    """What a worker serves and what a run orders are two functions; on each recorded machine they meet."""
-    machine = MACHINES[name]
-    for queue in queues.served(machine):
+def test_the_queues_of_a_machine_are_short_and_say_its_platform(name: str) -> None:
+    machine, served = MACHINES[name], queues.served(MACHINES[name])
+    assert served and len(set(served)) == len(served)
+    for queue in served:
         assert queue.startswith(queues.PREFIX) and len(queue) < 120
-        assert f"{machine.os}-{machine.arch}" in queue
+        end = queue.split(f".{machine.os}-{machine.arch}")[1]
+        assert not end or machine.jetpack.startswith(end[len(".jp") :])

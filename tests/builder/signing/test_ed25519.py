@@ -133,6 +133,15 @@ def test_what_is_no_signature(signature: bytes) -> None:
     assert not KEY.verify_bytes(b"m", signature)
 
 
+def test_a_key_of_another_length_verifies_nothing() -> None:
+    """What is hashed is the same when a byte moves between the key and the message."""
+    seed = (74).to_bytes(32, "little")
+    secret = SecretKey(KEY.id, seed)
+    public, signature = secret.public.key, secret.sign_bytes(b"m")
+    assert public[-1] == 0 and key(public).verify_bytes(b"m", signature)
+    assert not key(public[:-1]).verify_bytes(b"\0m", signature)
+
+
 def test_a_seed_has_32_bytes() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         secret(bytes(31)).sign_bytes(b"m")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Sequence
+from typing import Sequence, Tuple
 
 import pytest
 
@@ -77,6 +78,33 @@ def test_nothing_else_verifies() -> None:
     assert not minisign.verifies(KEY.public, DATA, changed), "the trusted comment is signed too"
     same_id = minisign.PublicKey(KEY.id, other.public.key)
     assert not minisign.verifies(same_id, DATA, made)
+
+
+_P, _L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493  # the field of Ed25519, the order of its group
+_Y8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826  # of a point of order 8
+FORGED = (1).to_bytes(32, "little") + bytes(32)  # it satisfies the equation where the key, taken so many times, is zero
+
+
+def forged(key: bytes, reduced: int) -> Tuple[bytes, minisign.Signature]:
+    """Data and a signature that nobody made: they are chosen so that 8 divides what the key is multiplied by."""
+
+    def fits(message: bytes) -> bool:
+        factor = int.from_bytes(hashlib.sha512(FORGED[:32] + key + message).digest(), "little") % _L
+        return (reduced - factor) % 8 == 0
+
+    data = next(data for data in (b"%d" % n for n in range(999)) if fits(data))
+    comment = next(comment for comment in map(str, range(999)) if fits(FORGED + comment.encode()))
+    return data, minisign.Signature(KEY.id, FORGED, FORGED, comment, hashed=False)
+
+
+@pytest.mark.parametrize("minus", [0, 1 << 255], ids=["plus", "minus"])
+@pytest.mark.parametrize("y", [1, _P - 1, 0, _Y8, _P - _Y8, _P, _P + 1])
+def test_a_key_of_small_order_has_signed_nothing(y: int, minus: int) -> None:
+    """However it is written, and whether a verifier adds the key or takes it away."""
+    key = (y | minus).to_bytes(32, "little")
+    for reduced in (0, _L):
+        data, signature = forged(key, reduced)
+        assert not minisign.verifies(minisign.PublicKey(KEY.id, key), data, signature)
 
 
 def test_signatures_of_the_old_kind_are_over_the_file_itself() -> None:

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Dict, List, Tuple
 
-from builder import facts
+from builder import facts, leash
 from builder.executors import local
 from builder.load import load
 from builder.pinning import Pinner
@@ -105,7 +105,7 @@ def _by_hand(order: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         cwd=str(order.parent),
-        env=local.worker_environment(),
+        env=leash.worker_environment(),
     )
     if worker.wait() != 0:
         raise SystemExit(json.loads(order.with_name("outcome.json").read_text())["problem"])

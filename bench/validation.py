@@ -20,7 +20,7 @@ from typing import Any, Dict, Iterator, List
 
 import numpy as np
 
-from builder import facts, seams
+from builder import facts, leash, seams
 from builder.action import Action
 from builder.executors import local
 from builder.load import load
@@ -82,7 +82,7 @@ def _by_hand(order: Path) -> float:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         cwd=str(order.parent),
-        env=local.worker_environment(),
+        env=leash.worker_environment(),
     )
     if worker.wait() != 0:
         raise SystemExit(order.with_name("outcome.json").read_text())

@@ -18,6 +18,7 @@ from builder.places import (
     gpus_of,
     how_to_build,
     how_to_verify,
+    install_here,
     is_meant,
     no_cuda,
     numbers,
@@ -66,7 +67,7 @@ def _step(machine: Machine, what: str, extra: str, packages: Tuple[str, ...]) ->
     lacking = [name for name in packages if machine.version(name) is None]
     if not lacking:
         return Ability(what, "", "")
-    remedy = f"pip install 'deploymatrix[{extra}]'" if extra else f"pip install {' '.join(lacking)}"
+    remedy = install_here(extra) if extra else f"pip install {' '.join(lacking)}"
     if extra == "build" and numbers(machine.python)[:2] < _BUILD_PYTHON:
         remedy = "do this on a machine with Python 3.10 or newer, then copy its store here"
     return Ability(what, f"not installed: {', '.join(lacking)}", "", (remedy,))
@@ -101,7 +102,7 @@ def _target(target: Target, machine: Machine, store: str, *, tasks: bool) -> Abi
 
 def _cpu(runtime: str, machine: Machine) -> Ability:
     problem = _absent(runtime, machine)
-    return Ability(runtime, problem, problem, ("pip install 'deploymatrix[host]'",) if problem else ())
+    return Ability(runtime, problem, problem, (install_here("host"),) if problem else ())
 
 
 def _onnxruntime_gpu(machine: Machine) -> Ability:
@@ -123,7 +124,7 @@ def _onnxruntime_gpu(machine: Machine) -> Ability:
     if known and not machine.gpu_problem and (absent or _absent(name, machine)):
         remedies = _to_type(_fitting_onnxruntime(machine, max(known, key=version)), machine)
     elif absent:
-        remedies = (f"pip install 'deploymatrix[{EXTRA[name]}]'",)
+        remedies = (install_here(EXTRA[name]),)
     return Ability(name, absent, run, remedies)
 
 
@@ -137,7 +138,7 @@ def _rtx(machine: Machine) -> Ability:
     if not any(gpu.sm in newest.sm for gpu in machine.gpus):
         run = f"it runs on compute capability {', '.join(newest.sm)}; {gpus_of(machine)}"
     run = _out_of_reach(name, machine) or run or no_cuda(name, machine) or ""
-    return Ability(name, absent, run, (f"pip install 'deploymatrix[{EXTRA[name]}]'",) if absent else ())
+    return Ability(name, absent, run, (install_here(EXTRA[name]),) if absent else ())
 
 
 def _tensorrt(machine: Machine) -> Ability:

@@ -6,7 +6,6 @@ any other and has a higher serial, so that a host can tell it from an old record
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import re
@@ -16,6 +15,7 @@ from typing import List, Literal, Optional, Tuple
 from builder import clock, digest, strict_json
 from builder.errors import StoreDamaged, UsageError
 from builder.record import RecordError, from_json, to_json
+from builder.release import HOW_TO_MAKE_IT
 
 MOST_MOVES = 50
 _MOST_SERIAL = 1 << 53  # what every JSON reader takes
@@ -170,10 +170,5 @@ def parsed(data: bytes, where: str) -> Channel:
         raise StoreDamaged(
             f"the channel's record does not read: {problem}",
             where=where,
-            hint="it may be from a newer deploymatrix: pip install --upgrade deploymatrix",
+            hint=f"it may be from a newer deploymatrix; install its wheel: {HOW_TO_MAKE_IT}",
         ) from None
-
-
-def without_history(channel: Channel) -> Channel:
-    """The same place, with nothing said of earlier ones."""
-    return dataclasses.replace(channel, moves=channel.moves[:1])

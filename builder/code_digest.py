@@ -2,7 +2,8 @@
 
 Modules are found as files below the matrix's folder and parsed, never imported, so this costs milliseconds and
 runs nothing. The digest is over syntax trees: comments and layout do not count. Installed packages are not
-followed; their versions enter a key as tools.
+followed; their versions enter a key as tools. Nor is a module of the project that is named as one of this program:
+Python imports this program's.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def files_of(factory: str, root: Path) -> Tuple[Path, ...]:
     module = factory.partition(":")[0]
     if is_our_own(module):
         if find(module, _OURS) is None:
+            if find(module, root) is not None:
+                raise _taken(module, repr(factory))
             raise UsageError(f"this program has no module {module!r}", where=f"metric {factory!r}")
         return ()
     _must_be_found(factory, root)
@@ -46,6 +49,25 @@ def is_our_own(module: str) -> bool:
     return module.partition(".")[0] in ("builder", "validation")
 
 
+def rename(module: str) -> str:
+    """What to do with a module of the project that cannot be imported since `is_our_own` says so of its name."""
+    top = module.partition(".")[0]
+    return f"rename {top} beside matrix.yaml, and in every import of it, for example to my_{top}"
+
+
+def _taken(module: str, where: str) -> UsageError:
+    top = module.partition(".")[0]
+    return UsageError(
+        f"{module} cannot be imported: the name {top} belongs to this program", where=where, hint=rename(module)
+    )
+
+
+def _is_this_program(module: str, root: Path) -> bool:
+    """Whether the module below `root` is the one that Python imports, as in a clone of this program."""
+    theirs, ours = find(module, root), find(module, _OURS)
+    return theirs is not None and ours is not None and theirs.samefile(ours)
+
+
 def _must_be_found(factory: str, root: Path) -> None:
     module = factory.partition(":")[0]
     if find(module, root) is None:
@@ -54,6 +76,8 @@ def _must_be_found(factory: str, root: Path) -> None:
             where=repr(factory),
             hint=f"expected {module.replace('.', '/')}.py beside matrix.yaml",
         )
+    if is_our_own(module) and not _is_this_program(module, root):
+        raise _taken(module, repr(factory))
 
 
 def _reached(module: str, root: Path) -> Dict[str, Tuple[Path, ast.Module]]:
@@ -66,6 +90,10 @@ def _reached(module: str, root: Path) -> Dict[str, Tuple[Path, ast.Module]]:
             waiting.append(name.rpartition(".")[0])  # importing a.b.c runs a/__init__.py and a/b/__init__.py
         path = find(name, root)
         if path is None or name in found:
+            continue
+        if is_our_own(name) and not _is_this_program(name, root):
+            if find(name, _OURS) is None:
+                raise _taken(name, str(path))
             continue
         found[name] = path, _parse(path)
         waiting.extend(_imports(found[name][1], name, is_package=path.name == "__init__.py"))

@@ -12,7 +12,6 @@ from typing import Literal, Optional, Tuple
 from builder.record import described
 from builder.shapes import Dim
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Runtime = Literal["onnxruntime", "openvino", "onnxruntime-gpu", "tensorrt-rtx", "tensorrt"]
 Compute = Literal["f32", "bf16", "f16"]

@@ -10,7 +10,7 @@ import threading
 from types import TracebackType
 from typing import Callable, Dict, Optional, Type
 
-from builder import seams
+from builder import release, seams
 from builder.campaign import Campaign
 from builder.errors import UsageError
 from builder.reach import Reached
@@ -47,5 +47,5 @@ def _made(scheme: str) -> Callable[[Campaign], Executors]:
         raise UsageError(
             f"{problem.name or problem} is not installed here",
             where=scheme,
-            hint=f"pip install 'deploymatrix[{scheme}]'",
+            hint=release.pip_install(scheme),
         ) from None

@@ -144,7 +144,7 @@ class Deployment:
     ) -> None:
         self._now: Optional[Opened] = opened  # replaced as a whole: a call keeps the one that it began with
         self._threads, self._parallel, self._warm, self._followed = threads, parallel, warm, followed
-        self._reloading = threading.Lock()
+        self._reloading, self._switching = threading.Lock(), threading.Lock()
         self._refused, self._problem = "", ""
         if followed:
             opened.prove()
@@ -162,7 +162,8 @@ class Deployment:
         """Let go of every artifact, once the calls that are under way have ended. Later calls raise UsageError."""
         if self._follower is not None:
             self._follower.stop()
-        self._now = None
+        with self._switching:
+            self._now = None
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -256,7 +257,9 @@ class Deployment:
             self._refused = folder.name
             self._problem = f"{folder.name}: {problem}"
             raise
-        if self._now is not None:  # else it was closed meanwhile
+        with self._switching:
+            if self._now is None:  # closed meanwhile
+                return False
             self._now, self._refused, self._problem = fresh, "", ""
         _LOG.info("%s answers now", folder.name)
         return True

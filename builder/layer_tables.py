@@ -6,11 +6,9 @@ records) says so; a report is never refused for want of a table.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from builder import site
 from builder.action import Result
 from builder.drawing.draw_layers import layer_errors
 from builder.errors import DeployError, StepFailed
@@ -21,7 +19,7 @@ from builder.manifest import Manifest
 from builder.measurements import LayerError, LayerErrors
 from builder.pinning import Pinner
 from builder.plan import plan
-from builder.run import prospect
+from builder.run import perform_here, prospect
 from builder.seams import Executor
 from builder.stores.layout import Layout
 
@@ -109,7 +107,5 @@ def _recall_or_perform(
         raise StepFailed("not measured yet")
     say(f"measuring {job.id}")
     with store.locked():
-        made = executor.perform(action, pinner.files(job, action), pinner.root, store, lambda line: None)
-        result = dataclasses.replace(made, site=site.here(machine))
-        store.record(result)
-    return result
+        files = pinner.files(job, action)
+        return perform_here(action, files, pinner.root, store, executor, machine, lambda line: None)

@@ -1,9 +1,20 @@
-"""A process that must not outlive the one that started it: it ends when its standard input closes."""
+"""A process that this one starts: it finds this program's own modules, and ends when its standard input closes."""
 
 from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
+from typing import Dict
+
+import builder
+
+
+def worker_environment() -> Dict[str, str]:
+    """This process's environment, in which another one finds this very `builder`, and no folder of the same name that the
+    person's project may have."""
+    ours, inherited = str(Path(builder.__file__).absolute().parent.parent), os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([ours, inherited] if inherited else [ours])}
 
 
 def hold() -> None:

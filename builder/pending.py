@@ -6,13 +6,11 @@ machine does it and records the results under the same keys, so that the planner
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping
 
-from builder import site
 from builder.action import Action, Pending, Result
 from builder.cells import expand
 from builder.errors import DeployError
@@ -20,7 +18,7 @@ from builder.facts import Machine
 from builder.pinning import Pinner
 from builder.places import cannot_build, cannot_run
 from builder.plan import Plan
-from builder.run import Outcome
+from builder.run import Outcome, perform_here
 from builder.seams import Executor
 from builder.stores.layout import Layout
 
@@ -89,7 +87,4 @@ def _recall_or_perform(
     if found is not None:
         return found
     files: Dict[str, Path] = {pinned.name: store.fetch(pinned.digest) for pinned in action.inputs}
-    made = executor.perform(action, files, store.root, store, say)
-    result = dataclasses.replace(made, site=site.here(machine))
-    store.record(result)
-    return result
+    return perform_here(action, files, store.root, store, executor, machine, say)

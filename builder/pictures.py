@@ -4,12 +4,10 @@ that is recalled the second time. What cannot be drawn here says why; a report i
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
-from builder import site
 from builder.action import Action, Result
 from builder.blob import Pinned, Tool
 from builder.choosing.fits import other_version
@@ -21,6 +19,7 @@ from builder.places import cannot_run
 from builder.provenance import Provenance
 from builder.recipes import DrawWorstCase
 from builder.report import margins
+from builder.run import perform_here
 from builder.seams import Executor
 from builder.stores.layout import Layout
 
@@ -152,10 +151,7 @@ def _perform(
     files: Dict[str, Path] = {pin.name: store.fetch(pin.digest) for pin in action.inputs}
     say(f"drawing {cell}")
     with store.locked():
-        made = executor.perform(action, files, store.root, store, lambda line: None)
-        result = dataclasses.replace(made, site=site.here(machine))
-        store.record(result)
-    return result
+        return perform_here(action, files, store.root, store, executor, machine, lambda line: None)
 
 
 def _picture(entry: Entry, store: Layout, result: Result) -> Picture:

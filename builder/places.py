@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Optional, Tuple
 
-from builder import gpu_model
+from builder import gpu_model, release
 from builder.blob import Platform
 from builder.compat import cuda, install, onnxruntime_gpu
 from builder.contract import PACKAGE
@@ -105,9 +105,14 @@ def how_to_build(target: Target, machine: Machine, store: str, *, tasks: bool = 
     extra = EXTRA.get(target.runtime)
     if extra and (target.os, target.arch) == (machine.os, machine.arch) and not is_meant(target, machine):
         named = PACKAGE[target.runtime] if target.runtime != "onnxruntime-gpu" else None
-        pinned = f" '{named}=={target.version}.*'" if named and target.version else ""
-        return f"pip install 'deploymatrix[{extra}]'{pinned}"
+        pinned = [f"'{named}=={target.version}.*'"] if named and target.version else []
+        return install_here(extra, *pinned)
     return how_to_verify(target, machine, store, tasks=tasks)
+
+
+def install_here(extra: str, *more: str) -> str:
+    """A sentence, and the line to type here for an extra of this program."""
+    return f"install it here:\n{release.pip_install(extra, *more)}"
 
 
 def how_to_verify(target: Target, machine: Machine, store: str, *, tasks: bool = True) -> str:
@@ -138,7 +143,7 @@ def _orders(target: Target, store: str, tasks: bool) -> str:
     if target.os != "linux":
         return f"nothing yet: this program does not run on {target.os}"
     said = "; ".join(part for part in (install.named(target), install.needs(target)) if part)
-    carried = f"{store}/ and {install.WHEEL} ({install.HOW_TO_MAKE_IT})"
+    carried = f"{store}/ and {release.WHEEL} ({release.HOW_TO_MAKE_IT})"
     return "\n".join(
         [
             f"copy {carried} to {_the(target.machine)} ({said}), and there:",

@@ -11,11 +11,13 @@ from __future__ import annotations
 import dataclasses
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import AbstractSet, Callable, Dict, List, Optional, Set
+from pathlib import Path
+from typing import AbstractSet, Callable, Dict, List, Mapping, Optional, Set
 
 from builder import site
 from builder.action import Action, Result
 from builder.errors import DeployError, Unreachable
+from builder.facts import Machine
 from builder.jobs import Job
 from builder.pinning import Pinner
 from builder.placing import MOST_OF_A_FLEET, Placing
@@ -57,6 +59,22 @@ def prospect(plan: Plan, pinner: Pinner, store: Layout) -> Outcome:
             if found is not None:
                 outcome.results[job.id] = found
     return outcome
+
+
+def perform_here(
+    action: Action,
+    files: Mapping[str, Path],
+    root: Path,
+    store: Layout,
+    executor: Executor,
+    machine: Machine,
+    say: Callable[[str], None],
+) -> Result:
+    """Perform one action by `executor` on this `machine`, and record its result. Errors as `Executor.perform`."""
+    made = executor.perform(action, files, root, store, say)
+    result = dataclasses.replace(made, site=site.here(machine))
+    store.record(result)
+    return result
 
 
 def run(

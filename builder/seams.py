@@ -129,6 +129,13 @@ def held(store: Store, blob: Blob) -> bool:
         return False
 
 
+def lacking(store: Store, outputs: Tuple[Blob, ...], where: str) -> Tuple[Blob, ...]:
+    """The outputs of an action that `store` has yet to take. Raises StoreDamaged for names that lead elsewhere."""
+    if len({blob.name for blob in outputs}) < len(outputs) or not all(blob.is_plain for blob in outputs):
+        raise StoreDamaged("its outputs have names that lead elsewhere", where=where)
+    return tuple(blob for blob in outputs if not held(store, blob))
+
+
 @dataclass(frozen=True)
 class Stream:
     """The bytes of a file from `start` on, piece by piece."""

@@ -52,10 +52,6 @@ def bind(shape: Shape, actual: Tuple[int, ...]) -> Dict[str, int]:
     return bound
 
 
-def symbols(shape: Shape) -> Tuple[str, ...]:
-    return tuple(s for s in (parse(d)[1] for d in shape) if s is not None)
-
-
 def with_size(shape: Shape, size: Tuple[int, int], batch: int = 1) -> Tuple[int, ...]:
     """`shape` (its last two dimensions height and width, its first the batch) at `size` = (height, width) pixels."""
     fixed = [dim if isinstance(dim, int) else batch for dim in shape]

@@ -18,7 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Callable, Dict, Optional, cast
 
-from builder import leash
+import validation  # noqa: F401  # the name is this program's before a project's folder is searched for modules
+from builder import leash, release
 from builder.action import Action
 from builder.errors import DeployError, StepFailed, SystemRefused
 from builder.recipes import Facts
@@ -82,7 +83,7 @@ def perform(order: Order) -> Outcome:
     except DeployError as problem:
         failure = problem
     except ImportError as problem:
-        failure = StepFailed(f"{problem}", hint="pip install 'deploymatrix[build]'")
+        failure = StepFailed(f"{problem}", hint=release.pip_install("build"))
     return Outcome(
         seconds=round(time.monotonic() - started, 3),
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -46,11 +46,12 @@ Place = Tuple[int, int]
 
 @dataclass
 class Marked:
-    """The data, and the places of its values and keys by path."""
+    """The data, and the places of its values and keys by path. `read` counts values, those of aliases each time."""
 
     data: Json = None
     values: Dict[Path, Place] = field(default_factory=dict)
     keys: Dict[Path, Place] = field(default_factory=dict)
+    read: int = 0
 
     def place(self, path: Path, *, at_key: bool = False) -> Place:
         """Where `path` is written: the nearest enclosing value that has a place."""
@@ -93,12 +94,15 @@ def _refuse_deep_nesting(text: str, loader: Any) -> None:
 
 
 def _value(node: yaml.Node, path: Path, open_nodes: FrozenSet[int], marked: Marked) -> Json:
-    place = (node.start_mark.line + 1, node.start_mark.column + 1)
+    place = _start(node)
     if id(node) in open_nodes:
         raise YamlProblem("an anchor contains itself", *place)
-    if len(marked.values) > _MOST_VALUES:
+    if len(open_nodes) >= _DEEPEST:
+        raise YamlProblem(_TOO_DEEP, *place)
+    marked.read += 1
+    if marked.read > _MOST_VALUES:
         raise YamlProblem(f"more than {_MOST_VALUES} values after aliases are followed", *place)
-    marked.values[path] = place
+    marked.values.setdefault(path, place)
     inside = open_nodes | {id(node)}
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, inside, marked)
@@ -109,33 +113,34 @@ def _value(node: yaml.Node, path: Path, open_nodes: FrozenSet[int], marked: Mark
 
 
 def _mapping(node: yaml.MappingNode, path: Path, inside: FrozenSet[int], marked: Marked) -> Json:
-    out: Dict[str, Json] = {}
-    merged: Dict[str, Json] = {}
-    merged_places: List[Marked] = []
+    """Own keys are read before merged ones: what is written here keeps its own place."""
+    own: Dict[str, Json] = {}
+    first: Dict[str, Place] = {}
+    merges: List[Tuple[yaml.Node, Place]] = []
     for key_node, value_node in node.value:
-        line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
+        place = _start(key_node)
         if not isinstance(key_node, yaml.ScalarNode):
-            raise YamlProblem("a key must be text", line, column)
+            raise YamlProblem("a key must be text", *place)
         if key_node.tag == _MERGE:
-            apart = Marked()
-            part = _value(value_node, path, inside, apart)
-            merged_places.append(apart)
-            if not isinstance(part, dict):
-                raise YamlProblem("<< takes one mapping", line, column)
-            merged.update(part)
+            merges.append((value_node, place))
             continue
         key = key_node.value
-        if key in out:
-            first = marked.keys[(*path, key)]
-            raise YamlProblem(f"the key {key!r} is here twice; first on line {first[0]}", line, column)
-        marked.keys[(*path, key)] = (line, column)
-        out[key] = _value(value_node, (*path, key), inside, marked)
-    for apart in merged_places:  # what is written here keeps its own place
-        for path_, place in apart.values.items():
-            marked.values.setdefault(path_, place)
-        for path_, place in apart.keys.items():
-            marked.keys.setdefault(path_, place)
-    return {**merged, **out}
+        if key in own:
+            raise YamlProblem(f"the key {key!r} is here twice; first on line {first[key][0]}", *place)
+        first[key] = place
+        marked.keys.setdefault((*path, key), place)
+        own[key] = _value(value_node, (*path, key), inside, marked)
+    merged: Dict[str, Json] = {}
+    for value_node, place in reversed(merges):  # of several, the last one counts
+        part = _value(value_node, path, inside, marked)
+        if not isinstance(part, dict):
+            raise YamlProblem("<< takes one mapping", *place)
+        merged = {**part, **merged}
+    return {**merged, **own}
+
+
+def _start(node: yaml.Node) -> Place:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _scalar(node: yaml.ScalarNode, place: Place) -> Json:

@@ -1,7 +1,8 @@
-"""Fixtures of the whole suite, and `--update-golden`."""
+"""Fixtures of the whole suite, `--update-golden` and `--update-frozen`."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 from pathlib import Path
@@ -15,6 +16,7 @@ from builder.stores.layout import Layout
 from tests import fakes
 
 GOLDEN = Path(__file__).parent / "golden"
+FROZEN = GOLDEN / "frozen"
 
 settings.register_profile(
     "house", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -26,6 +28,11 @@ settings.load_profile("house")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+    parser.addoption(
+        "--update-frozen",
+        action="store_true",
+        help="write tests/golden/frozen anew: keys, verdicts, exit codes, import paths and numbers, which a release keeps",
+    )
 
 
 MEMORY, ROOM = "/dev/shm", 4 << 30
@@ -65,15 +72,24 @@ def _no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """golden(name, text): `text` is what tests/golden/NAME holds. `--update-golden` writes it."""
+    return lambda name, text: _compare(GOLDEN / name, text, request.config, "--update-golden")
 
-    def check(name: str, text: str) -> None:
-        path = GOLDEN / name
-        if request.config.getoption("--update-golden"):
-            path.write_text(text, encoding="utf-8")
-        assert path.is_file(), f"no {path}: run pytest --update-golden"
-        assert text == path.read_text(encoding="utf-8"), f"{path} differs: if it is meant, run pytest --update-golden"
 
-    return check
+@pytest.fixture
+def frozen(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """frozen(name, text): `text` is what tests/golden/frozen/NAME holds. Only `--update-frozen` writes it."""
+    return lambda name, text: _compare(FROZEN / name, text, request.config, "--update-frozen")
+
+
+def _compare(path: Path, text: str, config: pytest.Config, flag: str) -> None:
+    if config.getoption(flag):
+        path.write_text(text, encoding="utf-8")
+    assert path.is_file(), f"no {path}: run pytest {flag}"
+    held = path.read_text(encoding="utf-8")
+    if text != held:  # no assert: pytest compares 300 changed lines for 100 seconds
+        lines = list(difflib.unified_diff(held.splitlines(True), text.splitlines(True), str(path), "now", n=0))
+        said = "".join(lines[:40]) + (f"... {len(lines) - 40} more lines\n" if len(lines) > 40 else "")
+        pytest.fail(f"{path} differs: if it is meant, run pytest {flag}\n{said}", pytrace=False)
 
 
 @pytest.fixture

@@ -11,3 +11,9 @@ from tests.fakes import REPOSITORY
 FOLDER = REPOSITORY / "tests" / "facts"
 FILES: Dict[str, FactFile] = {path.stem: fact_file.read(path) for path in sorted(FOLDER.glob("*.json"))}
 MACHINES = {name: file.machine for name, file in FILES.items()}
+RECORDED = (
+    "rtx3090",
+    "gtx1060",
+    "this-kind",
+    "orin-jetpack6",
+)  # whose plan of the shipped matrix is kept in tests/golden

@@ -421,12 +421,23 @@ def run_project(
     force: bool = False,
     only: Tuple[str, ...] = (),
 ) -> Ran:
-    loaded, reporter = project.load(), Recorder()
-    used = executor or FakeExecutor()
-    planned = plan(loaded.matrix, machine, only=only)
+    loaded = project.load()
     pinner = Pinner(loaded.root, machine, project.store)
-    with project.store.locked():
-        outcome = run(planned, pinner, project.store, used, reporter, jobs=jobs, force=force)
+    return run_plan(plan(loaded.matrix, machine, only=only), pinner, project.store, executor, jobs=jobs, force=force)
+
+
+def run_plan(
+    planned: Plan,
+    pinner: Pinner,
+    store: Layout,
+    executor: Optional[FakeExecutor] = None,
+    *,
+    jobs: int = 1,
+    force: bool = False,
+) -> Ran:
+    used, reporter = executor or FakeExecutor(), Recorder()
+    with store.locked():
+        outcome = run(planned, pinner, store, used, reporter, jobs=jobs, force=force)
     return Ran(planned, outcome, used, reporter)
 
 

@@ -70,7 +70,7 @@ LAYERS: Dict[int, str] = {
     "consistent.consistency drawing.draw_source fleet.queues inspection.reading remote.messages report.cells "
     "report.speed repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse "
     "stores.layout validation.grouping validation.named",
-    9: "crew load onnx_session pictures pinning backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx "
+    9: "crew load onnx_session pinning backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx "
     "benchmark.bench_worker choosing.choose compat.rules drawing.draw_measurements drawing.draw_sweep "
     "executors.local fleet.words hosting.pool hosting.pull remote.cache remote.link repositories.registry "
     "sources.torch_module steps.cost steps.engine steps.export steps.reference steps.sweep_reference "
@@ -78,7 +78,7 @@ LAYERS: Dict[int, str] = {
     "validation.parity validation.task",
     10: "gate_words audit.phrases backends.onnxruntime_cpu backends.onnxruntime_cuda benchmark.bench_record "
     "benchmark.benching choosing.choice_words compat.alternatives drawing.draw executors.ssh fleet.book fleet.roll "
-    "hosting.prove hosting.selftest remote.workbench report.worst sources.onnx_file steps.calibrate "
+    "hosting.prove hosting.selftest remote.workbench sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases "
     "steps.task_reference stores.reach stores.tags validation.drift validation.keypoint_tasks verbs.ci "
     "verbs.selection",
@@ -90,9 +90,9 @@ LAYERS: Dict[int, str] = {
     "stores.benches stores.channels stores.copying stores.merging stores.signatures",
     13: "run hosting.seal inspection.findings repositories.bucket steps.layer_errors stores.collecting stores.moving "
     "trusting.trust verbs.audit verbs.merge",
-    14: "explanation layer_tables pending summary tracing choosing.measured hosting.golden inspection.report "
+    14: "explanation layer_tables pending pictures summary tracing choosing.measured hosting.golden inspection.report "
     "stores.supply trusting.passwords trusting.verifying verbs.channels verbs.gc verbs.sweep",
-    15: "assemble host promotion fleet.joining hosting.offered report.layers stores.bringing verbs.attest verbs.bench "
+    15: "assemble host promotion fleet.joining hosting.offered report.layers report.worst stores.bringing verbs.attest verbs.bench "
     "verbs.diff verbs.inspect verbs.key_statements verbs.perform verbs.sign verbs.verify",
     16: "executors.fleet report.view search.trials stores.bundling verbs.calibrate verbs.keys verbs.pin "
     "verbs.promoting verbs.publish verbs.pull verbs.run verbs.worker",

@@ -13,18 +13,6 @@ from builder.errors import UsageError
 from validation.readings import Metric
 
 ANY, NOTHING, LIMITS = "any", "none", "limits"
-# What holds where nothing else is said: (what, how much worse it may be, why).
-DEFAULTS: Tuple[Tuple[str, str, str], ...] = (
-    ("verdict", "must pass", "a cell that passed passes still"),
-    ("OUTPUT.cosine", "0.001", "similarity of a whole tensor"),
-    ("OUTPUT.snr_db", "10", "the error is three times as large; above 100 dB all is rounding"),
-    ("OUTPUT.matched", "0.02", "share of the keypoints that are found again"),
-    ("sweep.answered", "0", "share of the sizes of the sweep that are answered"),
-    ("TASK.METRIC", "0.02", "a metric of which more is better"),
-    ("TASK.METRIC", "10%", "an error, of which less is better"),
-    ("latency", "15%", "the speed-up over the naive export; the time itself where there is none"),
-    ("size", "25%", "bytes of the artifact"),
-)
 _TENSORS = {"cosine": "0.001", "snr_db": "10", "matched": "0.02", "answered": "0"}
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional, Tuple
 
 import polygraphy.comparator.util
+import polygraphy.util.array
 from polygraphy.backend.base import BaseRunner
 from polygraphy.comparator import (
     CosineSimilarityCompareFunc,
@@ -70,21 +71,19 @@ def compare(
 def _quietly() -> Iterator[None]:
     """Polygraphy without what it does only for its log, which is most of its time.
 
-    It computes statistics of both differences even when nothing is logged, and asks of every array whether it is
-    PyTorch's, importing PyTorch to ask. Where that is not imported yet, it cannot be for this while.
+    It computes statistics of both differences even when nothing is logged, and imports PyTorch to ask of every array
+    whether it is PyTorch's. Where PyTorch is not imported, no array is.
     """
-    G_LOGGER.module_severity = G_LOGGER.CRITICAL
     logs: Any = polygraphy.comparator.util
-    log_output_stats, asks = logs.log_output_stats, "torch" not in sys.modules
-    logs.log_output_stats = lambda *_, **__: None
-    if asks:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        logs.log_output_stats = log_output_stats
-        if asks:
-            del sys.modules["torch"]
+    arrays: Any = polygraphy.util.array
+    log_output_stats, is_torch = logs.log_output_stats, arrays.is_torch
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
+        logs.log_output_stats = lambda *_, **__: None
+        arrays.is_torch = lambda array: "torch" in sys.modules and is_torch(array)
+        try:
+            yield
+        finally:
+            logs.log_output_stats, arrays.is_torch = log_output_stats, is_torch
 
 
 def _statistics(name: str, sample: str, reference: Any, candidate: Any) -> OutputParity:

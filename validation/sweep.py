@@ -31,10 +31,6 @@ def checks(limits: Iterable[Limit], swept: Swept) -> Tuple[Check, ...]:
     return tuple(dataclasses.replace(check, level="sweep") for check in verdict.checks(tensors, rows, (), None))
 
 
-def of_sweep(found: Iterable[Check]) -> Tuple[Check, ...]:
-    return tuple(check for check in found if check.level == "sweep")
-
-
 def problems(swept: Swept) -> Tuple[str, ...]:
     """Sizes inside that could not be compared at all, and why."""
     return tuple(f"{row.point.named}: {said}" for row in swept.rows if row.point.inside for said in _no_answer(row))

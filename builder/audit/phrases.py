@@ -145,7 +145,3 @@ def counted(group: Group) -> str:
     """`2 beyond, 4 worse`; `as before`."""
     counts = [f"{count.lines} {count.state}" for count in group.counts if count.state not in ("same", "new")]
     return ", ".join(counts) or ("as before" if group.count("same") else "new")
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}" + ("" if count == 1 else "s")

@@ -31,7 +31,7 @@ def _groups(ledger: Ledger) -> str:
     rows = [_group(group, ledger) for group in groups]
     left = len(ledger.groups) - len(groups)
     note = (
-        f"\n{phrases.plural(left, 'more group')} that no number is of: waiting, skipped or not run here" if left else ""
+        f"\n{text.counted(left, 'more group')} that no number is of: waiting, skipped or not run here" if left else ""
     )
     return (text.table(header, rows, status=0) if rows else "Nothing was measured.") + note
 
@@ -57,7 +57,7 @@ def _sections(ledger: Ledger, every: bool) -> List[str]:
                 parts += [text.wrapped(said, "  ", WIDTH, hanging=4) for said in reasons]
                 parts += _lines(tuple(lines), ledger)
         if len(shown) < len(chosen):
-            left = phrases.plural(len(chosen) - len(shown), "number")
+            left = text.counted(len(chosen) - len(shown), "number")
             parts += ["", f"{title.partition(',')[0]}, without a limit: {left}; --all lists them"]
     parts += _gone(ledger)
     if every:
@@ -73,10 +73,10 @@ def _gone(ledger: Ledger) -> List[str]:
     lines = tuple(line for line in ledger.lines if line.state == "gone" and line.cell not in gone)
     parts: List[str] = []
     if gone:
-        parts = ["", f"Not in v{ledger.candidate}: {phrases.plural(len(gone), 'cell')}", f"  {phrases.listed(gone, 2)}"]
+        parts = ["", f"Not in v{ledger.candidate}: {text.counted(len(gone), 'cell')}", f"  {phrases.listed(gone, 2)}"]
     if lines:
         cells = list(dict.fromkeys(line.cell for line in lines))
-        said = f"No longer measured: {phrases.plural(len(lines), 'number')} of {', '.join(cells)}"
+        said = f"No longer measured: {text.counted(len(lines), 'number')} of {', '.join(cells)}"
         parts += ["", text.wrapped(said, "", WIDTH, hanging=2)]
     return parts
 
@@ -106,7 +106,7 @@ def _changes(ledger: Ledger) -> List[str]:
         return []
     parts = ["", "What changed, where numbers moved"]
     for old, new, reasons, numbers, cells in rows:
-        moved = f"{phrases.plural(numbers, 'number')} in {phrases.plural(cells, 'cell')}"
+        moved = f"{text.counted(numbers, 'number')} in {text.counted(cells, 'cell')}"
         parts.append(text.wrapped(f"{'; '.join(reasons)} ({moved})", f"  v{old} -> v{new}  ", WIDTH, hanging=4))
     return parts
 
@@ -121,7 +121,7 @@ def _end(ledger: Ledger, place: Path) -> List[str]:
         )
     store = "" if str(place) == "artifacts" else f" --store {place}"
     if ledger.beyond:
-        count = phrases.plural(len(ledger.beyond), "number")
+        count = text.counted(len(ledger.beyond), "number")
         notes.append(f"Drift: {count} beyond the limit (limits: {ledger.limits}). Exit code 4.")
         notes.append(f"Next: build audit{store} {ledger.beyond[0].cell}")
     elif ledger.against is not None:

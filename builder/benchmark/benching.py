@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from builder.benchmark.bench_worker import Order
-from builder.executors.local import worker_environment
+from builder.leash import worker_environment
 from builder.measurements import Latency
 from builder.record import to_json
 from validation import timing

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from builder import release
 from builder.ci.pipeline import RETURNED, STORE, Pipeline
 from builder.errors import UsageError
 
@@ -19,7 +20,7 @@ def rendered(pipeline: Pipeline, service: Service) -> str:
     try:
         import jinja2
     except ImportError:
-        raise UsageError("this needs jinja2", hint="pip install 'deploymatrix[report]'") from None
+        raise UsageError("this needs jinja2", hint=release.pip_install("report")) from None
     engine = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(_FOLDER)),
         autoescape=False,  # it is YAML; every word that is not ours goes through `quoted`

@@ -8,12 +8,8 @@ from typing import List, Optional, Sequence, Tuple
 from builder.compat import cuda, jetpack, onnxruntime_gpu, rtx, tensorrt
 from builder.compat.tables import Span, listed, version
 from builder.matrix import Target
-from builder.release import VERSION
+from builder.release import HOW_TO_MAKE_IT, WHEEL
 
-# Ourselves, as `pip wheel --no-deps .` in a checkout makes it: no package index has us yet. The same wheel everywhere, so
-# that every machine performs the same versions of the steps.
-WHEEL = f"deploymatrix-{VERSION}-py3-none-any.whl"
-HOW_TO_MAKE_IT = "pip wheel --no-deps . in a checkout of deploymatrix"
 VENV = ".venv"
 NAMES = {
     "tensorrt": "TensorRT",

@@ -138,9 +138,7 @@ class Fleet:
 
     def _bring(self, blobs: Tuple[Blob, ...], store: Store) -> None:
         """The outputs into `store`, each under its own name and held against its digest."""
-        if len({blob.name for blob in blobs}) < len(blobs) or not all(blob.is_plain for blob in blobs):
-            raise StoreDamaged("its outputs have names that lead elsewhere", where="fleet")
-        lacking = [blob for blob in blobs if not seams.held(store, blob)]
+        lacking = seams.lacking(store, blobs, "fleet")
         if not lacking:
             return
         with store.workspace() as work:

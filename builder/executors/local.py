@@ -14,12 +14,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Callable, Deque, Dict, Iterator, Mapping, Optional, Set, Tuple
+from typing import Callable, Deque, Iterator, Mapping, Optional, Set, Tuple
 
-import builder
 from builder import facts
 from builder.action import Action, Platform, Result
 from builder.errors import StepFailed
+from builder.leash import worker_environment
 from builder.record import from_json, to_json
 from builder.remote import site_lock
 from builder.seams import Store
@@ -107,14 +107,6 @@ class Local:
         except FileNotFoundError:
             killed = worker.returncode == -signal.SIGKILL
             return Outcome(0.0, 0, problem=_last_words(worker.returncode, last), killed=killed)
-
-
-def worker_environment() -> Dict[str, str]:
-    """This process's environment, in which a worker finds this very `builder`, and no folder of the same name that the
-    person's project may have."""
-    ours = str(Path(builder.__file__).absolute().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([ours, inherited] if inherited else [ours])}
 
 
 def lay_out(action: Action, files: Mapping[str, Path], root: Path, work: Path) -> Path:

@@ -188,9 +188,7 @@ class Ssh:
 
     def _bring(self, blobs: Tuple[Blob, ...], store: Store) -> None:
         """The outputs into `store`, each under its own name and held against its digest."""
-        if len({blob.name for blob in blobs}) < len(blobs) or not all(blob.is_plain for blob in blobs):
-            raise StoreDamaged("its outputs have names that lead elsewhere", where=self.reached.where)
-        lacking = tuple(blob for blob in blobs if not seams.held(store, blob))
+        lacking = seams.lacking(store, blobs, self.reached.where)
         if not lacking:
             return
         self._asked(messages.Get(tuple(File(blob.digest, blob.size) for blob in lacking)), messages.Sending)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict
 
-import builder
 from builder.hosting.proof import Answer
+from builder.leash import worker_environment
 from builder.record import RecordError, from_json
 
 
@@ -24,7 +22,7 @@ def ask(folder: Path, cell: str, seconds: float) -> Answer:
         with open(Path(work) / "said", "w+b") as said:
             # in an empty folder: `-m` looks for modules where it is started
             with subprocess.Popen(
-                command, cwd=work, env=_environment(), stdin=subprocess.PIPE, stdout=said, stderr=said
+                command, cwd=work, env=worker_environment(), stdin=subprocess.PIPE, stdout=said, stderr=said
             ) as process:
                 try:
                     code = process.wait(seconds)
@@ -38,9 +36,3 @@ def ask(folder: Path, cell: str, seconds: float) -> Answer:
         except (OSError, ValueError, RecordError):
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
             return Answer(f"the process that ran it {how}" + (f": {last[-1][:200]}" if last else ""))
-
-
-def _environment() -> Dict[str, str]:
-    """This process's environment, in which the other one finds this very `builder`."""
-    ours, inherited = str(Path(builder.__file__).absolute().parent.parent), os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([ours, inherited] if inherited else [ours])}

@@ -12,7 +12,7 @@ from typing import Optional
 
 from builder import atomic, clock, strict_json
 from builder.errors import StoreDamaged, Untrusted
-from builder.hosting import freshness, placed
+from builder.hosting import freshness
 from builder.hosting.freshness import Memory, Offer
 from builder.record import RecordError, from_json, to_json
 
@@ -52,21 +52,17 @@ def check(memory: Memory, offer: Offer, where: str, *, allowed: bool) -> None:
         raise Untrusted(refused, where=where, hint=hint)
 
 
-def admit(dest: Path, offer: Offer, now: clock.Time, where: str, *, allowed: bool) -> None:
-    """Check `offer` once more, since another pull may have been faster, and remember it. Before it is placed: a pull that is
-    killed in between leaves a host that knows of more than it has, and goes on from there. Errors as `read` and `check`."""
-    if _admitted(dest, offer, now, where, allowed) is None:
-        return  # nothing to write: the folder may be one that cannot be written to
-    with placed.locked(dest):
-        made = _admitted(dest, offer, now, where, allowed)
-        if made is None:
-            return
-        atomic.write(dest / FILE, (json.dumps(to_json(made), indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def _admitted(dest: Path, offer: Offer, now: clock.Time, where: str, allowed: bool) -> Optional[Memory]:
-    """What is to be remembered from now on; None when that is nothing new."""
+def news(dest: Path, offer: Offer, now: clock.Time, where: str, *, allowed: bool) -> Optional[Memory]:
+    """The memory of `dest` with `offer`; None when that changes nothing. Errors as `read` and `check`."""
     memory = read(dest)
     check(memory, offer, where, allowed=allowed)
     made = freshness.remembered(memory, offer, now)
     return None if made == memory else made
+
+
+def write(dest: Path, memory: Memory) -> None:
+    """Remember what is about to be placed. The caller holds the lock of `dest` from `news` until it is placed.
+
+    A pull that is killed in between leaves a host that knows of more than it has, and goes on from there.
+    """
+    atomic.write(dest / FILE, (json.dumps(to_json(memory), indent=1, ensure_ascii=False) + "\n").encode())

@@ -19,7 +19,7 @@ from builder.choosing.choose import Choice, covering
 from builder.contract import PACKAGE
 from builder.errors import NothingFits
 from builder.facts import Machine
-from builder.hosting import placed, pull
+from builder.hosting import placed
 from builder.hosting.proof import Proof, limits
 from builder.manifest import Entry
 from builder.record import RecordError, from_json, to_json
@@ -48,9 +48,9 @@ def settled(
     lay: Callable[[Sequence[Entry]], Path],
     test: Optional[Test],
     say: Callable[[str], None],
-    keep: int = placed.KEEP,
+    point: Callable[[Path], None],
 ) -> Settled:
-    """Place the first choice whose artifacts all pass `test`; None places it untested.
+    """Lay and `point` to the first choice whose artifacts all pass `test`; None places it untested.
 
     `choose` is given what failed, by cell, with the reason. Raises NothingFits when nothing is left; then `current` is
     what it was.
@@ -73,7 +73,8 @@ def settled(
         wrong = {proof.cell: f"failed its self-test: {proof.answer.problem}" for proof in found if not proof.passed}
         if not wrong:
             mine = [proof for proof in proofs if proof.cell in {entry.cell for entry in chain}]
-            return Settled(choice, chain, pull.point(folder, keep), tuple(mine))
+            point(folder)
+            return Settled(choice, chain, folder, tuple(mine))
         placed.discard(folder)
         for cell, reason in wrong.items():
             say(f"rejected: {cell} {reason}")

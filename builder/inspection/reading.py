@@ -11,7 +11,7 @@ from importlib import util
 from pathlib import Path
 from typing import Optional, Tuple
 
-from builder import places
+from builder import places, release
 from builder.blob import Platform
 from builder.contract import Profile
 from builder.errors import DeployError, UsageError
@@ -21,7 +21,6 @@ from builder.inspection.contents import Contents, Format, Layers, Shapes, concre
 
 _HEAD = 1 << 16
 _ONNX_START = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72]", re.DOTALL)
-_INSTALL = "pip install 'deploymatrix[build]'"
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,10 @@ def _onnx(path: Path, name: str, known: Known) -> Contents:
     if known.platform is not None and known.platform.runtime != "onnxruntime":
         return contents  # it is for another runtime than the one that can tell here
     if util.find_spec("onnxruntime") is None:
-        return _noted(contents, f"what onnxruntime makes of it shows where onnxruntime is installed: {_INSTALL}")
+        return _noted(
+            contents,
+            f"what onnxruntime makes of it shows where onnxruntime is installed: {release.pip_install('build')}",
+        )
     from builder.inspection import session_graph
 
     try:

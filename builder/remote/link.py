@@ -31,6 +31,8 @@ _ALIVE_SECONDS = 15.0
 _GOODBYE_SECONDS = 5.0
 _NOISE = 1 << 16  # bytes that a login shell may print before the worker speaks
 _KEPT_LINES = 20
+_LONGEST_VERSION = 40  # characters
+_VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # In seconds; ours where the person's own configuration says nothing.
@@ -136,8 +138,9 @@ class Link:
         write = self._channel.write
         write(parcel.bootstrap())
         self._skip_noise()
-        python = str(self._word("python"))
-        if tuple(map(int, python.split(".")[:2])) < (3, 8):
+        python = _CONTROL.sub("?", str(self._word("python")))[:_LONGEST_VERSION]
+        version = _VERSION.match(python)
+        if version is None or tuple(map(int, version.groups())) < (3, 8):
             raise Unreachable(
                 f"its {self._reached.worker.python} is Python {python}; 3.8 or newer is needed",
                 where=self._reached.where,

@@ -24,11 +24,9 @@ class Axis:
     start: float
     end: float
     ticks: Tuple[Tick, ...]
-    log: bool = False
 
     def place(self, value: float) -> float:
-        low, high, at = (_log(v) if self.log else v for v in (self.low, self.high, value))
-        return round(self.start + (at - low) / (high - low) * (self.end - self.start), 1)
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
 
 def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False, count: int = 5) -> Axis:
@@ -45,17 +43,6 @@ def linear(values: Sequence[float], start: float, end: float, *, zero: bool = Fa
     power = math.floor(math.log10(step) + 1e-9)
     places = -power + (round(step / 10**power, 6) == 2.5)
     return _axis(ticks, tuple(_fixed(t, places) for t in ticks), start, end)
-
-
-def logarithmic(values: Sequence[float], start: float, end: float) -> Axis:
-    """An axis over whole decades. Values must be positive; the caller leaves the others out."""
-    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    last = max(last, first + 1)
-    every = math.ceil((last - first) / 5)
-    marks = [n for n in range(first, last + 1) if (n - first) % every == 0]
-    ticks = tuple(Tick(10.0**n, short(10.0**n)) for n in marks)
-    axis = Axis(10.0**first, 10.0**last, start, end, (), log=True)
-    return Axis(axis.low, axis.high, start, end, tuple(Tick(axis.place(t.at), t.label) for t in ticks), log=True)
 
 
 def short(value: float) -> str:
@@ -84,7 +71,3 @@ def _fixed(value: float, places: int) -> str:
     if value and (abs(value) < 1e-4 or abs(value) >= 1e6):
         return f"{value:.{max(math.floor(math.log10(abs(value))) + places, 1)}e}"
     return f"{value:,.{min(max(places, 0), 7)}f}"
-
-
-def _log(value: float) -> float:
-    return math.log10(value)

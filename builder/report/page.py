@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import Callable
 
+from builder import release
 from builder.errors import UsageError
 from builder.report.view import DETAILS, Detail, Report
 
@@ -23,7 +24,7 @@ def render(report: Report) -> str:
     try:
         import jinja2
     except ImportError:
-        raise UsageError("the report needs jinja2", hint="pip install 'deploymatrix[report]'") from None
+        raise UsageError("the report needs jinja2", hint=release.pip_install("report")) from None
     engine = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(_FOLDER)),
         autoescape=True,

@@ -22,7 +22,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from builder import digest
 from builder.descriptor import Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError, first_line
-from builder.release import VERSION
+from builder.release import VERSION, pip_install
 from builder.seams import Stream
 from builder.stores import copying, tags, versions
 from builder.stores.by_path import INDEX_FILE, ByPath, blob_path, whole
@@ -34,7 +34,7 @@ try:
     from botocore import exceptions as problems
     from botocore.config import Config
 except ImportError:
-    raise UsageError("s3:// needs boto3, which is not installed", hint="pip install 'deploymatrix[s3]'") from None
+    raise UsageError("s3:// needs boto3, which is not installed", hint=pip_install("s3")) from None
 
 _MARKER = "oci-layout"
 _PIECE = 1 << 20

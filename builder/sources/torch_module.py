@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from builder import onnx_file, shapes
+from builder import code_digest, onnx_file, shapes
 from builder.contract import Input
 from builder.errors import StepFailed, first_line
 from builder.matrix import TorchSource
@@ -101,7 +101,10 @@ def _factory(place: str, root: Path) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as problem:
-        raise StepFailed(f"importing {module}: {problem}", hint=f"is it installed, or below {root}?") from problem
+        hint = f"is it installed, or below {root}?"
+        if code_digest.is_our_own(problem.name or ""):
+            hint = f"the name belongs to this program: {code_digest.rename(problem.name or '')}"
+        raise StepFailed(f"importing {module}: {problem}", hint=hint) from problem
     except AttributeError:
         raise StepFailed(f"{module} has no attribute {attribute!r}") from None
 

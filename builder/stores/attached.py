@@ -15,8 +15,7 @@ from builder.transfers import transfer
 def attach(store: Layout, version: int, what: str, kind: str, name: str, data: bytes) -> str:
     """Put a file beside `version`, in the place of an earlier `what`. The tag. The caller holds the store."""
     about = versions.manifest_object(store, version)
-    subject: oci.Object = {key: about[key] for key in ("mediaType", "digest", "size") if key in about}
-    made = oci.put_manifest(store, kind, (store.put_bytes(name, data),), {}, subject)
+    made = oci.put_manifest(store, kind, (store.put_bytes(name, data),), {}, about)
     tag = f"v{version}.{what}"
     tags.put(store, tag, oci.descriptor(made, descriptor.MANIFEST, kind))
     return tag

@@ -73,8 +73,7 @@ def put(store: Layout, data: bytes, signatures: Iterable[Tuple[str, str]], about
     """
     files = [store.put_bytes(FILE, data)]
     files += [store.put_bytes(f"{FILE}.{key}.minisig", text.encode()) for key, text in signatures]
-    subject: oci.Object = {key: about[key] for key in ("mediaType", "digest", "size") if key in about}
-    made = oci.put_manifest(store, oci.CHANNEL_TYPE, tuple(files), {}, subject)
+    made = oci.put_manifest(store, oci.CHANNEL_TYPE, tuple(files), {}, about)
     return Descriptor(descriptor.MANIFEST, made.digest, made.size, kind=oci.CHANNEL_TYPE)
 
 

@@ -39,9 +39,9 @@ Object = Dict[str, digest.Json]
 
 
 def put_manifest(
-    store: Layout, kind: str, files: Tuple[Blob, ...], notes: Object, subject: Optional[Object] = None
+    store: Layout, kind: str, files: Tuple[Blob, ...], notes: Object, about: Optional[Object] = None
 ) -> Blob:
-    """The OCI manifest over `files`, named by their titles; `subject` is the descriptor of what it is about."""
+    """The OCI manifest over `files`, named by their titles; `about` describes the object that becomes its subject."""
     empty = store.put_bytes("empty", b"{}")
     layers: List[digest.Json] = []
     for blob in files:
@@ -57,8 +57,8 @@ def put_manifest(
         "config": {"mediaType": _EMPTY, "digest": empty.digest, "size": empty.size},
         "layers": layers,
     }
-    if subject is not None:
-        body = {**body, "subject": subject}
+    if about is not None:
+        body["subject"] = {key: about[key] for key in ("mediaType", "digest", "size") if key in about}
     return put_json(store, {**body, "annotations": notes} if notes else body)
 
 

@@ -20,8 +20,7 @@ def attach(store: Layout, version: int, key_name: str, text: str) -> None:
     """Put a signature beside `version`, in the place of an earlier one by the same key."""
     file = store.put_bytes(FILE, text.encode())
     about = versions.manifest_object(store, version)
-    subject: oci.Object = {key: about[key] for key in ("mediaType", "digest", "size") if key in about}
-    made = oci.put_manifest(store, oci.SIGNATURE_TYPE, (file,), {"dev.deploymatrix.key": key_name}, subject)
+    made = oci.put_manifest(store, oci.SIGNATURE_TYPE, (file,), {"dev.deploymatrix.key": key_name}, about)
     tags.put(store, f"v{version}.{key_name}.minisig", oci.descriptor(made, descriptor.MANIFEST, oci.SIGNATURE_TYPE))
 
 

@@ -19,6 +19,7 @@ from builder.blob import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
 from builder.record import RecordError, from_json, to_json
+from builder.release import HOW_TO_MAKE_IT
 from builder.stores import oci, tags
 from builder.stores.layout import Layout
 
@@ -160,7 +161,7 @@ def _unreadable(what: str, problem: Exception, where: Optional[str] = None) -> S
     return StoreDamaged(
         f"{what} does not read: {problem}",
         where=where,
-        hint="it may be from a newer deploymatrix: pip install --upgrade deploymatrix",
+        hint=f"it may be from a newer deploymatrix; install its wheel: {HOW_TO_MAKE_IT}",
     )
 
 

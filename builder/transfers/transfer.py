@@ -6,6 +6,7 @@ are those that were asked for. A fetch that was cut goes on where it ended, in t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -74,24 +75,24 @@ def fetch(place: Repository, it: Descriptor, store: Layout, pace: Optional[Pace]
 def _taken(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> Optional[BinaryIO]:
     """The file as far as it has grown, for this thread alone; None when another process brought it to its end."""
     path = store.incoming(it.digest)
-    file = path.open("ab+", buffering=0)
-    size, since = -1, time.monotonic()
-    while not locks.take(file):
-        grown = os.fstat(file.fileno()).st_size
-        if grown != size:
-            size, since = grown, time.monotonic()
-        elif time.monotonic() - since > _STANDING:
-            file.close()
-            raise StoreBusy(
-                f"{it.title or it.digest} is being fetched by another process, and stands at {size:,} of {it.size:,} bytes",
-                where=str(path),
-                hint="end that process, or wait for it, and run the same command again",
-            )
-        pace.rest(0.1)
-    if _still_grows(file, path) and not store.holds(it.digest):
+    with contextlib.ExitStack() as until:
+        file = until.enter_context(path.open("ab+", buffering=0))
+        size, since = -1, time.monotonic()
+        while not locks.take(file):
+            grown = os.fstat(file.fileno()).st_size
+            if grown != size:
+                size, since = grown, time.monotonic()
+            elif time.monotonic() - since > _STANDING:
+                raise StoreBusy(
+                    f"{it.title or it.digest} is being fetched by another process, and stands at {size:,} of {it.size:,} bytes",
+                    where=str(path),
+                    hint="end that process, or wait for it, and run the same command again",
+                )
+            pace.rest(0.1)
+        if not _still_grows(file, path) or store.holds(it.digest):
+            return None
+        until.pop_all()  # left open for the caller
         return file
-    file.close()
-    return None
 
 
 def _still_grows(file: BinaryIO, path: Path) -> bool:

@@ -62,13 +62,14 @@ class Judge:
     least: int = 1
 
     def proven(
-        self, data: bytes, texts: Tuple[str, ...], what: str, where: str
+        self, data: bytes, texts: Tuple[str, ...], version: int, where: str
     ) -> Tuple[Optional[Proof], List[Problem]]:
-        """The proof, None where nobody is trusted or it cannot be proven."""
+        """The proof that `data` is `version`, None where nobody is trusted or it cannot be proven."""
         if not self.ring:
             return None, []
         try:
-            hint = f"where it was built: build sign --version {what[1:]} --key FILE"
+            hint = f"where it was built: build sign --version {version} --key FILE"
+            what = f"v{version}"
             return trust.proven(data, texts, self.ring, what=what, where=where, hint=hint, least=self.least), []
         except Untrusted as problem:
             return None, [_as_problem(problem)]
@@ -80,7 +81,7 @@ def of_store(
     """A version in `store`; its artifacts are read by `read` (size and digest to what is wrong), or from the store too."""
     problems: List[Problem] = []
     data = store.read(versions.manifest_digest(store, version))
-    proof, wrong = judge.proven(data, signatures.of(store, version), f"v{version}", where)
+    proof, wrong = judge.proven(data, signatures.of(store, version), version, where)
     problems += wrong
     try:
         manifest = versions.parsed(store, version, data)
@@ -113,7 +114,7 @@ def of_folder(folder: Path, judge: Judge) -> Found:
         needed = Untrusted.exit_code if judge.ring else StoreDamaged.exit_code
         problems.append(Problem("its signed manifest is not here", where, "run `build pull` again", needed))
     else:
-        proof, wrong = judge.proven(kept[0], kept[1], f"v{placed.version}", where)
+        proof, wrong = judge.proven(kept[0], kept[1], placed.version, where)
         said += [str(proof)] if proof else [NOBODY] if not judge.ring else []
         problems += [*wrong, *_against_manifest(placed, kept[0], where)]
     for path, blob in names:

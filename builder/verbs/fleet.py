@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Optional
 
+from builder import release
 from builder.errors import UsageError
 
 _HERE = Path("matrix.yaml")
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         from builder.fleet import broker, roll
     except ImportError as problem:
         raise UsageError(
-            f"{problem.name or problem} is not installed here", hint="pip install 'deploymatrix[fleet]'"
+            f"{problem.name or problem} is not installed here", hint=release.pip_install("fleet")
         ) from None
     wanted, named = _of_matrix(args)
     found = broker.found(args.broker or named, os.environ)

@@ -15,7 +15,7 @@ from builder.choosing import accuracy, measured
 from builder.choosing import choice_words as words
 from builder.choosing.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
-from builder.hosting import offered, placed, pull, pull_memory, seal, selftest
+from builder.hosting import freshness, offered, placed, pull, pull_memory, seal, selftest
 from builder.manifest import Entry, Manifest
 from builder.stores import supply
 from builder.trusting import trust
@@ -117,13 +117,12 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
             hint=f"see why with: build pull {f'{source} ' if source else ''}--explain{words.flags(asked)}",
         )
 
-    def admit() -> None:
-        pull_memory.admit(args.to, offer, now, supplied.name, allowed=args.allow_rollback)
+    def news() -> Optional[freshness.Memory]:
+        return pull_memory.news(args.to, offer, now, supplied.name, allowed=args.allow_rollback)
 
     settled = _settled(
-        args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, times, failed), machine, admit
+        args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, times, failed), machine, news
     )
-    seal.write(settled.folder, supplied.store, manifest.version)
     return _told(args, manifest, machine, settled, found.told)
 
 
@@ -133,10 +132,11 @@ def _settled(
     manifest: Manifest,
     choose_without: Callable[[Mapping[str, str]], Choice],
     machine: facts.Machine,
-    admit: Callable[[], None],
+    news: Callable[[], Optional[freshness.Memory]],
 ) -> selftest.Settled:
-    """Fetch, lay and test, until a choice is proven. The place is locked only when something is written; `admit` is asked
-    before, when all is there."""
+    """Fetch, lay and test, until a choice is proven. One lock is held from `news`, which refuses what is older than what
+    the host has had, until `current` is right. A folder where nothing is to be written is not locked: it may be
+    read-only."""
     with contextlib.ExitStack() as held:
         locked: List[Path] = []
 
@@ -145,21 +145,28 @@ def _settled(
             if folder is None:
                 with transfer(args, "fetched") as pace:
                     supplied.bring((blob for _, blob in pull.contents(chain)), pace)
-            if not locked:
-                admit()
-            if folder is not None:
+            elif not locked and news() is None:
                 return folder
             if not locked:
                 held.enter_context(placed.locked(args.to))
                 locked.append(args.to)
+                memory = news()
+                if memory is not None:
+                    pull_memory.write(args.to, memory)
             return pull.lay(manifest, chain, supplied.store, args.to, linked=supplied.place is not None)
+
+        def point(folder: Path) -> None:
+            if locked:  # else it was current, and another pull may have moved on
+                pull.point(folder, args.keep)
 
         test = (
             None
             if args.no_self_test
             else selftest.SelfTest(machine, lambda: clock.text(clock.now()), args.self_test_limit)
         )
-        return selftest.settled(choose_without, lay, test, lambda line: print(line, file=sys.stderr), args.keep)
+        settled = selftest.settled(choose_without, lay, test, lambda line: print(line, file=sys.stderr), point)
+        seal.write(settled.folder, supplied.store, manifest.version)
+        return settled
 
 
 def _told(

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Tuple
 
-from builder import clock, digest, facts, portrait
+from builder import clock, digest, facts, portrait, release
 from builder.byte_size import bytes_of
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import NothingFits, SystemRefused, UsageError
@@ -76,7 +76,7 @@ def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) 
         from builder.fleet import broker, joining, serving
     except ImportError as problem:
         raise UsageError(
-            f"{problem.name or problem} is not installed here", hint="pip install 'deploymatrix[fleet]'"
+            f"{problem.name or problem} is not installed here", hint=release.pip_install("fleet")
         ) from None
     from builder import seams
     from builder.fleet.station import Post

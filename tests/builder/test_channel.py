@@ -158,10 +158,6 @@ def test_what_is_not_json(data: bytes) -> None:
         channel.parsed(data, "here")
 
 
-def test_a_record_without_history() -> None:
-    assert channel.without_history(stood(1, 2)).moves == stood(1, 2).moves[:1]
-
-
 @pytest.mark.parametrize(("said", "seconds"), [("1s", 1), ("5m", 300), ("12h", 43200), ("30d", 2592000), ("8w", 4838400)])  # fmt: skip
 def test_lengths_of_time(said: str, seconds: int) -> None:
     assert clock.length(said, "--expires").total_seconds() == seconds

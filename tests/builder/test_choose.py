@@ -32,6 +32,11 @@ from tests.fakes import GTX1060, LAPTOP, RASPBERRY, RTX3090, entry, manifest, wi
             "it needs compute capability 8.6, this host has no NVIDIA GPU",
         ),
         (
+            {"runtime": "tensorrt", "sm": "8.6"},
+            dataclasses.replace(LAPTOP, gpu_problem="libcuda.so.1 is not found"),
+            "it needs compute capability 8.6, this host has no NVIDIA GPU that it can use: libcuda.so.1 is not found",
+        ),
+        (
             {"runtime": "tensorrt", "sm": "6.1"},
             RTX3090,
             "it needs compute capability 6.1, this host has NVIDIA GeForce RTX 3090 (8.6)",
@@ -66,6 +71,7 @@ def test_why_an_entry_is_rejected(changes: Any, machine: Any, reason: str) -> No
         ({}, LAPTOP),
         ({"version": "1.19.0"}, LAPTOP),
         ({"runtime": "openvino", "version": "2026.0.9"}, LAPTOP),
+        ({"runtime": "openvino", "version": "any"}, LAPTOP),
         (
             {"runtime": "openvino", "version": "2026.0.0", "compute": "bf16"},
             dataclasses.replace(LAPTOP, features=("amx_bf16",)),
@@ -82,7 +88,9 @@ def test_unverified_only_when_asked_and_after_what_passed() -> None:
     one, two = entry("m-h-fp32-a", status="unverified", p50=0.1), entry("m-h-fp32-b", p50=99.0)
     offered = manifest(one, two, entry("m-h-fp32-c", status="unverified", artifact=False))
     assert choose(offered, LAPTOP, "dense").ranked == (two,)
-    assert choose(offered, LAPTOP, "dense", Asked(unverified=True)).ranked == (two, one)
+    choice = choose(offered, LAPTOP, "dense", Asked(unverified=True))
+    assert choice.ranked == (two, one)
+    assert [(r.cell, r.reason) for r in choice.rejected] == [("m-h-fp32-c", "unverified: why it is unverified")]
 
 
 def test_other_heads_are_not_offered() -> None:
@@ -102,6 +110,48 @@ def test_the_ranking() -> None:
         entry("m-h-fp32-g", p50=None),
     ]
     assert list(choose(manifest(*reversed(order)), LAPTOP, "dense").ranked) == order
+
+
+def test_without_a_time_the_runtime_counts_first_and_then_the_precision() -> None:
+    """One artifact for the GPU was timed here, so the others compare by what is usual, whatever they run on."""
+    gpus = ("tensorrt-rtx", "1.7", "8.6"), ("tensorrt", "10.16", "8.6")
+    order = [entry("m-h-fp32-timed", runtime="tensorrt", version="10.16", sm="8.6", measured_on=RTX3090.kind)]
+    for group in (
+        gpus,
+        [("onnxruntime-gpu", "1.26", "8.6")],
+        [("openvino", "2026.0", "")],
+        [("onnxruntime", "1.23", "")],
+    ):
+        for precision in ("int8", "bf16", "fp16", "fp32"):
+            for number, (runtime, version, sm) in enumerate(group):
+                cell = f"m-h-{precision}-{number}"
+                order.append(entry(f"{cell}{runtime}", runtime=runtime, version=version, sm=sm or None, p50=None))
+    host = with_version(RTX3090, "onnxruntime-gpu", "1.26.0")
+    assert [e.cell for e in choose(manifest(*reversed(order)), host, "dense").ranked] == [e.cell for e in order]
+
+
+def test_the_time_of_a_yardstick_is_the_median_of_its_machine() -> None:
+    """Shares of it compare with the milliseconds of what was timed without a yardstick on that machine."""
+    order = [
+        entry("m-h-fp32-a", p50=0.9, naive=None),
+        entry("m-h-fp32-b", p50=1.0, naive=10.0),
+        entry("m-h-fp32-c", p50=1.3, naive=None),
+        entry("m-h-fp32-d", p50=4.0, naive=8.0),
+        entry("m-h-fp32-e", p50=18.0, naive=30.0),
+    ]
+    choice = choose(manifest(*reversed(order)), LAPTOP, "dense")
+    assert [standing.milliseconds for standing in choice.standings] == [0.9, 1.0, 1.3, 5.0, 6.0]
+    assert list(choice.ranked) == order
+
+
+def test_what_was_proven_with_the_version_that_is_here_comes_before_a_better_number() -> None:
+    other, same = entry("m-h-fp32-a", version="1.19.0", p50=1.0), entry("m-h-fp32-b", p50=9.0)
+    assert choose(manifest(other, same), LAPTOP, "dense").ranked == (same, other)
+
+
+def test_of_two_with_the_same_time_the_first_by_name_comes_first() -> None:
+    one, two = entry("m-h-fp32-a"), entry("m-h-fp32-b")
+    assert choose(manifest(two, one), LAPTOP, "dense").ranked == (one, two)
 
 
 def test_without_a_yardstick_the_faster_one_comes_first() -> None:
@@ -140,6 +190,13 @@ def test_the_chain_keeps_only_what_adds_sizes() -> None:
     assert covering([]) == ()
 
 
+def test_what_accepts_another_input_is_covered_by_nothing() -> None:
+    image = entry(sizes=((8, 128),))
+    ranges = (dataclasses.replace(image.profiles[0].inputs[0], name="mask"),)
+    mask = dataclasses.replace(image, profiles=(dataclasses.replace(image.profiles[0], inputs=ranges),))
+    assert covering([image, mask]) == (image, mask)
+
+
 def test_two_profiles_do_not_cover_the_gap_between_them() -> None:
     gap, whole = entry(sizes=((8, 16), (64, 128))), entry(sizes=((8, 128),))
     assert covering([gap, whole]) == (gap, whole)
@@ -168,7 +225,9 @@ def test_the_chain_accepts_every_size_that_any_entry_accepts(all_sizes: List[Lis
         ("compute-capability", "8.9", False),
         ("ampere-plus", "8.9", True),
         ("ampere-plus+version", "12.0", True),
+        ("ampere-plus", "8.0", True),
         ("ampere-plus", "7.5", False),
+        ("ampere-plus", "", False),  # the driver does not say
     ],
 )
 def test_an_engine_loads_on_what_its_tier_says(portability: str, sm: str, fits: bool) -> None:
@@ -180,16 +239,19 @@ def test_an_engine_loads_on_what_its_tier_says(portability: str, sm: str, fits: 
 
 
 @pytest.mark.parametrize(
-    ("portability", "installed", "fits"),
+    ("portability", "proven", "installed", "fits"),
     [
-        ("gpu-model", "10.16.1.11", True),
-        ("gpu-model", "11.0.0", False),
-        ("gpu-model+version", "11.0.0", True),
-        ("gpu-model+version", "10.13.3", False),
+        ("gpu-model", "10.16", "10.16.1.11", True),
+        ("gpu-model", "10.16", "11.0.0", False),
+        ("gpu-model+version", "10.16", "11.0.0", True),
+        ("gpu-model+version", "10.16", "10.13.3", False),
+        ("gpu-model+version", "any", "10.13.3", True),
     ],
 )
-def test_a_version_compatible_engine_loads_in_newer_versions(portability: str, installed: str, fits: bool) -> None:
-    made = entry("t-dense-fp16-trt", runtime="tensorrt", version="10.16", sm="8.6")
+def test_a_version_compatible_engine_loads_in_newer_versions(
+    portability: str, proven: str, installed: str, fits: bool
+) -> None:
+    made = entry("t-dense-fp16-trt", runtime="tensorrt", version=proven, sm="8.6")
     assert made.artifact is not None
     made = dataclasses.replace(made, artifact=dataclasses.replace(made.artifact, portability=portability))
     packages = (*(p for p in RTX3090.packages if p.name != "tensorrt"), Package("tensorrt", installed))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ from builder.measurements import Latency, OutputParity, Percentiles
 from builder.stores import versions
 from builder.stores.layout import Layout
 from tests.fact_machines import MACHINES
-from tests.fakes import LAPTOP, REPOSITORY, RTX3090, entry, manifest, with_version
+from tests.fakes import GTX1060, LAPTOP, REPOSITORY, RTX3090, entry, manifest, with_version
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "choices.txt"
 
@@ -114,6 +115,7 @@ def test_the_gpu_that_is_declared_counts_whatever_people_call_the_machine() -> N
     mine = dataclasses.replace(made, platform=dataclasses.replace(made.platform, gpu="RTX 3090"))
     assert tier_of(mine, here).name == "gpu-model"
     assert same_class("rack 4", mine, here) and not same_class("rack 4", made, here)
+    assert same_class(here.kind, made, here), "timed on a machine of this kind, whatever it is called"
     other = dataclasses.replace(made, platform=there, machine="RTX 3090")
     assert tier_of(other, here).name == "compute-capability"
     assert not same_class("RTX 3090", other, here)
@@ -135,6 +137,35 @@ def test_the_tier_of_a_processor(changes: object, tier: str) -> None:
     assert made.platform is not None
     made = dataclasses.replace(made, platform=dataclasses.replace(made.platform, features=here.features))
     assert tier_of(made, dataclasses.replace(here, **changes)).name == tier  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("timed_on", "here", "tier"),
+    [
+        ("13th Gen Intel(R) Core(TM) i7-1370P x20", "Intel(R) Xeon(R) Gold 6330", "cpu-features"),
+        ("Cortex-A76 x4", "Cortex-A78AE", "cpu-features"),
+        ("AMD EPYC x2", "amd epyc 9654", "cpu-features"),
+        ("AMD EPYC x2", "Intel(R) Xeon(R) Gold 6330", "cpu"),
+        ("Hygon C86 7185 x32", "Loongson 3A6000", "cpu"),  # of two vendors that have no name here
+        ("Hygon C86 7185 x128", "Hygon C86 7185", "cpu-cores"),
+        ("", "", "cpu"),  # never timed, and the processor has no name
+    ],
+)
+def test_processors_of_one_vendor_with_the_same_instructions_are_alike(timed_on: str, here: str, tier: str) -> None:
+    made = entry(p50=2.0 if timed_on else None, measured_on=timed_on)
+    assert made.platform is not None
+    made = dataclasses.replace(made, platform=dataclasses.replace(made.platform, features=LAPTOP.features))
+    assert tier_of(made, dataclasses.replace(LAPTOP, cpu=here)).name == tier
+
+
+def test_a_closer_gpu_comes_before_a_better_number_from_far_away() -> None:
+    order = [
+        target("m-dense-fp16-d", "tensorrt", "10.16", "8.6", "RTX 3090", p50=9.0, measured_on="RTX 3090"),
+        target("m-dense-fp16-c", "tensorrt", "10.16", "8.6", "RTX 3090", p50=5.0, measured_on="RTX A6000"),
+        target("m-dense-fp16-b", "tensorrt", "10.16", "8.6", "RTX A6000", p50=3.0, measured_on="RTX A6000"),
+        target("m-dense-fp16-a", "tensorrt", "10.16", "8.0", "A100", "ampere-plus", p50=1.0, measured_on="A100"),
+    ]
+    assert choose(manifest(*reversed(order)), RTX3090, "dense").ranked == tuple(order)
 
 
 def test_a_closer_class_comes_before_a_better_number_from_far_away() -> None:
@@ -178,6 +209,38 @@ def test_a_move_from_gpu_to_cpu_is_told_with_its_reason() -> None:
     assert "NVIDIA GeForce RTX 3090 (8.6)" in note
     assert choose(manifest(CPU), host, "dense").fallback is None, "nothing was meant for a GPU"
     assert choose(manifest(GPU, CPU), LAPTOP, "dense").fallback is None, "there is no GPU that it could use"
+
+
+@pytest.mark.parametrize(
+    ("nearer", "other"),
+    [
+        ({"status": "unverified"}, {"status": "failed"}),
+        ({"status": "failed"}, {"status": "waiting"}),
+        ({"status": "waiting"}, {"status": "skipped"}),
+        ({"cell": "m-dense-int8-z"}, {}),
+        ({}, {"version": "9.9"}),
+        ({"version": "9.9"}, {"sm": "7.5"}),
+        ({"sm": "7.5"}, {"sm": "7.5", "arch": "aarch64"}),
+    ],
+    ids=["unchecked", "measured", "made-elsewhere", "usually-faster", "runs-here", "this-gpu", "this-processor"],
+)
+def test_the_fallback_names_the_artifact_that_most_nearly_would_be_used(
+    nearer: Dict[str, str], other: Dict[str, str]
+) -> None:
+    """On a host with two kinds of GPU; by name and in the manifest, the other one comes first."""
+    usual = {"cell": "m-dense-fp16-z", "runtime": "tensorrt", "version": "10.16", "sm": "8.6", "status": "failed"}
+    near = target(**{**usual, **nearer})  # type: ignore[arg-type]
+    far = target(**{**usual, "cell": "m-dense-fp16-a", **other})  # type: ignore[arg-type]
+    host = dataclasses.replace(RTX3090, gpus=(*RTX3090.gpus, *GTX1060.gpus))
+    fallback = choose(manifest(far, near, CPU), host, "dense").fallback
+    assert fallback is not None and fallback.cell == near.cell
+
+
+def test_a_host_without_a_gpu_that_it_can_use_is_told_of_that_gpu_and_of_other_versions() -> None:
+    host = dataclasses.replace(with_version(LAPTOP, "onnxruntime", "1.20.1"), gpu_problem="libcuda.so.1 is not found")
+    first, second = choice_words.notes(choose(manifest(GPU, CPU), host, "dense"), host)
+    assert first.startswith("note: this host has a GPU that cannot be used, and m-dense-int8-cpu runs on the CPU.")
+    assert second == "note: it was proven with onnxruntime 1.23.2; this host has 1.20.1"
 
 
 def test_no_fallback_takes_no_step_down() -> None:
@@ -244,6 +307,40 @@ def test_accuracy_is_asked_of_what_else_could_run() -> None:
     assert [r.cell for r in choice.rejected] == [bad.cell]
 
 
+def test_a_metric_of_which_less_is_better_counts_at_its_largest() -> None:
+    rows = tuple(OutputParity("scores", f"s{i}", None, max_abs=found) for i, found in enumerate((0.02, 0.05, 0.01)))
+    made = dataclasses.replace(entry(), parity=rows)
+    assert accuracy.unmet([accuracy.read("scores.max_abs<=0.05")], made) is None
+    assert str(accuracy.unmet([accuracy.read("parity.max_abs<=0.04")], made)).endswith("and it has 0.05")
+
+
+def test_a_score_that_is_no_finite_number_meets_nothing() -> None:
+    for value in (math.inf, math.nan):
+        said = accuracy.unmet([accuracy.read("views.repeatability_1px>=0.9")], scored("m-dense-int8-a", value))
+        assert "it states no views.repeatability_1px" in str(said)
+
+
+@pytest.mark.parametrize(
+    "word", ["views.repeatability_1px>=0.9", "scores.cosine>=0.9", "parity.snr_db>=9", "parity.problem>=1"]
+)
+def test_a_demand_for_what_no_artifact_states_names_what_they_do(word: str) -> None:
+    """Each of them was measured, and gave no number."""
+    made = scored("m-dense-int8-a", None, None, problem="3 of 4 values are NaN or Inf")
+    with pytest.raises(UsageError, match=f"no artifact of this head states {word.split('>')[0]}") as caught:
+        accuracy.check([accuracy.read(word)], [made])
+    assert caught.value.hint == "did you mean: views.error?"
+
+
+def test_a_demand_that_is_like_nothing_is_shown_some_of_what_there_is() -> None:
+    made = scored("m-dense-int8-a", 0.95, 0.99)
+    with pytest.raises(UsageError) as caught:
+        accuracy.check([accuracy.read("xyz.q>=1")], [made])
+    assert caught.value.hint == ("did you mean: parity.cosine, scores.cosine, views.error, views.repeatability_1px?")
+    with pytest.raises(UsageError) as caught:
+        accuracy.check([accuracy.read("score.cosine>=1")], [made])
+    assert caught.value.hint == "did you mean: scores.cosine, parity.cosine?"
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
@@ -253,6 +350,7 @@ def test_accuracy_is_asked_of_what_else_could_run() -> None:
         ("parity.cosine=0.9", "not a metric"),
         ("parity.cosine>=high", "'high' is not a number"),
         ("parity.cosine>=nan", "'nan' is not a number"),
+        ("parity.cosine>=inf", "'inf' is not a number"),
         ("views.repeatability_2px>=0.9", "views.repeatability_1px"),
         ("parity.cosine<=0.9", "more is better"),
         ("views.error>=0.9", "less is better"),
@@ -286,6 +384,24 @@ def test_what_was_measured_on_this_class_comes_before_what_the_manifest_says() -
     failed = choose(offered, LAPTOP, "dense", measured=(benched(one, 0.0, "it ended with code 1"),))
     assert failed.ranked == (two, three)
     assert failed.rejected[0].reason.endswith("could not run it: it ended with code 1")
+
+
+def test_what_was_measured_here_says_on_what_and_by_whom() -> None:
+    """A GPU's artifact keeps the tier of what it was made for; for a processor, being timed here is all there is."""
+    far = with_digest(entry("m-dense-int8-far", p50=8.0, naive=9.0, measured_on="Another CPU x2"), 1)
+    offered = manifest(with_digest(GPU, 2), with_digest(CPU, 3), far)
+    choice = choose(offered, RTX3090, "dense", measured=(benched(with_digest(GPU, 2), 1.0), benched(far, 2.0)))
+    told: Any = choice_words.as_json(choice)
+    assert [(one["cell"], one["tier"], one["timed"]["by"]) for one in told["ranked"]] == [
+        (GPU.cell, "gpu-model", "build bench"),
+        (far.cell, "cpu-model", "build bench"),
+        (CPU.cell, "cpu-model", "the manifest"),
+    ]
+    assert told["ranked"][0]["made_for"] == "this GPU model, RTX 3090"
+    assert told["ranked"][1]["made_for"].endswith("timed on this class of machine by build bench")
+    told = choice_words.as_json(choose(manifest(far), LAPTOP, "dense"))
+    timed = {"p50_ms": 8.0, "machine": "Another CPU x2", "speedup": 1.125, "by": "the manifest", "this_class": False}
+    assert told["ranked"][0]["timed"] == timed
 
 
 # ---------------------------------------------------------------------------------------------- laws
@@ -388,7 +504,7 @@ def test_pull_says_that_it_moves_to_the_cpu(
     assert "cpu-model" in said.out
     assert cli.main(["pull", *where, "--format", "json"]) == 0
     placed = json.loads(capsys.readouterr().out)
-    assert (placed["tier"], placed["device"]) == ("cpu-model", "cpu")
+    assert (placed["tier"], placed["device"], placed["cells"]) == ("cpu-model", "cpu", ["m-dense-int8-cpu"])
     assert placed["fallback"] == {"cell": "m-dense-fp16-gpu", "reason": "waiting: it was not built"}
 
 

@@ -136,6 +136,45 @@ def test_modules_of_this_program_do_not_travel(root: Path, line: str) -> None:
     assert set(REACHED) <= set(files(root))
 
 
+@pytest.mark.parametrize("package", ["builder", "validation"])
+def test_code_of_a_project_under_a_name_of_this_program_is_refused(root: Path, package: str) -> None:
+    """Python would look for it among the modules of this program."""
+    (root / package).mkdir()
+    for name in ("__init__", "network"):
+        (root / package / f"{name}.py").write_text("def make(): pass\n")
+    said = f"{package}.network cannot be imported: the name {package} belongs to this program"
+    for line in (f"import {package}.network", f"from {package} import network", f"from {package}.network import make"):
+        (root / "late.py").write_text(line + "\n")
+        for look in (code_digest.of_factory, code_digest.files_of):
+            with pytest.raises(UsageError) as caught:
+                look("zoo.model:make", root)
+            assert caught.value.what == said
+            assert caught.value.where == str(root / package / "network.py")
+            assert caught.value.hint == (
+                f"rename {package} beside matrix.yaml, and in every import of it, for example to my_{package}"
+            )
+    for look in (code_digest.of_factory, code_digest.files_of):
+        with pytest.raises(UsageError) as caught:
+            look(f"{package}.network:make", root)
+        assert caught.value.what == said
+
+
+def test_code_of_a_project_is_never_taken_for_that_of_this_program(root: Path) -> None:
+    (root / "validation").mkdir()
+    (root / "validation" / "task.py").write_text("X = 1\n")
+    (root / "late.py").write_text("from validation.task import mean\n")
+    assert not changes(root, "validation/task.py", "\nNEW = 2\n"), "Python imports this program's"
+    with pytest.raises(UsageError, match="the name validation belongs to this program"):
+        code_digest.of_factory("validation.task:make", root)
+
+
+def test_a_folder_of_that_name_that_nothing_imports_is_left_alone(root: Path) -> None:
+    (root / "validation").mkdir()
+    (root / "validation" / "network.py").write_text("X = 1\n")
+    assert not changes(root, "validation/network.py", "\nNEW = 2\n")
+    assert set(files(root)) == set(REACHED)
+
+
 def test_a_metric_of_this_program_has_no_files(root: Path) -> None:
     assert files(root, "validation.keypoint_tasks:Stereo") == []
     assert files(REPOSITORY, "validation.keypoint_tasks:Stereo") == [], "even where the program is the project"

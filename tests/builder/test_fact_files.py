@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, get_args
 
 import pytest
 
-from builder import abilities, cli, fact_file
+from builder import abilities, cli, fact_file, release
 from builder.choosing.choose import choose
-from builder.contract import PRECISIONS
+from builder.contract import Precision
 from builder.errors import UsageError
 from builder.explanation import explain
 from builder.facts import Gpu
@@ -162,7 +162,7 @@ def _letters(planned: Plan, head: str) -> str:
         for c in planned.cells
         if c.cell.head == head
     }
-    return " ".join("".join(found[target, precision] for precision in PRECISIONS) for target in TARGETS)
+    return " ".join("".join(found[target, precision] for precision in get_args(Precision)) for target in TARGETS)
 
 
 @pytest.mark.parametrize(
@@ -354,9 +354,9 @@ def test_what_a_machine_can_do(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "runtime", "why", "remedy"),
     [
-        ("gtx1060", "openvino", "openvino is not installed", "pip install 'deploymatrix[host]'"),
-        ("gtx1060", "tensorrt-rtx", "it runs on compute capability 7.5, ", "pip install 'deploymatrix[rtx]'"),
-        ("h100", "tensorrt-rtx", "this machine has NVIDIA H100 80GB HBM3 (9.0)", "pip install 'deploymatrix[rtx]'"),
+        ("gtx1060", "openvino", "openvino is not installed", release.pip_install("host")),
+        ("gtx1060", "tensorrt-rtx", "it runs on compute capability 7.5, ", release.pip_install("rtx")),
+        ("h100", "tensorrt-rtx", "this machine has NVIDIA H100 80GB HBM3 (9.0)", release.pip_install("rtx")),
         ("t4", "tensorrt", "tensorrt is not installed", "'tensorrt-cu12==10.16.*'"),
         ("t4", "tensorrt-rtx", "install driver 580.65.06 or newer", ""),
         ("wsl-rtx4070", "tensorrt", "tensorrt is not installed", "'tensorrt-cu12==10.16.*'"),

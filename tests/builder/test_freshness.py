@@ -120,19 +120,25 @@ def test_an_unsigned_record_moves_no_clock() -> None:
 # ------------------------------------------------------------------------------------------- the file
 
 
+def admit(dest: Path, offered: Offer, *, allowed: bool = False) -> None:
+    memory = pull_memory.news(dest, offered, NOON, "there", allowed=allowed)
+    if memory is not None:
+        pull_memory.write(dest, memory)
+
+
 def test_what_is_admitted_is_remembered(tmp_path: Path) -> None:
-    pull_memory.admit(tmp_path, offer(2), NOON, "there", allowed=False)
+    admit(tmp_path, offer(2))
     before = (tmp_path / pull_memory.FILE).stat().st_mtime_ns
-    pull_memory.admit(tmp_path, offer(2), NOON, "there", allowed=False)
+    admit(tmp_path, offer(2))
     assert (tmp_path / pull_memory.FILE).stat().st_mtime_ns == before, "nothing new, nothing written"
     with pytest.raises(Untrusted) as caught:
-        pull_memory.admit(tmp_path, offer(1), NOON, "there", allowed=False)
+        admit(tmp_path, offer(1))
     assert "--allow-rollback" in str(caught.value)
-    pull_memory.admit(tmp_path, offer(1), NOON, "there", allowed=True)
+    admit(tmp_path, offer(1), allowed=True)
     memory = pull_memory.read(tmp_path)
     assert [one.version for one in memory.models] == [1]
     assert [(one.at, one.refused[:19]) for one in memory.allowed] == [(clock.text(NOON), "the newest version ")]
-    pull_memory.admit(tmp_path, offer(1), NOON, "there", allowed=False)
+    admit(tmp_path, offer(1))
 
 
 GOOD: Dict[str, Any] = {"schema": 1, "models": {"m": {"version": 1, "manifest": "x"}}}
@@ -149,5 +155,5 @@ def test_a_memory_that_does_not_read_is_not_begun_anew(tmp_path: Path, text: str
     assert pull_memory.read(tmp_path).models[0].version == 1
     path.write_text(text)
     with pytest.raises(StoreDamaged, match="what this host has had does not read"):
-        pull_memory.admit(tmp_path, offer(9), NOON, "there", allowed=True)
+        admit(tmp_path, offer(9), allowed=True)
     assert path.read_text() == text

@@ -20,9 +20,9 @@ from builder import cli, worker  # noqa: E402
 from builder.action import Action, Pinned, Platform, Tool  # noqa: E402
 from builder.contract import Profile, ShapeRange  # noqa: E402
 from builder.errors import UsageError  # noqa: E402
-from builder.executors.local import worker_environment  # noqa: E402
 from builder.inspection import onnx_graph  # noqa: E402
 from builder.inspection.contents import Fact, Weights, flag  # noqa: E402
+from builder.leash import worker_environment  # noqa: E402
 from builder.recipes import Engine, Made  # noqa: E402
 from builder.record import from_json, to_json  # noqa: E402
 from builder.steps import engine  # noqa: E402

@@ -281,6 +281,11 @@ BOMB = "\n".join(
         *(f"{c}: &{c} [{', '.join(['*' + p] * 10)}]" for p, c in zip("abcdefg", "bcdefgh")),
     ]
 )
+MERGES = "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} {{<<: *a{i - 1}, <<: *a{i - 1}}}\n" for i in range(1, 18))
+MERGES_BELOW = "a0: &a0 {k: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: *a{i - 1}, x: {{<<: *a{i - 1}}}}}\n" for i in range(1, 18)
+)
+DEEP_ALIASES = "a0: &a0 1\n" + "".join(f"a{i}: &a{i} {'[' * 60}*a{i - 1}{']' * 60}\n" for i in range(1, 30))
 
 
 @pytest.mark.parametrize(
@@ -295,11 +300,30 @@ BOMB = "\n".join(
         (b"[" * 100_000, ":1:", "nest"),  # "nested more than"; PyYAML 6.0.4 has a limit of its own, on "nesting depth"
         (b"a:\n" + b"".join(b" " * i + b"- \n" for i in range(1, 600)), ":", "deep"),
         (BOMB.encode(), ":", "more than 100000 values"),
+        (MERGES.encode(), ":", "more than 100000 values"),
+        (MERGES_BELOW.encode(), ":", "more than 100000 values"),
+        (DEEP_ALIASES.encode(), ":2:", "nested more than 64 deep"),
         (b"just text", ":1:1", "expected a mapping, found text"),
         (b"- a\n- b\n", ":1:1", "expected a mapping, found a list"),
         (b"{}", ":1:1", "missing key 'schema'"),
     ],
-    ids=["empty", "comment", "binary", "not-utf8", "nul", "10MB", "brackets", "indent", "bomb", "text", "list", "bare"],
+    ids=[
+        "empty",
+        "comment",
+        "binary",
+        "not-utf8",
+        "nul",
+        "10MB",
+        "brackets",
+        "indent",
+        "bomb",
+        "merges",
+        "merges-below",
+        "deep-aliases",
+        "text",
+        "list",
+        "bare",
+    ],
 )
 def test_a_file_that_is_no_matrix(
     data: bytes, place: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -411,6 +435,17 @@ def test_a_merge_keeps_what_is_written_beside_it(tmp_path: Path) -> None:
     text = text.replace("  ov: {runtime: openvino}", "  ov: {machine: two, <<: *base}")
     ov = load(_written(tmp_path, text.encode())).matrix.target("ov")
     assert (ov.runtime, ov.machine) == ("onnxruntime", "two")
+
+
+def test_of_two_merges_the_last_one_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = MATRIX.replace("  ort: {runtime: onnxruntime}", "  ort: &one {runtime: onnxruntime, machine: one}")
+    text = text.replace("  ov: {runtime: openvino}", "  ov:\n    <<: *one\n    <<: {runtime: openvino}")
+    ov = load(_written(tmp_path, text.encode())).matrix.target("ov")
+    assert (ov.runtime, ov.machine) == ("openvino", "one")
+    text = text.replace("<<: {runtime: openvino}", "<<: {runtime: openvno}")
+    path = _written(tmp_path, text.encode())
+    line = next(n for n, words in enumerate(text.splitlines(), 1) if "openvno" in words)
+    assert f"{path}:{line}:" in _refused(path, capsys)
 
 
 def test_a_machine_without_a_name_is_called_by_its_gpu(tmp_path: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Iterator, List
 
 import pytest
 
 from builder import channel
-from builder.hosting import pull, pull_memory
+from builder.hosting import placed, pull, pull_memory, selftest
 from builder.stores import channels, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
@@ -124,6 +125,47 @@ def test_what_is_asked_for_is_said_when_it_is_not_there(host: Host) -> None:
         assert host.pull(*words) == 2
         assert said in host.err
     assert host.placed == 0
+
+
+# ------------------------------------------------------------------------------------------- two at once
+
+
+def test_a_slower_pull_does_not_bring_back_what_is_older(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one pulls what is newer as soon as the folder is not locked."""
+    assert host("publish", "there", "--version", "1") == 0, host.err
+    locked = placed.locked
+
+    @contextlib.contextmanager
+    def overtaken(dest: Path) -> Iterator[None]:
+        with locked(dest):
+            yield
+        monkeypatch.setattr(placed, "locked", locked)
+        assert host("publish", "there", "--version", "3") == 0
+        assert host.pull() == 0
+
+    monkeypatch.setattr(placed, "locked", overtaken)
+    host.pull()
+    assert host.placed == 3
+
+
+def test_a_pull_that_finds_all_in_place_does_not_bring_it_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host("publish", "there", "--version", "1") == 0, host.err
+    assert host.pull() == 0 and host.placed == 1
+    settled = selftest.settled
+
+    def overtaken(choose: Any, lay: Any, *others: Any) -> Any:
+        def lay_slowly(chain: Any) -> Any:
+            folder = lay(chain)
+            monkeypatch.setattr(selftest, "settled", settled)
+            assert host("publish", "there", "--version", "3") == 0
+            assert host.pull() == 0
+            return folder
+
+        return settled(choose, lay_slowly, *others)
+
+    monkeypatch.setattr(selftest, "settled", overtaken)
+    host.pull()
+    assert host.placed == 3
 
 
 # ------------------------------------------------------------------------------------------- signatures

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
+from builder import release
 from builder.compat import install
 from builder.facts import Gpu, Machine
 from builder.matrix import Target
 from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, is_meant, platform_of
 from tests.builder.compat.test_rules import ORIN_JP6, ORT, ORT_GPU, OV, RTX, TRT10, TRT86, XAVIER
-from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090, _with, with_version, without
+from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, REPOSITORY, RTX3090, _with, with_version, without
 
 ARM_ORT = dataclasses.replace(ORT, arch="aarch64")
 RTX3080 = _with(RTX3090, gpus=(Gpu("NVIDIA GeForce RTX 3080", "8.6"),))
@@ -93,11 +95,11 @@ def test_a_cpu_platform_has_the_installed_version_and_the_features_of_this_machi
 
 def test_what_to_type() -> None:
     line = how_to_build(RTX, LAPTOP, "artifacts")
-    assert "deploymatrix[rtx]" in line
+    assert f"pip install './{release.WHEEL}[rtx]'" in line
     assert "tensorrt_rtx==1.7.*" in line
     first, *commands = how_to_build(ORIN_JP6, LAPTOP, "store").split("\n")
     assert first == (
-        f"copy store/ and {install.WHEEL} (pip wheel --no-deps . in a checkout of deploymatrix) to the Orin "
+        f"copy store/ and {release.WHEEL} (pip wheel --no-deps . in a checkout of deploymatrix) to the Orin "
         "(TensorRT 10.3; JetPack 6.2: CUDA 12.6, cuDNN 9.3, Python 3.10), and there:"
     )
     assert commands[0] == "sudo apt-get install nvidia-jetpack python3-venv"
@@ -148,7 +150,10 @@ def test_a_gpu_that_cannot_be_used_is_mended_first() -> None:
 
 
 def test_an_onnx_file_for_a_gpu_is_built_where_any_onnxruntime_is() -> None:
-    assert how_to_build(ORT_GPU, without(LAPTOP, "onnxruntime"), "store") == "pip install 'deploymatrix[build]'"
+    assert (
+        how_to_build(ORT_GPU, without(LAPTOP, "onnxruntime"), "store")
+        == f"install it here:\n{release.pip_install('build')}"
+    )
 
 
 def test_another_model_is_not_the_machine_that_is_meant() -> None:
@@ -161,3 +166,9 @@ def test_another_model_is_not_the_machine_that_is_meant() -> None:
 def test_nothing_is_ordered_for_windows() -> None:
     windows = dataclasses.replace(TRT10, os="windows")
     assert how_to_build(windows, LAPTOP, "store") == "nothing yet: this program does not run on windows"
+
+
+def test_no_hint_names_a_package_that_no_index_has() -> None:
+    places = [*(REPOSITORY / "builder").rglob("*.py"), *(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "README.md"]
+    for path in places:
+        assert not re.search(r"pip install (--\S+ )*'?deploymatrix(?!-[0-9])", path.read_text(encoding="utf-8")), path

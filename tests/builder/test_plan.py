@@ -1,9 +1,8 @@
-"""The plan: golden files of the shipped matrix, shared jobs, purity."""
+"""The plan: the words of the shipped matrix, shared jobs, purity. Its fates and keys: tests/test_frozen.py."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import pickle
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Set
@@ -16,43 +15,29 @@ from builder.jobs import Wanted, sample_name
 from builder.load import Loaded
 from builder.plan import Plan, plan
 from builder.recipes import LowerFp16, LowerInt8, MeasureLayers
-from builder.record import to_json
+from tests.fact_machines import MACHINES as FACTS
+from tests.fact_machines import RECORDED
 from tests.fakes import LAPTOP, MACHINES, ORIN, RTX3090, TASK_MATRIX, Project
 
-
-def as_json(planned: Plan) -> str:
-    """All that a plan says, small enough to review: cells with their jobs, and each job's needs and recipe key."""
-    cells: Dict[str, Any] = {}
-    for cell in planned.cells:
-        row = {
-            name: getattr(cell, name)
-            for name in (
-                "fate",
-                "rule",
-                "reason",
-                "source",
-                "note",
-                "remedies",
-                "unverified",
-                "onnx",
-                "engine",
-                "parity",
-                "latency",
-            )
-            if getattr(cell, name)
-        }
-        cells[cell.cell.id] = row
-    jobs = {
-        job.id: {"needs": job.needs, "tools": job.tools, "recipe": to_json(job.recipe), "elsewhere": job.elsewhere}
-        for job in planned.jobs
-        if not job.id.startswith(("parity/", "latency/"))
-    }
-    return json.dumps({"cells": cells, "jobs": jobs}, indent=1, ensure_ascii=False) + "\n"
+WORDS = ("reason", "source", "note", "unverified", "remedies")
 
 
-@pytest.mark.parametrize("name", ["laptop", "rtx3090", "orin"])
-def test_the_plan_of_the_shipped_matrix(name: str, shipped: Loaded, golden: Any) -> None:
-    golden(f"plan_{name}.json", as_json(plan(shipped.matrix, MACHINES[name])))
+def test_what_the_plan_of_the_shipped_matrix_says(shipped: Loaded, golden: Any) -> None:
+    """Each reason, source and remedy once, and below it the cells that have it: `MACHINES: CELLS`."""
+    said: Dict[str, Dict[str, List[str]]] = {}
+    for machine in RECORDED:
+        for planned in plan(shipped.matrix, FACTS[machine]).cells:
+            for name in WORDS:
+                words = getattr(planned, name)
+                lines = "\n".join([words] if isinstance(words, str) else words).splitlines()
+                if lines:
+                    machines = said.setdefault("\n  ".join([name, *lines]), {})
+                    machines.setdefault(planned.cell.id.partition("-")[2], []).append(machine)
+    blocks = []
+    for words, machines in sorted(said.items(), key=lambda pair: WORDS.index(pair[0].partition("\n")[0])):
+        alike = {" ".join(on): [cell for cell in machines if machines[cell] == on] for on in machines.values()}
+        blocks.append("".join([words, *(f"\n    {on}: {' '.join(cells)}" for on, cells in alike.items()), "\n"]))
+    golden("plan_words.txt", "\n".join(blocks))
 
 
 def test_planning_is_pure(shipped: Loaded) -> None:
@@ -85,6 +70,9 @@ def test_every_need_is_met_by_an_earlier_job(name: str, shipped: Loaded) -> None
         assert bool(named) == (cell.fate != "skipped")
         assert cell.fate in ("build", "waiting", "skipped")
         assert cell.fate == "build" or (cell.reason and cell.remedies)
+        if named:
+            own = ["engine", "parity", "latency"]
+            assert [getattr(cell, step) for step in own] == [f"{step}/{cell.cell.id}" for step in own]
 
 
 def _cells(project: Project) -> "Dict[str, Any]":

@@ -117,7 +117,7 @@ def test_every_kind_is_tried_above() -> None:
 
 
 def fixed_action() -> Action:
-    """One action whose key is in tests/golden/: if it changes, every store in the world is rebuilt."""
+    """One action whose key is in tests/golden/frozen/: if it changes, every store in the world is rebuilt."""
     recipe = CalibrationData(("photographs/ä.png",), "", (480, 640), Preprocess(multiple=8, mean=(0.5,)))
     inputs = (Pinned("model.onnx", digest.of_bytes(b"model")), Pinned("photographs/ä.png", digest.of_bytes(b"photo")))
     return Action(recipe, inputs, (Tool("onnx", "1.21.0"),), Platform("openvino", "2026.0", "linux", "x86_64"))
@@ -141,9 +141,9 @@ MINIMAL = json.dumps(
 )
 
 
-def test_keys_are_stable(golden: Any) -> None:
+def test_keys_are_stable(frozen: Any) -> None:
     action = fixed_action()
-    golden("action_key.txt", digest.canonical(to_json(action)).decode() + "\n" + action.key + "\n")
+    frozen("action_key.txt", digest.canonical(to_json(action)).decode() + "\n" + action.key + "\n")
 
 
 def test_a_key_changes_with_every_part_of_an_action() -> None:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import pytest
 
-from builder import seams, worker
+from builder import release, seams, worker
 from builder.action import Action, Platform
 from builder.contract import PACKAGE, Runtime
 from builder.errors import StepFailed, UsageError
@@ -92,7 +92,7 @@ def test_a_step_gets_its_folders_and_gives_facts(tmp_path: Path, monkeypatch: py
     ("error", "problem", "hint"),
     [
         (StepFailed("it broke", hint="mend it"), "it broke", "mend it"),
-        (ImportError("No module named 'onnx'"), "No module named 'onnx'", "pip install 'deploymatrix[build]'"),
+        (ImportError("No module named 'onnx'"), "No module named 'onnx'", release.pip_install("build")),
     ],
 )
 def test_a_step_that_fails_says_why(

@@ -18,6 +18,7 @@ np: Any = pytest.importorskip("numpy")
 from builder import facts, host  # noqa: E402
 from builder.errors import NothingFits, StepFailed, UsageError  # noqa: E402
 from builder.hosting import pull, selftest  # noqa: E402
+from builder.hosting.opened import Opened  # noqa: E402
 from builder.hosting.pool import Pool  # noqa: E402
 from builder.stores.layout import Layout  # noqa: E402
 from tests.real_artifacts import Made, answer, publish  # noqa: E402
@@ -267,6 +268,42 @@ def test_a_version_that_does_not_even_open_does_not_take_over(rig: Rig) -> None:
         assert deploy(photograph())["out"].shape and "onnxruntime cannot open" in deploy.problem  # type: ignore[index]
         pull.point(rig.folders[1])
         assert deploy.reload() is False and deploy.problem == "", "back at what answers"
+
+
+class ClosedAtTheSwitch(host.Deployment):
+    """Another thread closes it when a reload asks, after the self-test, whether it is still open."""
+
+    proven, closing = False, threading.Thread()
+
+    @property
+    def _now(self) -> Any:
+        now = self.__dict__["now"]
+        if self.proven:
+            self.proven = False
+            self.closing = threading.Thread(target=self.close)
+            self.closing.start()
+            self.closing.join(0.5)
+        return now
+
+    @_now.setter
+    def _now(self, value: Any) -> None:
+        self.__dict__["now"] = value
+
+
+def test_what_is_closed_during_a_reload_stays_closed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy = ClosedAtTheSwitch(Opened(rig.place(1, Made()), 0, 1), 0, 1, followed=(rig.to, "dense"), every=60)
+    rig.place(2, Made(scale=2.0))
+    prove = Opened.prove
+
+    def proven(opened: Opened) -> None:
+        prove(opened)
+        deploy.proven = True
+
+    monkeypatch.setattr(Opened, "prove", proven)
+    deploy.reload()
+    deploy.closing.join()
+    with pytest.raises(UsageError, match="was closed"):
+        deploy.describe()
 
 
 def test_an_engine_that_crashes_is_met_in_another_process(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,6 @@ def test_what_is_no_dimension(dim: shapes.Dim) -> None:
 
 def test_bind() -> None:
     assert shapes.bind(IMAGE, (2, 1, 16, 24)) == {"batch": 2, "h8": 2, "w8": 3}
-    assert shapes.symbols(IMAGE) == ("batch", "h8", "w8")
 
 
 @pytest.mark.parametrize(

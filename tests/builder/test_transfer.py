@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Iterator, List
+from typing import IO, Any, Iterator, List
 
 import pytest
 
-from builder import digest
+from builder import digest, locks
 from builder.action import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreBusy, StoreDamaged, Unreachable
@@ -208,6 +208,36 @@ def test_another_process_that_does_not_come_on_is_not_waited_for_for_ever(
     holder.kill()
     holder.communicate()
     assert digest.of_file(transfer.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
+
+
+def test_no_file_stays_open_when_a_fetch_ends_early(
+    store: Layout, tmp_path: Path, it: Descriptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Pace, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    opened: List[IO[bytes]] = []
+    real = Path.open
+
+    def watched(path: Path, *args: Any, **options: Any) -> IO[bytes]:
+        opened.append(real(path, *args, **options))
+        return opened[-1]
+
+    holder = store.incoming(it.digest).open("ab")
+    assert locks.take(holder)
+    monkeypatch.setattr(Path, "open", watched)
+    monkeypatch.setattr(Pace, "rest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        transfer.fetch(Cutting(tmp_path / "there", []), it, store)
+    holder.close()
+    monkeypatch.setattr(transfer, "_still_grows", refused)
+    with pytest.raises(PermissionError):
+        transfer.fetch(Cutting(tmp_path / "there", []), it, store)
+    assert len(opened) == 2 and all(file.closed for file in opened)
+
+
+def refused(*_: object) -> bool:
+    raise PermissionError("a disk that does not answer")
 
 
 def test_a_damaged_file_of_the_cache_is_fetched_again(store: Layout, tmp_path: Path, it: Descriptor) -> None:

@@ -57,6 +57,7 @@ def test_damage_and_a_missing_signature_are_both_told(host: Host) -> None:
     assert host("verify", "--format", "json") == 7
     (found,) = json.loads(host.out)
     assert [one["exit_code"] for one in found["problems"]] == [10, 7]
+    assert found["problems"][0]["hint"] == "where it was built: build sign --version 1 --key FILE"
     assert found["version"] == 1 and found["files"] == 3
 
 

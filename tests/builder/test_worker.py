@@ -13,8 +13,9 @@ import pytest
 from builder import facts
 from builder.action import Action, Platform
 from builder.errors import StepFailed
-from builder.executors.local import Local, worker_environment
+from builder.executors.local import Local
 from builder.facts import Gpu
+from builder.leash import worker_environment
 from builder.recipes import Engine
 from builder.record import from_json, to_json
 from builder.remote import site_lock
@@ -46,6 +47,15 @@ def test_it_ends_in_order_while_its_standard_input_is_open(tmp_path: Path) -> No
     assert said == b""
     outcome = from_json(Outcome, json.loads((tmp_path / "outcome.json").read_bytes()))
     assert outcome.problem == "an engine action needs an engine recipe and a platform"
+
+
+def test_a_projects_folder_never_stands_for_a_package_of_this_program(tmp_path: Path) -> None:
+    """Steps search the project's folder for modules first, for the person's model and metrics."""
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "validation" / "__init__.py").write_text("raise SystemExit('not ours')\n")
+    script = f"import sys, builder.worker; sys.path.insert(0, {str(tmp_path)!r}); import validation.task"
+    ran = subprocess.run([sys.executable, "-c", script], env=worker_environment(), capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 ONE = Gpu("NVIDIA GeForce RTX 3080", "8.6", uuid="GPU-1")

@@ -7,6 +7,7 @@ from typing import Dict, List
 from builder.compat import install
 from builder.load import load
 from builder.matrix import Target
+from builder.release import WHEEL
 from tests.docs.doc_pages import ROOT
 
 BEGIN, END = "<!-- generated: targets -->", "<!-- end of generated -->"
@@ -26,7 +27,7 @@ def _dials_out(target: Target) -> str:
     """That a worker of the fleet runs there, in the same environment. Celery 5.5 is the last for Python 3.8."""
     old = " (Celery 5.5, the last for Python 3.8)" if install.needs(target).endswith("Python 3.8") else ""
     return (
-        f"To take its work from a queue: `{install.VENV}/bin/pip install 'deploymatrix[fleet]'`{old}, then "
+        f"To take its work from a queue: `{install.VENV}/bin/pip install './{WHEEL}[fleet]'`{old}, then "
         f"[`{install.VENV}/bin/build worker`](how-to/build-with-a-fleet.md)."
     )
 

@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from builder.compat import install
+from builder.release import WHEEL
 from tests.fakes import REPOSITORY
 
 pytestmark = pytest.mark.e2e
@@ -32,12 +33,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_the_name_that_is_told(wheel: Path) -> None:
-    assert [path.name for path in wheel.iterdir()] == [install.WHEEL]
+    assert [path.name for path in wheel.iterdir()] == [WHEEL]
+
+
+def test_it_says_that_it_has_types(wheel: Path) -> None:
+    with zipfile.ZipFile(str(wheel / WHEEL)) as packed:
+        assert {"builder/py.typed", "validation/py.typed"} <= set(packed.namelist())
 
 
 def test_it_runs_from_where_it_was_installed(wheel: Path, tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "site")]
-    subprocess.run([*pip, str(wheel / install.WHEEL)], check=True, capture_output=True)
+    subprocess.run([*pip, str(wheel / WHEEL)], check=True, capture_output=True)
     (tmp_path / "host").mkdir()
     done = subprocess.run(
         [

@@ -14,7 +14,7 @@ from typing import Any, Dict
 
 import pytest
 
-from builder.executors.local import worker_environment
+from builder.leash import worker_environment
 from tests.fakes import REPOSITORY
 
 pytestmark = pytest.mark.e2e

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -140,6 +141,17 @@ def test_the_reference_has_the_same_weights_as_the_export(tmp_path: Path) -> Non
     saved(tmp_path, state)
     module = torch_module.make(recipe, tmp_path, fakes.REPOSITORY)
     assert_same(dict(module.state_dict()), state)
+
+
+def test_code_under_a_name_of_this_program_says_what_to_rename(tmp_path: Path) -> None:
+    (tmp_path / "builder").mkdir()
+    (tmp_path / "builder" / "layers.py").write_text("WIDTH = 1\n")
+    (tmp_path / "hidden.py").write_text("__import__('builder.layers')\n")
+    recipe = export_recipe("dense")
+    recipe = replace(recipe, source=replace(recipe.source, factory="hidden:make"))
+    with pytest.raises(StepFailed, match=r"importing hidden: No module named 'builder\.layers'") as caught:
+        torch_module.make(recipe, tmp_path, tmp_path)
+    assert "the name belongs to this program: rename builder beside matrix.yaml" in (caught.value.hint or "")
 
 
 # ------------------------------------------------------------------------------------------- files that do not fit

@@ -18,7 +18,7 @@ from builder.record import from_json, to_json
 from builder.sweep import SweepPoint, SweepRow, Swept
 from tests.fakes import entry, manifest
 from validation import drift
-from validation.allowances import DEFAULTS, Allowances, check, usual_limit
+from validation.allowances import Allowances, check, usual_limit
 from validation.history import Ledger, Line, Version
 from validation.readings import Metric, readings
 
@@ -330,12 +330,21 @@ def test_a_misspelt_metric_is_refused_with_the_nearest() -> None:
     check(["any", "none", "limits", "views", "v*:3"], ["views.m"])
 
 
-def test_the_documented_defaults_are_those_that_hold() -> None:
-    said = {what: limit for what, limit, _ in DEFAULTS if what.startswith("OUTPUT")}
-    for what, limit in said.items():
-        assert usual_limit(_metric(what.replace("OUTPUT", "scores"), "tensor"), True) == parse(limit, "")
-    assert usual_limit(_metric("size", "size", "less"), True) == parse({w: n for w, n, _ in DEFAULTS}["size"], "")
-    assert usual_limit(_metric("latency.speedup", "latency"), True) == parse("15%", "")
+@pytest.mark.parametrize(
+    ("metric", "limit"),
+    [
+        (("scores.cosine", "tensor"), "0.001"),
+        (("scores.snr_db", "tensor"), "10"),
+        (("scores.matched", "tensor"), "0.02"),
+        (("sweep.answered", "tensor"), "0"),
+        (("views.m", "task"), "0.02"),
+        (("views.m", "task", "less"), "10%"),
+        (("latency.speedup", "latency"), "15%"),
+        (("size", "size", "less"), "25%"),
+    ],
+)
+def test_the_documented_defaults_are_those_that_hold(metric: Tuple[str, ...], limit: str) -> None:
+    assert usual_limit(_metric(*metric), True) == parse(limit, "")
 
 
 # ------------------------------------------------------------------------------------------- laws

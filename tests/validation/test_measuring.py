@@ -270,3 +270,31 @@ def test_comparing_imports_no_pytorch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["answers", "fails"])
+def test_comparing_leaves_python_and_polygraphy_as_they_were(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner may import PyTorch itself, and other code of the process may use Polygraphy."""
+    pytest.importorskip("polygraphy")
+    import sys
+
+    from polygraphy.comparator import util as logs
+    from polygraphy.logger import G_LOGGER
+    from polygraphy.util import array
+
+    from validation import parity
+    from validation.samples import Sample
+
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    before = G_LOGGER.module_severity.get(), logs.log_output_stats, array.is_torch
+    seen = []
+
+    def run(inputs: Any) -> Any:
+        seen.append(sys.modules.get("torch", "not imported"))
+        if fails:
+            raise ValueError("no")
+        return {"out": WANTED}
+
+    parity.compare(run, Sample("s", {"image": WANTED}, {"out": WANTED}), ("out",), None)
+    assert seen == ["not imported"] and "torch" not in sys.modules
+    assert (G_LOGGER.module_severity.get(), logs.log_output_stats, array.is_torch) == before

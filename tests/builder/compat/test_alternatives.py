@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Iterator, Optional
+from typing import Iterator, Optional, get_args
 
 import pytest
 from hypothesis import given
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from builder.cells import Cell
 from builder.compat import alternatives, cuda, jetpack, onnxruntime_gpu, rtx, rules, tensorrt
 from builder.compat.asked import Asked
-from builder.contract import PRECISIONS, Output
+from builder.contract import Output, Precision
 from builder.matrix import Head, Target
 from tests.fakes import LAPTOP
 
+PRECISIONS = get_args(Precision)
 HEAD = Head("h", (Output("scores", ("batch", "h", "w")),))
 VERSIONS = {
     "tensorrt": [row.versions.first for row in tensorrt.SERIES],

@@ -9,8 +9,9 @@ import pytest
 from builder.compat import install
 from builder.load import Loaded
 from builder.matrix import Target
+from builder.release import WHEEL
 
-PIP = f".venv/bin/pip install ./{install.WHEEL}"
+PIP = f".venv/bin/pip install ./{WHEEL}"
 USUAL = "polygraphy onnxruntime opencv-python-headless"
 NEWER_PIP = ".venv/bin/pip install --upgrade pip"
 VENV, SYSTEM_VENV = "python3 -m venv .venv", "python3 -m venv --system-site-packages .venv"

@@ -328,3 +328,23 @@ def test_where_nothing_can_be_written_it_still_makes_room(store: Layout) -> None
     assert done.returncode == 0, done.stderr
     assert not store.holds(litter.digest)
     assert led_to(store) == present(store)
+
+
+def test_the_folder_of_a_clone_is_a_store_like_any_other(tmp_path: Path) -> None:
+    """Its README.md is no part of the store: nothing removes it, copies it or takes it for a version."""
+    readme = REPOSITORY / "artifacts" / "README.md"
+    ignored = (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert ignored[:2] == ["/artifacts/*", "!/artifacts/README.md"]
+    store, there = Layout(tmp_path / "artifacts"), Folder(str(tmp_path / "there"), {})
+    store.root.mkdir()
+    (store.root / "README.md").write_bytes(readme.read_bytes())
+    assert versions.numbers(store) == () and versions.latest(store) is None
+    put_version(store, 1, ["a"])
+    put_version(store, 2, ["b"])
+    with store.collecting():
+        now = time.time()
+        collecting.remove(store, collecting.garbage(store, Rule(keep=1), now), now)
+    copying.publish(store, ["v2"], there, lambda line: None)
+    assert versions.numbers(store) == (2,) == versions.numbers(there.store)
+    assert (store.root / "README.md").read_bytes() == readme.read_bytes()
+    assert not (there.store.root / "README.md").exists()

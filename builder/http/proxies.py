@@ -8,7 +8,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Mapping, Optional
 from urllib.parse import unquote, urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed has it on macOS alone
+from urllib.request import proxy_bypass
 
 from builder.errors import UsageError
 from builder.http.address import Address
@@ -50,7 +50,7 @@ def _value(name: str, environ: Mapping[str, str]) -> str:
 
 def _is_excepted(there: Address, exceptions: str) -> bool:
     """NO_PROXY as urllib reads it, and networks in it (10.0.0.0/8), which urllib does not know."""
-    if there.host == "localhost" or proxy_bypass_environment(f"{there.host}:{there.port}", {"no": exceptions}):
+    if there.host == "localhost" or proxy_bypass(f"{there.host}:{there.port}", {"no": exceptions}):
         return True
     try:
         host = ipaddress.ip_address(there.host)

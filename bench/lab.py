@@ -22,7 +22,7 @@ from typing import Sequence
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from tests.lab import network, project, spaces  # noqa: E402
+from tests.lab import network, project, spaces
 
 
 def main() -> None:

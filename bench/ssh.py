@@ -23,19 +23,19 @@ from typing import Callable, List
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-import onnx  # noqa: E402
+import onnx
 
-from builder import digest, facts  # noqa: E402
-from builder.action import Action, Pinned, Platform  # noqa: E402
-from builder.contract import Profile, ShapeRange  # noqa: E402
-from builder.executors.local import Local  # noqa: E402
-from builder.executors.ssh import Machines, Ssh  # noqa: E402
-from builder.reach import Reached, Worker  # noqa: E402
-from builder.recipes import Engine  # noqa: E402
-from builder.stores.layout import Layout  # noqa: E402
-from builder.tensorrt_options import TensorRtOptions  # noqa: E402
-from tests import onnx_models  # noqa: E402
-from tests.sshd import Sshd, sshd  # noqa: E402
+from builder import digest, facts
+from builder.action import Action, Pinned, Platform
+from builder.contract import Profile, ShapeRange
+from builder.executors.local import Local
+from builder.executors.ssh import Machines, Ssh
+from builder.reach import Reached, Worker
+from builder.recipes import Engine
+from builder.stores.layout import Layout
+from builder.tensorrt_options import TensorRtOptions
+from tests import onnx_models
+from tests.sshd import Sshd, sshd
 
 _SHAPE = (1, 1, 32, 32)
 

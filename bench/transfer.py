@@ -30,12 +30,12 @@ from typing import Callable, Dict, List, Tuple
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from builder import facts  # noqa: E402
-from builder.stores import versions  # noqa: E402
-from builder.stores.layout import Layout  # noqa: E402
-from builder.transfers import copies  # noqa: E402
-from tests.fakes import entry, manifest, stored  # noqa: E402
-from tests.registries import registry  # noqa: E402
+from builder import facts
+from builder.stores import versions
+from builder.stores.layout import Layout
+from builder.transfers import copies
+from tests.fakes import entry, manifest, stored
+from tests.registries import registry
 
 # Peak memory is asked of the kernel at the end of the process itself: what a parent is told of a child counts the parent in.
 _BUILD = """

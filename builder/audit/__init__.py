@@ -1,1 +1,1 @@
-"""A ledger of versions, read from a store and written for a person, a program and a pipeline."""
+"""Drift over versions, reasons, explanations and reports. Reads manifests and measurements only."""

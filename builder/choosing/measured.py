@@ -14,8 +14,7 @@ from builder.manifest import Manifest
 from builder.stores import benches, versions
 from builder.stores.benches import Offered
 from builder.stores.layout import Layout
-from builder.trusting import trust
-from builder.trusting.keyring import Keyring
+from builder.trusting.keyring import Keyring, proven
 
 if TYPE_CHECKING:
     from builder.benchmark.bench_record import (
@@ -50,7 +49,7 @@ def believed(offered: Offered, manifest: Manifest, about: str, ring: Keyring, wh
     """The record, once it is known to be by someone in `ring` (by anyone, when that is empty) and about `manifest`, whose
     bytes have the digest `about`. Raises Untrusted, StoreDamaged."""
     if ring:
-        trust.proven(
+        proven(
             offered.data,
             offered.signatures,
             ring,

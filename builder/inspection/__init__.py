@@ -1,1 +1,1 @@
-"""What `build inspect` reads out of an artifact: one file per format, and one for what they have in common."""
+"""What an artifact's files hold: one file per format. Nothing is run."""

@@ -18,8 +18,7 @@ from builder.manifest import Manifest
 from builder.seams import Repository
 from builder.stores import attached, oci, signatures, versions
 from builder.stores.layout import Layout
-from builder.trusting import trust
-from builder.trusting.keyring import Keyring, Proof
+from builder.trusting.keyring import Keyring, Proof, proven
 
 _PIECE = 1 << 20
 NOBODY = "nobody is trusted here, so its maker is not known"
@@ -70,7 +69,7 @@ class Judge:
         try:
             hint = f"where it was built: build sign --version {version} --key FILE"
             what = f"v{version}"
-            return trust.proven(data, texts, self.ring, what=what, where=where, hint=hint, least=self.least), []
+            return proven(data, texts, self.ring, what=what, where=where, hint=hint, least=self.least), []
         except Untrusted as problem:
             return None, [_as_problem(problem)]
 

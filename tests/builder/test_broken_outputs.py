@@ -14,8 +14,8 @@ from tests.fakes import FakeExecutor
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("polygraphy")
-from validation import parity  # noqa: E402
-from validation.samples import Sample  # noqa: E402
+from validation import parity
+from validation.samples import Sample
 
 SCORES = np.asarray([[0.1, 0.9, 0.3, 0.2]], np.float32)
 NONE = np.zeros((1, 0), np.float32)

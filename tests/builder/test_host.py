@@ -10,14 +10,14 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import host, keypoints, seams  # noqa: E402
-from builder.contract import Keypoints  # noqa: E402
-from builder.errors import NothingFits, StoreDamaged, UsageError  # noqa: E402
-from builder.hosting import pull  # noqa: E402
-from builder.manifest import Entry  # noqa: E402
-from builder.stores import versions  # noqa: E402
-from builder.stores.layout import Layout  # noqa: E402
-from tests.fakes import LAPTOP, entry, manifest, stored  # noqa: E402
+from builder import host, keypoints, seams
+from builder.contract import Keypoints
+from builder.errors import NothingFits, StoreDamaged, UsageError
+from builder.hosting import pull
+from builder.manifest import Entry
+from builder.stores import versions
+from builder.stores.layout import Layout
+from tests.fakes import LAPTOP, entry, manifest, stored
 
 
 class FakeBackend:

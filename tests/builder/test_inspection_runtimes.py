@@ -14,21 +14,21 @@ import pytest
 onnx: Any = pytest.importorskip("onnx")
 np: Any = pytest.importorskip("numpy")
 
-from onnx import TensorProto, helper  # noqa: E402
+from onnx import TensorProto, helper
 
-from builder import cli, worker  # noqa: E402
-from builder.action import Action, Pinned, Platform, Tool  # noqa: E402
-from builder.contract import Profile, ShapeRange  # noqa: E402
-from builder.errors import UsageError  # noqa: E402
-from builder.inspection import onnx_graph  # noqa: E402
-from builder.inspection.contents import Fact, Weights, flag  # noqa: E402
-from builder.leash import worker_environment  # noqa: E402
-from builder.recipes import Engine, Made  # noqa: E402
-from builder.record import from_json, to_json  # noqa: E402
-from builder.steps import engine  # noqa: E402
-from builder.tensorrt_options import TensorRtOptions  # noqa: E402
-from tests import onnx_models  # noqa: E402
-from tests.fakes import LAPTOP, SHA  # noqa: E402
+from builder import cli, worker
+from builder.action import Action, Pinned, Platform, Tool
+from builder.contract import Profile, ShapeRange
+from builder.errors import UsageError
+from builder.inspection import onnx_graph
+from builder.inspection.contents import Fact, Weights, flag
+from builder.leash import worker_environment
+from builder.recipes import Engine, Made
+from builder.record import from_json, to_json
+from builder.steps import engine
+from builder.tensorrt_options import TensorRtOptions
+from tests import onnx_models
+from tests.fakes import LAPTOP, SHA
 
 SMALL = Profile("small", (ShapeRange("image", (1, 1, 16, 16), (1, 1, 32, 32), (1, 1, 64, 64)),))
 Look = Callable[..., Tuple[int, str]]

@@ -9,9 +9,9 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import keypoints  # noqa: E402
-from builder.contract import Keypoints  # noqa: E402
-from builder.errors import UsageError  # noqa: E402
+from builder import keypoints
+from builder.contract import Keypoints
+from builder.errors import UsageError
 
 
 def slow_peaks(scores: Any, contract: Keypoints) -> List[Tuple[float, int, int]]:

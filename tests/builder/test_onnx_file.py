@@ -11,12 +11,12 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
-from builder import onnx_file  # noqa: E402
-from builder.action import Action  # noqa: E402
-from builder.contract import Input, Output  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.recipes import Made, Simplify  # noqa: E402
-from tests import onnx_models  # noqa: E402
+from builder import onnx_file
+from builder.action import Action
+from builder.contract import Input, Output
+from builder.errors import StepFailed
+from builder.recipes import Made, Simplify
+from tests import onnx_models
 
 INPUTS = (Input("image", ("batch", 1, "8*h8", "8*w8")),)
 OUTPUTS = (Output("out", ("batch", 3, "4*h8", "4*w8")),)

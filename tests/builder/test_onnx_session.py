@@ -11,12 +11,12 @@ np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 onnxruntime: Any = pytest.importorskip("onnxruntime")
 
-from builder import onnx_file, onnx_session, seams  # noqa: E402
-from builder.action import Platform  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.recipes import Engine  # noqa: E402
-from builder.tensorrt_options import TensorRtOptions  # noqa: E402
-from tests import onnx_models  # noqa: E402
+from builder import onnx_file, onnx_session, seams
+from builder.action import Platform
+from builder.errors import StepFailed
+from builder.recipes import Engine
+from builder.tensorrt_options import TensorRtOptions
+from tests import onnx_models
 
 IMAGE = np.ones((1, 1, 16, 24), np.float32)
 CUDA = "CUDAExecutionProvider"

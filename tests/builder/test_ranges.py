@@ -11,12 +11,12 @@ np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from builder import onnx_file  # noqa: E402
-from builder.errors import UsageError  # noqa: E402
-from builder.evidence import Calibration, Photographs  # noqa: E402
-from builder.inspection import ranges  # noqa: E402
-from builder.steps import calibrate, lower_int8, placement  # noqa: E402
-from tests import onnx_models  # noqa: E402
+from builder import onnx_file
+from builder.errors import UsageError
+from builder.evidence import Calibration, Photographs
+from builder.inspection import ranges
+from builder.steps import calibrate, lower_int8, placement
+from tests import onnx_models
 
 
 @pytest.mark.parametrize(

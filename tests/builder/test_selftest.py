@@ -12,11 +12,11 @@ import pytest
 
 for needed in ("numpy", "onnx", "onnxruntime"):
     pytest.importorskip(needed)
-from builder import cli, facts  # noqa: E402
-from builder.hosting import pull  # noqa: E402
-from builder.stores.layout import Layout  # noqa: E402
-from tests.fakes import with_version  # noqa: E402
-from tests.real_artifacts import Made, publish  # noqa: E402
+from builder import cli, facts
+from builder.hosting import pull
+from builder.stores.layout import Layout
+from tests.fakes import with_version
+from tests.real_artifacts import Made, publish
 
 FAST, SLOW = "tiny-dense-int8-ort", "tiny-dense-fp32-ort"
 

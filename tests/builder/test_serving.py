@@ -15,13 +15,13 @@ import pytest
 for needed in ("numpy", "cv2", "onnx", "onnxruntime"):
     pytest.importorskip(needed)
 np: Any = pytest.importorskip("numpy")
-from builder import facts, host  # noqa: E402
-from builder.errors import NothingFits, StepFailed, UsageError  # noqa: E402
-from builder.hosting import pull, selftest  # noqa: E402
-from builder.hosting.opened import Opened  # noqa: E402
-from builder.hosting.pool import Pool  # noqa: E402
-from builder.stores.layout import Layout  # noqa: E402
-from tests.real_artifacts import Made, answer, publish  # noqa: E402
+from builder import facts, host
+from builder.errors import NothingFits, StepFailed, UsageError
+from builder.hosting import pull, selftest
+from builder.hosting.opened import Opened
+from builder.hosting.pool import Pool
+from builder.stores.layout import Layout
+from tests.real_artifacts import Made, answer, publish
 
 FAST, WIDE = "tiny-dense-int8-ov", "tiny-dense-fp32-ort"
 RANDOM = np.random.default_rng(8)

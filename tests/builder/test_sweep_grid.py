@@ -10,8 +10,8 @@ from builder import shapes, sweep_grid
 from builder.contract import Input, Profile, ShapeRange
 
 hypothesis: Any = pytest.importorskip("hypothesis")
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import given
+from hypothesis import strategies as st
 
 Size = Tuple[int, int]
 IMAGE = Input("image", ("batch", 1, "8*h8", "8*w8"))

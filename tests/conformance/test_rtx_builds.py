@@ -17,20 +17,20 @@ np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 for package in ("tensorrt_rtx", "polygraphy", "onnxruntime"):
     pytest.importorskip(package)
-from onnx import TensorProto, helper  # noqa: E402
+from onnx import TensorProto, helper
 
-from builder import digest  # noqa: E402
-from builder.action import Action, Pinned, Platform, Result  # noqa: E402
-from builder.contract import Profile, ShapeRange  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.executors.local import Local  # noqa: E402
-from builder.recipes import Engine, Made, Parse, Recipe  # noqa: E402
-from builder.steps import lower_fp16, lower_int8, placement  # noqa: E402
-from builder.steps.calibrate import Grid  # noqa: E402
-from builder.stores.layout import Layout  # noqa: E402
-from builder.tensorrt_options import TensorRtOptions  # noqa: E402
-from tests import onnx_models  # noqa: E402
-from tests.fakes import REPOSITORY  # noqa: E402
+from builder import digest
+from builder.action import Action, Pinned, Platform, Result
+from builder.contract import Profile, ShapeRange
+from builder.errors import StepFailed
+from builder.executors.local import Local
+from builder.recipes import Engine, Made, Parse, Recipe
+from builder.steps import lower_fp16, lower_int8, placement
+from builder.steps.calibrate import Grid
+from builder.stores.layout import Layout
+from builder.tensorrt_options import TensorRtOptions
+from tests import onnx_models
+from tests.fakes import REPOSITORY
 
 SMALL = Profile("small", (ShapeRange("image", (1, 1, 16, 16), (1, 1, 32, 32), (2, 1, 64, 64)),))
 LARGE = Profile("large", (ShapeRange("image", (1, 1, 64, 64), (1, 1, 240, 320), (1, 1, 480, 640)),))

@@ -19,10 +19,10 @@ for needed in ("onnx", "onnxruntime"):
     pytest.importorskip(needed)
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from builder.hosting import pull  # noqa: E402
-from builder.stores.layout import Layout  # noqa: E402
-from tests.fakes import REPOSITORY  # noqa: E402
-from tests.real_artifacts import Made, answer, publish  # noqa: E402
+from builder.hosting import pull
+from builder.stores.layout import Layout
+from tests.fakes import REPOSITORY
+from tests.real_artifacts import Made, answer, publish
 
 MOST = 200_000
 PIXELS = np.random.default_rng(3).integers(0, 255, (32, 40), np.uint8)

@@ -15,18 +15,18 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
-from builder import digest, onnx_file, onnx_session  # noqa: E402
-from builder import load as matrix_file  # noqa: E402
-from builder.action import Action, Pinned, Result  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.executors.local import Local  # noqa: E402
-from builder.jobs import FilePin  # noqa: E402
-from builder.plan import Plan, plan  # noqa: E402
-from builder.recipes import Export, Made  # noqa: E402
-from builder.sources import torch_module  # noqa: E402
-from builder.stores.layout import Layout  # noqa: E402
-from tests import fakes  # noqa: E402
-from tests.examples import keypoint_rows  # noqa: E402
+from builder import digest, onnx_file, onnx_session
+from builder import load as matrix_file
+from builder.action import Action, Pinned, Result
+from builder.errors import StepFailed
+from builder.executors.local import Local
+from builder.jobs import FilePin
+from builder.plan import Plan, plan
+from builder.recipes import Export, Made
+from builder.sources import torch_module
+from builder.stores.layout import Layout
+from tests import fakes
+from tests.examples import keypoint_rows
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,8 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 torch: Any = pytest.importorskip("torch")
-from examples.superpoint import model as example  # noqa: E402
-from tests.examples import keypoint_rows, numpy_superpoint  # noqa: E402
+from examples.superpoint import model as example
+from tests.examples import keypoint_rows, numpy_superpoint
 
 # ------------------------------------------------------------------------------------------- names and shapes
 

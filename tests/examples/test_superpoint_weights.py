@@ -16,14 +16,14 @@ torch: Any = pytest.importorskip("torch")
 pytest.importorskip("numpy")
 pytest.importorskip("onnx")
 safetensors: Any = pytest.importorskip("safetensors.torch")
-from builder import load as matrix_file  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.matrix import TorchSource, WeightsFile  # noqa: E402
-from builder.plan import plan  # noqa: E402
-from builder.recipes import Export, Reference  # noqa: E402
-from builder.sources import torch_module  # noqa: E402
-from examples.superpoint.model import superpoint  # noqa: E402
-from tests import fakes  # noqa: E402
+from builder import load as matrix_file
+from builder.errors import StepFailed
+from builder.matrix import TorchSource, WeightsFile
+from builder.plan import plan
+from builder.recipes import Export, Reference
+from builder.sources import torch_module
+from examples.superpoint.model import superpoint
+from tests import fakes
 
 EXAMPLE = fakes.REPOSITORY / "examples" / "superpoint"
 SHIPPED = EXAMPLE / "weights" / "superpoint.safetensors"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from validation import homography, keypoint_metrics  # noqa: E402
-from validation.homography import shift  # noqa: E402
-from validation.keypoint_metrics import Features, sameness  # noqa: E402
+from validation import homography, keypoint_metrics
+from validation.homography import shift
+from validation.keypoint_metrics import Features, sameness
 
 SIZE = (100, 120)
 STILL = np.eye(3)

@@ -9,12 +9,12 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from builder.contract import Keypoints, Output  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.matrix import Head  # noqa: E402
-from validation import homography, keypoint_tasks, light  # noqa: E402
-from validation.keypoint_tasks import KINDS, Homographies, SamePoints, Stereo  # noqa: E402
-from validation.task import Case  # noqa: E402
+from builder.contract import Keypoints, Output
+from builder.errors import StepFailed
+from builder.matrix import Head
+from validation import homography, keypoint_tasks, light
+from validation.keypoint_tasks import KINDS, Homographies, SamePoints, Stereo
+from validation.task import Case
 
 SIZE = (96, 128)
 GEOMETRY = ("scale", "rotation", "perspective")

@@ -9,10 +9,10 @@ from typing import Any, Dict, List
 import pytest
 
 np: Any = pytest.importorskip("numpy")
-from builder.contract import Agreement, Align  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from validation import align, samples, timing  # noqa: E402
-from validation.samples import Sample  # noqa: E402
+from builder.contract import Agreement, Align
+from builder.errors import StepFailed
+from validation import align, samples, timing
+from validation.samples import Sample
 
 ALIGN = Align("points", "scores", at_least=0.1, within=1.0)
 

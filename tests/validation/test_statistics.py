@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 np: Any = pytest.importorskip("numpy")
-from validation import statistics  # noqa: E402
-from validation.samples import Sample  # noqa: E402
+from validation import statistics
+from validation.samples import Sample
 
 RANDOM = np.random.default_rng(5)
 MAP = RANDOM.normal(size=(2, 3, 17, 19)).astype(np.float32)

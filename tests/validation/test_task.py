@@ -12,19 +12,19 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import preprocess, seams  # noqa: E402
-from builder.action import Action, Platform  # noqa: E402
-from builder.contract import Input, Output, Preprocess  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.matrix import Head, OnnxSource, SeededWeights, TorchSource  # noqa: E402
-from builder.measurements import CaseScore, Score, TaskScores  # noqa: E402
-from builder.recipes import MeasureTask, Sampled, ScoreReference, TaskCases  # noqa: E402
-from builder.record import from_json, to_json  # noqa: E402
-from builder.setting import Setting  # noqa: E402
-from builder.steps import task as task_step  # noqa: E402
-from builder.steps import task_cases, task_reference  # noqa: E402
-from validation import task  # noqa: E402
-from validation.task import Case  # noqa: E402
+from builder import preprocess, seams
+from builder.action import Action, Platform
+from builder.contract import Input, Output, Preprocess
+from builder.errors import StepFailed
+from builder.matrix import Head, OnnxSource, SeededWeights, TorchSource
+from builder.measurements import CaseScore, Score, TaskScores
+from builder.recipes import MeasureTask, Sampled, ScoreReference, TaskCases
+from builder.record import from_json, to_json
+from builder.setting import Setting
+from builder.steps import task as task_step
+from builder.steps import task_cases, task_reference
+from validation import task
+from validation.task import Case
 
 METRIC = '''\
 """How bright a picture is, as the model sees it."""

@@ -13,8 +13,8 @@ from builder.recipes import DrawWorstCase
 
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from validation import worst_case  # noqa: E402
-from validation.samples import Sample  # noqa: E402
+from validation import worst_case
+from validation.samples import Sample
 
 DENSE = Keypoints(threshold=0.5, nms_radius=2, top_k=50)
 POINTS = Keypoints(points="keypoints", threshold=0.5)

@@ -9,11 +9,11 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from builder.action import Action  # noqa: E402
-from builder.contract import Preprocess  # noqa: E402
-from builder.errors import DeployError, StepFailed  # noqa: E402
-from builder.recipes import CalibrationData, Sampled  # noqa: E402
-from builder.steps import calibration_data  # noqa: E402
+from builder.action import Action
+from builder.contract import Preprocess
+from builder.errors import DeployError, StepFailed
+from builder.recipes import CalibrationData, Sampled
+from builder.steps import calibration_data
 
 GRAY = Preprocess(range=(0.0, 1.0))
 

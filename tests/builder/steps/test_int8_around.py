@@ -10,15 +10,15 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from onnx import helper, numpy_helper  # noqa: E402
+from onnx import helper, numpy_helper
 
-from builder import onnx_file  # noqa: E402
-from builder.action import Action  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.inspection import session_graph  # noqa: E402
-from builder.recipes import LowerInt8  # noqa: E402
-from builder.steps import calibrate, fold_norms, lower_int8, placement, shifts  # noqa: E402
-from tests import onnx_models  # noqa: E402
+from builder import onnx_file
+from builder.action import Action
+from builder.errors import StepFailed
+from builder.inspection import session_graph
+from builder.recipes import LowerInt8
+from builder.steps import calibrate, fold_norms, lower_int8, placement, shifts
+from tests import onnx_models
 
 IMAGES = [np.random.default_rng(i).random((1, 1, 16, 24), dtype=np.float32) for i in range(3)]
 node = helper.make_node

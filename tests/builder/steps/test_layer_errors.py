@@ -11,16 +11,16 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from onnx import helper  # noqa: E402
+from onnx import helper
 
-from builder import onnx_file  # noqa: E402
-from builder.action import Action  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.measurements import LayerErrors  # noqa: E402
-from builder.recipes import EmulateFp16, LowerFp16, LowerInt8, MeasureLayers, Parse  # noqa: E402
-from builder.steps import emulate_fp16, layer_errors, lower_fp16  # noqa: E402
-from tests import onnx_models  # noqa: E402
-from validation.samples import Sample, save  # noqa: E402
+from builder import onnx_file
+from builder.action import Action
+from builder.errors import StepFailed
+from builder.measurements import LayerErrors
+from builder.recipes import EmulateFp16, LowerFp16, LowerInt8, MeasureLayers, Parse
+from builder.steps import emulate_fp16, layer_errors, lower_fp16
+from tests import onnx_models
+from validation.samples import Sample, save
 
 IMAGES = [np.random.default_rng(i).random((1, 1, 16, 24), dtype=np.float32) for i in range(3)]
 INT8, FP16 = LowerInt8("minmax", 99.9, "symmetric", "inputs"), LowerFp16()

@@ -10,14 +10,14 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from onnx import helper  # noqa: E402
+from onnx import helper
 
-from builder import onnx_file  # noqa: E402
-from builder.action import Action  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.recipes import LowerOpset, Parse  # noqa: E402
-from builder.steps import lower_fp16, lower_opset  # noqa: E402
-from tests import onnx_models  # noqa: E402
+from builder import onnx_file
+from builder.action import Action
+from builder.errors import StepFailed
+from builder.recipes import LowerOpset, Parse
+from builder.steps import lower_fp16, lower_opset
+from tests import onnx_models
 
 IMAGE = np.random.default_rng(0).random((1, 1, 16, 24), dtype=np.float32)
 ANY = ["batch", 1, "h", "w"]

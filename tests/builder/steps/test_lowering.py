@@ -11,13 +11,13 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from onnx import helper, numpy_helper  # noqa: E402
+from onnx import helper, numpy_helper
 
-from builder import onnx_file  # noqa: E402
-from builder.errors import StepFailed  # noqa: E402
-from builder.recipes import LowerFp16, LowerInt8  # noqa: E402
-from builder.steps import calibrate, lower_fp16, lower_int8, placement  # noqa: E402
-from tests import onnx_models  # noqa: E402
+from builder import onnx_file
+from builder.errors import StepFailed
+from builder.recipes import LowerFp16, LowerInt8
+from builder.steps import calibrate, lower_fp16, lower_int8, placement
+from tests import onnx_models
 
 IMAGES = [np.random.default_rng(i).random((1, 1, 16, 24), dtype=np.float32) for i in range(3)]
 

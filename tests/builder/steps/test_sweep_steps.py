@@ -13,14 +13,14 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("polygraphy")
 
-from builder import seams  # noqa: E402
-from builder.action import Action, Platform  # noqa: E402
-from builder.contract import Input, Preprocess  # noqa: E402
-from builder.matrix import OnnxSource  # noqa: E402
-from builder.recipes import MeasureSweep, Sampled, SweepReference  # noqa: E402
-from builder.steps import sweep, sweep_reference  # noqa: E402
-from builder.sweep import SweepPoint, SweepRow, Swept  # noqa: E402
-from tests import onnx_models  # noqa: E402
+from builder import seams
+from builder.action import Action, Platform
+from builder.contract import Input, Preprocess
+from builder.matrix import OnnxSource
+from builder.recipes import MeasureSweep, Sampled, SweepReference
+from builder.steps import sweep, sweep_reference
+from builder.sweep import SweepPoint, SweepRow, Swept
+from tests import onnx_models
 
 INPUT = Input("image", ("batch", 1, "8*h8", "8*w8"))
 CPU = Platform("onnxruntime", "1", "linux", "x86_64")

@@ -23,8 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, List
 
-from builder import digest, facts, seams
-from builder.action import Action, Pinned, Platform, Result
+from builder import digest, facts, plugins
+from builder.action import Action, Result
+from builder.blob import Pinned, Platform
 from builder.contract import Profile, ShapeRange
 from builder.executors.fleet import Fleet
 from builder.fleet import queues, serving
@@ -65,7 +66,13 @@ def worker(url: str, place: str, name: str, count: int) -> int:
     post = Post(f"{name}@{name}", facts.here(), Path(tempfile.mkdtemp(prefix="fleet-")))
     served = [queues.name(actions(1, Path(__file__))[0].platform)]  # type: ignore[arg-type]
     return serving.serve(
-        Broker(url), seams.repository(place, {}), Seal(), post, served, _silent, serving.Simulated(count, seem_to_work)
+        Broker(url),
+        plugins.repository(place, {}),
+        Seal(),
+        post,
+        served,
+        _silent,
+        serving.Simulated(count, seem_to_work),
     )
 
 
@@ -112,7 +119,7 @@ def measure(url: str, workers: int, count: int, kills: int, folder: Path) -> Mea
     settings = FleetSettings(url, str(place), patience=120.0, tries=10)
     before, began, started = _used(), _cpu(), time.monotonic()
     try:
-        with Fleet(Broker(url), seams.repository(str(place), {}), os.urandom(4).hex(), settings, Seal()) as fleet:
+        with Fleet(Broker(url), plugins.repository(str(place), {}), os.urandom(4).hex(), settings, Seal()) as fleet:
             first = threading.Event()
 
             def perform(action: Action) -> Result:

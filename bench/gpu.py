@@ -25,7 +25,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 import yaml
 
-from builder import abilities, facts, seams, shapes
+from builder import abilities, facts, plugins, shapes
 from builder.contract import PACKAGE
 from builder.facts import Machine
 from builder.hosting import pull
@@ -140,12 +140,12 @@ def _asked(connection: Connection, entry: Entry) -> float:
     return float(took)
 
 
-def _serve(connection: Connection, runtime: str, folder: str, feed: seams.Tensors) -> None:
+def _serve(connection: Connection, runtime: str, folder: str, feed: plugins.Tensors) -> None:
     """One runtime in a process of its own: native TensorRT and TensorRT-RTX cannot share one."""
-    runners: Dict[str, seams.Runner] = {}
+    runners: Dict[str, plugins.Runner] = {}
     for cell, compute, static in iter(connection.recv, None):
         if cell not in runners:
-            runners[cell] = seams.backend(runtime).open(Path(folder) / cell, seams.OpenOptions(compute, static))
+            runners[cell] = plugins.backend(runtime).open(Path(folder) / cell, plugins.OpenOptions(compute, static))
         started = time.perf_counter()
         runners[cell](feed)
         connection.send((time.perf_counter() - started) * 1000)

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
 from builder import digest, facts
-from builder.action import Blob, Pinned, Platform, Result, Tool
+from builder.action import Result
+from builder.blob import Blob, Pinned, Platform, Tool
 from builder.choosing.choose import choose
 from builder.contract import Input, Output, Profile, ShapeRange
 from builder.facts import Machine
@@ -29,7 +30,7 @@ from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, M
 from builder.measurements import Latency, OutputParity, Percentiles
 from builder.provenance import Chain, Link, Provenance, Step
 from builder.recipes import Made
-from builder.setting import Setting
+from builder.records import Setting
 from builder.stores import collecting, signatures, tags, versions
 from builder.stores.collecting import Rule
 from builder.stores.layout import Layout

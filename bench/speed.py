@@ -17,7 +17,7 @@ from typing import Callable, Dict, List
 
 import numpy as np
 
-from builder import facts, onnx_session, seams, shapes
+from builder import facts, onnx_session, plugins, shapes
 from builder.choosing.choose import choose
 from builder.hosting import pull
 from builder.load import load
@@ -63,12 +63,12 @@ def _exported(matrix: Path, place: Layout, head: str) -> Path:
     return place.fetch(outcome.results[f"export/{head}"].output("model.onnx").digest)
 
 
-def _runner(folder: Path, cell: str, feed: seams.Tensors) -> Callable[[], object]:
+def _runner(folder: Path, cell: str, feed: plugins.Tensors) -> Callable[[], object]:
     entry = pull.described(folder).entries[0]
     assert entry.artifact is not None
     assert entry.platform is not None
-    options = seams.OpenOptions(entry.artifact.compute, entry.artifact.static)
-    runner = seams.backend(entry.platform.runtime).open(folder / cell, options)
+    options = plugins.OpenOptions(entry.artifact.compute, entry.artifact.static)
+    runner = plugins.backend(entry.platform.runtime).open(folder / cell, options)
     return lambda: runner(feed)
 
 

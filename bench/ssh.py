@@ -26,7 +26,8 @@ sys.path.insert(0, str(REPOSITORY))
 import onnx
 
 from builder import digest, facts
-from builder.action import Action, Pinned, Platform
+from builder.action import Action
+from builder.blob import Pinned, Platform
 from builder.contract import Profile, ShapeRange
 from builder.executors.local import Local
 from builder.executors.ssh import Machines, Ssh

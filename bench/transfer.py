@@ -30,10 +30,9 @@ from typing import Callable, Dict, List, Tuple
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from builder import facts
+from builder import facts, files
 from builder.stores import versions
 from builder.stores.layout import Layout
-from builder.transfers import copies
 from tests.fakes import entry, manifest, stored
 from tests.registries import registry
 
@@ -127,7 +126,7 @@ def _overlapped(blob: Path, folder: Path, rounds: int) -> None:
     for number in range(2 * rounds):
         _clean(folder)
         if number % 4 in (0, 3):
-            one.append(_wall(lambda: copies.verified(blob, folder / "copy", wanted, "")))
+            one.append(_wall(lambda: files.verified(blob, folder / "copy", wanted, "")))
         else:
             two.append(_wall(lambda: _two_threads(blob, folder / "copy")))
     ratios = [b / a for a, b in zip(one, two)]

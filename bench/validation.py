@@ -20,7 +20,7 @@ from typing import Any, Dict, Iterator, List
 
 import numpy as np
 
-from builder import facts, leash, seams
+from builder import facts, leash, plugins
 from builder.action import Action
 from builder.executors import local
 from builder.load import load
@@ -94,8 +94,8 @@ def _inference(action: Action, inputs: Path) -> List[float]:
     recipe, spent, opened = action.recipe, 0.0, 0.0
     assert isinstance(recipe, (MeasureParity, MeasureTask)) and action.platform is not None
     started = time.perf_counter()
-    options = seams.OpenOptions(recipe.compute, recipe.static, frugal=isinstance(recipe, MeasureParity))
-    runner = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
+    options = plugins.OpenOptions(recipe.compute, recipe.static, frugal=isinstance(recipe, MeasureParity))
+    runner = plugins.backend(action.platform.runtime).open(inputs / "artifact", options)
     opened += time.perf_counter() - started
     seen = set()
     for feed in _feeds(action, inputs):

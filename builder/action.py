@@ -17,7 +17,7 @@ from builder.blob import Pinned as Pinned
 from builder.blob import Platform as Platform
 from builder.blob import Tool as Tool
 from builder.recipes import Facts, Recipe
-from builder.record import KEYED, to_json
+from builder.records import KEYED, to_json
 from builder.site import Site
 
 

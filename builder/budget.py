@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from builder.record import described
+from builder.records import described
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from builder import text
+from builder import terminal
 from builder.calibration_study import Choice, Measured, Study
 from builder.digest import Json
-from builder.record import to_json
+from builder.records import to_json
 from validation import verdict
 
 _TENSOR = ("cosine", "snr_db")
@@ -17,8 +17,8 @@ Column = Tuple[str, str]
 
 def as_text(study: Study) -> str:
     header, rows = _cells(study)
-    parts = [f"{study.cell}: {_title(study)}", "", text.table(header, rows, status=3), ""]
-    parts += [text.wrapped(line, "") for line in [*_conclusions(study), *_failures(study)]]
+    parts = [f"{study.cell}: {_title(study)}", "", terminal.table(header, rows, status=3), ""]
+    parts += [terminal.wrapped(line, "") for line in [*_conclusions(study), *_failures(study)]]
     return "\n".join(parts)
 
 

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import List, Literal, Optional, Tuple
 
-from builder import clock, digest, strict_json
+from builder import clock, digest
 from builder.errors import StoreDamaged, UsageError
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 from builder.release import HOW_TO_MAKE_IT
 
 MOST_MOVES = 50
@@ -162,7 +162,7 @@ def written(channel: Channel) -> bytes:
 def parsed(data: bytes, where: str) -> Channel:
     """Raises StoreDamaged."""
     try:
-        found = from_json(Channel, strict_json.loads(data))
+        found = from_json(Channel, digest.loads(data))
         for move in found.moves:
             digest.hex_part(move.manifest)
         return found

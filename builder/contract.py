@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
-from builder.record import described
+from builder.records import described
 from builder.shapes import Dim
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]

@@ -10,11 +10,11 @@ import threading
 from types import TracebackType
 from typing import Callable, Dict, Optional, Type
 
-from builder import release, seams
+from builder import plugins, release
 from builder.campaign import Campaign
 from builder.errors import UsageError
+from builder.plugins import Executor, Executors
 from builder.reach import Reached
-from builder.seams import Executor, Executors
 
 
 class Crew:
@@ -42,7 +42,7 @@ class Crew:
 
 def _made(scheme: str) -> Callable[[Campaign], Executors]:
     try:
-        return seams.executors(scheme)
+        return plugins.executors(scheme)
     except ImportError as problem:
         raise UsageError(
             f"{problem.name or problem} is not installed here",

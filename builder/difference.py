@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Literal, Optional, Tuple
 
 from builder.manifest import Entry
-from builder.record import KEYED
+from builder.records import KEYED
 from validation import causes, drift
 from validation.history import Ledger, Line, Version
 from validation.readings import Kind

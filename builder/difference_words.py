@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from builder import text
+from builder import terminal
 from builder.difference import CellDifference, Difference, Number
 
 _TENSORS = 3  # statistics of outputs that are shown; the rest is counted
@@ -21,7 +21,7 @@ def as_text(found: Difference) -> str:
         lines.append(f"~ {cell.cell}")
         rows = _rows(cell)
         width = max(len(name) for name, _ in rows)
-        lines += [text.wrapped(said, f"    {name.ljust(width)}  ", hanging=width + 6) for name, said in rows]
+        lines += [terminal.wrapped(said, f"    {name.ljust(width)}  ", hanging=width + 6) for name, said in rows]
     return "\n".join([*lines, *_notes(found)])
 
 
@@ -64,7 +64,10 @@ def _rows(cell: CellDifference) -> "list[tuple[str, str]]":
     rows += [(n.metric, _change(n)) for n in shown]
     if len(moved) > len(shown):
         rows.append(
-            ("", f"and {text.counted(len(moved) - len(shown), 'more number')} of its outputs; --format json has all")
+            (
+                "",
+                f"and {terminal.counted(len(moved) - len(shown), 'more number')} of its outputs; --format json has all",
+            )
         )
     if cell.kept:
         rows.append(("kept in float32", _some(cell.kept)))
@@ -80,7 +83,7 @@ def _alone(cell: CellDifference, verdict: str, new: bool) -> str:
     size, latency = found.get("size"), found.get("latency.p50_ms")
     parts = [
         verdict,
-        text.size(int(size)) if size is not None else "",
+        terminal.size(int(size)) if size is not None else "",
         f"{latency:.4g} ms" if latency is not None else "",
     ]
     return ", ".join(part for part in parts if part)
@@ -109,7 +112,7 @@ def _value(number: Number, value: Optional[float]) -> str:
     if value is None:
         return "none"
     if number.unit == "B":
-        return text.size(int(value))
+        return terminal.size(int(value))
     return f"{value:.4g}{f' {number.unit}' if number.unit else ''}"
 
 

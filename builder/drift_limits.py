@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Optional, Tuple, Union
 
 from builder.errors import UsageError
-from builder.record import described
+from builder.records import described
 
 LATENCY = "latency"  # the speed-up where a yardstick was timed beside the artifact, else the time itself
 

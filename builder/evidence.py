@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
 from builder.contract import Agreement
-from builder.record import described
-from builder.setting import Setting
+from builder.records import Setting, described
 
 Method = Literal["minmax", "percentile", "mse", "entropy"]
 

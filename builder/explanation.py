@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from builder import text
+from builder import terminal
 from builder.budget import Search
 from builder.cells import Settings, selects
 from builder.compat import alternatives, rules
@@ -15,7 +15,7 @@ from builder.gates import Limit
 from builder.matrix import Matrix, Target, TorchSource
 from builder.measurements import AT_LEAST
 from builder.plan import Plan, PlannedCell, asked_of
-from builder.record import fields_of
+from builder.records import fields_of
 from builder.run import Outcome
 from builder.search import words as search_words
 from builder.searched import Searched
@@ -155,7 +155,7 @@ def _settings(matrix: Matrix, planned: PlannedCell, searched: Optional[Searched]
 
 def _said(value: object) -> str:
     if isinstance(value, Search):
-        return f"at most {text.counted(value.trials, 'trial')}, {value.minutes:g} minutes"
+        return f"at most {terminal.counted(value.trials, 'trial')}, {value.minutes:g} minutes"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

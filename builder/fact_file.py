@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.errors import UsageError
 from builder.facts import Machine
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 
 SCHEMA = 1
 _LARGEST = 1 << 20

@@ -14,7 +14,7 @@ from builder.digest import Json
 from builder.errors import UsageError
 from builder.gates import Gate
 from builder.load import Loaded
-from builder.record import RecordError, dotted, from_json
+from builder.records import RecordError, dotted, from_json
 from builder.yaml_file import nearest
 
 _EXAMPLE = "write it as --gate '*-int8-*:outputs.scores.cosine=0.99'"

@@ -9,7 +9,8 @@ import itertools
 import re
 from typing import Optional, Tuple
 
-from builder.facts import Gpu, Machine
+from builder.detect.gpu import Gpu
+from builder.facts import Machine
 
 # Parts of a name that tell no models apart.
 _NOISE = re.compile(r"nvidia|geforce|tesla|quadro|jetson|gpu|nvgpu|the|an?|developer|kit")

@@ -16,7 +16,7 @@ from builder.cells import expand
 from builder.consistent import reachable
 from builder.matrix import Matrix, Target
 from builder.reach import Listed, Reached
-from builder.record import RecordError, described
+from builder.records import RecordError, described
 
 
 @dataclass(frozen=True)

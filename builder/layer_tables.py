@@ -19,8 +19,8 @@ from builder.manifest import Manifest
 from builder.measurements import LayerError, LayerErrors
 from builder.pinning import Pinner
 from builder.plan import plan
+from builder.plugins import Executor
 from builder.run import perform_here, prospect
-from builder.seams import Executor
 from builder.stores.layout import Layout
 
 

@@ -14,7 +14,7 @@ from builder import inventory, photographs, yaml_file
 from builder.consistent import consistency
 from builder.evidence import Photographs
 from builder.matrix import ANY_MACHINE, Matrix, Target
-from builder.record import RecordError
+from builder.records import RecordError
 
 _MINIMAL_HINT = "start from the commented matrix.yaml that ships with deploymatrix, or see `build schema`"
 

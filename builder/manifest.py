@@ -19,7 +19,7 @@ from builder.blob import Blob, Platform, Tool
 from builder.contract import Agreement, Align, Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.gates import Bound, Level, Limit
 from builder.measurements import Arithmetic, Latency, OutputParity
-from builder.record import KEYED
+from builder.records import KEYED
 from builder.searched import Searched
 from builder.sweep import Swept
 

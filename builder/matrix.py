@@ -16,8 +16,7 @@ from builder.evidence import Calibration, LatencySettings, ParitySet, TaskSet
 from builder.fleet.settings import FleetSettings
 from builder.gates import Gate
 from builder.reach import Listed, Reached, Worker
-from builder.record import DERIVED, described
-from builder.setting import Setting
+from builder.records import DERIVED, Setting, described
 from builder.sweep import Sweep
 from builder.tensorrt_options import TensorRtOptions
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
-from builder.record import KEYED
+from builder.records import KEYED
 
 # Statistics of tensors of which more is better; of all others, less.
 AT_LEAST = frozenset({"cosine", "snr_db", "psnr_db", "agreement", "matched"})

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 
 from builder.errors import StepFailed, first_line
-from builder.seams import Tensors
+from builder.plugins import Tensors
 
 _CUDA = "CUDAExecutionProvider"
 _FIRST_WITH_TF32 = (1, 18)

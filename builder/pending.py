@@ -18,8 +18,8 @@ from builder.facts import Machine
 from builder.pinning import Pinner
 from builder.places import cannot_build, cannot_run
 from builder.plan import Plan
+from builder.plugins import Executor
 from builder.run import Outcome, perform_here
-from builder.seams import Executor
 from builder.stores.layout import Layout
 
 

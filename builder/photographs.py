@@ -12,8 +12,8 @@ from typing import List, Optional
 from builder.errors import UsageError
 from builder.evidence import Calibration, Photographs
 from builder.matrix import Matrix
-from builder.record import Path as RecordPath
-from builder.record import RecordError
+from builder.records import KeyPath as RecordPath
+from builder.records import RecordError
 
 
 def locate(photographs: Photographs, file: str, root: Path) -> Path:

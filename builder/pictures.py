@@ -16,11 +16,11 @@ from builder.facts import Machine
 from builder.manifest import Entry, Manifest
 from builder.measurements import WorstCase
 from builder.places import cannot_run
+from builder.plugins import Executor
 from builder.provenance import Provenance
 from builder.recipes import DrawWorstCase
 from builder.report import margins
 from builder.run import perform_here
-from builder.seams import Executor
 from builder.stores.layout import Layout
 
 _TOOLS = ("numpy", "opencv-python-headless")

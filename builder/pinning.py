@@ -12,7 +12,7 @@ from builder.blob import Pinned, Tool
 from builder.errors import UsageError
 from builder.facts import Machine
 from builder.jobs import CodeFilesPin, CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
-from builder.seams import Store
+from builder.plugins import Store
 
 
 @dataclass

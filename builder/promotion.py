@@ -18,7 +18,7 @@ from builder.channel import Channel
 from builder.descriptor import Descriptor
 from builder.errors import GateFailed, StoreDamaged, Untrusted, UsageError
 from builder.manifest import Manifest
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.signing import minisign
 from builder.stores import channels, copying, moving, versions
 from builder.stores.channels import Offered

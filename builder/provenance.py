@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import Dict, Literal, Optional, Tuple
 
 from builder.blob import Pinned, Platform, Tool
-from builder.record import KEYED, to_json
-from builder.setting import Setting
+from builder.records import KEYED, Setting, to_json
 from builder.site import Site
 
 

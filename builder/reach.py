@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Optional, Tuple
 
-from builder.record import described
+from builder.records import described
 
 # No part may begin with `-`, which ssh would read as a flag, nor hold what a shell or ssh's own `%` would expand.
 _FORM = re.compile(

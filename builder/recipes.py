@@ -13,8 +13,7 @@ from typing import Literal, Optional, Tuple, Union
 from builder.contract import Agreement, Align, Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.matrix import Head, OnnxSource, TorchSource
 from builder.measurements import Cost, Latency, LayerErrors, Parity, TaskScores, WorstCase
-from builder.record import KEYED
-from builder.setting import Setting
+from builder.records import KEYED, Setting
 from builder.sweep import SweepPoint, Swept
 from builder.tensorrt_options import TensorRtOptions
 

@@ -22,9 +22,9 @@ from builder.jobs import Job
 from builder.pinning import Pinner
 from builder.placing import MOST_OF_A_FLEET, Placing
 from builder.plan import Plan
+from builder.plugins import Executor
 from builder.progress import Reporter
 from builder.reach import Reached
-from builder.seams import Executor
 from builder.stores.layout import Layout
 
 

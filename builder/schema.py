@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Literal, Union, get_args, get_origin
 
 from builder.digest import Json
 from builder.matrix import Matrix
-from builder.record import fields_of, hints_of, keyed, required
+from builder.records import fields_of, hints_of, keyed, required
 
 _SCALARS: Dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 

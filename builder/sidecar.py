@@ -18,7 +18,7 @@ from builder.compat import dialects
 from builder.contract import Compute, Profile
 from builder.errors import StepFailed, StoreDamaged
 from builder.recipes import Engine
-from builder.record import KEYED, RecordError, from_json, to_json
+from builder.records import KEYED, RecordError, from_json, to_json
 
 _GRAPH = "model.onnx"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from builder import text
+from builder import terminal
 from builder.digest import Json
 from builder.manifest import Entry, Manifest
 from builder.plan import Plan
-from builder.record import to_json
+from builder.records import to_json
 from builder.run import Outcome
 from builder.search import words as search_words
 from validation import sweep, verdict
@@ -65,14 +65,17 @@ def as_text(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool, st
     rows = [(e.cell, e.verdict.status, how.get(e.cell, ""), _size(e), _speed(e), _remark(e)) for e in shown]
     parts: List[str] = []
     if rows:
-        parts += [text.table(("cell", "verdict", "how", "size", "p50 (x naive)", "worst, or why"), rows, status=1), ""]
+        parts += [
+            terminal.table(("cell", "verdict", "how", "size", "p50 (x naive)", "worst, or why"), rows, status=1),
+            "",
+        ]
     parts += _searched(entries)
     parts += _away(outcome)
     parts += _left_out(entries)
     words: List[str] = [e.verdict.status for e in entries]
-    made = text.counts(how.values(), ("built", "recalled"))
+    made = terminal.counts(how.values(), ("built", "recalled"))
     version = f"Version v{manifest.version}" if fresh else f"Nothing changed since version v{manifest.version}"
-    parts.append(f"{len(entries)} cells: {text.counts(words, _ORDER)}; {made}. {version} in {store}/.")
+    parts.append(f"{len(entries)} cells: {terminal.counts(words, _ORDER)}; {made}. {version} in {store}/.")
     if manifest.model.weights.startswith("seed"):
         parts.append(f"Note: the model is untrained ({manifest.model.weights}); its accuracy means nothing yet.")
     parts.append(_next(words, store))
@@ -82,13 +85,13 @@ def as_text(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool, st
 def _searched(entries: List[Entry]) -> List[str]:
     """What layers had to stay in float32. A search in vain is told in the verdict's reason."""
     kept = [(entry.cell, entry.search) for entry in entries if entry.search is not None and entry.search.kept]
-    lines = [text.wrapped(f"searched: {cell}: {search_words.in_short(found)}", "") for cell, found in kept]
+    lines = [terminal.wrapped(f"searched: {cell}: {search_words.in_short(found)}", "") for cell, found in kept]
     return [*lines, ""] if lines else []
 
 
 def _away(outcome: Outcome) -> List[str]:
     """The machines that were to be worked on and could not be, each reason once."""
-    said = dict.fromkeys(f"{text.paint('away')}: {problem}" for problem in outcome.away.values())
+    said = dict.fromkeys(f"{terminal.paint('away')}: {problem}" for problem in outcome.away.values())
     return [*said, ""] if said else []
 
 
@@ -96,17 +99,17 @@ def _left_out(entries: List[Entry]) -> List[str]:
     """What was not built, target by target, and what to do about it."""
     lines: List[str] = []
     waiting = [(e.target, " / ".join(e.verdict.remedies)) for e in entries if e.verdict.status == "waiting"]
-    for advice, targets in text.grouped(waiting).items():
+    for advice, targets in terminal.grouped(waiting).items():
         named = ", ".join(f"{targets.count(t)} on {t}" for t in dict.fromkeys(targets))
-        lines.append(text.wrapped(f"{text.paint('waiting')}: {named}. To build: {advice}", ""))
+        lines.append(terminal.wrapped(f"{terminal.paint('waiting')}: {named}. To build: {advice}", ""))
     skipped = [(e.target, e.verdict.reason) for e in entries if e.verdict.status == "skipped"]
     if skipped:
-        lines.append(f"{text.paint('skipped')}: {len(skipped)} cells, each with its reason in `build plan`")
+        lines.append(f"{terminal.paint('skipped')}: {len(skipped)} cells, each with its reason in `build plan`")
     return [*lines, ""] if lines else []
 
 
 def _size(entry: Entry) -> str:
-    return text.size(entry.artifact.size) if entry.artifact else ""
+    return terminal.size(entry.artifact.size) if entry.artifact else ""
 
 
 def _speed(entry: Entry) -> str:

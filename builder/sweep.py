@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
 from builder.measurements import OutputParity, Percentiles
-from builder.record import described
+from builder.records import described
 
 
 @dataclass(frozen=True)

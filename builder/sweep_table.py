@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from builder import text
+from builder import terminal
 from builder.digest import Json
 from builder.manifest import Check
-from builder.record import to_json
+from builder.records import to_json
 from builder.sweep import SweepRow, Swept
 from validation import sweep
 
@@ -32,8 +32,8 @@ class Judged:
 
 def as_text(one: Judged) -> str:
     header, rows = _cells(one)
-    parts = [_title(one), "", text.table(header, rows, status=2), ""]
-    parts.append(text.wrapped(f"{sweep.in_a_line(one.swept, one.checks)}.", ""))
+    parts = [_title(one), "", terminal.table(header, rows, status=2), ""]
+    parts.append(terminal.wrapped(f"{sweep.in_a_line(one.swept, one.checks)}.", ""))
     if not one.checks:
         parts.append("No gate limits a tensor of this cell: nothing was judged but whether it answers.")
     for title, lines in (
@@ -41,7 +41,7 @@ def as_text(one: Judged) -> str:
         ("Outside of its profile it answers otherwise than the model (no host sends it such a size):", _wrong(one)),
     ):
         if lines:
-            parts += ["", title, *(text.wrapped(line, "  ") for line in lines)]
+            parts += ["", title, *(terminal.wrapped(line, "  ") for line in lines)]
     return "\n".join(parts)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
-from builder.record import described
+from builder.records import described
 
 
 @dataclass(frozen=True)

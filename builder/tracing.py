@@ -9,9 +9,8 @@ from builder.digest import Json
 from builder.jobs import Job
 from builder.plan import Plan, PlannedCell
 from builder.provenance import Chain, Link, Provenance, Step
-from builder.record import to_json
+from builder.records import Setting, to_json
 from builder.run import Outcome
-from builder.setting import Setting
 
 _TOLD_APART = ("step",)  # has a field of its own
 

@@ -23,7 +23,7 @@ from builder import leash, release
 from builder.action import Action
 from builder.errors import DeployError, StepFailed, SystemRefused
 from builder.recipes import Facts
-from builder.record import from_json, to_json
+from builder.records import from_json, to_json
 
 
 @dataclass(frozen=True)

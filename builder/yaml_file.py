@@ -12,7 +12,7 @@ from typing import Generic, Optional, Type, TypeVar
 
 from builder import digest
 from builder.errors import UsageError
-from builder.record import RecordError, dotted, from_json
+from builder.records import RecordError, dotted, from_json
 from builder.yaml_marks import Marked, YamlProblem, parse
 
 T = TypeVar("T")

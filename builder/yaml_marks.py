@@ -13,7 +13,7 @@ from typing import Any, Dict, FrozenSet, List, Tuple
 import yaml
 
 from builder.digest import Json
-from builder.record import Path
+from builder.records import KeyPath
 
 _MOST_VALUES = 100_000
 _DEEPEST = 64
@@ -49,11 +49,11 @@ class Marked:
     """The data, and the places of its values and keys by path. `read` counts values, those of aliases each time."""
 
     data: Json = None
-    values: Dict[Path, Place] = field(default_factory=dict)
-    keys: Dict[Path, Place] = field(default_factory=dict)
+    values: Dict[KeyPath, Place] = field(default_factory=dict)
+    keys: Dict[KeyPath, Place] = field(default_factory=dict)
     read: int = 0
 
-    def place(self, path: Path, *, at_key: bool = False) -> Place:
+    def place(self, path: KeyPath, *, at_key: bool = False) -> Place:
         """Where `path` is written: the nearest enclosing value that has a place."""
         if at_key and path in self.keys:
             return self.keys[path]
@@ -93,7 +93,7 @@ def _refuse_deep_nesting(text: str, loader: Any) -> None:
             raise YamlProblem(_TOO_DEEP, *place)
 
 
-def _value(node: yaml.Node, path: Path, open_nodes: FrozenSet[int], marked: Marked) -> Json:
+def _value(node: yaml.Node, path: KeyPath, open_nodes: FrozenSet[int], marked: Marked) -> Json:
     place = _start(node)
     if id(node) in open_nodes:
         raise YamlProblem("an anchor contains itself", *place)
@@ -112,7 +112,7 @@ def _value(node: yaml.Node, path: Path, open_nodes: FrozenSet[int], marked: Mark
     return _scalar(node, place)
 
 
-def _mapping(node: yaml.MappingNode, path: Path, inside: FrozenSet[int], marked: Marked) -> Json:
+def _mapping(node: yaml.MappingNode, path: KeyPath, inside: FrozenSet[int], marked: Marked) -> Json:
     """Own keys are read before merged ones: what is written here keeps its own place."""
     own: Dict[str, Json] = {}
     first: Dict[str, Place] = {}

@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 
 from builder import digest, sidecar
-from builder.action import SIDECAR, Action, Blob, Platform, Result
+from builder.action import SIDECAR, Action, Result
+from builder.blob import Blob, Platform
 from builder.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
+from builder.detect.gpu import Gpu
+from builder.detect.packages import Package
 from builder.errors import StepFailed
-from builder.facts import Gpu, Machine, Package
+from builder.facts import Machine
 from builder.load import Loaded, load
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
 from builder.measurements import CaseScore, Latency, OutputParity, Parity, Percentiles, Score, TaskScores
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
+from builder.plugins import Store
 from builder.recipes import (
     CalibrationData,
     Facts,
@@ -34,9 +38,8 @@ from builder.recipes import (
     SweepReference,
     TaskCases,
 )
-from builder.record import to_json
+from builder.records import to_json
 from builder.run import Outcome, run
-from builder.seams import Store
 from builder.stores.layout import Layout
 from builder.sweep import SweepPoint, SweepRow, Swept
 

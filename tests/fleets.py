@@ -12,7 +12,8 @@ from typing import Callable, List, Optional, Set, Type, TypeVar
 from urllib.parse import urlsplit
 
 from builder import digest
-from builder.action import Action, Pinned, Platform, Result
+from builder.action import Action, Result
+from builder.blob import Pinned, Platform
 from builder.errors import Untrusted
 from builder.fleet import queues
 from builder.fleet.broker import Broker

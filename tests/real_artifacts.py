@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple
 
-from builder import facts, seams
-from builder.action import Platform
+from builder import facts, plugins
+from builder.blob import Platform
 from builder.contract import PACKAGE, Output, Profile, ShapeRange
 from builder.gates import Limit
 from builder.manifest import Check, Entry, Golden, Manifest, Verdict
@@ -92,7 +92,7 @@ def _files(wanted: Made, platform: Platform, profile: Profile) -> Dict[str, byte
         onnx, out = Path(work) / "in.onnx", Path(work) / "out"
         onnx.write_bytes(onnx_models.convolutional(scale=wanted.scale).SerializeToString())
         out.mkdir()
-        seams.backend(wanted.runtime).build(recipe, platform, onnx, out)
+        plugins.backend(wanted.runtime).build(recipe, platform, onnx, out)
         return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 

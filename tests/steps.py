@@ -8,7 +8,8 @@ from typing import Optional
 import pytest
 
 from builder import digest, facts
-from builder.action import Action, Pinned, Platform
+from builder.action import Action
+from builder.blob import Pinned, Platform
 from builder.contract import Profile, ShapeRange
 from builder.recipes import Engine, MeasureLatency
 from builder.tensorrt_options import TensorRtOptions

@@ -39,7 +39,7 @@ from builder.measurements import (
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
 from builder.recipes import Facts, MeasureLatency, MeasureParity, MeasureTask, Recipe, ScoreReference
-from builder.record import to_json
+from builder.records import to_json
 from builder.stores.layout import Layout
 from tests.builder.test_trust import KEY
 from tests.builder.test_verbs import Shell

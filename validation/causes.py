@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
-from builder.action import BY_PRODUCTS, SIDECAR, Pinned
+from builder.action import BY_PRODUCTS, SIDECAR
+from builder.blob import Pinned
 from builder.provenance import Link, Provenance, Step
 from validation import named
 from validation.history import Cause, Change, Version

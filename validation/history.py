@@ -11,7 +11,7 @@ from typing import Literal, Optional, Tuple
 
 from builder.manifest import Manifest
 from builder.provenance import Provenance
-from builder.record import KEYED
+from builder.records import KEYED
 from validation.readings import Better, Kind
 
 State = Literal["beyond", "worse", "better", "same", "new", "gone", "unlike"]

@@ -28,7 +28,7 @@ from polygraphy.logger import G_LOGGER
 from builder.contract import Agreement, Align
 from builder.errors import first_line
 from builder.measurements import OutputParity
-from builder.seams import Runner
+from builder.plugins import Runner
 from validation.comparison import compared
 from validation.samples import Arrays, Sample
 

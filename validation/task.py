@@ -24,8 +24,8 @@ from builder.contract import Preprocess
 from builder.errors import StepFailed
 from builder.matrix import Head
 from builder.measurements import CaseScore, Score, TaskScores
-from builder.seams import Runner
-from builder.setting import Setting
+from builder.plugins import Runner
+from builder.records import Setting
 from validation.samples import Arrays
 
 Scores = Dict[str, float]

@@ -11,7 +11,7 @@ import binascii
 import json
 from typing import List, Sequence, Tuple
 
-from builder import digest, strict_json
+from builder import digest
 from builder.digest import Json
 from builder.errors import StoreDamaged
 from builder.signing import minisign
@@ -33,7 +33,7 @@ def wrapped(payload: Json, kind: str, keys: Sequence[minisign.SecretKey]) -> byt
 def opened(data: bytes, keys: Sequence[Trusted], where: str) -> Tuple[Json, str, Tuple[Trusted, ...]]:
     """(payload, its type, those of `keys` that signed it). Raises StoreDamaged for what is no envelope."""
     try:
-        whole = strict_json.loads(data)
+        whole = digest.loads(data)
         listed = whole.get("signatures") if isinstance(whole, dict) else None
         if not isinstance(whole, dict) or not isinstance(listed, list):
             raise StoreDamaged("this is no envelope of DSSE", where=where)
@@ -42,7 +42,7 @@ def opened(data: bytes, keys: Sequence[Trusted], where: str) -> Tuple[Json, str,
         found = [base64.b64decode(text, validate=True) for text in texts[:8]]
         signed = _what_is_signed(kind, body)
         by = tuple(one for one in keys if any(one.key.verify_bytes(signed, text) for text in found))
-        return strict_json.loads(body), kind, by
+        return digest.loads(body), kind, by
     except (ValueError, binascii.Error) as problem:
         raise StoreDamaged(f"this is no envelope of DSSE: {problem}", where=where) from None
 

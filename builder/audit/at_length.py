@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence, Tuple
 
-from builder import text
+from builder import terminal
 from builder.audit import phrases
 from builder.audit.plain import WIDTH
 from builder.provenance import Step
@@ -22,10 +22,10 @@ def as_text(ledger: Ledger, versions: Sequence[Version]) -> str:
 
 def _cell(cell: CellLine, ledger: Ledger, versions: Sequence[Version]) -> str:
     lines = [line for line in ledger.lines if line.cell == cell.cell]
-    parts = [text.wrapped(_what(cell, ledger), "", WIDTH, hanging=2), "", _numbers(lines, ledger)]
+    parts = [terminal.wrapped(_what(cell, ledger), "", WIDTH, hanging=2), "", _numbers(lines, ledger)]
     reasons = [line for line in lines if line.said]
     parts += [""] if reasons else []
-    parts += [text.wrapped(f"{line.metric}: {line.said}", "  ", WIDTH, hanging=4) for line in reasons]
+    parts += [terminal.wrapped(f"{line.metric}: {line.said}", "  ", WIDTH, hanging=4) for line in reasons]
     for old, new in zip(versions, versions[1:]):
         moved = [line.metric for line in lines if any(move.version == new.number for move in line.moves)]
         parts += ["", *_step_by_step(cell.cell, old, new, moved)]
@@ -55,7 +55,7 @@ def _numbers(lines: Sequence[Line], ledger: Ledger) -> str:
         if ledger.against is not None:
             row = (*row, _since(line), "BEYOND " + line.limit if line.state == "beyond" else line.limit)
         rows.append(row)
-    return text.table(header, rows, status=0)
+    return terminal.table(header, rows, status=0)
 
 
 def _since(line: Line) -> str:
@@ -68,17 +68,17 @@ def _since(line: Line) -> str:
 
 def _step_by_step(cell: str, old: Version, new: Version, moved: Sequence[str]) -> List[str]:
     what = phrases.listed(moved) if moved else "no number moved"
-    title = text.wrapped(f"v{old.number} -> v{new.number}: {what}", "", WIDTH, hanging=2)
+    title = terminal.wrapped(f"v{old.number} -> v{new.number}: {what}", "", WIDTH, hanging=2)
     if old.provenance is None or new.provenance is None:
         without = " and ".join(f"v{v.number}" for v in (old, new) if v.provenance is None)
         change = causes.between(old, new, cell, "verdict")
-        known = [text.wrapped(said, "    ", WIDTH, hanging=6) for said in causes.in_words(change)]
+        known = [terminal.wrapped(said, "    ", WIDTH, hanging=6) for said in causes.in_words(change)]
         return [title, f"  {without} did not record its steps. What the manifests say:", *known]
     paces = causes.walk(old.provenance, new.provenance, cell)
     if not paces:
         return [title, "  it was not built"]
     rows = [(_named(pace), _key(pace.before), _key(pace.after), _fate(pace)) for pace in paces]
-    table = text.table(("step", f"v{old.number}", f"v{new.number}", "what is not as it was"), rows, status=0)
+    table = terminal.table(("step", f"v{old.number}", f"v{new.number}", "what is not as it was"), rows, status=0)
     gates = [
         f"  {causes.words(cause)}"
         for cause in causes.between(old, new, cell, "verdict").causes

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO, List, Mapping, Tuple
 
-from builder import text
+from builder import terminal
 from builder.audit import markdown, phrases
 from validation.history import Ledger, Line
 
@@ -41,7 +41,7 @@ def _commands(level: str, title: str, lines: Tuple[Line, ...], ledger: Ledger) -
     found = phrases.by_reason(lines, ledger)
     shown = found if len(found) <= MOST else found[: MOST - 1]
     commands = [
-        _command(level, f"{title}: {text.counted(len(some), 'number')}", _said(why, some, ledger))
+        _command(level, f"{title}: {terminal.counted(len(some), 'number')}", _said(why, some, ledger))
         for why, some in shown
     ]
     if len(shown) < len(found):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from builder import text
+from builder import terminal
 from validation import causes
 from validation.history import Change, Group, Ledger, Line, Move, Point, Release, State
 
@@ -17,7 +17,7 @@ def number(line: Line, value: Optional[float]) -> str:
     if value is None:
         return "-"
     if line.unit == "B":
-        return text.size(int(value))
+        return terminal.size(int(value))
     return f"{value:.4g}" + {"": "", "x": "x"}.get(line.unit, f" {line.unit}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, Tuple
 
-from builder import text
+from builder import terminal
 from builder.audit import phrases
 from validation.history import Group, Ledger, Line
 
@@ -31,9 +31,11 @@ def _groups(ledger: Ledger) -> str:
     rows = [_group(group, ledger) for group in groups]
     left = len(ledger.groups) - len(groups)
     note = (
-        f"\n{text.counted(left, 'more group')} that no number is of: waiting, skipped or not run here" if left else ""
+        f"\n{terminal.counted(left, 'more group')} that no number is of: waiting, skipped or not run here"
+        if left
+        else ""
     )
-    return (text.table(header, rows, status=0) if rows else "Nothing was measured.") + note
+    return (terminal.table(header, rows, status=0) if rows else "Nothing was measured.") + note
 
 
 def _group(group: Group, ledger: Ledger) -> Tuple[str, ...]:
@@ -54,10 +56,10 @@ def _sections(ledger: Ledger, every: bool) -> List[str]:
         if shown:
             parts += ["", f"{title} (values: {' '.join(f'v{r.version}' for r in phrases.shown(ledger))})"]
             for reasons, lines in phrases.by_reason(shown, ledger):
-                parts += [text.wrapped(said, "  ", WIDTH, hanging=4) for said in reasons]
+                parts += [terminal.wrapped(said, "  ", WIDTH, hanging=4) for said in reasons]
                 parts += _lines(tuple(lines), ledger)
         if len(shown) < len(chosen):
-            left = text.counted(len(chosen) - len(shown), "number")
+            left = terminal.counted(len(chosen) - len(shown), "number")
             parts += ["", f"{title.partition(',')[0]}, without a limit: {left}; --all lists them"]
     parts += _gone(ledger)
     if every:
@@ -73,11 +75,15 @@ def _gone(ledger: Ledger) -> List[str]:
     lines = tuple(line for line in ledger.lines if line.state == "gone" and line.cell not in gone)
     parts: List[str] = []
     if gone:
-        parts = ["", f"Not in v{ledger.candidate}: {text.counted(len(gone), 'cell')}", f"  {phrases.listed(gone, 2)}"]
+        parts = [
+            "",
+            f"Not in v{ledger.candidate}: {terminal.counted(len(gone), 'cell')}",
+            f"  {phrases.listed(gone, 2)}",
+        ]
     if lines:
         cells = list(dict.fromkeys(line.cell for line in lines))
-        said = f"No longer measured: {text.counted(len(lines), 'number')} of {', '.join(cells)}"
-        parts += ["", text.wrapped(said, "", WIDTH, hanging=2)]
+        said = f"No longer measured: {terminal.counted(len(lines), 'number')} of {', '.join(cells)}"
+        parts += ["", terminal.wrapped(said, "", WIDTH, hanging=2)]
     return parts
 
 
@@ -90,7 +96,7 @@ def _lines(lines: Tuple[Line, ...], ledger: Ledger) -> List[str]:
         for line in (line for line in lines if line.cell == cell):
             values = phrases.series(line, ledger)
             parts.append(
-                text.wrapped(
+                terminal.wrapped(
                     "  ".join(part for part in (values, phrases.since(line, ledger)) if part),
                     f"      {line.metric.ljust(width)}  ",
                     WIDTH,
@@ -106,8 +112,8 @@ def _changes(ledger: Ledger) -> List[str]:
         return []
     parts = ["", "What changed, where numbers moved"]
     for old, new, reasons, numbers, cells in rows:
-        moved = f"{text.counted(numbers, 'number')} in {text.counted(cells, 'cell')}"
-        parts.append(text.wrapped(f"{'; '.join(reasons)} ({moved})", f"  v{old} -> v{new}  ", WIDTH, hanging=4))
+        moved = f"{terminal.counted(numbers, 'number')} in {terminal.counted(cells, 'cell')}"
+        parts.append(terminal.wrapped(f"{'; '.join(reasons)} ({moved})", f"  v{old} -> v{new}  ", WIDTH, hanging=4))
     return parts
 
 
@@ -121,7 +127,7 @@ def _end(ledger: Ledger, place: Path) -> List[str]:
         )
     store = "" if str(place) == "artifacts" else f" --store {place}"
     if ledger.beyond:
-        count = text.counted(len(ledger.beyond), "number")
+        count = terminal.counted(len(ledger.beyond), "number")
         notes.append(f"Drift: {count} beyond the limit (limits: {ledger.limits}). Exit code 4.")
         notes.append(f"Next: build audit{store} {ledger.beyond[0].cell}")
     elif ledger.against is not None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from builder import onnx_session
 from builder.blob import Platform
+from builder.plugins import OpenOptions, Runner
 from builder.recipes import Engine, Made
-from builder.seams import OpenOptions, Runner
 
 
 class OnnxRuntime:

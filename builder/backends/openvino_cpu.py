@@ -17,8 +17,8 @@ import openvino
 from builder.blob import Platform
 from builder.errors import StepFailed
 from builder.openvino_layers import running
+from builder.plugins import OpenOptions, Tensors
 from builder.recipes import Engine, Made
-from builder.seams import OpenOptions, Tensors
 
 _MOST_COMPILED = 4
 

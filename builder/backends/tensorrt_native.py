@@ -12,8 +12,8 @@ from typing import Any
 
 from builder.blob import Platform
 from builder.compat import dialects
+from builder.plugins import OpenOptions, Runner
 from builder.recipes import Engine, Made
-from builder.seams import OpenOptions, Runner
 
 
 class TensorRt:

@@ -10,14 +10,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Iterable, Literal, Optional, Tuple
 
-from builder import digest, strict_json
+from builder import digest
 from builder.choosing.choose import Timed
 from builder.contract import PACKAGE
 from builder.errors import StoreDamaged
 from builder.facts import Machine
 from builder.manifest import Manifest
 from builder.measurements import Latency
-from builder.record import KEYED, RecordError, from_json, to_json
+from builder.records import KEYED, RecordError, from_json, to_json
 
 _FILE = "bench.json"
 
@@ -82,7 +82,7 @@ def text(record: BenchRecord) -> bytes:
 def parsed(data: bytes, where: str) -> BenchRecord:
     """Raises StoreDamaged."""
     try:
-        found = from_json(BenchRecord, strict_json.loads(data))
+        found = from_json(BenchRecord, digest.loads(data))
     except (ValueError, RecordError) as problem:
         raise StoreDamaged(f"{_FILE} does not read: {problem}", where=where) from None
     for row in found.rows:
@@ -136,6 +136,6 @@ def packed(data: bytes, signature: Optional[Tuple[str, str]]) -> bytes:
 def unpacked(data: bytes, where: str) -> Carried:
     """The inverse of `packed`. Raises StoreDamaged."""
     try:
-        return from_json(Carried, strict_json.loads(data))
+        return from_json(Carried, digest.loads(data))
     except (ValueError, RecordError) as problem:
         raise StoreDamaged(f"not a measurement record: {problem}", where=where) from None

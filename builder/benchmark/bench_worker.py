@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Tuple
 
-from builder.action import Platform
+from builder.blob import Platform
 from builder.contract import Compute
 from builder.errors import DeployError
-from builder.record import from_json
+from builder.records import from_json
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def main(path: str) -> int:
     try:
         import numpy as np
 
-        from builder import seams
+        from builder import plugins
 
-        options = seams.OpenOptions(order.compute, order.static, order.threads)
-        run = seams.backend(order.platform.runtime).open(Path(order.folder), options)
+        options = plugins.OpenOptions(order.compute, order.static, order.threads)
+        run = plugins.backend(order.platform.runtime).open(Path(order.folder), options)
         feed = {order.input: np.random.default_rng(0).random(order.shape, dtype=np.float32)}
         print("ready", file=answers, flush=True)
         for _ in sys.stdin:

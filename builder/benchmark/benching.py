@@ -22,7 +22,7 @@ from typing import Callable, List, Optional, Sequence, Tuple
 from builder.benchmark.bench_worker import Order
 from builder.leash import worker_environment
 from builder.measurements import Latency
-from builder.record import to_json
+from builder.records import to_json
 from validation import timing
 
 

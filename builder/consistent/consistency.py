@@ -11,16 +11,15 @@ from pathlib import PurePosixPath
 from typing import List, Optional, Sequence, Tuple
 
 from builder import gpu_model, shapes
-from builder.byte_size import bytes_of
 from builder.cells import all_cells, selects
 from builder.compat import dialects
 from builder.compat.precision import WAIVABLE
 from builder.consistent import consistency_drift, consistency_gates, consistency_sweep, reachable
-from builder.consistent.expect import declared, expect
 from builder.contract import Profile, ShapeRange
 from builder.evidence import Calibration, Photographs, TaskSet
+from builder.files import bytes_of
 from builder.matrix import CellSettings, Head, Matrix, Target, TorchSource, WeightsFile
-from builder.record import Path, RecordError
+from builder.records import KeyPath, RecordError, declared, expect
 from builder.tensorrt_options import TensorRtOptions
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*")
@@ -97,7 +96,7 @@ def _check_source(matrix: Matrix) -> None:
         _check_sha256(source.sha256, (*at, "sha256"))
 
 
-def _check_sha256(text: str, path: Path) -> None:
+def _check_sha256(text: str, path: KeyPath) -> None:
     expect(
         bool(_HEX64.fullmatch(text)),
         path,
@@ -105,7 +104,7 @@ def _check_sha256(text: str, path: Path) -> None:
     )
 
 
-def _check_shape(shape: Sequence[shapes.Dim], path: Path) -> None:
+def _check_shape(shape: Sequence[shapes.Dim], path: KeyPath) -> None:
     for i, dim in enumerate(shape):
         try:
             shapes.parse(dim)
@@ -113,7 +112,7 @@ def _check_shape(shape: Sequence[shapes.Dim], path: Path) -> None:
             raise RecordError((*path, i), str(problem)) from None
 
 
-def _check_head(head: Head, path: Path) -> None:
+def _check_head(head: Head, path: KeyPath) -> None:
     _name(head.name, path, at_key=True)
     expect(bool(head.outputs), (*path, "outputs"), "at least one output is needed")
     for output in head.outputs:
@@ -130,7 +129,7 @@ def _check_head(head: Head, path: Path) -> None:
                 declared(named, (o.name for o in head.outputs), (*path, "postprocess"), "output")
 
 
-def _check_profile(matrix: Matrix, profile: Profile, path: Path) -> None:
+def _check_profile(matrix: Matrix, profile: Profile, path: KeyPath) -> None:
     _name(profile.name, path, at_key=True)
     inputs = {tensor.name: tensor for tensor in matrix.model.inputs}
     for missing in sorted(set(inputs) - {r.name for r in profile.inputs}):
@@ -140,7 +139,7 @@ def _check_profile(matrix: Matrix, profile: Profile, path: Path) -> None:
         _check_range(shape, inputs[shape.name].shape, (*path, shape.name))
 
 
-def _check_range(shape: ShapeRange, symbolic: shapes.Shape, path: Path) -> None:
+def _check_range(shape: ShapeRange, symbolic: shapes.Shape, path: KeyPath) -> None:
     for which in ("min", "opt", "max"):
         try:
             shapes.bind(symbolic, getattr(shape, which))
@@ -161,7 +160,7 @@ def _check_precisions(matrix: Matrix) -> None:
 
 
 def _check_target(target: Target) -> None:
-    path: Path = ("targets", target.name)
+    path: KeyPath = ("targets", target.name)
     _name(target.name, path, at_key=True)
     if target.runtime in ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu"):
         expect(target.sm is not None, path, f"{target.runtime} needs `sm`, the GPU's compute capability")
@@ -202,7 +201,7 @@ def _check_samples(matrix: Matrix) -> None:
     expect(matrix.latency.threads >= 0, ("latency", "threads"), "must not be negative")
 
 
-def _check_calibration(matrix: Matrix, chosen: Calibration, path: Path) -> None:
+def _check_calibration(matrix: Matrix, chosen: Calibration, path: KeyPath) -> None:
     expect(
         (chosen.photographs is None) != (chosen.source is None), path, "needs `photographs` or `source`, one of them"
     )
@@ -223,7 +222,7 @@ def _check_calibration(matrix: Matrix, chosen: Calibration, path: Path) -> None:
         raise RecordError((*path, "size"), str(problem)) from None
 
 
-def _check_photographs(photographs: Photographs, path: Path) -> None:
+def _check_photographs(photographs: Photographs, path: KeyPath) -> None:
     """Samples are named after the file without its folder and ending, so that must tell them apart."""
     expect(bool(photographs.files), (*path, "files"), "at least one photograph is needed")
     stems = [PurePosixPath(file).stem for file in photographs.files]
@@ -232,7 +231,7 @@ def _check_photographs(photographs: Photographs, path: Path) -> None:
         expect(stem not in stems[:i], (*path, "files", i), f"a second photograph named {stem!r}")
 
 
-def _check_task(matrix: Matrix, task: TaskSet, path: Path) -> None:
+def _check_task(matrix: Matrix, task: TaskSet, path: KeyPath) -> None:
     _name(task.name, path, at_key=True)
     expect(bool(_FACTORY.fullmatch(task.metric)), (*path, "metric"), f"{task.metric!r} is not of the form module:attr")
     expect(bool(task.data.files), (*path, "data", "files"), "at least one file is needed")
@@ -263,7 +262,7 @@ def accepts(profile: Profile, name: str, shape: Tuple[int, ...]) -> bool:
 
 def _check_settings(matrix: Matrix) -> None:
     known = [p.name for p in matrix.model.profiles]
-    places: List[Tuple[Path, CellSettings]] = [(("defaults",), matrix.defaults)]
+    places: List[Tuple[KeyPath, CellSettings]] = [(("defaults",), matrix.defaults)]
     places += [(("overrides", i, "set"), o.set) for i, o in enumerate(matrix.overrides)]
     for path, chosen in places:
         for i, name in enumerate(chosen.profiles or ()):
@@ -285,7 +284,7 @@ def _check_settings(matrix: Matrix) -> None:
                 raise RecordError((*path, "workspace"), str(problem)) from None
 
 
-def _check_tensorrt(options: TensorRtOptions, path: Path) -> None:
+def _check_tensorrt(options: TensorRtOptions, path: KeyPath) -> None:
     for said in dialects.contradictions(options):
         raise RecordError(path, said)
     level = options.optimization_level
@@ -297,7 +296,7 @@ def _check_tensorrt(options: TensorRtOptions, path: Path) -> None:
 
 def _check_selectors(matrix: Matrix) -> None:
     cells = all_cells(matrix)
-    places: List[Tuple[Path, str]] = [(("build", i), s) for i, s in enumerate(matrix.build)]
+    places: List[Tuple[KeyPath, str]] = [(("build", i), s) for i, s in enumerate(matrix.build)]
     places += [(("skip", i), s) for i, s in enumerate(matrix.skip)]
     places += [(("overrides", i, "select"), o.select) for i, o in enumerate(matrix.overrides)]
     places += [(("gates", i, "select"), g.select) for i, g in enumerate(matrix.gates)]
@@ -306,7 +305,7 @@ def _check_selectors(matrix: Matrix) -> None:
             raise RecordError(path, f"{selector!r} selects no cell", wrong=selector, known=tuple(c.id for c in cells))
 
 
-def _name(text: str, path: Path, *, at_key: bool = False) -> None:
+def _name(text: str, path: KeyPath, *, at_key: bool = False) -> None:
     if not _NAME.fullmatch(text):
         problem = f"{text!r} is not a name: letters, digits, _ and . (cell ids join names with -)"
         raise RecordError(path, problem, at_key=at_key)

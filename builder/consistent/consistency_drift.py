@@ -8,7 +8,7 @@ from builder.cells import all_cells, expand, selects
 from builder.drift_limits import parse
 from builder.errors import UsageError
 from builder.matrix import Matrix
-from builder.record import Path, RecordError
+from builder.records import KeyPath, RecordError
 
 OTHERS = ("verdict", "latency", "size", "sweep")  # metrics that are no output's and no task's
 
@@ -24,7 +24,7 @@ def check(matrix: Matrix) -> None:
         if not section.limits:
             raise RecordError(("drift", i), "no limit is given")
         for limited in section.limits:
-            at: Path = ("drift", i, "limits", limited.metric)
+            at: KeyPath = ("drift", i, "limits", limited.metric)
             _check_metric(limited.metric, known, at)
             try:
                 parse(limited.limit, "")
@@ -42,7 +42,7 @@ def _subjects(matrix: Matrix) -> Iterator[str]:
     yield from OTHERS
 
 
-def _check_metric(pattern: str, known: Tuple[str, ...], at: Path) -> None:
+def _check_metric(pattern: str, known: Tuple[str, ...], at: KeyPath) -> None:
     """A first part without a * must be the name of something."""
     for one in expand(pattern):
         first = one.partition(".")[0]

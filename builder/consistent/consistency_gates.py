@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from builder.consistent.expect import declared, expect
 from builder.gates import SPEED, Gate, MetricGate
 from builder.matrix import Matrix
-from builder.record import Path
+from builder.records import KeyPath, declared, expect
 
 
 def check(matrix: Matrix) -> None:
@@ -16,7 +15,7 @@ def check(matrix: Matrix) -> None:
         check_gate(matrix, gate, ("gates", i))
 
 
-def check_gate(matrix: Matrix, gate: Gate, path: Path) -> None:
+def check_gate(matrix: Matrix, gate: Gate, path: KeyPath) -> None:
     """What a gate names is there, and it limits something. Raises RecordError."""
     outputs = {o.name for head in matrix.model.heads for o in head.outputs}
     agreed = {a.output for a in matrix.parity.agreement}
@@ -39,6 +38,6 @@ def check_gate(matrix: Matrix, gate: Gate, path: Path) -> None:
     expect(bool(gate.outputs or gate.tasks or gate.speed), path, "a gate limits `outputs`, `tasks` or `speed`")
 
 
-def _limited(limit: MetricGate, path: Path) -> None:
+def _limited(limit: MetricGate, path: KeyPath) -> None:
     given = (limit.threshold, limit.max_degradation, limit.percent_max_degradation)
     expect(any(v is not None for v in given), path, "no limit is given")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from builder.cells import all_cells, selects
-from builder.consistent.expect import declared, expect
 from builder.matrix import Matrix
-from builder.record import RecordError
+from builder.records import RecordError, declared, expect
 
 MOST_POINTS, MOST_SECONDS = 200, 60.0
 

@@ -6,13 +6,12 @@ import fnmatch
 from typing import Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from builder.byte_size import bytes_of
 from builder.cells import expand
-from builder.consistent.expect import expect
+from builder.files import bytes_of
 from builder.fleet.settings import SCHEMES
 from builder.matrix import Matrix, Target
 from builder.reach import FLEET, Listed, Worker, parsed
-from builder.record import Path, RecordError
+from builder.records import KeyPath, RecordError, expect
 
 
 def check(matrix: Matrix) -> None:
@@ -31,7 +30,7 @@ def check(matrix: Matrix) -> None:
 def check_listed(machines: Sequence[Listed], targets: Sequence[Target]) -> None:
     """The machines of a matrix, or of a file beside it, for the targets of that matrix."""
     for machine in machines:
-        path: Path = ("machines", machine.name)
+        path: KeyPath = ("machines", machine.name)
         _address(machine.reached.where, (*path, "where") if machine.where else path)
         _check_worker(machine.worker, path)
         expect(bool(machine.targets), (*path, "targets"), "names no target")
@@ -45,7 +44,7 @@ def check_listed(machines: Sequence[Listed], targets: Sequence[Target]) -> None:
 
 
 def _check_target(target: Target, fleet: bool) -> None:
-    path: Path = ("targets", target.name)
+    path: KeyPath = ("targets", target.name)
     expect(target.where is not None or target.worker == Worker(), (*path, "worker"), "has no meaning without `where`")
     places: Tuple[str, ...] = (target.where,) if isinstance(target.where, str) else target.where or ()
     expect(target.where is None or bool(places), (*path, "where"), "names no machine")
@@ -58,14 +57,14 @@ def _check_target(target: Target, fleet: bool) -> None:
     _check_worker(target.worker, path)
 
 
-def _address(where: str, path: Path) -> None:
+def _address(where: str, path: KeyPath) -> None:
     try:
         parsed(where)
     except ValueError as problem:
         raise RecordError(path, str(problem)) from None
 
 
-def _check_worker(worker: Worker, path: Path) -> None:
+def _check_worker(worker: Worker, path: KeyPath) -> None:
     expect(worker.minutes > 0, (*path, "worker", "minutes"), "must be more than 0")
     for key in ("python", "folder"):
         text = getattr(worker, key)
@@ -79,14 +78,14 @@ def _check_worker(worker: Worker, path: Path) -> None:
 
 
 def _check_store(store: str) -> None:
-    path: Path = ("fleet", "store")
+    path: KeyPath = ("fleet", "store")
     expect(bool(store), path, "names no place")
     read_only = store.startswith(("http://", "https://")) or ("://" not in store and store.endswith(".tar"))
     expect(not read_only, path, f"workers cannot bring anything to {store!r}: name a registry, a bucket or a folder")
 
 
 def _check_broker(broker: str) -> None:
-    path: Path = ("fleet", "broker")
+    path: KeyPath = ("fleet", "broker")
     try:
         url = urlsplit(broker)
         known = url.scheme in SCHEMES and bool(url.hostname)

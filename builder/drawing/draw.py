@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import List, Optional, Tuple
 
 from builder import digest
-from builder.byte_size import bytes_of
 from builder.compat import tensorrt
 from builder.drawing import draw_measurements as measure
 from builder.drawing import draw_sweep
 from builder.drawing.draw_source import options, source_pins
+from builder.files import bytes_of
 from builder.jobs import CodeFilesPin, Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
 from builder.matrix import Head, Matrix, TorchSource
 from builder.places import BUILDER

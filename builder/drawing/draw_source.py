@@ -7,7 +7,7 @@ from typing import List, Tuple
 
 from builder.jobs import CodePin, FilePin, Pin
 from builder.matrix import Head, Matrix, OnnxSource, TorchSource, WeightsFile
-from builder.setting import Setting
+from builder.records import Setting
 
 
 def source_pins(matrix: Matrix) -> Tuple[Pin, ...]:

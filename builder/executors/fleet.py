@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Callable, Dict, Mapping, Optional, Set, Tuple, Type, TypeVar
 
-from builder import seams, strict_json, text
-from builder.action import Action, Blob, Result
+from builder import digest, plugins, terminal
+from builder.action import Action, Result
+from builder.blob import Blob
 from builder.campaign import Campaign
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable, UsageError
@@ -24,10 +25,10 @@ from builder.fleet.coordinator import Coordinator
 from builder.fleet.sealing import Seal
 from builder.fleet.settings import FleetSettings
 from builder.fleet.words import Order
+from builder.plugins import Executor, Repository, Store
 from builder.reach import Reached
-from builder.record import RecordError, from_json
+from builder.records import RecordError, from_json
 from builder.remote.messages import File
-from builder.seams import Executor, Repository, Store
 from builder.stores.layout import Layout
 from builder.transfers import transfer
 
@@ -47,7 +48,7 @@ def fleet(campaign: Campaign) -> "Fleet":
     found = broker.found(settings.broker, campaign.environ)
     seal = joining.sealed(settings.key, settings.workers)
     joining.check_private(found, seal, "`fleet: {key: ..., workers: [...]}` in matrix.yaml")
-    return Fleet(found, seams.repository(settings.store, campaign.environ), campaign.id, settings, seal)
+    return Fleet(found, plugins.repository(settings.store, campaign.environ), campaign.id, settings, seal)
 
 
 class Fleet:
@@ -122,7 +123,7 @@ class Fleet:
         sized = {named: Descriptor(OCTETS, named, path.stat().st_size) for named, path in found.items()}
         lacking = [it for it in sized.values() if it.digest not in self._there and not self._place.has(it)]
         if lacking:
-            say(f"sending {text.size(sum(it.size for it in lacking))} to {self._place.name}")
+            say(f"sending {terminal.size(sum(it.size for it in lacking))} to {self._place.name}")
         for it in lacking:
             self._unless_stopped(it, partial(self._place.put, it, found[it.digest]))
         self._there.update(sized)
@@ -132,13 +133,13 @@ class Fleet:
         named = Descriptor(OCTETS, record.digest, record.size)
         data = self._unless_stopped(named, partial(transfer.read, self._place, named, most=_LARGEST_RECORD))
         try:
-            return from_json(Result, strict_json.loads(data))
+            return from_json(Result, digest.loads(data))
         except (ValueError, RecordError) as problem:
             raise StoreDamaged(f"a worker left what is no result: {problem}", where=self._place.name) from None
 
     def _bring(self, blobs: Tuple[Blob, ...], store: Store) -> None:
         """The outputs into `store`, each under its own name and held against its digest."""
-        lacking = seams.lacking(store, blobs, "fleet")
+        lacking = plugins.lacking(store, blobs, "fleet")
         if not lacking:
             return
         with store.workspace() as work:

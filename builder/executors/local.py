@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Callable, Deque, Iterator, Mapping, Optional, Set, Tuple
 
 from builder import facts
-from builder.action import Action, Platform, Result
+from builder.action import Action, Result
+from builder.blob import Platform
 from builder.errors import StepFailed
 from builder.leash import worker_environment
-from builder.record import from_json, to_json
+from builder.plugins import Store
+from builder.records import from_json, to_json
 from builder.remote import site_lock
-from builder.seams import Store
 from builder.worker import Order, Outcome
 
 _KEPT_LINES = 12

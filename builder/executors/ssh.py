@@ -13,17 +13,18 @@ import threading
 from pathlib import Path
 from typing import AbstractSet, Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
-from builder import seams
-from builder.action import Action, Blob, Platform, Result
+from builder import plugins
+from builder.action import Action, Result
+from builder.blob import Blob, Platform
 from builder.campaign import Campaign
 from builder.errors import DeployError, StepFailed, StoreDamaged, Unreachable
 from builder.places import cannot_build, cannot_run
+from builder.plugins import Store
 from builder.reach import Reached
 from builder.remote import messages
 from builder.remote.framing import Dropped, from_file
 from builder.remote.link import Link
 from builder.remote.messages import File
-from builder.seams import Store
 
 _Made = TypeVar("_Made")
 _Answer = TypeVar("_Answer")
@@ -188,7 +189,7 @@ class Ssh:
 
     def _bring(self, blobs: Tuple[Blob, ...], store: Store) -> None:
         """The outputs into `store`, each under its own name and held against its digest."""
-        lacking = seams.lacking(store, blobs, self.reached.where)
+        lacking = plugins.lacking(store, blobs, self.reached.where)
         if not lacking:
             return
         self._asked(messages.Get(tuple(File(blob.digest, blob.size) for blob in lacking)), messages.Sending)

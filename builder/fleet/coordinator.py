@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import AbstractSet, Callable, Dict, List, Optional, Tuple
 
-from builder import text
+from builder import terminal
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted
 from builder.fleet import book, presence, queues, words
 from builder.fleet.broker import TASK, Broker
@@ -126,7 +126,7 @@ class Coordinator:
                 verdict = self._book.beat(said.key, report.who, said.token, now)
                 wanted = self._wanted.get(said.key)
                 for line in said.lines if verdict.go and wanted else ():
-                    wanted.say(text.harmless(line))  # type: ignore[union-attr]
+                    wanted.say(terminal.harmless(line))  # type: ignore[union-attr]
             elif isinstance(said, words.Done):
                 wanted = self._wanted.get(said.key)
                 if wanted is not None:
@@ -134,7 +134,7 @@ class Coordinator:
                 verdict = self._book.done(said.key, report.who, said.token)
             else:
                 kind = Unreachable if said.away else StepFailed
-                what, where, hint = (text.harmless(part or "") for part in (said.what, said.where, said.hint))
+                what, where, hint = (terminal.harmless(part or "") for part in (said.what, said.where, said.hint))
                 problem = kind(what, where=where or None, hint=hint or None)
                 verdict = self._book.failed(said.key, report.who, said.token, problem, now)
         with contextlib.suppress(Unreachable):  # it asks again

@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from builder import text
+from builder import terminal
 from builder.digest import Json
 from builder.fleet.broker import ROLL, Broker, depth
 from builder.fleet.queues import short
 from builder.fleet.words import Order
-from builder.record import RecordError, from_json
+from builder.records import RecordError, from_json
 
 _ANSWERS = 2.0  # seconds that workers have to answer
 
@@ -90,9 +90,9 @@ def _worker(name: str, said: object) -> Optional[Worker]:
     except RecordError:
         return None
     jobs = [_job(order, about.now - (since or about.now)) for order, since in zip(about.orders, about.since)]
-    known = tuple(sorted(map(text.in_one_line, about.queues)))
+    known = tuple(sorted(map(terminal.in_one_line, about.queues)))
     job = next(filter(None, jobs), None)
-    return Worker(text.in_one_line(name), text.in_one_line(about.machine), known, job, about.done)
+    return Worker(terminal.in_one_line(name), terminal.in_one_line(about.machine), known, job, about.done)
 
 
 def _job(order: object, seconds: float) -> Optional[Job]:
@@ -110,14 +110,14 @@ def as_text(roll: Roll, broker: str) -> str:
     parts: List[str] = []
     if roll.workers:
         rows = [(w.name, _said(w.job), str(w.done), w.machine) for w in roll.workers]
-        parts += [text.table(("worker", "at work on", "done", "machine"), rows, status=-1), ""]
+        parts += [terminal.table(("worker", "at work on", "done", "machine"), rows, status=-1), ""]
     shown = [line for line in roll.queues if line.targets or line.ready]
     if shown:
         rows = [(short(q.queue), ", ".join(q.targets), str(q.ready), str(q.workers)) for q in shown]
-        parts += [text.table(("queue", "targets", "waiting", "workers"), rows, status=-1), ""]
+        parts += [terminal.table(("queue", "targets", "waiting", "workers"), rows, status=-1), ""]
     unserved = [line for line in shown if not line.workers]
     parts.append(
-        f"{text.counted(len(roll.workers), 'worker')}; {text.counted(sum(line.ready for line in roll.queues), 'job')} waiting."
+        f"{terminal.counted(len(roll.workers), 'worker')}; {terminal.counted(sum(line.ready for line in roll.queues), 'job')} waiting."
     )
     if unserved:
         parts.append(

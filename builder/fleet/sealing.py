@@ -13,7 +13,7 @@ from typing import Sequence, Type, TypeVar
 
 from builder.digest import Json
 from builder.errors import Untrusted
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 from builder.signing.minisign import PublicKey, SecretKey
 
 T = TypeVar("T")

@@ -19,13 +19,13 @@ from celery.signals import setup_logging
 from celery.worker import state as worker_state
 from celery.worker.control import Panel, control_command, inspect_command
 
-from builder import portrait, text
+from builder import portrait, terminal
 from builder.fleet.broker import ROLL, TASK, Broker
 from builder.fleet.presence import machine_of
 from builder.fleet.queues import own, short
 from builder.fleet.sealing import Seal
 from builder.fleet.station import Perform, Post, Station
-from builder.seams import Repository
+from builder.plugins import Repository
 
 _LONGEST = 500  # letters of a line of Celery's log, which may have a stranger's message in it
 
@@ -105,7 +105,7 @@ def _log_in_lines(tell: Callable[[str], None]) -> None:
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             said = record.getMessage().strip()
-            tell(text.in_one_line(said.splitlines()[0])[:_LONGEST] if said else record.levelname)
+            tell(terminal.in_one_line(said.splitlines()[0])[:_LONGEST] if said else record.levelname)
 
     @setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
     def ours(**_: object) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional, Tuple
 
-from builder.record import described
+from builder.records import described
 
 # What Celery calls the two brokers, plain and with TLS.
 SCHEMES = ("amqp", "amqps", "redis", "rediss")

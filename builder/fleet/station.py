@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
-from builder import digest, text
+from builder import digest, terminal
 from builder.action import Action, Result
 from builder.contract import PACKAGE
 from builder.descriptor import OCTETS, Descriptor
@@ -29,13 +29,13 @@ from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
 from builder.places import cannot_build, cannot_run
-from builder.record import to_json
+from builder.plugins import Repository
+from builder.records import to_json
 from builder.remote import workbench
 from builder.remote.cache import FULL, Cache
 from builder.remote.framing import Dropped
 from builder.remote.messages import File
 from builder.remote.watch import Limits
-from builder.seams import Repository
 from builder.transfers import transfer
 
 SILENCE = 60.0  # seconds without an answer after which nobody waits any more
@@ -82,7 +82,7 @@ class Station:
 
     def take(self, message: object) -> str:
         """Do what an order says, if it is one, and if it is wanted. Returns what became of it, a line for the log."""
-        return text.in_one_line(self._taken(message))
+        return terminal.in_one_line(self._taken(message))
 
     def _taken(self, message: object) -> str:
         try:
@@ -190,7 +190,7 @@ class Station:
     def _fetch(self, order: Order, cache: Cache, talk: "_Talk") -> None:
         lacking = cache.needed(order.files)
         if lacking:
-            talk.say(f"fetching {text.size(sum(file.size for file in lacking))} from {self._place.name}")
+            talk.say(f"fetching {terminal.size(sum(file.size for file in lacking))} from {self._place.name}")
         for file in lacking:
             if talk.over:
                 raise Dropped("ended")

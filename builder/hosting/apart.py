@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.hosting.proof import Answer
 from builder.leash import worker_environment
-from builder.record import RecordError, from_json
+from builder.records import RecordError, from_json
 
 
 def ask(folder: Path, cell: str, seconds: float) -> Answer:

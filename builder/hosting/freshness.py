@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, TypeVar
 
 from builder import clock
-from builder.record import KEYED
+from builder.records import KEYED
 
 _MOST_ALLOWED = 50
 

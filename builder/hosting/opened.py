@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
-from builder import seams
+from builder import plugins
 from builder.choosing.choose import accepts
 from builder.errors import StepFailed
 from builder.hosting import pull, selftest
@@ -65,7 +65,7 @@ class Opened:
         """`v3-9f86d081`"""
         return self.folder.name
 
-    def run(self, entry: Entry, inputs: "seams.Tensors") -> "Arrays":
+    def run(self, entry: Entry, inputs: "plugins.Tensors") -> "Arrays":
         with self._pools[entry.cell].runner() as runner:
             return runner(inputs)
 
@@ -127,7 +127,7 @@ class Opened:
             answer = before.answer if before is not None else None
         return "" if answer is None else (answer.problem or "passed")
 
-    def _open(self, entry: Entry) -> seams.Runner:
+    def _open(self, entry: Entry) -> plugins.Runner:
         assert entry.platform is not None and entry.artifact is not None
-        options = seams.OpenOptions(entry.artifact.compute, entry.artifact.static, self._threads)
-        return seams.backend(entry.platform.runtime).open(self.folder / entry.cell, options)
+        options = plugins.OpenOptions(entry.artifact.compute, entry.artifact.static, self._threads)
+        return plugins.backend(entry.platform.runtime).open(self.folder / entry.cell, options)

@@ -16,7 +16,7 @@ import shutil
 from pathlib import Path
 from typing import FrozenSet, Iterable, Iterator, List, Optional
 
-from builder import atomic, locks
+from builder import files
 from builder.errors import StoreBusy
 
 KEEP = 2  # placed versions of a head: the current one, and the one before it
@@ -31,7 +31,7 @@ def locked(dest: Path) -> Iterator[None]:
     dest.mkdir(parents=True, exist_ok=True)
     with (dest / ".lock").open("ab") as file:
         try:
-            ours = locks.take(file, wait=_WAIT)
+            ours = files.take(file, wait=_WAIT)
         except OSError:  # a file system without locks: as before there were any
             ours = True
         if not ours:
@@ -64,7 +64,7 @@ def remember(folder: Path, names: Iterable[str]) -> None:
     """`folder` holds these files, has just been verified, and is about to be used."""
     text = json.dumps({name: _stamp(folder / name) for name in names}, indent=0)
     with contextlib.suppress(OSError):  # without it the next pull takes longer, that is all
-        atomic.write(_record(folder), text.encode())
+        files.write(_record(folder), text.encode())
 
 
 def is_unchanged(folder: Path, names: Iterable[str]) -> bool:

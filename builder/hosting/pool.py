@@ -8,7 +8,7 @@ import contextlib
 import threading
 from typing import Callable, Iterator, List
 
-from builder.seams import Runner, Shared
+from builder.plugins import Runner, Shared
 
 
 class Pool:

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import List, Tuple
 
-from builder import leash, seams
+from builder import leash, plugins
 from builder.errors import DeployError, first_line
 from builder.hosting import pull
 from builder.hosting.proof import Answer, limits
 from builder.manifest import Check, Entry, Manifest
-from builder.record import to_json
+from builder.records import to_json
 from validation import statistics, verdict
 from validation.comparison import compared
 from validation.samples import Sample, load
@@ -29,7 +29,7 @@ def sample_of(folder: Path, entry: Entry) -> Sample:
     return load(folder / pull.golden_path(entry.golden.sample), name[: -len(".npz")] if name.endswith(".npz") else name)
 
 
-def answer(runner: seams.Runner, manifest: Manifest, entry: Entry, sample: Sample) -> Answer:
+def answer(runner: plugins.Runner, manifest: Manifest, entry: Entry, sample: Sample) -> Answer:
     """What an open artifact answers to its golden sample, held to its limits. Where it has none on tensors, the answer has
     to have the right shapes and finite numbers."""
     assert entry.golden is not None
@@ -44,10 +44,10 @@ def answer(runner: seams.Runner, manifest: Manifest, entry: Entry, sample: Sampl
     return Answer("; ".join([*verdict.problems(rows), *missed]), checks)
 
 
-def opened(folder: Path, entry: Entry) -> seams.Runner:
+def opened(folder: Path, entry: Entry) -> plugins.Runner:
     assert entry.platform is not None and entry.artifact is not None
-    options = seams.OpenOptions(entry.artifact.compute, entry.artifact.static)
-    return seams.backend(entry.platform.runtime).open(folder / entry.cell, options)
+    options = plugins.OpenOptions(entry.artifact.compute, entry.artifact.static)
+    return plugins.backend(entry.platform.runtime).open(folder / entry.cell, options)
 
 
 def _of_placed(folder: Path, cell: str) -> Answer:

@@ -18,14 +18,13 @@ import tempfile
 from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
-from builder import digest, strict_json
+from builder import digest, files
 from builder.blob import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.hosting import placed
 from builder.manifest import Entry, Manifest
-from builder.record import RecordError, from_json, to_json
-from builder.seams import Store
-from builder.transfers import copies
+from builder.plugins import Store
+from builder.records import RecordError, from_json, to_json
 
 _DESCRIPTION = "deploy.json"
 
@@ -113,7 +112,7 @@ def described(folder: Path) -> Manifest:
     """The deploy.json of a placed folder."""
     path = folder / _DESCRIPTION
     try:
-        return from_json(Manifest, strict_json.loads(path.read_bytes()))
+        return from_json(Manifest, digest.loads(path.read_bytes()))
     except (OSError, ValueError, RecordError) as problem:
         raise StoreDamaged(f"does not read: {problem}", where=str(path), hint="run `build pull` again") from None
 
@@ -154,12 +153,12 @@ def _fill(folder: Path, chain: Sequence[Entry], store: Store, text: str, linked:
             stream.flush()
             os.fsync(stream.fileno())
         for inner in (*(path for path in partial.iterdir() if path.is_dir()), partial):
-            copies.flush_folder(inner)
+            files.flush_folder(inner)
         if folder.exists():
             _mend(folder, partial, (*_names(chain), _DESCRIPTION))
         else:
             os.replace(str(partial), str(folder))
-        copies.flush_folder(folder.parent)
+        files.flush_folder(folder.parent)
     finally:
         shutil.rmtree(str(partial), ignore_errors=True)
 
@@ -175,7 +174,7 @@ def _bring(source: Path, dest: Path, wanted: str, linked: bool) -> None:
         with contextlib.suppress(OSError):  # another file system, or one without links
             os.link(str(source), str(dest))
             return
-    copies.verified(
+    files.verified(
         source, dest, wanted, "the stored artifact is damaged: delete that file and run `build matrix` again"
     )
 

@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 from typing import Optional
 
-from builder import atomic, clock, strict_json
+from builder import clock, digest, files
 from builder.errors import StoreDamaged, Untrusted
 from builder.hosting import freshness
 from builder.hosting.freshness import Memory, Offer
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 
 FILE = ".deploymatrix.json"
 _MOST = 1 << 20  # bytes
@@ -31,7 +31,7 @@ def read(dest: Path) -> Memory:
     if len(data) > _MOST:
         raise _unreadable(path, "it is too large")
     try:
-        return from_json(Memory, strict_json.loads(data))
+        return from_json(Memory, digest.loads(data))
     except (ValueError, RecordError) as problem:
         raise _unreadable(path, str(problem)) from None
 
@@ -65,4 +65,4 @@ def write(dest: Path, memory: Memory) -> None:
 
     A pull that is killed in between leaves a host that knows of more than it has, and goes on from there.
     """
-    atomic.write(dest / FILE, (json.dumps(to_json(memory), indent=1, ensure_ascii=False) + "\n").encode())
+    files.write(dest / FILE, (json.dumps(to_json(memory), indent=1, ensure_ascii=False) + "\n").encode())

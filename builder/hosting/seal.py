@@ -10,7 +10,7 @@ import contextlib
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
-from builder import atomic
+from builder import files
 from builder.stores import signatures, versions
 from builder.stores.layout import Layout
 from builder.trusting.keyring import MOST_SIGNATURES
@@ -31,7 +31,7 @@ def write(folder: Path, store: Layout, version: int) -> None:
         with contextlib.suppress(OSError):
             if (folder / name).read_bytes() == data:
                 continue
-        atomic.write(folder / name, data)
+        files.write(folder / name, data)
 
 
 def read(folder: Path) -> Optional[Tuple[bytes, Tuple[str, ...]]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from builder import atomic, digest
+from builder import digest, files
 from builder.choosing.choose import Choice, covering
 from builder.contract import PACKAGE
 from builder.errors import NothingFits
@@ -22,8 +22,8 @@ from builder.facts import Machine
 from builder.hosting import placed
 from builder.hosting.proof import Proof, limits
 from builder.manifest import Entry
-from builder.record import RecordError, from_json, to_json
-from builder.text import counted
+from builder.records import RecordError, from_json, to_json
+from builder.terminal import counted
 
 FILE = "self-test.json"
 SECONDS = 120.0
@@ -163,4 +163,4 @@ def of(folder: Path, entry: Entry) -> Optional[Proof]:
 
 def _remember(head: Path, proofs: Iterable[Proof]) -> None:
     kept = [to_json(proof) for proof in proofs][:_MOST_REMEMBERED]
-    atomic.write(head / FILE, json.dumps(kept, indent=1, ensure_ascii=False).encode())
+    files.write(head / FILE, json.dumps(kept, indent=1, ensure_ascii=False).encode())

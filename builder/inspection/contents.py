@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Literal, Mapping, Optional, Sequence, Tuple, Union
 
-from builder.record import KEYED
+from builder.records import KEYED
 
 Format = Literal["onnx", "openvino-ir", "tensorrt-plan", "tensorrt-rtx-plan"]
 Shapes = Mapping[str, Tuple[int, ...]]

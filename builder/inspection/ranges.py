@@ -8,11 +8,11 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from onnx import numpy_helper
 
-from builder import text
+from builder import terminal
 from builder.digest import Json
 from builder.evidence import Calibration
 from builder.inspection import onnx_graph
-from builder.record import to_json
+from builder.records import to_json
 
 Found = Sequence[Tuple[Tuple[str, ...], Tuple["Range", ...]]]  # cells that share a graph, and its ranges
 
@@ -51,7 +51,7 @@ def as_text(chosen: Calibration, found: Found) -> str:
         parts += [
             "",
             ", ".join(cells),
-            text.table(("tensor", "low", "high", "scale", "zero", "codes"), shown, status=5),
+            terminal.table(("tensor", "low", "high", "scale", "zero", "codes"), shown, status=5),
         ]
     return "\n".join(parts)
 
@@ -67,6 +67,6 @@ def _title(chosen: Calibration) -> str:
     if chosen.photographs is None:
         return f"Ranges by {method}, from the images of {chosen.source} at {height}x{width}"
     files = chosen.photographs.files
-    return text.wrapped(
+    return terminal.wrapped(
         f"Ranges by {method}, from {len(files)} photographs at {height}x{width}: {', '.join(files)}", ""
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Sequence, Tuple
 
-from builder import text
+from builder import terminal
 from builder.inspection.contents import Contents, Layers, Tensor
 from builder.inspection.findings import Findings
 from builder.sidecar import Sidecar
@@ -32,7 +32,7 @@ def as_text(findings: Findings) -> str:
         lines += ["", *_contents(contents)]
     alarms = [*findings.problems, *findings.warnings]
     if alarms:
-        lines += ["", *(text.wrapped(f"WARNING: {said}", "", hanging=2) for said in alarms)]
+        lines += ["", *(terminal.wrapped(f"WARNING: {said}", "", hanging=2) for said in alarms)]
     return "\n".join(lines)
 
 
@@ -95,7 +95,7 @@ def _layers(word: str, layers: Layers) -> List[str]:
         return [_line(word, "no convolution and no matrix product")]
     shares = layers.shares()
     counts = {precision: [one for one in layers.layers if one.precision == precision] for precision in shares}
-    said = ", ".join(f"{p} {share:.0%} ({text.counted(len(counts[p]), 'layer')})" for p, share in shares.items())
+    said = ", ".join(f"{p} {share:.0%} ({terminal.counted(len(counts[p]), 'layer')})" for p, share in shares.items())
     at = f" at {layers.at}" if layers.at else ""
     lines = [_line(word, f"{said} of the {layers.unit}{at}, {layers.source}")]
     usual = "int8" if "int8" in shares else next(iter(shares))
@@ -108,7 +108,7 @@ def _layers(word: str, layers: Layers) -> List[str]:
 
 
 def _size(count: int) -> str:
-    return text.size(count) if count >= 1024 else f"{count} bytes"
+    return terminal.size(count) if count >= 1024 else f"{count} bytes"
 
 
 def _tensor(tensor: Tensor) -> str:
@@ -116,4 +116,4 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def _line(what: str, said: str) -> str:
-    return text.wrapped(said, f"  {what.ljust(_WIDTH)}", hanging=_WIDTH + 2)
+    return terminal.wrapped(said, f"  {what.ljust(_WIDTH)}", hanging=_WIDTH + 2)

@@ -14,7 +14,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 from builder import digest
 from builder.action import Result
 from builder.errors import StoreDamaged, Unreachable
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 from builder.remote.messages import File
 from builder.stores.layout import Layout
 

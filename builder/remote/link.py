@@ -17,10 +17,10 @@ import threading
 from pathlib import Path
 from typing import Callable, Deque, Dict, List, Optional, Union
 
-from builder.byte_size import bytes_of
 from builder.errors import StepFailed, SystemRefused, Unreachable
+from builder.files import bytes_of
 from builder.reach import Address, Reached
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 from builder.remote import messages, parcel, ssh_words
 from builder.remote.framing import Channel, Dropped
 from builder.remote.messages import Answer, Line, Refused, Request, Terms

@@ -17,7 +17,7 @@ from builder import facts
 from builder.action import Action, Result
 from builder.digest import Json
 from builder.errors import DeployError, StepFailed, Unreachable
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 from builder.remote.cache import FULL, Cache
 from builder.remote.framing import Channel, Dropped, from_file
 from builder.remote.messages import (

@@ -19,7 +19,8 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from builder import gpu_model
 from builder.blob import Platform
-from builder.facts import Gpu, Machine
+from builder.detect.gpu import Gpu
+from builder.facts import Machine
 
 _NAME = "deploymatrix"
 _PAUSE = 0.2  # seconds between tries

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, Optional, Sequence, Tuple
 
-from builder import text
+from builder import terminal
 from builder.manifest import Entry, Manifest, TaskResult
 from builder.measurements import OutputParity
 from builder.report import margins
@@ -107,7 +107,7 @@ def _row(entry: Entry, of: Dict[str, str], detailed: bool) -> CellRow:
         remarks=artifact.remarks if artifact else (),
         used=Number(margins.share(tightest), tightest.used) if tightest else Number(),
         gate=margins.name(tightest.check) if tightest else "",
-        size=Number(text.size(artifact.size), float(artifact.size)) if artifact else Number(),
+        size=Number(terminal.size(artifact.size), float(artifact.size)) if artifact else Number(),
         p50=Number(f"{latency.artifact.p50:.1f} ms", latency.artifact.p50) if latency else Number(),
         speedup=Number(f"{speedup:.2f}x", speedup) if speedup else Number(),
         timed=_timed(entry),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from builder import text
+from builder import terminal
 from builder.manifest import Entry, Manifest
 from builder.report import margins
 
@@ -103,7 +103,7 @@ def _sentence(manifest: Manifest) -> str:
     """'14 of 64 cells passed, none failed.' and what became of the rest."""
     of = {verdict: sum(e.verdict.status == verdict for e in manifest.entries) for verdict in VERDICTS}
     total = len(manifest.entries)
-    said = f"{of['passed']} of {text.counted(total, 'cell')} passed, {of['failed'] or 'none'} failed."
+    said = f"{of['passed']} of {terminal.counted(total, 'cell')} passed, {of['failed'] or 'none'} failed."
     rest: List[str] = []
     if of["unverified"]:
         rest.append(f"{of['unverified']} {'is' if of['unverified'] == 1 else 'are'} built but not verified")

@@ -22,8 +22,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from builder import digest
 from builder.descriptor import Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError, first_line
+from builder.plugins import Stream
 from builder.release import VERSION, pip_install
-from builder.seams import Stream
 from builder.stores import copying, tags, versions
 from builder.stores.by_path import INDEX_FILE, ByPath, blob_path, whole
 from builder.stores.layout import OCI_LAYOUT

@@ -15,7 +15,7 @@ from typing import BinaryIO, Dict, Iterator, Mapping, NamedTuple, Optional
 
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, UsageError
-from builder.seams import Stream
+from builder.plugins import Stream
 from builder.stores.by_path import INDEX_FILE, ByPath, blob_path
 
 _PLAIN = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")

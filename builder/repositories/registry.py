@@ -22,9 +22,9 @@ from builder.http.client import Client, Request
 from builder.http.logins import HINT
 from builder.http.reply import Reply
 from builder.http.wire import Part
+from builder.plugins import Stream
 from builder.repositories.registry_access import Access
 from builder.repositories.registry_upload import upload
-from builder.seams import Stream
 
 _SCHEMES = {"oci": "https", "oci+http": "http"}
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

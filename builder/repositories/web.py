@@ -19,7 +19,7 @@ from builder.http.address import parse
 from builder.http.challenge import challenges
 from builder.http.client import Client, Request, refused
 from builder.http.reply import Reply
-from builder.seams import Stream
+from builder.plugins import Stream
 from builder.stores import oci
 from builder.stores.by_path import INDEX_FILE, ByPath
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
-from builder import assemble, text
+from builder import assemble, terminal
 from builder.budget import Search
 from builder.facts import Machine
 from builder.jobs import Job
@@ -163,7 +163,7 @@ class _Case:
     def _concluded(
         self, layers: Tuple[LayerError, ...], kept: Optional[Kept], ended: Ended, missed: Tried
     ) -> Optional[Searched]:
-        made = text.counted(len(self.trials), "trial")
+        made = terminal.counted(len(self.trials), "trial")
         if ended == "impossible":
             least = self.tries[tuple(range(len(layers)))].missed
             return self._ended(ended, f"search: even with every layer in float32 it misses {least}", layers, missed)
@@ -223,7 +223,7 @@ def _nodes(layers: Sequence[LayerError], kept: Kept) -> Tuple[str, ...]:
 
 
 def _share(layers: Sequence[LayerError], kept: Kept) -> str:
-    return f"{len(kept)} of {text.counted(len(layers), 'layer')}"
+    return f"{len(kept)} of {terminal.counted(len(layers), 'layer')}"
 
 
 def _recovered(before: Sequence[Check], after: Sequence[Check]) -> Tuple[Recovered, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterator, List, Tuple
 
-from builder import text
+from builder import terminal
 from builder.measurements import Cost
 from builder.searched import Recovered, Searched, Trial
 
@@ -37,7 +37,7 @@ def _lines(found: Searched) -> Iterator[Tuple[str, str]]:
         yield "cost", f"{cost(found.cost)} beside everything lowered, {_shape(found.cost)}, on {found.cost.machine}"
     for number, trial in enumerate(found.trials, 1):
         yield f"trial {number}", _trial(trial, found.layers)
-    yield "budget", f"{text.counted(found.budget.trials, 'trial')}, {found.budget.minutes:g} minutes"
+    yield "budget", f"{terminal.counted(found.budget.trials, 'trial')}, {found.budget.minutes:g} minutes"
 
 
 def cost(of: Cost) -> str:

@@ -21,8 +21,8 @@ from builder import code_digest, onnx_file, shapes
 from builder.contract import Input
 from builder.errors import StepFailed, first_line
 from builder.matrix import TorchSource
+from builder.plugins import Tensors
 from builder.recipes import Export, Made, ModelItself
-from builder.seams import Tensors
 
 _LISTED_KEYS = 8
 

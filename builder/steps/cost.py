@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from builder import seams
+from builder import plugins
 from builder.action import Action
 from builder.errors import StepFailed
 from builder.measurements import Cost
@@ -20,8 +20,8 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, MeasureCost) or action.platform is None:
         raise StepFailed("a cost action needs a cost recipe and a platform")
-    options = seams.OpenOptions(recipe.compute, recipe.static, recipe.threads)
-    backend = seams.backend(action.platform.runtime)
+    options = plugins.OpenOptions(recipe.compute, recipe.static, recipe.threads)
+    backend = plugins.backend(action.platform.runtime)
     kept, lowered = backend.open(inputs / "artifact", options), backend.open(inputs / "lowered", options)
     feed = {recipe.input: np.random.default_rng(0).random(recipe.shape, dtype=np.float32)}
     timed = timing.interleaved(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from builder import seams, sidecar
+from builder import plugins, sidecar
 from builder.action import Action
 from builder.errors import StepFailed
 from builder.inspection import reading
@@ -18,7 +18,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(recipe, Engine) or platform is None:
         raise StepFailed("an engine action needs an engine recipe and a platform")
     try:
-        made = seams.backend(platform.runtime).build(recipe, platform, inputs / "model.onnx", out)
+        made = plugins.backend(platform.runtime).build(recipe, platform, inputs / "model.onnx", out)
     except StepFailed as problem:
         largest = "workspace" in (problem.hint or "") and reading.largest_tensor(inputs / "model.onnx", recipe.profiles)
         raise StepFailed(problem.what, hint=f"{problem.hint}; {largest}" if largest else problem.hint) from problem

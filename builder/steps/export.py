@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder import seams
+from builder import plugins
 from builder.action import Action
 from builder.errors import StepFailed
 from builder.matrix import OnnxSource
@@ -15,4 +15,4 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(action.recipe, Export):
         raise StepFailed("an export action needs an export recipe")
     kind = "onnx" if isinstance(action.recipe.source, OnnxSource) else "torch"
-    return seams.source(kind).export(action.recipe, inputs, root, out)
+    return plugins.source(kind).export(action.recipe, inputs, root, out)

@@ -8,7 +8,7 @@ from typing import Optional
 
 import numpy as np
 
-from builder import seams
+from builder import plugins
 from builder.action import Action
 from builder.detect import probe, processor
 from builder.errors import StepFailed
@@ -20,8 +20,8 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, MeasureLatency) or action.platform is None:
         raise StepFailed("a latency action needs a latency recipe and a platform")
-    options = seams.OpenOptions(recipe.compute, recipe.static, recipe.threads)
-    artifact = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
+    options = plugins.OpenOptions(recipe.compute, recipe.static, recipe.threads)
+    artifact = plugins.backend(action.platform.runtime).open(inputs / "artifact", options)
     feed = {recipe.input: np.random.default_rng(0).random(recipe.shape, dtype=np.float32)}
     naive = _naive(inputs / "naive.onnx", recipe.threads)
     return timing.interleaved(
@@ -35,7 +35,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     )
 
 
-def _naive(onnx: Path, threads: int) -> Optional[seams.Runner]:
+def _naive(onnx: Path, threads: int) -> Optional[plugins.Runner]:
     """What a person gets without this program: a default onnxruntime session on the fp32 export."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None

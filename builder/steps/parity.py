@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder import seams
+from builder import plugins
 from builder.action import Action
 from builder.errors import StepFailed
 from builder.measurements import Arithmetic, Parity
@@ -17,12 +17,12 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, MeasureParity) or action.platform is None:
         raise StepFailed("a parity action needs a parity recipe and a platform")
-    options = seams.OpenOptions(recipe.compute, recipe.static, frugal=True)
-    runner = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
+    options = plugins.OpenOptions(recipe.compute, recipe.static, frugal=True)
+    runner = plugins.backend(action.platform.runtime).open(inputs / "artifact", options)
     measured = []
     for name in recipe.samples:
         sample = load(inputs / "reference" / f"{name}.npz", name)
         measured.extend(parity.compare(runner, sample, recipe.outputs, recipe.align, recipe.agreement))
         print(f"parity {name}", flush=True)
-    told = runner.arithmetic() if isinstance(runner, seams.Telling) else {}
+    told = runner.arithmetic() if isinstance(runner, plugins.Telling) else {}
     return Parity(tuple(measured), tuple(Arithmetic(precision, layers) for precision, layers in sorted(told.items())))

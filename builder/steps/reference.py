@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-from builder import preprocess, seams
+from builder import plugins, preprocess
 from builder.action import Action
 from builder.errors import StepFailed
 from builder.jobs import sample_name
@@ -24,7 +24,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(recipe, Reference):
         raise StepFailed("a reference action needs a reference recipe")
     kind = "onnx" if isinstance(recipe.source, OnnxSource) else "torch"
-    model = seams.source(kind).open(recipe, inputs, root)
+    model = plugins.source(kind).open(recipe, inputs, root)
     names: List[str] = []
     for photograph in recipe.photographs:
         image = preprocess.read(inputs / photograph)

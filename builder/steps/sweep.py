@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional
 
-from builder import seams
+from builder import plugins
 from builder.action import Action
 from builder.errors import StepFailed, first_line
 from builder.jobs import sample_name
@@ -23,8 +23,8 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, MeasureSweep) or action.platform is None:
         raise StepFailed("a sweep action needs a sweep recipe and a platform")
-    backend = seams.backend(action.platform.runtime)
-    options = seams.OpenOptions(recipe.compute, recipe.static, recipe.threads)
+    backend = plugins.backend(action.platform.runtime)
+    options = plugins.OpenOptions(recipe.compute, recipe.static, recipe.threads)
     rows = []
     for point in recipe.points:
         name = sample_name(recipe.photograph, point.size)
@@ -34,7 +34,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     return Swept(tuple(rows), recipe.photograph, recipe.seconds, recipe.threads, recipe.machine)
 
 
-def _row(runner: seams.Runner, point: SweepPoint, sample: Sample, recipe: MeasureSweep) -> SweepRow:
+def _row(runner: plugins.Runner, point: SweepPoint, sample: Sample, recipe: MeasureSweep) -> SweepRow:
     answer: Optional[Arrays] = None
     refused = ""
     try:

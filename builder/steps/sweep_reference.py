@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-from builder import preprocess, seams
+from builder import plugins, preprocess
 from builder.action import Action
 from builder.errors import StepFailed, first_line
 from builder.jobs import sample_name
@@ -23,7 +23,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(recipe, SweepReference):
         raise StepFailed("a sweep-reference action needs a sweep-reference recipe")
     kind = "onnx" if isinstance(recipe.source, OnnxSource) else "torch"
-    model = seams.source(kind).open(recipe, inputs, root)
+    model = plugins.source(kind).open(recipe, inputs, root)
     image = preprocess.read(inputs / recipe.photograph)
     names: List[str] = []
     for size in recipe.sizes:
@@ -35,7 +35,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     return Sampled(tuple(names))
 
 
-def _sample(name: str, model: seams.Runner, feed: Arrays) -> Sample:
+def _sample(name: str, model: plugins.Runner, feed: Arrays) -> Sample:
     try:
         return Sample(name, feed, model(feed))
     except Exception as problem:  # whatever the model raises at a size that it was not made for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder import seams
+from builder import plugins
 from builder.action import Action
 from builder.errors import StepFailed
 from builder.recipes import Facts, MeasureTask
@@ -15,7 +15,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, MeasureTask) or action.platform is None:
         raise StepFailed("a task action needs a task recipe and a platform")
-    options = seams.OpenOptions(recipe.compute, recipe.static, frugal=True)
-    runner = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
+    options = plugins.OpenOptions(recipe.compute, recipe.static, frugal=True)
+    runner = plugins.backend(action.platform.runtime).open(inputs / "artifact", options)
     scored = task.find(recipe.metric, recipe.settings, inputs / "code")
     return task.measure(recipe.metric, scored, recipe.contract, recipe.input, runner, inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder import seams
+from builder import plugins
 from builder.action import Action
 from builder.errors import StepFailed
 from builder.matrix import OnnxSource
@@ -17,6 +17,6 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(recipe, ScoreReference):
         raise StepFailed("a task-reference action needs a task-reference recipe")
     kind = "onnx" if isinstance(recipe.source, OnnxSource) else "torch"
-    model = seams.source(kind).open(recipe, inputs, root)
+    model = plugins.source(kind).open(recipe, inputs, root)
     scored = task.find(recipe.metric, recipe.settings, inputs / "code")
     return task.measure(recipe.metric, scored, recipe.contract, recipe.input.name, model, inputs, remember=out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder import seams
+from builder import plugins
 from builder.action import Action
 from builder.errors import StepFailed
 from builder.recipes import DrawWorstCase, Facts
@@ -17,6 +17,6 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(recipe, DrawWorstCase) or action.platform is None:
         raise StepFailed("a worst-case action needs a worst-case recipe and a platform")
     sample = load(inputs / "reference" / f"{recipe.sample}.npz", recipe.sample)
-    options = seams.OpenOptions(recipe.compute, recipe.static, frugal=True)
-    runner = seams.backend(action.platform.runtime).open(inputs / "artifact", options)
+    options = plugins.OpenOptions(recipe.compute, recipe.static, frugal=True)
+    runner = plugins.backend(action.platform.runtime).open(inputs / "artifact", options)
     return worst_case.draw(recipe, sample, runner(sample.inputs), out)

@@ -10,7 +10,7 @@ from typing import Collection, Dict, Iterable, Tuple
 
 from builder.descriptor import Descriptor
 from builder.errors import UsageError
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import channels, copying, oci, versions
 from builder.stores.by_path import blob_path
 from builder.stores.folder import Folder

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Collection, Iterable
 
-from builder import atomic, digest
+from builder import digest, files
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, UsageError
 from builder.stores import bringing, tags
@@ -40,7 +40,7 @@ def write(store: Layout, names: Iterable[str], artifacts: Collection[str], file:
     index = tags.parsed(None, "")
     for tag, top in tops.items():
         index = tags.with_tag(index, tag, tags.entry(top))
-    with atomic.opened(file) as out:
+    with files.opened(file) as out:
         with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for name, data in (("oci-layout", OCI_LAYOUT), (INDEX_FILE, digest.canonical(index))):
                 tar.addfile(_header(name, len(data)), io.BytesIO(data))

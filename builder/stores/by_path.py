@@ -13,7 +13,7 @@ from typing import ContextManager, Iterator, Optional, Tuple
 from builder import descriptor, digest
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged
-from builder.seams import Stream
+from builder.plugins import Stream
 from builder.stores import oci, tags
 
 INDEX_FILE = "index.json"

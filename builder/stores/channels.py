@@ -15,11 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from builder import channel, descriptor, strict_json
+from builder import channel, descriptor, digest
 from builder.channel import Channel
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import oci, tags, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
@@ -46,7 +46,7 @@ def offered(place: Repository, name: str) -> Optional[Offered]:
     if top is None or top.media != descriptor.MANIFEST:
         return None
     try:
-        body = oci.as_object(strict_json.loads(transfer.read(place, top, _MOST)))
+        body = oci.as_object(digest.loads(transfer.read(place, top, _MOST)))
     except (ValueError, RecursionError) as problem:
         raise StoreDamaged(f"what is tagged {name} is not JSON: {problem}", where=place.name) from None
     if body.get("artifactType") != oci.CHANNEL_TYPE:

@@ -20,7 +20,7 @@ from typing import Callable, Iterable, Optional
 from builder import clock
 from builder.descriptor import Descriptor
 from builder.errors import StoreBusy
-from builder.seams import Repository
+from builder.plugins import Repository
 
 PATIENCE = datetime.timedelta(minutes=10)
 _FLAG = re.compile(r"(?P<name>[^.]+)\.(?P<serial>[0-9]{1,18})\.(?P<who>[0-9a-f]{16})\.(?P<time>[0-9]{1,12})")

@@ -10,10 +10,10 @@ import contextlib
 import dataclasses
 from typing import Callable, ContextManager, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from builder import descriptor, strict_json
+from builder import descriptor, digest
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, Unreachable, UsageError
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import oci, statements
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
@@ -188,7 +188,7 @@ def closure(
 def _told_by(data: bytes, it: Descriptor, place: Repository) -> Tuple[str, List[Descriptor]]:
     """An object's kind, and what it names: the objects of an index, the config and the files of a manifest."""
     try:
-        body = oci.as_object(strict_json.loads(data))
+        body = oci.as_object(digest.loads(data))
     except (ValueError, RecursionError) as problem:
         raise StoreDamaged(f"{it.digest} is not JSON: {problem}", where=place.name) from None
     if it.media == descriptor.INDEX:

@@ -6,12 +6,11 @@ import contextlib
 from pathlib import Path
 from typing import Iterator, Mapping, Optional, Tuple
 
-from builder import descriptor, digest
+from builder import descriptor, digest, files
 from builder.descriptor import Descriptor
-from builder.seams import Stream
+from builder.plugins import Stream
 from builder.stores import tags
 from builder.stores.layout import Layout
-from builder.transfers import copies
 
 _PIECE = 256 << 10
 _TAGGING = 30  # seconds; that one publisher waits for another to write its tag
@@ -47,7 +46,7 @@ class Folder:
             return
         with self.store.workspace() as work:
             copied = work / digest.hex_part(it.digest)
-            copies.verified(source, copied, it.digest, "the file to publish is damaged: see `build verify`")
+            files.verified(source, copied, it.digest, "the file to publish is damaged: see `build verify`")
             self.store.adopt(copied, it.digest)
 
     def tag(self, tag: str, it: Descriptor) -> None:

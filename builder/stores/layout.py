@@ -24,10 +24,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, Optional, Tuple
 
-from builder import digest, locks, strict_json
+from builder import digest, files
 from builder.blob import Blob
 from builder.errors import StoreBusy, StoreDamaged
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 
 if TYPE_CHECKING:  # at run time only where they are read: who pulls need not load every recipe of a build
     from builder.action import Pending, Result
@@ -191,7 +191,7 @@ class Layout:
 
     def index(self) -> digest.Json:
         try:
-            return strict_json.loads((self.root / "index.json").read_bytes())
+            return digest.loads((self.root / "index.json").read_bytes())
         except FileNotFoundError:
             return _EMPTY_INDEX
         except ValueError as problem:
@@ -227,7 +227,7 @@ class Layout:
         """
         self._private.mkdir(parents=True, exist_ok=True)
         with (self._private / "lock").open("a+") as file:
-            if not locks.take(file, wait=wait):
+            if not files.take(file, wait=wait):
                 file.seek(0)
                 raise StoreBusy(
                     f"another run holds this store (process {file.read().strip() or 'unknown'})",
@@ -251,7 +251,7 @@ class Layout:
         with contextlib.ExitStack() as until:
             try:
                 file = until.enter_context((self.root / _MARKER).open("rb"))
-                if not locks.take(file, shared=True, wait=_COLLECTING):
+                if not files.take(file, shared=True, wait=_COLLECTING):
                     raise StoreBusy("is being collected", where=str(self.root), hint="wait for `build gc` to end")
             except OSError:
                 pass  # no store yet, or a file system without locks, where `collecting` is refused
@@ -263,7 +263,7 @@ class Layout:
         with self.locked(), contextlib.ExitStack() as until:
             self.begin()
             file = until.enter_context((self.root / _MARKER).open("rb+"))
-            if not locks.take(file):
+            if not files.take(file):
                 raise StoreBusy(
                     "is being read or published to", where=str(self.root), hint="wait for it to end, and try again"
                 )
@@ -319,7 +319,7 @@ def _held(folder: Path) -> int:
     """An open workspace, locked; -1 when a sweep took it in between."""
     opened = os.open(str(folder), os.O_RDONLY)
     with contextlib.suppress(OSError):  # a file system without locks: see _unused
-        locks.take(opened, shared=True, wait=_COLLECTING)
+        files.take(opened, shared=True, wait=_COLLECTING)
     if not folder.exists():
         os.close(opened)
         return -1
@@ -328,7 +328,7 @@ def _held(folder: Path) -> int:
 
 def _unused(workspace: int) -> bool:
     try:
-        return locks.take(workspace)
+        return files.take(workspace)
     except OSError:  # a file system that cannot lock folders (NFS): what is a day old belongs to nobody
         return time.time() - os.fstat(workspace).st_mtime > 24 * 3600
 

@@ -11,7 +11,7 @@ from builder import channel, clock
 from builder.channel import Channel, Move
 from builder.descriptor import Descriptor
 from builder.errors import UsageError
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import channels, claims, copying, tags, versions
 from builder.stores.channels import Offered
 from builder.stores.folder import Folder

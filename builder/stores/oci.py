@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple, cast
 
-from builder import digest, strict_json
+from builder import digest
 from builder.blob import Blob
 from builder.descriptor import MANIFEST
 from builder.errors import StoreDamaged
@@ -73,7 +73,7 @@ def descriptor(blob: Blob, media: str, kind: str) -> Object:
 def load(store: Layout, blob: str) -> Object:
     """The object in a blob, verified. Raises StoreDamaged."""
     try:
-        return as_object(strict_json.loads(store.read(blob)))
+        return as_object(digest.loads(store.read(blob)))
     except ValueError as problem:
         raise StoreDamaged(f"{blob} is not JSON: {problem}", where=str(store.root)) from None
 

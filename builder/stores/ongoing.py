@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import FrozenSet, Optional, Tuple
 
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 from builder.stores.layout import Layout
 
 

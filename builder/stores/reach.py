@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterable, Iterator, List, Set
 
-from builder import descriptor, digest, strict_json
+from builder import descriptor, digest
 from builder.errors import StoreDamaged
 from builder.stores import oci
 from builder.stores.layout import Layout
@@ -84,7 +84,7 @@ class Reach(Mentions):
         if one.get("artifactType") == oci.ARTIFACT_TYPE and media == descriptor.MANIFEST:
             return  # it names files only, and all of them were mentioned
         try:
-            body = oci.as_object(strict_json.loads(data))
+            body = oci.as_object(digest.loads(data))
         except ValueError as problem:
             raise StoreDamaged(f"{named} is not JSON: {problem}", where=str(self._store.root)) from None
         for child in (*oci.as_list(body.get("manifests")), *oci.as_list(body.get("layers")), body.get("subject")):

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Optional
 
-from builder import descriptor, strict_json
+from builder import descriptor, digest
 from builder.errors import StoreDamaged
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import oci, tags
 from builder.stores.layout import Layout
 from builder.transfers import transfer
@@ -28,7 +28,7 @@ def offered(place: Repository) -> Optional[bytes]:
     if top is None:
         return None
     try:
-        body = oci.as_object(strict_json.loads(transfer.read(place, top)))
+        body = oci.as_object(digest.loads(transfer.read(place, top)))
     except ValueError as problem:
         raise StoreDamaged(f"what is tagged {TAG} does not read: {problem}", where=place.name) from None
     layers = oci.as_list(body.get("layers"))

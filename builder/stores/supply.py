@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import FrozenSet, Iterable, Iterator, Mapping, Optional
 
-from builder import digest, seams
+from builder import digest, plugins
 from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreBusy, StoreDamaged, UsageError
@@ -26,7 +26,7 @@ CACHE = ".store"
 class Supply:
     """`store` holds what is known; `place` is None when it is the source itself."""
 
-    def __init__(self, store: Layout, place: Optional[seams.Repository] = None) -> None:
+    def __init__(self, store: Layout, place: Optional[plugins.Repository] = None) -> None:
         self.store, self.place = store, place
 
     @property
@@ -34,7 +34,7 @@ class Supply:
         return self.place.name if self.place else str(self.store.root)
 
     @property
-    def repository(self) -> seams.Repository:
+    def repository(self) -> plugins.Repository:
         """The source itself."""
         return self.place or Folder(str(self.store.root), {})
 
@@ -93,7 +93,7 @@ class Supply:
     def offered(self, manifest: Manifest) -> Manifest:
         """The manifest as far as this supply goes: an artifact that was left out of a bundle is not to be had."""
         place = self.place
-        if not isinstance(place, seams.Partial):
+        if not isinstance(place, plugins.Partial):
             return manifest
 
         def lacking(blob: Blob) -> bool:
@@ -112,6 +112,6 @@ class Supply:
 
 def opened(source: str, dest: Path, environ: Mapping[str, str]) -> Supply:
     """The supply from `source`, a folder or an address, for a host that places into `dest`."""
-    if "://" not in source and not seams.is_bundle(source):
+    if "://" not in source and not plugins.is_bundle(source):
         return Supply(Layout(Path(source)))
-    return Supply(Layout(dest / CACHE), seams.repository(source, environ))
+    return Supply(Layout(dest / CACHE), plugins.repository(source, environ))

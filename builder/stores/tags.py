@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterable, Optional
 
-from builder import strict_json
+from builder import digest
 from builder.descriptor import INDEX, Descriptor
 from builder.errors import StoreDamaged
 from builder.stores import oci
@@ -26,7 +26,7 @@ def parsed(data: Optional[bytes], where: str) -> oci.Object:
     if data is None:
         return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
     try:
-        index = oci.as_object(strict_json.loads(data))
+        index = oci.as_object(digest.loads(data))
         named(index)
     except (ValueError, RecursionError) as problem:
         raise StoreDamaged(f"not JSON: {problem}", where=where) from None

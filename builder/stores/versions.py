@@ -14,11 +14,11 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Tuple
 
-from builder import descriptor, digest, manifest_upgrade, strict_json
+from builder import descriptor, digest, manifest_upgrade
 from builder.blob import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 from builder.release import HOW_TO_MAKE_IT
 from builder.stores import oci, tags
 from builder.stores.layout import Layout
@@ -89,7 +89,7 @@ def parsed(store: Layout, version: int, data: bytes) -> Manifest:
 def in_bytes(data: bytes) -> Manifest:
     """The manifest in these bytes, of whatever version. Raises StoreDamaged."""
     try:
-        return from_json(Manifest, manifest_upgrade.upgraded(strict_json.loads(data)))
+        return from_json(Manifest, manifest_upgrade.upgraded(digest.loads(data)))
     except (ValueError, RecordError) as problem:
         raise _unreadable("the manifest", problem) from None
 
@@ -120,7 +120,7 @@ def read_provenance(store: Layout, manifest: Manifest) -> Optional[Provenance]:
     from builder.provenance import Provenance
 
     try:
-        return from_json(Provenance, strict_json.loads(store.read(manifest.provenance)))
+        return from_json(Provenance, digest.loads(store.read(manifest.provenance)))
     except (ValueError, RecordError) as problem:
         raise _unreadable(f"the provenance of v{manifest.version}", problem, str(store.root)) from None
 

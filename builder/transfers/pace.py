@@ -10,7 +10,7 @@ import time
 from typing import Callable, Generic, Iterable, Iterator, List, Optional, TypeVar
 
 from builder.errors import Unreachable
-from builder.transfers.meter import Meter
+from builder.terminal import Meter
 
 JOBS, SECONDS, TRIES = 4, 3600.0, 5
 _T = TypeVar("_T")

@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from typing import BinaryIO, Optional
 
-from builder import locks
+from builder import files
 from builder.descriptor import Descriptor
 from builder.errors import DeployError, StoreBusy, StoreDamaged, Unreachable
-from builder.seams import Repository
+from builder.files import write_all
+from builder.plugins import Repository
 from builder.stores.layout import Layout
-from builder.transfers.copies import write_all
 from builder.transfers.pace import TRIES, Pace
 
 MOST_OBJECT = 16 << 20  # bytes of a manifest or an index; ours have some hundred thousand
@@ -78,7 +78,7 @@ def _taken(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> Opti
     with contextlib.ExitStack() as until:
         file = until.enter_context(path.open("ab+", buffering=0))
         size, since = -1, time.monotonic()
-        while not locks.take(file):
+        while not files.take(file):
             grown = os.fstat(file.fileno()).st_size
             if grown != size:
                 size, since = grown, time.monotonic()

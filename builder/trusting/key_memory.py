@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from builder import atomic, clock, locks
+from builder import clock, files
 from builder.errors import StoreDamaged, UsageError
 from builder.trusting import key_statement
 from builder.trusting.key_statement import Followed, History, Statement
@@ -78,7 +78,7 @@ def _learned(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tupl
     """What is known once the statements on offer were looked at, and what there is to say about it."""
     try:
         with (place / ".lock").open("a") as lock:
-            locks.take(lock, wait=_WAIT)
+            files.take(lock, wait=_WAIT)
             return _merged(place, pinned, offered)
     except OSError:  # a folder that may not be written, or a file system without locks
         return _merged(place, pinned, offered)
@@ -103,7 +103,7 @@ def _merged(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tuple
 
 def _written(path: Path, text: bytes) -> List[str]:
     try:
-        atomic.write(path, text)
+        files.write(path, text)
     except OSError as problem:
         said = problem.strerror or "it may not be written"
         return [f"{path} cannot be written ({said}): the statement counts this time, and is not remembered"]

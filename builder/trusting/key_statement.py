@@ -18,9 +18,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Literal, Optional, Sequence, Tuple
 
-from builder import clock, strict_json
+from builder import clock, digest
 from builder.errors import StoreDamaged, UsageError
-from builder.record import KEYED, RecordError, from_json, to_json
+from builder.records import KEYED, RecordError, from_json, to_json
 from builder.signing import minisign
 from builder.trusting import keyring
 from builder.trusting.keyring import Trusted
@@ -87,7 +87,7 @@ class Signed:
     @property
     def read(self) -> Statement:
         """Raises ValueError, RecordError."""
-        return from_json(Statement, strict_json.loads(self.statement))
+        return from_json(Statement, digest.loads(self.statement))
 
     def by(self, keys: Sequence[Trusted]) -> Tuple[Trusted, ...]:
         return keyring.signed_by(self.statement.encode(), self.signatures, keys)
@@ -139,7 +139,7 @@ def history(data: bytes, where: str) -> History:
     try:
         if len(data) > MOST_BYTES:
             raise ValueError(f"{len(data):,} bytes; at most {MOST_BYTES:,} are taken")
-        found = from_json(History, strict_json.loads(data))
+        found = from_json(History, digest.loads(data))
         read = [one.read for one in found.statements]
         if not 0 < len(read) <= _MOST_STATEMENTS:
             raise ValueError(f"{len(read)} statements; 1 to {_MOST_STATEMENTS} are taken")

@@ -15,9 +15,9 @@ import re
 from pathlib import Path
 from typing import Callable, Mapping, Optional, Tuple
 
-from builder import atomic, clock
+from builder import clock, files
 from builder.errors import StoreDamaged, UsageError
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.signing import minisign
 from builder.stores import signatures, statements, versions
 from builder.stores.layout import Layout
@@ -80,7 +80,7 @@ def pin(place: Path, name: str, key: minisign.PublicKey) -> Path:
     if path.exists() and read_key(path) != key:
         raise UsageError(f"{name} is another key already", where=str(path), hint=f"first: build keys distrust {name}")
     place.mkdir(parents=True, exist_ok=True)
-    atomic.write(path, key.file.encode())
+    files.write(path, key.file.encode())
     return path
 
 

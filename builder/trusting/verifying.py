@@ -15,7 +15,7 @@ from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, Untrusted
 from builder.hosting import pull, seal
 from builder.manifest import Manifest
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import attached, oci, signatures, versions
 from builder.stores.layout import Layout
 from builder.trusting.keyring import Keyring, Proof, proven

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Tuple
 
-from builder import atomic
+from builder import files
 from builder.attest import bill, envelope, slsa
 from builder.audit.reading import number
 from builder.errors import UsageError
@@ -81,4 +81,4 @@ def _write(path: Path, text: bytes) -> None:
     """Whole or not at all."""
     if not path.parent.is_dir():
         raise UsageError("there is no such folder", where=str(path.parent))
-    atomic.write(path, text)
+    files.write(path, text)

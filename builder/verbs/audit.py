@@ -14,7 +14,7 @@ from builder.cells import expand, selects_id
 from builder.drift_limits import DriftLimits, names
 from builder.errors import DriftFound, UsageError
 from builder.load import load
-from builder.record import to_json
+from builder.records import to_json
 from validation import allowances, drift
 from validation.allowances import Allowances
 from validation.history import Ledger, Version

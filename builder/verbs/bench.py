@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
-from builder import atomic, clock, facts, shapes
+from builder import clock, facts, files, shapes
 from builder.benchmark import bench_record, bench_words, benching
 from builder.benchmark.bench_record import Benched, BenchRecord
 from builder.benchmark.bench_worker import Order
@@ -22,7 +22,7 @@ from builder.errors import NothingFits, StepFailed, StoreBusy, StoreDamaged, Usa
 from builder.facts import Machine
 from builder.hosting import pull
 from builder.manifest import Entry, Manifest
-from builder.record import to_json
+from builder.records import to_json
 from builder.release import VERSION
 from builder.signing import minisign
 from builder.stores import benches, supply, versions
@@ -166,7 +166,7 @@ def _keep(
         except (OSError, StoreBusy) as problem:
             print(f"note: {supplied.name} cannot be written ({problem})", file=sys.stderr)
     file = out or Path(f"{record.tag}.json")
-    atomic.write(file, bench_record.packed(data, signature))
+    files.write(file, bench_record.packed(data, signature))
     return f"in {file} (where the store is: build bench --add {file.name} --store DIR)"
 
 

@@ -8,14 +8,14 @@ import os
 import sys
 from typing import List
 
-from builder import channel, clock, seams
+from builder import channel, clock, plugins
 from builder.channel import Channel
 from builder.digest import Json
 from builder.errors import StoreDamaged, Untrusted, UsageError
 from builder.signing import minisign
 from builder.stores import channels
 from builder.stores.channels import Offered
-from builder.text import table
+from builder.terminal import table
 from builder.trusting import keyring, trust
 from builder.trusting.keyring import Keyring
 
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    place = seams.repository(args.source, os.environ)
+    place = plugins.repository(args.source, os.environ)
     ring, now, code = trust.at(None, os.environ, place), clock.now(), 0
     if not place.tags():
         raise UsageError(f"{place.name} holds no version", hint="name a store: build channels SOURCE")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from builder import atomic
+from builder import files
 from builder.ci import rendering
 from builder.ci.pipeline import Wishes, pipeline
 from builder.errors import UsageError
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         print(text, end="")
     else:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(args.output, text.encode())
+        files.write(args.output, text.encode())
         print(f"{args.output}: {len(wanted.targets)} targets on runners of their own")
     if wanted.left:
         print(f"note: no `runner:` is named for {', '.join(wanted.left)}", file=sys.stderr)

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Optional
 
-from builder import channel, difference, difference_words, seams
+from builder import channel, difference, difference_words, plugins
 from builder.errors import UsageError
-from builder.record import to_json
+from builder.records import to_json
 from builder.stores import channels, supply, versions
 from builder.stores.folder import Folder
 from builder.stores.supply import Supply
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _chosen(supplied: Supply, old: Optional[str], new: Optional[str]) -> "tuple[int, int]":
     """The two numbers. Raises UsageError."""
-    place: seams.Repository = supplied.place or Folder(str(supplied.store.root), {})
+    place: plugins.Repository = supplied.place or Folder(str(supplied.store.root), {})
     known = sorted(versions.numbered(place.tags()))
     if not known:
         raise UsageError(
@@ -59,7 +59,7 @@ def _chosen(supplied: Supply, old: Optional[str], new: Optional[str]) -> "tuple[
     return first, last
 
 
-def _number(place: seams.Repository, word: str, known: "list[int]") -> int:
+def _number(place: plugins.Repository, word: str, known: "list[int]") -> int:
     digits = word[1:] if word[:1] == "v" else word
     if digits.isascii() and digits.isdigit() and len(digits) < 10:
         if int(digits) in known:

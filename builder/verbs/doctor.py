@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Tuple
 
-from builder import abilities, fact_file, facts, portrait, text
+from builder import abilities, fact_file, facts, portrait, terminal
 from builder.abilities import Ability
 from builder.errors import NothingFits, Unreachable, UsageError
 from builder.matrix import Matrix
@@ -99,7 +99,7 @@ def _said_of(place: Reached, found: "Facts", matrix: Optional[Matrix]) -> int:
     checked = [fitness(target, found.machine, tasks=bool(matrix and matrix.tasks)) for target in targets]
     if checked:
         rows = [(fit.target, "no" if fit.wrong or fit.lacking else "yes", fit.said) for fit in checked]
-        parts += [text.table(("target", "fits", "why not"), rows, status=1), ""]
+        parts += [terminal.table(("target", "fits", "why not"), rows, status=1), ""]
     for fit in checked:
         parts += [f"For {fit.target}, on that machine:", *(f"  {line}" for line in fit.lines), ""] if fit.lines else []
     print("\n".join(parts))
@@ -146,7 +146,7 @@ def _described(machine: facts.Machine) -> List[str]:
     pairs = portrait.lines(machine)
     width = max(len(what) for what, _ in pairs) + 2
     return [
-        text.wrapped(said, f"  {what.ljust(width)}", hanging=width + 2).replace(portrait.TIED, " ")
+        terminal.wrapped(said, f"  {what.ljust(width)}", hanging=width + 2).replace(portrait.TIED, " ")
         for what, said in pairs
     ]
 
@@ -155,6 +155,6 @@ def _abilities(what: str, found: Tuple[Ability, ...]) -> List[str]:
     """A table, and how to get what is missing."""
     steps = what == "step"
     rows = [(a.what, ("no" if a.build else "yes") if steps else a.can, a.why_not) for a in found]
-    lines = [text.table((what, "can it" if steps else "can", "why not the rest"), rows, status=1), ""]
+    lines = [terminal.table((what, "can it" if steps else "can", "why not the rest"), rows, status=1), ""]
     lacking = [(a.what, remedy) for a in found for remedy in a.remedies]
-    return lines + (["For what is missing:", *text.advice(lacking), ""] if lacking else [])
+    return lines + (["For what is missing:", *terminal.advice(lacking), ""] if lacking else [])

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import List, Tuple
 
-from builder import fact_file, facts, text
+from builder import fact_file, facts, terminal
 from builder.errors import UsageError
 from builder.explanation import Explanation, Line, explain
 from builder.pinning import Pinner
 from builder.plan import plan
-from builder.record import to_json
+from builder.records import to_json
 from builder.search.heal import recalled
 from builder.stores.layout import Layout
 from builder.verbs import plan as plan_verb
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_text(one: Explanation) -> str:
-    parts = [text.wrapped(f"{one.cell}: {text.paint(one.fate)}" + (f": {one.why}" if one.why else ""), "")]
+    parts = [terminal.wrapped(f"{one.cell}: {terminal.paint(one.fate)}" + (f": {one.why}" if one.why else ""), "")]
     parts += ["", "What it is", *_lines(one.what)]
     if one.broken is not None:
         parts += ["", "Why it is skipped", *_lines((one.broken,))]
@@ -68,12 +68,12 @@ def as_text(one: Explanation) -> str:
         parts += ["", "What works instead"]
         for number, remedy in enumerate(one.instead, 1):
             said = "; ".join(part for part in (f"needs {remedy.needs}" if remedy.needs else "", remedy.cost) if part)
-            parts.append(text.wrapped(f"{number}. {remedy.use}" + (f": {said}" if said else ""), "  ", hanging=5))
+            parts.append(terminal.wrapped(f"{number}. {remedy.use}" + (f": {said}" if said else ""), "  ", hanging=5))
     if one.orders:
         parts += [
             "",
             "To build it" if one.fate == "waiting" else "To verify it",
-            *(text.wrapped(order, "  ", hanging=2) for order in one.orders),
+            *(terminal.wrapped(order, "  ", hanging=2) for order in one.orders),
         ]
     for title, lines in (
         ("Rules that were asked and hold", one.rules),
@@ -91,7 +91,7 @@ def as_text(one: Explanation) -> str:
 def _lines(lines: Tuple[Line, ...]) -> List[str]:
     width = max(len(line.name) for line in lines) + 2
     return [
-        text.wrapped(
+        terminal.wrapped(
             line.value + (f" [{line.source}]" if line.source else ""), f"  {line.name.ljust(width)}", hanging=width + 2
         )
         for line in lines

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from builder import clock, text
+from builder import clock, terminal
 from builder.digest import Json
 from builder.errors import UsageError
 from builder.stores import collecting
@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
 def _as_text(found: Garbage, dry: bool) -> str:
     lines: List[str] = []
     if found.versions:
-        lines.append(f"{text.counted(len(found.versions), 'version')}: {_spans(found.versions)}")
+        lines.append(f"{terminal.counted(len(found.versions), 'version')}: {_spans(found.versions)}")
     if found.results:
-        lines.append(f"{text.counted(len(found.results), 'result')} that no kept version was made of")
+        lines.append(f"{terminal.counted(len(found.results), 'result')} that no kept version was made of")
     for part, what in (
         (found.of_versions, "of those versions"),
         (found.of_results, "of those results"),
@@ -64,13 +64,13 @@ def _as_text(found: Garbage, dry: bool) -> str:
         (found.arriving, "half fetched, and untouched for a day"),
     ):
         if part.count:
-            lines.append(f"{text.counted(part.count, 'file')}, {text.size(part.size)}, {what}")
-    kept = f"kept: {_spans(found.kept) or 'no version'}; {text.counted(found.left.count, 'file')}, {text.size(found.left.size)}"
+            lines.append(f"{terminal.counted(part.count, 'file')}, {terminal.size(part.size)}, {what}")
+    kept = f"kept: {_spans(found.kept) or 'no version'}; {terminal.counted(found.left.count, 'file')}, {terminal.size(found.left.size)}"
     lines += [f"v{held.version} stays: {', '.join(held.reasons)}" for held in found.held]
     if not found.size and not found.versions and not found.results and not found.held:
         return f"Nothing to remove; {kept}"
     head = "Would free" if dry else "Freed"
-    return "\n".join([f"{head} {text.size(found.size)}; {kept}", *(f"  {line}" for line in lines)])
+    return "\n".join([f"{head} {terminal.size(found.size)}; {kept}", *(f"  {line}" for line in lines)])
 
 
 def _spans(numbers: "tuple[int, ...]") -> str:

@@ -13,7 +13,7 @@ from builder import digest, facts
 from builder.errors import StoreDamaged, UsageError
 from builder.inspection import findings, report, subject
 from builder.inspection.findings import Findings
-from builder.record import to_json
+from builder.records import to_json
 from builder.stores.layout import Layout
 
 _CACHE = "timing.cache"

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from builder import clock, seams
+from builder import clock, plugins
 from builder.errors import UsageError
 from builder.signing import minisign
 from builder.stores import statements
@@ -130,7 +130,7 @@ def _update(args: argparse.Namespace) -> int:
     place = trust.folder(os.environ)
     if not trust.keys(place):
         raise UsageError("no root is pinned here", where=str(place), hint="build keys trust NAME KEY")
-    source = seams.repository(args.source, os.environ)
+    source = plugins.repository(args.source, os.environ)
     ring = trust.at(None, os.environ, source)
     for note in ring.notes:
         print(note)

@@ -19,12 +19,12 @@ from builder.load import Loaded, load
 from builder.manifest import Manifest
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
+from builder.plugins import Executor
 from builder.progress import Lines, Reporter, Silent
 from builder.reach import Reached
 from builder.release import VERSION
 from builder.run import Outcome, prospect
 from builder.run import run as perform
-from builder.seams import Executor
 from builder.search.heal import Healed, heal, recalled
 from builder.search.trials import Attempt
 from builder.searched import Searched

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import AbstractSet, Dict, List
 
-from builder import fact_file, facts, portrait, text
+from builder import fact_file, facts, portrait, terminal
 from builder.digest import Json
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
@@ -86,7 +86,7 @@ def as_text(
     """`elsewhere`: planned for another machine than this one."""
     fates = [fate(cell, outcome, unfinished) for cell in planned.cells]
     rows = [(cell.cell.id, word, _note(cell, word)) for cell, word in zip(planned.cells, fates)]
-    parts = [text.table(("cell", "plan", "why"), rows, status=1), ""]
+    parts = [terminal.table(("cell", "plan", "why"), rows, status=1), ""]
     for title, word in _TITLES:
         pairs = [
             (cell.cell.target, " / ".join(cell.remedies))
@@ -94,8 +94,8 @@ def as_text(
             if f == word and cell.remedies
         ]
         if pairs:
-            parts += [title, *text.advice(pairs), ""]
-    parts.append(f"{len(planned.cells)} cells: {text.counts(fates, ORDER)}.")
+            parts += [title, *terminal.advice(pairs), ""]
+    parts.append(f"{len(planned.cells)} cells: {terminal.counts(fates, ORDER)}.")
     if elsewhere:
         parts.append("Next, on that machine: build doctor")
     else:

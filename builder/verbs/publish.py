@@ -7,9 +7,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from builder import channel, clock, seams
+from builder import channel, clock, plugins
 from builder.errors import UsageError
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import bringing, channels, copying, moving, supply, tags, versions
 from builder.stores.layout import Layout
 from builder.verbs.transferring import add_transfer, transfer
@@ -32,9 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if seams.is_bundle(args.dest):
+    if plugins.is_bundle(args.dest):
         raise UsageError(f"{args.dest} is one file, which is written at once", hint=f"build bundle {args.dest}")
-    place = seams.repository(args.dest, os.environ)
+    place = plugins.repository(args.dest, os.environ)
     with tempfile.TemporaryDirectory(prefix="deploymatrix-") as kept:
         supplied = supply.opened(args.store, Path(kept), os.environ)
         store = supplied.store

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Optional, Tuple
 
-from builder import atomic, facts, layer_tables, pictures, text
+from builder import facts, files, layer_tables, pictures, terminal
 from builder.audit import reading
 from builder.errors import UsageError
 from builder.executors.local import Local
@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
     manifest = known[-1].manifest
     html = page.fitted(lambda detail: view.report(manifest, detail, beside))
     _write(args.output, html.encode())
-    print(f"report of {manifest.model.name} v{manifest.version} -> {args.output}  ({text.size(len(html.encode()))})")
+    print(
+        f"report of {manifest.model.name} v{manifest.version} -> {args.output}  ({terminal.size(len(html.encode()))})"
+    )
     return 0
 
 
@@ -113,6 +115,6 @@ def _unwritable(path: Path, why: Optional[str]) -> UsageError:
 def _write(path: Path, data: bytes) -> None:
     """Whole or not at all. UsageError where it cannot be written."""
     try:
-        atomic.write(path, data)
+        files.write(path, data)
     except OSError as problem:
         raise _unwritable(path, problem.strerror) from None

@@ -18,7 +18,7 @@ from builder.matrix import Matrix
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
 from builder.progress import Lines, Silent
-from builder.record import RecordError
+from builder.records import RecordError
 from builder.run import Outcome
 from builder.run import run as perform
 from builder.stores.layout import Layout

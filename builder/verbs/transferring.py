@@ -7,8 +7,8 @@ import contextlib
 import sys
 from typing import Iterator
 
+from builder.terminal import Meter
 from builder.transfers import pace
-from builder.transfers.meter import Meter
 from builder.transfers.pace import Pace
 
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import List, Tuple
 
-from builder import seams, text
+from builder import plugins, terminal
 from builder.digest import Json
 from builder.errors import UsageError
 from builder.hosting import pull
@@ -79,7 +79,7 @@ def _pulled(folder: Path, args: argparse.Namespace) -> List[Found]:
 
 
 def _is_pulled(source: str) -> bool:
-    if "://" in source or seams.is_bundle(source):
+    if "://" in source or plugins.is_bundle(source):
         return False
     path = Path(source)
     return not (path / "index.json").exists() and ((path / "deploy.json").exists() or any(path.glob("*/current")))
@@ -95,7 +95,7 @@ def _tell(found: Found) -> None:
     for problem in found.problems:
         print(f"error: {problem}{f'{chr(10)}  {problem.hint}' if problem.hint else ''}", file=sys.stderr)
     count = len(found.problems)
-    print(f"{what}: {text.counted(count, 'problem')} in {found.files} files", file=sys.stderr)
+    print(f"{what}: {terminal.counted(count, 'problem')} in {found.files} files", file=sys.stderr)
 
 
 def _as_json(found: Found) -> Json:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Tuple
 
 from builder import clock, digest, facts, portrait, release
-from builder.byte_size import bytes_of
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import NothingFits, SystemRefused, UsageError
 from builder.facts import Machine
-from builder.seams import Repository
+from builder.files import bytes_of
+from builder.plugins import Repository
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _GREETING = b"A worker of a fleet was here.\n"
@@ -78,7 +78,7 @@ def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) 
         raise UsageError(
             f"{problem.name or problem} is not installed here", hint=release.pip_install("fleet")
         ) from None
-    from builder import seams
+    from builder import plugins
     from builder.fleet.station import Post
 
     found = broker.found(args.broker, os.environ)
@@ -97,7 +97,7 @@ def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) 
         raise UsageError(
             "the store of the fleet is named by nothing", hint="--store PLACE, as in `fleet: {store: ...}`"
         )
-    place = seams.repository(args.store, os.environ)
+    place = plugins.repository(args.store, os.environ)
     _must_take(place, post.folder)
     return serving.serve(found, place, seal, post, served, _tell)
 

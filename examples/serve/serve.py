@@ -23,7 +23,7 @@ from typing import Any, Dict, Optional
 
 from builder import host, keypoints, preprocess
 from builder.errors import DeployError, NothingFits, UsageError
-from builder.record import to_json
+from builder.records import to_json
 
 ALLOWED = {"/health": "GET", "/infer": "POST"}
 

@@ -6,26 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from builder import atomic
+from builder import files
 
 
 def _half(path: Path) -> None:
-    with atomic.opened(path) as file:
+    with files.opened(path) as file:
         file.write(b"half")
         raise RuntimeError("cut")
 
 
 def test_what_was_there_stays_until_the_new_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    atomic.write(path, b"old")
+    files.write(path, b"old")
     with pytest.raises(RuntimeError, match="cut"):
         _half(path)
     assert path.read_bytes() == b"old"
-    atomic.write(path, b"new")
+    files.write(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"], "nothing else is left"
 
 
 def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
-        atomic.write(tmp_path / "nowhere" / "a.json", b"")
+        files.write(tmp_path / "nowhere" / "a.json", b"")

@@ -18,7 +18,7 @@ from builder.action import Action
 from builder.audit import github
 from builder.facts import Machine
 from builder.manifest import Manifest
-from builder.record import from_json
+from builder.records import from_json
 from builder.stores import versions
 from tests.fakes import LAPTOP, REPOSITORY, TASK_MATRIX, FakeExecutor, Project, with_version
 from validation.history import Ledger

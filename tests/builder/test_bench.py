@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.action import Platform
 from builder.benchmark import bench_record, benching
 from builder.benchmark.bench_record import Benched, BenchRecord
 from builder.benchmark.bench_worker import Order
 from builder.benchmark.benching import Found
+from builder.blob import Platform
+from builder.detect.gpu import Gpu
 from builder.errors import StoreDamaged
-from builder.facts import Gpu
 from builder.measurements import Latency, Percentiles
-from builder.record import to_json
+from builder.records import to_json
 from builder.signing import minisign
 from builder.stores import benches, copying, signatures, tags, versions
 from builder.stores.layout import Layout
@@ -384,7 +384,7 @@ def test_a_worker_that_dies_takes_nothing_from_the_others(tmp_path: Path) -> Non
 
 
 def test_an_order_is_one_file(tmp_path: Path) -> None:
-    from builder.record import from_json
+    from builder.records import from_json
 
     made = order(tmp_path)
     assert from_json(Order, json.loads(json.dumps(to_json(made)))) == made

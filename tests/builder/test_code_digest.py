@@ -124,11 +124,11 @@ def test_circular_imports_of_files_end(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["import validation.task", "from validation.task import mean", "import builder.record"]
+    "line", ["import validation.task", "from validation.task import mean", "import builder.records"]
 )
 def test_modules_of_this_program_do_not_travel(root: Path, line: str) -> None:
     """Nor do a person's modules that hide behind their names: the program's own are imported first."""
-    for name in ("validation/__init__.py", "validation/task.py", "builder/__init__.py", "builder/record.py"):
+    for name in ("validation/__init__.py", "validation/task.py", "builder/__init__.py", "builder/records.py"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("import unrelated\n")
     (root / "late.py").write_text(line + "\n")

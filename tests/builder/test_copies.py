@@ -12,9 +12,8 @@ from typing import Any, List, Optional
 
 import pytest
 
-from builder import digest
+from builder import digest, files
 from builder.errors import StoreDamaged
-from builder.transfers import copies
 
 SIZE = 1_000_003
 
@@ -26,7 +25,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_copy_is_the_same_and_another_file(source: Path, tmp_path: Path) -> None:
-    copies.verified(source, tmp_path / "copy", digest.of_file(source), "")
+    files.verified(source, tmp_path / "copy", digest.of_file(source), "")
     assert (tmp_path / "copy").read_bytes() == source.read_bytes()
     assert not (tmp_path / "copy").samefile(source)
 
@@ -34,13 +33,13 @@ def test_a_copy_is_the_same_and_another_file(source: Path, tmp_path: Path) -> No
 def test_what_is_there_is_never_written_over(source: Path, tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("mine")
     with pytest.raises(FileExistsError):
-        copies.verified(source, tmp_path / "copy", digest.of_file(source), "")
+        files.verified(source, tmp_path / "copy", digest.of_file(source), "")
     assert (tmp_path / "copy").read_text() == "mine"
 
 
 def test_other_content_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreDamaged, match="the manifest says"):
-        copies.verified(source, tmp_path / "copy", "sha256:" + "0" * 64, "")
+        files.verified(source, tmp_path / "copy", "sha256:" + "0" * 64, "")
 
 
 def test_a_copy_and_a_folder_are_on_disk_and_nothing_stays_open(
@@ -49,8 +48,8 @@ def test_a_copy_and_a_folder_are_on_disk_and_nothing_stays_open(
     flushed: List[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(os.readlink(f"/proc/self/fd/{fd}")))
     before = os.listdir("/proc/self/fd")
-    copies.verified(source, tmp_path / "copy", digest.of_file(source), "")
-    copies.flush_folder(tmp_path)
+    files.verified(source, tmp_path / "copy", digest.of_file(source), "")
+    files.flush_folder(tmp_path)
     assert flushed == [str(tmp_path / "copy"), str(tmp_path)]
     assert os.listdir("/proc/self/fd") == before
 
@@ -73,14 +72,14 @@ class Reluctant(io.BytesIO):
 
 def test_a_file_that_takes_little_at_once_gets_all_of_it() -> None:
     file = Reluctant(99, OSError())
-    copies.write_all(file, b"0123456789")
+    files.write_all(file, b"0123456789")
     assert file.getvalue() == b"0123456789"
 
 
 @pytest.mark.parametrize(("named", "said"), [(None, "there"), ("elsewhere", "elsewhere")])
 def test_a_full_disk_says_where(named: Optional[str], said: str) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
-        copies.write_all(Reluctant(7, OSError(errno.ENOSPC, "No space left", named)), b"0123456789")
+        files.write_all(Reluctant(7, OSError(errno.ENOSPC, "No space left", named)), b"0123456789")
     assert caught.value.filename == said
 
 
@@ -106,11 +105,11 @@ def test_blocks_are_shared_where_the_file_system_can(tmp_path: Path) -> None:
         wanted = digest.of_file(source)
         os.sync()
         before = os.statvfs(str(disk)).f_bfree
-        copies.verified(source, disk / "copy", wanted, "")
+        files.verified(source, disk / "copy", wanted, "")
         os.sync()
         assert (before - os.statvfs(str(disk)).f_bfree) * os.statvfs(str(disk)).f_bsize < SIZE
         with pytest.raises(StoreDamaged):
-            copies.verified(source, disk / "wrong", "sha256:" + "0" * 64, "")
+            files.verified(source, disk / "wrong", "sha256:" + "0" * 64, "")
         with (disk / "copy").open("r+b") as file:
             file.write(b"changed")
         assert digest.of_file(source) == wanted

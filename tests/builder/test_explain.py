@@ -30,7 +30,7 @@ def build(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """build("explain", ...) -> what it printed, on the laptop."""
     monkeypatch.chdir(project.root)
     monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
-    monkeypatch.setattr("builder.text.coloured", lambda out: False)
+    monkeypatch.setattr("builder.terminal.coloured", lambda out: False)
 
     def run(*words: str, code: int = 0) -> str:
         assert cli.main(list(words)) == code

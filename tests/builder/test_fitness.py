@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from builder.facts import Gpu
+from builder.detect.gpu import Gpu
 from builder.fitness import fitness
 from tests.builder.compat.test_rules import ORIN_JP6, TRT10
 from tests.fakes import LAPTOP, RTX3090, _with, without

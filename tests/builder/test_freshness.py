@@ -15,7 +15,7 @@ from builder import clock
 from builder.errors import StoreDamaged, Untrusted
 from builder.hosting import freshness, pull_memory
 from builder.hosting.freshness import Memory, Offer, Pointer
-from builder.record import from_json, to_json
+from builder.records import from_json, to_json
 from tests.builder.test_channel import DAY, DEEP, NOON
 
 

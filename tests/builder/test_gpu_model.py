@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder import gpu_model
-from builder.facts import Gpu
+from builder.detect.gpu import Gpu
 from tests.fact_machines import MACHINES
 from tests.fakes import RTX3090, _with
 

@@ -10,7 +10,7 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import host, keypoints, seams
+from builder import host, keypoints, plugins
 from builder.contract import Keypoints
 from builder.errors import NothingFits, StoreDamaged, UsageError
 from builder.hosting import pull
@@ -27,7 +27,7 @@ class FakeBackend:
         self.opened: List[str] = []
         self.fed: List[Any] = []
 
-    def open(self, folder: Path, options: seams.OpenOptions) -> Any:
+    def open(self, folder: Path, options: plugins.OpenOptions) -> Any:
         assert (folder / "model.bin").is_file()
         self.opened.append(folder.name)
 
@@ -44,7 +44,7 @@ class FakeBackend:
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
-    monkeypatch.setattr(seams, "backend", lambda name: fake)
+    monkeypatch.setattr(plugins, "backend", lambda name: fake)
     monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
     return fake
 

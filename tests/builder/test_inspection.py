@@ -10,7 +10,8 @@ from typing import Any, Callable, List, Tuple
 import pytest
 
 from builder import cli, digest, sidecar
-from builder.action import SIDECAR, Action, Pinned, Platform, Result, Tool
+from builder.action import SIDECAR, Action, Result
+from builder.blob import Pinned, Platform, Tool
 from builder.inspection import engine_layers, engine_plan, reading
 from builder.inspection.contents import Count, Layer, Layers, Weights, concrete, counted, flag, summed
 from builder.inspection.contents import Tensor as T

@@ -17,14 +17,15 @@ np: Any = pytest.importorskip("numpy")
 from onnx import TensorProto, helper
 
 from builder import cli, worker
-from builder.action import Action, Pinned, Platform, Tool
+from builder.action import Action
+from builder.blob import Pinned, Platform, Tool
 from builder.contract import Profile, ShapeRange
 from builder.errors import UsageError
 from builder.inspection import onnx_graph
 from builder.inspection.contents import Fact, Weights, flag
 from builder.leash import worker_environment
 from builder.recipes import Engine, Made
-from builder.record import from_json, to_json
+from builder.records import from_json, to_json
 from builder.steps import engine
 from builder.tensorrt_options import TensorRtOptions
 from tests import onnx_models

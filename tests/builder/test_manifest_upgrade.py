@@ -8,7 +8,7 @@ import pytest
 
 from builder.manifest import Check, Manifest
 from builder.manifest_upgrade import upgraded
-from builder.record import RecordError, from_json, to_json
+from builder.records import RecordError, from_json, to_json
 from tests.fakes import entry, manifest
 
 

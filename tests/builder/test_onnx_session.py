@@ -11,8 +11,8 @@ np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 onnxruntime: Any = pytest.importorskip("onnxruntime")
 
-from builder import onnx_file, onnx_session, seams
-from builder.action import Platform
+from builder import onnx_file, onnx_session, plugins
+from builder.blob import Platform
 from builder.errors import StepFailed
 from builder.recipes import Engine
 from builder.tensorrt_options import TensorRtOptions
@@ -51,18 +51,18 @@ def test_the_gpu_backend_builds_the_onnx_file_itself(model: Path, tmp_path: Path
     out = tmp_path / "out"
     out.mkdir()
     recipe = Engine("fp32", "f32", (), 1 << 30, TensorRtOptions(), "")
-    seams.backend(BACKEND).build(recipe, Platform(BACKEND, "1.26", "linux", "x86_64", "6.1"), model, out)
+    plugins.backend(BACKEND).build(recipe, Platform(BACKEND, "1.26", "linux", "x86_64", "6.1"), model, out)
     assert (out / "model.onnx").read_bytes() == model.read_bytes()
     model.write_bytes(b"not a model")
     with pytest.raises(StepFailed):
-        seams.backend(BACKEND).build(recipe, Platform(BACKEND, "1.26", "linux", "x86_64", "6.1"), model, out)
+        plugins.backend(BACKEND).build(recipe, Platform(BACKEND, "1.26", "linux", "x86_64", "6.1"), model, out)
 
 
 def test_a_wheel_without_the_provider_is_an_error(model: Path) -> None:
     if CUDA in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime is onnxruntime-gpu")
     with pytest.raises(StepFailed, match="has no CUDAExecutionProvider") as problem:
-        seams.backend(BACKEND).open(model.parent, seams.OpenOptions())
+        plugins.backend(BACKEND).open(model.parent, plugins.OpenOptions())
     assert "onnxruntime-gpu alone" in (problem.value.hint or "")
 
 
@@ -77,7 +77,7 @@ def test_a_session_on_the_gpu_runs_in_fp32(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gpu = Gpu(monkeypatch, [CUDA, "CPUExecutionProvider"])
-    runner = seams.backend(BACKEND).open(model.parent, seams.OpenOptions(threads=1))
+    runner = plugins.backend(BACKEND).open(model.parent, plugins.OpenOptions(threads=1))
     assert set(runner({"image": IMAGE})) == {"out"}
     assert gpu.asked["providers"] == [(CUDA, {"use_tf32": "0"})]
     said = capsys.readouterr()

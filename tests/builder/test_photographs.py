@@ -12,7 +12,7 @@ from builder import photographs
 from builder.errors import UsageError
 from builder.evidence import Calibration, Photographs
 from builder.matrix import Matrix
-from builder.record import RecordError
+from builder.records import RecordError
 from tests.fakes import Project
 
 

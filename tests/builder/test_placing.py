@@ -17,10 +17,10 @@ from builder.jobs import Job, OutputPin
 from builder.pinning import Pinner
 from builder.placing import MOST_OF_A_FLEET, Placing, shared
 from builder.plan import plan
+from builder.plugins import Store
 from builder.reach import FLEET, Listed, Reached
 from builder.recipes import LowerOpset
 from builder.run import Outcome, run
-from builder.seams import Store
 from tests.fakes import LAPTOP, FakeExecutor, Project, Recorder
 
 A, B, ALL = Reached("ssh://a"), Reached("ssh://b"), Reached(FLEET)

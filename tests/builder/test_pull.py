@@ -11,13 +11,12 @@ from typing import List, Optional
 
 import pytest
 
-from builder import digest
-from builder.action import Blob
+from builder import digest, files
+from builder.blob import Blob
 from builder.errors import DeployError, StoreBusy, StoreDamaged, UsageError
 from builder.hosting import placed, pull
 from builder.manifest import Entry
 from builder.stores.layout import Layout
-from builder.transfers import copies
 from tests.fakes import entry, manifest, stored
 
 
@@ -163,7 +162,7 @@ def test_a_description_that_does_not_read_says_what_to_do(tmp_path: Path, text: 
 def test_a_copy_is_compared_with_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"data")
     with pytest.raises(StoreDamaged, match="the manifest says"):
-        copies.verified(tmp_path / "a", tmp_path / "b", Blob("b", "sha256:" + "0" * 64, 4).digest, "")
+        files.verified(tmp_path / "a", tmp_path / "b", Blob("b", "sha256:" + "0" * 64, 4).digest, "")
 
 
 # ------------------------------------------------------------------------------------------- what is unchanged, what goes

@@ -11,12 +11,13 @@ from typing import Any, get_args
 
 import pytest
 
-from builder import release, seams, worker
-from builder.action import Action, Platform
+from builder import plugins, release, worker
+from builder.action import Action
+from builder.blob import Platform
 from builder.contract import PACKAGE, Runtime
 from builder.errors import StepFailed, UsageError
 from builder.recipes import Engine, LowerFp16, Made, Recipe
-from builder.record import from_json, to_json
+from builder.records import from_json, to_json
 from builder.tensorrt_options import TensorRtOptions
 from tests.fakes import REPOSITORY
 
@@ -29,16 +30,16 @@ def _defines(place: str) -> bool:
     return any(isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name for node in tree.body)
 
 
-@pytest.mark.parametrize("place", seams.BUILT_IN.values())
+@pytest.mark.parametrize("place", plugins.BUILT_IN.values())
 def test_every_built_in_is_there(place: str) -> None:
     assert _defines(place)
 
 
 def test_every_runtime_has_a_backend_and_a_package() -> None:
-    assert {name for kind, name in seams.BUILT_IN if kind == "backend"} == set(get_args(Runtime)) == set(PACKAGE)
+    assert {name for kind, name in plugins.BUILT_IN if kind == "backend"} == set(get_args(Runtime)) == set(PACKAGE)
 
 
-@pytest.mark.parametrize("find", [seams.backend, seams.source])
+@pytest.mark.parametrize("find", [plugins.backend, plugins.source])
 def test_an_unknown_name_lists_the_known_ones(find: Any) -> None:
     with pytest.raises(UsageError, match="there is no") as caught:
         find("tensorflow")
@@ -50,8 +51,8 @@ def test_other_packages_add_theirs_by_entry_point(monkeypatch: pytest.MonkeyPatc
         pass
 
     entry = types.SimpleNamespace(name="mine", load=lambda: Mine)
-    monkeypatch.setattr(seams, "_entry_points", lambda group: [entry] if group == "deploymatrix.backend" else [])
-    assert isinstance(seams.backend("mine"), Mine)
+    monkeypatch.setattr(plugins, "_entry_points", lambda group: [entry] if group == "deploymatrix.backend" else [])
+    assert isinstance(plugins.backend("mine"), Mine)
 
 
 def test_every_recipe_has_a_step_with_perform() -> None:
@@ -126,7 +127,7 @@ def test_an_engine_goes_to_the_backend_of_its_platform(tmp_path: Path, monkeypat
             asked.append((platform.runtime, onnx.name, out.name))
             return Made(1, ())
 
-    monkeypatch.setattr(seams, "backend", lambda name: Mine())
+    monkeypatch.setattr(plugins, "backend", lambda name: Mine())
     (tmp_path / "out").mkdir()
     assert worker.perform(order(tmp_path, Engine("fp32", "f32", (), 1 << 30, TensorRtOptions(), ""))).facts == Made(
         1, ()

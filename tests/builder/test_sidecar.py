@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from builder import digest, seams, sidecar
-from builder.action import SIDECAR, Action, Blob, Pinned, Platform, Result, Tool
+from builder import digest, plugins, sidecar
+from builder.action import SIDECAR, Action, Result
+from builder.blob import Blob, Pinned, Platform, Tool
 from builder.errors import StepFailed, StoreDamaged
 from builder.recipes import Engine, LowerFp16, Made
 from builder.steps import engine
@@ -33,7 +34,7 @@ class Mine:
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(seams, "backend", lambda name: Mine())
+    monkeypatch.setattr(plugins, "backend", lambda name: Mine())
     assert engine.perform(action(), tmp_path, tmp_path, tmp_path) == Made(3, ("as asked",))
     return tmp_path
 

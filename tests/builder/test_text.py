@@ -8,7 +8,7 @@ from typing import Optional
 
 import pytest
 
-from builder import text
+from builder import terminal
 from builder.progress import Lines
 
 
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_table_has_aligned_columns_and_no_trailing_space() -> None:
-    made = text.table(("cell", "plan"), [("a", "build"), ("longer", "")], status=1, out=io.StringIO())
+    made = terminal.table(("cell", "plan"), [("a", "build"), ("longer", "")], status=1, out=io.StringIO())
     assert made.splitlines() == ["cell    plan", "a       build", "longer"]
 
 
@@ -28,24 +28,24 @@ def test_colour_is_for_terminals_that_want_it(name: Optional[str], value: str, m
     monkeypatch.setenv("TERM", "xterm")
     if name is not None:
         monkeypatch.setenv(name, value)
-    assert ("\x1b" in text.paint("passed", Terminal())) == (name is None)
-    assert text.paint("passed", io.StringIO()) == "passed"
+    assert ("\x1b" in terminal.paint("passed", Terminal())) == (name is None)
+    assert terminal.paint("passed", io.StringIO()) == "passed"
 
 
 def test_the_streams_of_the_moment_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     with contextlib.redirect_stdout(Terminal()):
-        assert "\x1b" in text.paint("passed")
+        assert "\x1b" in terminal.paint("passed")
     with contextlib.redirect_stdout(io.StringIO()):
-        assert text.paint("passed") == "passed"
+        assert terminal.paint("passed") == "passed"
     with contextlib.redirect_stderr(io.StringIO()) as said:
         Lines().ended("job", "done", 1.0)
     assert "job: done (1.0 s)" in said.getvalue()
 
 
 def test_counts_sizes_and_groups() -> None:
-    assert text.counts(["b", "a", "b"], ("a", "b", "c")) == "1 a, 2 b"
-    assert text.counts([], ("a",)) == "nothing"
-    assert (text.size(2048), text.size(3 << 20)) == ("2 KiB", "3.0 MiB")
-    assert text.grouped([("a", "x"), ("b", "y"), ("c", "x")]) == {"x": ["a", "c"], "y": ["b"]}
+    assert terminal.counts(["b", "a", "b"], ("a", "b", "c")) == "1 a, 2 b"
+    assert terminal.counts([], ("a",)) == "nothing"
+    assert (terminal.size(2048), terminal.size(3 << 20)) == ("2 KiB", "3.0 MiB")
+    assert terminal.grouped([("a", "x"), ("b", "y"), ("c", "x")]) == {"x": ["a", "c"], "y": ["b"]}

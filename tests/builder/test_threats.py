@@ -16,11 +16,11 @@ from typing import Any, Iterator
 
 import pytest
 
-from builder import descriptor, strict_json
+from builder import descriptor, digest
 from builder.descriptor import Descriptor
 from builder.errors import StepFailed, StoreDamaged, Untrusted, UsageError
-from builder.record import to_json
-from builder.seams import Stream
+from builder.plugins import Stream
+from builder.records import to_json
 from builder.signing import minisign
 from builder.stores import copying, oci, signatures, tags, versions
 from builder.stores.folder import Folder
@@ -102,10 +102,10 @@ def test_an_index_that_is_hostile_json(text: str, host: Host) -> None:
 
 
 def test_json_has_one_meaning() -> None:
-    assert strict_json.loads('{"a": [1, 2.5, "x", null, true]}') == {"a": [1, 2.5, "x", None, True]}
+    assert digest.loads('{"a": [1, 2.5, "x", null, true]}') == {"a": [1, 2.5, "x", None, True]}
     for text in ('{"a": 1, "a": 1}', "NaN", "[1e400]", "1" * 401, "0." + "1" * 500, "[" * 100_000):
         with pytest.raises(ValueError):
-            strict_json.loads(text)
+            digest.loads(text)
 
 
 # ------------------------------------------------------------------------------------------- signatures

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder import cli, digest, provenance, tracing
-from builder.action import Pinned, Tool
+from builder.blob import Pinned, Tool
 from builder.errors import StoreDamaged
 from builder.provenance import Provenance
-from builder.record import from_json, to_json
+from builder.records import from_json, to_json
 from builder.stores import versions
 from builder.stores.layout import Layout
 from tests.fakes import ANSWERS, LAPTOP, METRIC, TASK_MATRIX, FakeExecutor, Project, entry, manifest

@@ -15,16 +15,16 @@ from typing import IO, Any, Callable, Iterator, List
 
 import pytest
 
-from builder import digest, locks
-from builder.action import Blob
+from builder import digest, files
+from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreBusy, StoreDamaged, Unreachable
-from builder.seams import Stream
+from builder.plugins import Stream
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
 from builder.stores.supply import Supply
+from builder.terminal import Meter
 from builder.transfers import transfer
-from builder.transfers.meter import Meter
 from builder.transfers.pace import Pace, Stopped
 
 SIZE = 1000
@@ -291,7 +291,7 @@ def test_threads_that_want_the_same_file_fetch_it_once(store: Layout, tmp_path: 
 
 _HOLD = """
 import sys
-from builder import locks
+from builder import files as locks
 with open(sys.argv[1], "ab") as file:
     assert locks.take(file)
     print("held", flush=True)
@@ -334,7 +334,7 @@ def test_no_file_stays_open_when_a_fetch_ends_early(
         return opened[-1]
 
     holder = store.incoming(it.digest).open("ab")
-    assert locks.take(holder)
+    assert files.take(holder)
     monkeypatch.setattr(Path, "open", watched)
     monkeypatch.setattr(Pace, "rest", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -355,7 +355,7 @@ def held_meanwhile(
 ) -> None:
     """Another has the file until it was looked for five times, and each time something happens to it."""
     other, looked = store.incoming(it.digest).open("ab"), []
-    assert locks.take(other)
+    assert files.take(other)
 
     def rest(pace: Pace, seconds: float) -> None:
         looked.append(seconds)

@@ -34,7 +34,7 @@ class Shell:
         # what the fake executor makes does not run; tests/builder/test_selftest.py has what does
         monkeypatch.setattr("builder.hosting.apart.ask", lambda folder, cell, seconds: Answer())
         # pytest exchanges the streams for every test; tests/builder/test_text.py checks that the program notices
-        monkeypatch.setattr("builder.text.coloured", lambda out: False)
+        monkeypatch.setattr("builder.terminal.coloured", lambda out: False)
         monkeypatch.setattr("builder.verbs.matrix.Lines", lambda: Lines(sys.stderr))
 
     def __call__(self, *words: str) -> int:
@@ -480,7 +480,7 @@ def test_the_manifest_of_the_small_project(build: Shell, golden: Any) -> None:
     """All of it, but for the date and digests that the fake's bytes decide."""
     import re
 
-    from builder.record import to_json
+    from builder.records import to_json
 
     build("matrix", "--quiet")
     text = json.dumps(to_json(build.manifest), indent=1, ensure_ascii=False) + "\n"

@@ -11,13 +11,14 @@ from typing import List, Optional
 import pytest
 
 from builder import facts
-from builder.action import Action, Platform
+from builder.action import Action
+from builder.blob import Platform
+from builder.detect.gpu import Gpu
 from builder.errors import StepFailed
 from builder.executors.local import Local
-from builder.facts import Gpu
 from builder.leash import worker_environment
 from builder.recipes import Engine
-from builder.record import from_json, to_json
+from builder.records import from_json, to_json
 from builder.remote import site_lock
 from builder.stores.layout import Layout
 from builder.tensorrt_options import TensorRtOptions

@@ -20,7 +20,8 @@ for package in ("tensorrt_rtx", "polygraphy", "onnxruntime"):
 from onnx import TensorProto, helper
 
 from builder import digest
-from builder.action import Action, Pinned, Platform, Result
+from builder.action import Action, Result
+from builder.blob import Pinned, Platform
 from builder.contract import Profile, ShapeRange
 from builder.errors import StepFailed
 from builder.executors.local import Local

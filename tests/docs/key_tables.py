@@ -7,10 +7,10 @@ import json
 import re
 from typing import Dict, Iterator, List, Tuple
 
-from builder import contract, drift_limits, evidence, gates, matrix, reach, schema, setting, sweep, tensorrt_options
+from builder import contract, drift_limits, evidence, gates, matrix, reach, records, schema, sweep, tensorrt_options
 from builder.digest import Json
 from builder.fleet import settings
-from builder.record import fields_of, required, to_json
+from builder.records import fields_of, required, to_json
 
 _FILES = (
     matrix,
@@ -18,7 +18,7 @@ _FILES = (
     evidence,
     gates,
     drift_limits,
-    setting,
+    records,
     tensorrt_options,
     sweep,
     reach,

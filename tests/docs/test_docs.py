@@ -15,7 +15,7 @@ import pytest
 from builder import cli, errors
 from builder.manifest import Status
 from builder.matrix import Matrix
-from builder.record import fields_of
+from builder.records import fields_of
 from builder.yaml_marks import parse
 from tests.docs import compat_tables, doc_pages, key_tables, target_lines
 from tests.docs.doc_pages import DOCS, ROOT, Page

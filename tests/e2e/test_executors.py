@@ -12,12 +12,12 @@ from typing import Iterator, List
 
 import pytest
 
-from builder import digest, seams
+from builder import digest, plugins
 from builder.action import Action
 from builder.errors import DeployError, StepFailed
+from builder.plugins import Executor
 from builder.reach import FLEET, Reached, Worker
 from builder.recipes import Made
-from builder.seams import Executor
 from builder.stores.layout import Layout
 from tests import brokers, steps
 from tests.sshd import python_at, sshd
@@ -61,7 +61,7 @@ def _of_a_fleet(folder: Path) -> Iterator[Executor]:
         )
         settings = FleetSettings(server.url, str(place))
         try:
-            with Fleet(Broker(server.url), seams.repository(str(place), {}), "0f", settings, Seal()) as fleet:
+            with Fleet(Broker(server.url), plugins.repository(str(place), {}), "0f", settings, Seal()) as fleet:
                 yield fleet.at(Reached(FLEET))
         finally:
             worker.kill()

@@ -17,8 +17,9 @@ import pytest
 pytest.importorskip("celery")
 pytest.importorskip("redis")
 
-from builder import seams
-from builder.action import Action, Pinned, Result
+from builder import plugins
+from builder.action import Action, Result
+from builder.blob import Pinned
 from builder.digest import of_bytes
 from builder.executors.fleet import Fleet
 from builder.fleet.broker import TASK, Broker
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.e2e
 _WORKER = """
 import os, sys, time
 from pathlib import Path
-from builder import seams
+from builder import plugins as seams
 from builder.action import Result
 from builder.fleet import serving
 from builder.fleet.broker import Broker
@@ -86,7 +87,7 @@ class Lab:
         )
         until(lambda: "serves" in self.log or self.process.poll() is not None, 60, "to start")
         url = self.lines["run"].url(server.url)
-        place = seams.repository(str(folder / "exchange"), {})
+        place = plugins.repository(str(folder / "exchange"), {})
         settings = FleetSettings(url, str(folder / "exchange"), patience=60.0)
         self.fleet = Fleet(Broker(url), place, os.urandom(4).hex(), settings, Seal())
         self.results: List[Result] = []

@@ -17,7 +17,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
 from builder import digest, onnx_file, onnx_session
 from builder import load as matrix_file
-from builder.action import Action, Pinned, Result
+from builder.action import Action, Result
+from builder.blob import Pinned
 from builder.errors import StepFailed
 from builder.executors.local import Local
 from builder.jobs import FilePin

@@ -20,11 +20,11 @@ from typing import Callable, List, Optional, Sequence, Tuple
 
 import pytest
 
-from builder import cli, digest, facts, seams
+from builder import cli, digest, facts, plugins
 from builder.descriptor import INDEX, MANIFEST, Descriptor
 from builder.errors import DeployError
 from builder.hosting import pull
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import copying, tags, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
@@ -253,7 +253,7 @@ def test_publish_to_a_registry(tmp_path: Path) -> None:
     with registry(tmp_path) as host:
 
         def place(there: Path) -> Repository:
-            return seams.repository(f"oci+http://{host}/models/{there.name}", {"HOME": str(tmp_path)})
+            return plugins.repository(f"oci+http://{host}/models/{there.name}", {"HOME": str(tmp_path)})
 
         def words(there: Path) -> List[str]:
             return ["publish", place(there).name, "--store", str(store.root), "--quiet"]
@@ -364,7 +364,7 @@ def test_a_file_cut_at_any_byte_is_whole_in_the_end(tmp_path: Path) -> None:
     points = [n for n in borders if 0 <= n < it.size] + [chance.randrange(it.size) for _ in range(KILLS)]
     cut = Cut()
     with serving(registry_of(store, cut)) as url:
-        place = seams.repository(url.replace("http://", "oci+http://") + "/models/tiny", {"HOME": str(tmp_path)})
+        place = plugins.repository(url.replace("http://", "oci+http://") + "/models/tiny", {"HOME": str(tmp_path)})
         for at in points:
             cut.most, cut.times = at, 1
             host = Layout(tmp_path / f"host-{at}")
@@ -378,7 +378,7 @@ def test_a_server_that_cuts_every_few_bytes(tmp_path: Path) -> None:
     store = made(tmp_path / "store", 1)
     (it,) = [it for it in closure_of(store) if it.title == "model.xml"]
     with serving(registry_of(store, Cut(20_011, 10_000))) as url:
-        place = seams.repository(url.replace("http://", "oci+http://") + "/models/tiny", {"HOME": str(tmp_path)})
+        place = plugins.repository(url.replace("http://", "oci+http://") + "/models/tiny", {"HOME": str(tmp_path)})
         assert digest.of_file(transfer.fetch(place, it, Layout(tmp_path / "host"))) == it.digest
 
 

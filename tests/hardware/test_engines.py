@@ -108,7 +108,7 @@ def build(rig: Rig, *words: str) -> str:
 def opened(runtime: str, folder: Path) -> str:
     """In a process of its own, since a runtime may end it: how opening the engine in `folder` ends."""
     code = (
-        "import sys; from pathlib import Path; from builder import seams\n"
+        "import sys; from pathlib import Path; from builder import plugins as seams\n"
         "try:\n    seams.backend(sys.argv[1]).open(Path(sys.argv[2]), seams.OpenOptions()); print('opened')\n"
         "except Exception as problem: print(type(problem).__name__, problem)\n"
     )

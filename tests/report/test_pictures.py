@@ -10,13 +10,14 @@ from typing import Callable, Mapping
 import pytest
 
 from builder.action import Action, Result
+from builder.blob import Pinned
 from builder.errors import StepFailed
 from builder.measurements import OutputParity, WorstCase
 from builder.pictures import chosen, pictures, worst_sample
-from builder.provenance import Chain, Link, Pinned, Provenance, Step
+from builder.plugins import Store
+from builder.provenance import Chain, Link, Provenance, Step
 from builder.report import view
 from builder.report.worst import worst_cases
-from builder.seams import Store
 from builder.stores.layout import Layout
 from tests import fakes
 from tests.e2e.conftest import Project, built, fresh  # noqa: F401  (fixtures)

@@ -14,7 +14,7 @@ from builder.drift_limits import DriftLimits, Limit, MetricLimit, names, parse
 from builder.errors import UsageError
 from builder.manifest import Entry, TaskResult
 from builder.measurements import OutputParity
-from builder.record import from_json, to_json
+from builder.records import from_json, to_json
 from builder.sweep import SweepPoint, SweepRow, Swept
 from tests.fakes import entry, manifest
 from validation import drift

@@ -144,7 +144,7 @@ def test_a_runner_that_raises_fails_its_cell_and_not_the_run(error: Exception) -
 def test_numbers_that_do_not_exist_are_none_and_fit_json() -> None:
     import json
 
-    from builder.record import to_json
+    from builder.records import to_json
 
     zeros = Sample("zero", IMAGE, {"out": np.zeros((1, 4), np.float32)})
     (row,) = compared(WANTED, zeros)

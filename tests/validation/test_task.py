@@ -12,15 +12,15 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import preprocess, seams
-from builder.action import Action, Platform
+from builder import plugins, preprocess
+from builder.action import Action
+from builder.blob import Platform
 from builder.contract import Input, Output, Preprocess
 from builder.errors import StepFailed
 from builder.matrix import Head, OnnxSource, SeededWeights, TorchSource
 from builder.measurements import CaseScore, Score, TaskScores
 from builder.recipes import MeasureTask, Sampled, ScoreReference, TaskCases
-from builder.record import from_json, to_json
-from builder.setting import Setting
+from builder.records import Setting, from_json, to_json
 from builder.steps import task as task_step
 from builder.steps import task_cases, task_reference
 from validation import task
@@ -445,7 +445,7 @@ class Backend:
 
 
 def score_artifact(inputs: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
-    monkeypatch.setattr(seams, "backend", lambda name: {"openvino": backend}[name])
+    monkeypatch.setattr(plugins, "backend", lambda name: {"openvino": backend}[name])
     settings = tuple(Setting(name, value) for name, value in options.items())
     recipe = MeasureTask(HEAD, "image", "light_metric:Brightness", settings, "bf16", True)
     action = Action(recipe, (), (), Platform("openvino", "1", "linux", "x86_64"))
@@ -460,7 +460,7 @@ def test_an_artifact_is_scored_on_the_cases_as_it_will_be_opened(inputs: Path, m
     make_cases(inputs, "dark.txt", "bright.txt")
     backend = Backend(0.5)
     found = score_artifact(inputs, backend, monkeypatch)
-    assert backend.opened == [(inputs / "artifact", seams.OpenOptions("bf16", static=True, threads=0, frugal=True))]
+    assert backend.opened == [(inputs / "artifact", plugins.OpenOptions("bf16", static=True, threads=0, frugal=True))]
     assert rounded(found) == {"brightness": 0.25, "error": 0.25}
     doubled = score_artifact(inputs, backend, monkeypatch, factor=2)
     assert rounded(doubled) == {"brightness": 0.5, "error": 0.0}
@@ -476,7 +476,7 @@ def test_the_model_itself_is_scored_on_the_same_cases(
 ) -> None:
     make_cases(inputs, "dark.txt", "bright.txt")
     model = Backend(1.0)
-    monkeypatch.setattr(seams, "source", lambda name: {kind: model}[name])
+    monkeypatch.setattr(plugins, "source", lambda name: {kind: model}[name])
     image = Input("image", ("batch", 1, "h", "w"))
     recipe = ScoreReference(source, "main", (), image, ("mean",), HEAD, "light_metric:Brightness", ())
     found = task_reference.perform(Action(recipe, (), (), None), inputs, inputs, inputs / "root")

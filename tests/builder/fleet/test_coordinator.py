@@ -17,8 +17,9 @@ import pytest
 pytest.importorskip("celery")
 pytest.importorskip("redis")
 
-from builder import digest, seams
-from builder.action import Action, Blob, Pinned, Result
+from builder import digest, plugins
+from builder.action import Action, Result
+from builder.blob import Blob, Pinned
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable
 from builder.executors import fleet
@@ -30,7 +31,7 @@ from builder.fleet.sealing import Seal
 from builder.fleet.settings import FleetSettings
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
 from builder.recipes import Made
-from builder.record import to_json
+from builder.records import to_json
 from builder.remote.messages import File
 from builder.signing import minisign
 from builder.stores.layout import Layout
@@ -94,7 +95,7 @@ class Lab:
 
     def __init__(self, url: str, folder: Path, seal: "Seal | None" = None, slow: str = "") -> None:
         self.url, self.name, self.said = url, os.urandom(4).hex(), []  # type: str, str, List[str]
-        self.place, self.store = seams.repository(str(folder / "exchange"), {}), Layout(folder / "artifacts")
+        self.place, self.store = plugins.repository(str(folder / "exchange"), {}), Layout(folder / "artifacts")
         self._folder = folder
         settings = FleetSettings(url, str(folder / "exchange"), patience=60.0)
         self.slow: Any = Slow(self.place, slow)

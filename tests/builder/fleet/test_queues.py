@@ -7,7 +7,8 @@ from typing import Any, Optional, Tuple
 import pytest
 
 from builder.blob import Platform
-from builder.facts import Gpu, Machine
+from builder.detect.gpu import Gpu
+from builder.facts import Machine
 from builder.fleet import queues
 from builder.matrix import Target
 from builder.places import platform_of

@@ -25,8 +25,8 @@ from builder.fleet import presence, queues, roll
 from builder.fleet.broker import TASK, Broker
 from builder.fleet.sealing import Seal
 from builder.fleet.words import Failed
+from builder.plugins import repository
 from builder.recipes import Simplify
-from builder.seams import repository
 from tests import brokers, fleets
 from tests.fakes import REPOSITORY
 from tests.fleets import MODEL, QUEUE, Run, until
@@ -36,7 +36,7 @@ ORDER = Seal().close(fleets.order(fleets.action(recipe=Simplify((), (), (), Fals
 _WORKER = """
 import sys
 from pathlib import Path
-from builder import seams
+from builder import plugins as seams
 from builder.fleet import serving
 from builder.fleet.broker import Broker
 from builder.fleet.sealing import Seal

@@ -16,8 +16,9 @@ import pytest
 pytest.importorskip("celery")
 pytest.importorskip("redis")
 
-from builder import digest, seams
-from builder.action import Action, Pinned
+from builder import digest, plugins
+from builder.action import Action
+from builder.blob import Pinned
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import Unreachable
 from builder.fleet import station as stations
@@ -25,11 +26,11 @@ from builder.fleet.broker import Broker
 from builder.fleet.sealing import LARGEST, Seal
 from builder.fleet.station import Post, Station
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
+from builder.plugins import Repository
 from builder.recipes import Simplify
-from builder.record import to_json
+from builder.records import to_json
 from builder.remote.framing import Dropped
 from builder.remote.messages import File
-from builder.seams import Repository
 from builder.signing import minisign
 from tests import brokers, fleets
 from tests.fakes import LAPTOP
@@ -69,7 +70,7 @@ class Bay:
     def __init__(self, redis: Closing, folder: Path, seal: "Seal | None" = None) -> None:
         self._redis, self.name = redis, os.urandom(4).hex()
         self.broker, self.folder, self.kept = Broker(redis.url), folder, folder / "kept"
-        self.place = seams.repository(str(folder / "exchange"), {})
+        self.place = plugins.repository(str(folder / "exchange"), {})
         given = folder / "given"
         given.write_bytes(MODEL)
         self.place.put(Descriptor(OCTETS, digest.of_bytes(MODEL), len(MODEL)), given)

@@ -9,10 +9,10 @@ from builder.action import Action, Result
 from builder.errors import Unreachable
 from builder.pinning import Pinner
 from builder.plan import plan
+from builder.plugins import Store
 from builder.progress import Silent
 from builder.reach import Reached
 from builder.run import Outcome, run
-from builder.seams import Store
 from tests.fakes import LAPTOP, FakeExecutor, Project
 
 

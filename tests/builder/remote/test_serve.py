@@ -13,11 +13,12 @@ from typing import Any, Dict, Iterator
 import pytest
 
 from builder import digest
-from builder.action import Action, Pinned
+from builder.action import Action
+from builder.blob import Pinned
 from builder.contract import Preprocess
 from builder.digest import Json
 from builder.recipes import CalibrationData, Engine, Recipe, Simplify
-from builder.record import to_json
+from builder.records import to_json
 from builder.remote import parcel
 from builder.remote.cache import Cache
 from builder.remote.framing import Channel, Dropped
@@ -191,8 +192,8 @@ def test_the_modules_that_are_sent_are_enough_for_every_step(tmp_path: Path) -> 
     import io
     import zipfile
 
+    from builder.plugins import BUILT_IN
     from builder.remote import workbench
-    from builder.seams import BUILT_IN
     from builder.worker import STEPS
     from tests.test_house import MODULES, _ours
 

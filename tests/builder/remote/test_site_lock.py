@@ -12,8 +12,8 @@ from typing import List
 import pytest
 
 from builder.blob import Platform
+from builder.detect.gpu import Gpu
 from builder.errors import StepFailed
-from builder.facts import Gpu
 from builder.remote import site_lock
 from tests.fakes import LAPTOP, ORIN, RTX3090, _with
 

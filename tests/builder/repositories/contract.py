@@ -16,7 +16,7 @@ import pytest
 from builder import channel, clock, digest, promotion
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import channels, copying, signatures, statements, supply, tags, versions
 from builder.stores.layout import Layout
 from builder.transfers import transfer

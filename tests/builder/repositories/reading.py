@@ -10,7 +10,7 @@ import pytest
 
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, UsageError
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import copying, signatures, supply, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout

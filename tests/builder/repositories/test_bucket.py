@@ -20,10 +20,10 @@ pytest.importorskip("moto.server", reason="tests of buckets run against moto's s
 
 import boto3
 
-from builder import cli, seams
+from builder import cli, plugins
 from builder.descriptor import INDEX, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
-from builder.seams import Repository
+from builder.plugins import Repository
 from builder.stores import copying, signatures, versions
 from builder.stores.by_path import blob_path
 from builder.stores.folder import Folder
@@ -76,7 +76,7 @@ def address(door: s3_server.Door) -> str:
 
 @pytest.fixture
 def fresh(address: str) -> Open:
-    return lambda: seams.repository(address, {})
+    return lambda: plugins.repository(address, {})
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_bucket_without_a_prefix(address: str, store: Layout) -> None:
     published(store)
     bucket = address.rsplit("/", 2)[0]
     for form in (bucket, f"{bucket}/"):
-        place = seams.repository(form, {})
+        place = plugins.repository(form, {})
         assert place.name == bucket
         send(store, place)
         assert place.tags() == ("v1",)
@@ -159,7 +159,7 @@ def test_a_bucket_without_a_prefix(address: str, store: Layout) -> None:
 )
 def test_an_address_that_is_none(wrong: str) -> None:
     with pytest.raises(UsageError, match="is no address in a bucket"):
-        seams.repository(wrong, {})
+        plugins.repository(wrong, {})
 
 
 # ------------------------------------------------------------------------------------------- two publishers
@@ -357,7 +357,7 @@ def test_two_send_one_large_file(
 _MEMORY = """
 import re, sys
 from pathlib import Path
-from builder import seams
+from builder import plugins as seams
 from builder.descriptor import OCTETS, Descriptor
 
 def most():  # of this program; getrusage would also count the one that started it
@@ -433,11 +433,11 @@ def test_a_bucket_that_is_not_there(
 def test_nobody_answers(door: s3_server.Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(Unreachable, match="it does not answer") as caught:
-        seams.repository("s3://models/x", {}).tags()
+        plugins.repository("s3://models/x", {}).tags()
     assert caught.value.passing
     monkeypatch.setenv("AWS_ENDPOINT_URL", "no url")
     with pytest.raises(UsageError, match="Invalid endpoint"):
-        seams.repository("s3://models/x", {}).tags()
+        plugins.repository("s3://models/x", {}).tags()
 
 
 def test_without_credentials(door: s3_server.Door, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,7 +451,7 @@ def test_without_credentials(door: s3_server.Door, address: str, monkeypatch: py
         return None if len(seen) == 1 else _error(respond, "403 Forbidden", "AccessDenied")
 
     door.meddle = private
-    place = seams.repository(address, {})
+    place = plugins.repository(address, {})
     assert place.tags() == ()
     assert seen == [""], "asked as nobody"
     with pytest.raises(Unreachable, match="no credentials were found"):
@@ -461,7 +461,7 @@ def test_without_credentials(door: s3_server.Door, address: str, monkeypatch: py
 def test_a_profile_that_is_not_there(door: s3_server.Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(UsageError, match="nobody"):
-        seams.repository("s3://models/x", {}).tags()
+        plugins.repository("s3://models/x", {}).tags()
 
 
 def test_a_damaged_file_is_not_published(

@@ -10,10 +10,10 @@ from typing import Dict, List
 
 import pytest
 
-from builder import cli, digest, seams
+from builder import cli, digest, plugins
 from builder.errors import DeployError, StoreDamaged, UsageError
+from builder.plugins import Repository
 from builder.repositories.bundle import Bundle
-from builder.seams import Repository
 from builder.stores import bundling, channels, copying, signatures, supply, tags, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
@@ -39,7 +39,7 @@ def bundle(store: Layout, file: Path, *cells: str, version: int = 1) -> Bundle:
 def filled(tmp_path: Path) -> Filled:
     def made(store: Layout) -> Repository:
         bundle(store, tmp_path / "bundle.tar")
-        return seams.repository(str(tmp_path / "bundle.tar"), {})
+        return plugins.repository(str(tmp_path / "bundle.tar"), {})
 
     return made
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder import seams
-from builder.seams import Repository
+from builder import plugins
+from builder.plugins import Repository
 from builder.stores import versions
 from builder.stores.layout import Layout
 from tests.builder.repositories.contract import *  # noqa: F403
@@ -18,7 +18,7 @@ from tests.builder.repositories.reading import Filled
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Open:
-    return lambda: seams.repository(f"file://{tmp_path}/there", {})
+    return lambda: plugins.repository(f"file://{tmp_path}/there", {})
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Callable, Iterator
 
 import pytest
 
-from builder import seams
-from builder.seams import Repository
+from builder import plugins
+from builder.plugins import Repository
 from tests.builder.repositories.contract import *  # noqa: F403
 from tests.builder.repositories.contract import Open
 from tests.registries import PASSWORD, USER, registry
@@ -32,7 +32,7 @@ def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
         def another() -> Open:
             address = f"oci{'' if both else '+http'}://{host}/models/tiny-{next(_NUMBERS)}"
-            return lambda: seams.repository(address, environ)
+            return lambda: plugins.repository(address, environ)
 
         yield another
 

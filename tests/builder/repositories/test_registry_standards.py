@@ -9,8 +9,8 @@ from typing import Any, Iterator, List
 
 import pytest
 
-from builder import seams
-from builder.seams import Repository
+from builder import plugins
+from builder.plugins import Repository
 from builder.stores import copying, oci, signatures, supply, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
@@ -27,7 +27,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def place(host: str, name: str) -> Repository:
-    return seams.repository(f"oci+http://{host}/{name}", {})
+    return plugins.repository(f"oci+http://{host}/{name}", {})
 
 
 def skopeo(folder: Path, *words: str) -> str:

@@ -18,12 +18,12 @@ from typing import Callable, Iterator, List
 
 import pytest
 
-from builder import cli, seams
+from builder import cli, plugins
 from builder.descriptor import INDEX, OCTETS, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
 from builder.http.client import Client
+from builder.plugins import Repository
 from builder.repositories.web import Web
-from builder.seams import Repository
 from builder.stores import supply, tags
 from builder.stores.layout import Layout
 from tests.builder.repositories.reading import *  # noqa: F403
@@ -141,7 +141,7 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
 
         def made(store: Layout) -> Repository:
             shutil.copytree(str(store.root), str(tmp_path / "www" / "models" / "tiny"))
-            return seams.repository(f"{url}/models/tiny/", {})
+            return plugins.repository(f"{url}/models/tiny/", {})
 
         yield made
 
@@ -214,7 +214,7 @@ def test_pull_by_the_command(store: Layout, tmp_path: Path, capsys: pytest.Captu
 )
 def test_an_address_that_is_none(wrong: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        seams.repository(wrong, {})
+        plugins.repository(wrong, {})
     assert said in str(caught.value)
     assert "hidden" not in str(caught.value)
 

@@ -360,7 +360,7 @@ def test_float16_is_emulated_where_it_stands_in(tmp_path: Path) -> None:
 
 
 def test_the_record_survives_json_and_reads_well(project: Project) -> None:
-    from builder.record import from_json, to_json
+    from builder.records import from_json, to_json
 
     found, _ = healed(project, Harmed(frozenset({"worst", "third"})))
     searched = only(found)

@@ -10,26 +10,27 @@ import pytest
 pytest.importorskip("numpy")
 pytest.importorskip("polygraphy")
 
-from builder import seams
-from builder.action import Action, Platform
+from builder import plugins
+from builder.action import Action
+from builder.blob import Platform
 from builder.recipes import MeasureParity
 from builder.steps import parity
 
 
 class Backend:
     def __init__(self) -> None:
-        self.opened: List[seams.OpenOptions] = []
+        self.opened: List[plugins.OpenOptions] = []
 
-    def open(self, folder: Path, options: seams.OpenOptions) -> None:
+    def open(self, folder: Path, options: plugins.OpenOptions) -> None:
         self.opened.append(options)
 
 
 def test_it_opens_the_artifact_frugally(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     backend = Backend()
-    monkeypatch.setattr(seams, "backend", lambda name: backend)
+    monkeypatch.setattr(plugins, "backend", lambda name: backend)
     recipe = MeasureParity(samples=(), outputs=("scores",), align=None, agreement=(), compute="f32", static=True)
     parity.perform(Action(recipe, (), (), Platform("openvino", "1", "linux", "x86_64")), tmp_path, tmp_path, tmp_path)
-    assert backend.opened == [seams.OpenOptions("f32", static=True, threads=0, frugal=True)]
+    assert backend.opened == [plugins.OpenOptions("f32", static=True, threads=0, frugal=True)]
 
 
 @pytest.mark.parametrize("frugal", [True, False])

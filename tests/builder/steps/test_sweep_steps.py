@@ -13,8 +13,9 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("polygraphy")
 
-from builder import seams
-from builder.action import Action, Platform
+from builder import plugins
+from builder.action import Action
+from builder.blob import Platform
 from builder.contract import Input, Preprocess
 from builder.matrix import OnnxSource
 from builder.recipes import MeasureSweep, Sampled, SweepReference
@@ -114,14 +115,14 @@ def test_what_the_model_itself_refuses_is_no_error_of_the_step(inputs: Path) -> 
 
 def test_it_is_opened_anew_for_every_size_as_a_host_opens_it(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reference(inputs, onnx_models.convolutional())
-    opened: List[seams.OpenOptions] = []
-    real = seams.backend("onnxruntime")
+    opened: List[plugins.OpenOptions] = []
+    real = plugins.backend("onnxruntime")
 
     class Backend:
-        def open(self, folder: Path, options: seams.OpenOptions) -> seams.Runner:
+        def open(self, folder: Path, options: plugins.OpenOptions) -> plugins.Runner:
             opened.append(options)
             return real.open(folder, options)
 
-    monkeypatch.setattr(seams, "backend", lambda name: Backend())
+    monkeypatch.setattr(plugins, "backend", lambda name: Backend())
     swept(inputs, onnx_models.convolutional())
-    assert opened == [seams.OpenOptions("f32", static=False, threads=1, frugal=False)] * len(POINTS)
+    assert opened == [plugins.OpenOptions("f32", static=False, threads=1, frugal=False)] * len(POINTS)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from builder import digest
-from builder.action import Blob, Result
+from builder.action import Result
+from builder.blob import Blob
 from builder.errors import StoreBusy, StoreDamaged, UsageError
 from builder.recipes import Made
 from builder.stores.layout import Layout

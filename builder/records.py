@@ -18,11 +18,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from dataclasses import MISSING
+from dataclasses import MISSING, dataclass
 from typing import (
     Any,
     Callable,
     Dict,
+    Iterable,
     List,
     Literal,
     Mapping,
@@ -39,7 +40,7 @@ from typing import (
 from builder.digest import Json
 
 T = TypeVar("T")
-Path = Tuple[
+KeyPath = Tuple[
     Union[int, str], ...
 ]  # the order of shapes.Dim: typing gives equal unions one form, the first that it meets
 
@@ -52,13 +53,13 @@ class RecordError(Exception):
     """`data` at `path` does not fit the record: `wrong` is the name found, `known` those that would be right."""
 
     def __init__(
-        self, path: Path, problem: str, *, wrong: str = "", known: Tuple[str, ...] = (), at_key: bool = False
+        self, path: KeyPath, problem: str, *, wrong: str = "", known: Tuple[str, ...] = (), at_key: bool = False
     ) -> None:
         super().__init__(f"{dotted(path)}: {problem}")
         self.path, self.problem, self.wrong, self.known, self.at_key = path, problem, wrong, known, at_key
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """('targets', 'cpu', 'profiles', 0) -> 'targets.cpu.profiles[0]'."""
     text = ""
     for part in path:
@@ -139,18 +140,18 @@ def _is_tag(cls: type, name: str) -> bool:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def from_json(cls: Type[T], data: object, path: Path = ()) -> T:
+def from_json(cls: Type[T], data: object, path: KeyPath = ()) -> T:
     """`data` (what `json.loads` gives) as a `cls`. Raises RecordError at the first thing that does not fit."""
     return cast(T, _read(cls, data, path))
 
 
-def _read(hint: Any, data: object, path: Path) -> object:
+def _read(hint: Any, data: object, path: KeyPath) -> object:
     reader, argument = _reader(hint)
     return reader(argument, data, path)
 
 
 @functools.lru_cache(maxsize=None)
-def _reader(hint: Any) -> Tuple[Callable[[Any, object, Path], object], Any]:
+def _reader(hint: Any) -> Tuple[Callable[[Any, object, KeyPath], object], Any]:
     """What reads `hint`, and what it reads it by. A manifest asks this some ten thousand times for a few dozen hints."""
     if dataclasses.is_dataclass(hint):
         return _read_record, hint
@@ -159,7 +160,7 @@ def _reader(hint: Any) -> Tuple[Callable[[Any, object, Path], object], Any]:
     return (readers[origin], get_args(hint)) if origin in readers else (_read_scalar, hint)
 
 
-def _read_record(cls: type, data: object, path: Path) -> object:
+def _read_record(cls: type, data: object, path: KeyPath) -> object:
     if not isinstance(data, dict):
         raise RecordError(path, f"expected a mapping, found {_kind(data)}")
     fields, hints = fields_of(cls), hints_of(cls)
@@ -179,7 +180,7 @@ def _read_record(cls: type, data: object, path: Path) -> object:
         raise RecordError(path, str(problem)) from problem
 
 
-def _read_keyed(hint: Any, data: object, path: Path) -> object:
+def _read_keyed(hint: Any, data: object, path: KeyPath) -> object:
     if not isinstance(data, dict):
         raise RecordError(path, f"expected a mapping of names, found {_kind(data)}")
     item_type = get_args(hint)[0]
@@ -203,7 +204,7 @@ def _read_keyed(hint: Any, data: object, path: Path) -> object:
     return tuple(items)
 
 
-def _read_union(options: Tuple[Any, ...], data: object, path: Path) -> object:
+def _read_union(options: Tuple[Any, ...], data: object, path: KeyPath) -> object:
     if type(None) in options:
         if data is None:
             return None
@@ -222,7 +223,7 @@ def _read_union(options: Tuple[Any, ...], data: object, path: Path) -> object:
     raise RecordError(path, f"expected {names}, found {_kind(data)}")
 
 
-def _choose(records: List[Any], data: Mapping[str, object], path: Path) -> type:
+def _choose(records: List[Any], data: Mapping[str, object], path: KeyPath) -> type:
     """The record of a union that `data` means: by its tag (a one-word Literal), else by the most keys in common."""
     tags = {}
     for cls in records:
@@ -239,7 +240,7 @@ def _choose(records: List[Any], data: Mapping[str, object], path: Path) -> type:
     raise RecordError((*path, name), f"{found!r} is not known", wrong=str(found), known=tuple(word for _, word in tags))
 
 
-def _read_tuple(args: Tuple[Any, ...], data: object, path: Path) -> object:
+def _read_tuple(args: Tuple[Any, ...], data: object, path: KeyPath) -> object:
     if not isinstance(data, (list, tuple)):
         raise RecordError(path, f"expected a list, found {_kind(data)}")
     if len(args) == 2 and args[1] is Ellipsis:
@@ -249,7 +250,7 @@ def _read_tuple(args: Tuple[Any, ...], data: object, path: Path) -> object:
     return tuple(_read(hint, item, (*path, i)) for i, (hint, item) in enumerate(zip(args, data)))
 
 
-def _read_literal(allowed: Tuple[Any, ...], data: object, path: Path) -> object:
+def _read_literal(allowed: Tuple[Any, ...], data: object, path: KeyPath) -> object:
     for value in allowed:
         if data == value and type(data) is type(value):
             return value
@@ -257,7 +258,7 @@ def _read_literal(allowed: Tuple[Any, ...], data: object, path: Path) -> object:
     raise RecordError(path, f"{data!r} is not one of {', '.join(known)}", wrong=str(data), known=known)
 
 
-def _read_scalar(hint: Any, data: object, path: Path) -> object:
+def _read_scalar(hint: Any, data: object, path: KeyPath) -> object:
     if type(data) is hint and hint is not float:
         return data
     if hint is float and isinstance(data, int) and not isinstance(data, bool) and abs(data) < _LARGEST_INT:
@@ -285,3 +286,28 @@ def _kind(data: object) -> str:
 def _name(hint: Any) -> str:
     names: Dict[object, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+# A `name: value` of matrix.yaml that is handed on as it is, to a factory or a metric.
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One `name: value` that is handed on as it is (a factory's keyword argument)."""
+
+    name: str
+    value: Union[bool, int, float, str]
+
+
+# What a consistency check says when it does not hold: a RecordError at the path of the offending value.
+
+
+def expect(ok: bool, path: KeyPath, problem: str) -> None:
+    if not ok:
+        raise RecordError(path, problem)
+
+
+def declared(name: str, known: Iterable[str], path: KeyPath, what: str, *, at_key: bool = False) -> None:
+    names = tuple(known)
+    if name not in names:
+        raise RecordError(path, f"{what} {name!r} is not declared", wrong=name, known=names, at_key=at_key)

@@ -26,17 +26,17 @@ from typing import Callable, List
 from builder import digest, facts, plugins
 from builder.action import Action, Result
 from builder.blob import Pinned, Platform
-from builder.contract import Profile, ShapeRange
+from builder.config.contract import Profile, ShapeRange
+from builder.config.remote_machines import FleetSettings
+from builder.config.tensorrt import TensorRtOptions
 from builder.executors.fleet import Fleet
 from builder.fleet import queues, serving
 from builder.fleet.broker import Broker
 from builder.fleet.sealing import Seal
-from builder.fleet.settings import FleetSettings
 from builder.fleet.station import Post
 from builder.recipes import Engine, Made
 from builder.remote.cache import Cache
 from builder.stores.layout import Layout
-from builder.tensorrt_options import TensorRtOptions
 from tests import brokers
 
 PROCESSES = 8

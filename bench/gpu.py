@@ -25,8 +25,9 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 import yaml
 
-from builder import abilities, facts, plugins, shapes
-from builder.contract import PACKAGE
+from builder import abilities, facts, plugins
+from builder.config import contract
+from builder.config.contract import PACKAGE
 from builder.facts import Machine
 from builder.hosting import pull
 from builder.manifest import Entry, Manifest
@@ -104,7 +105,7 @@ def _timed(
 ) -> Dict[str, List[float]]:
     """cell -> milliseconds per call, all cells in turns."""
     tensor = manifest.model.inputs[0]
-    feed = {tensor.name: np.random.default_rng(0).random(shapes.with_size(tensor.shape, size), dtype=np.float32)}
+    feed = {tensor.name: np.random.default_rng(0).random(contract.with_size(tensor.shape, size), dtype=np.float32)}
     context = multiprocessing.get_context("spawn")
     times: Dict[str, List[float]] = {entry.cell: [] for entry in entries}
     with tempfile.TemporaryDirectory() as folder:

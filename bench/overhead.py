@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 from builder import facts, leash
+from builder.config.loader import load
 from builder.executors import local
-from builder.load import load
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.run import prospect

@@ -24,7 +24,7 @@ from builder import digest, facts
 from builder.action import Result
 from builder.blob import Blob, Pinned, Platform, Tool
 from builder.choosing.choose import choose
-from builder.contract import Input, Output, Profile, ShapeRange
+from builder.config.contract import Input, Output, Profile, ShapeRange
 from builder.facts import Machine
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
 from builder.measurements import Latency, OutputParity, Percentiles

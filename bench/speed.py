@@ -17,10 +17,11 @@ from typing import Callable, Dict, List
 
 import numpy as np
 
-from builder import facts, onnx_session, plugins, shapes
+from builder import facts, onnx_session, plugins
 from builder.choosing.choose import choose
+from builder.config import contract
+from builder.config.loader import load
 from builder.hosting import pull
-from builder.load import load
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.run import prospect
@@ -44,7 +45,7 @@ def main() -> None:
         raise SystemExit(f"{args.store} holds no version; run: build matrix")
     height, width = map(int, args.size.split("x"))
     tensor = manifest.model.inputs[0]
-    shape = shapes.with_size(tensor.shape, (height, width))
+    shape = contract.with_size(tensor.shape, (height, width))
     feed = {tensor.name: np.random.default_rng(0).random(shape, dtype=np.float32)}
     runs: Dict[str, Callable[[], object]] = {}
     naive = onnx_session.session_on(_exported(args.matrix, store, args.head), threads=0)

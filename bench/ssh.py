@@ -28,13 +28,13 @@ import onnx
 from builder import digest, facts
 from builder.action import Action
 from builder.blob import Pinned, Platform
-from builder.contract import Profile, ShapeRange
+from builder.config.contract import Profile, ShapeRange
+from builder.config.remote_machines import Reached, Worker
+from builder.config.tensorrt import TensorRtOptions
 from builder.executors.local import Local
 from builder.executors.ssh import Machines, Ssh
-from builder.reach import Reached, Worker
 from builder.recipes import Engine
 from builder.stores.layout import Layout
-from builder.tensorrt_options import TensorRtOptions
 from tests import onnx_models
 from tests.sshd import Sshd, sshd
 

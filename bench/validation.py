@@ -22,8 +22,8 @@ import numpy as np
 
 from builder import facts, leash, plugins
 from builder.action import Action
+from builder.config.loader import load
 from builder.executors import local
-from builder.load import load
 from builder.pinning import Pinner
 from builder.plan import PlannedCell, plan
 from builder.recipes import MeasureParity, MeasureTask

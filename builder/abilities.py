@@ -7,9 +7,9 @@ from typing import List, Literal, Optional, Tuple
 
 from builder.compat import install, jetpack, onnxruntime_gpu, rtx, tensorrt
 from builder.compat.tables import version
-from builder.contract import PACKAGE
+from builder.config.contract import PACKAGE
+from builder.config.matrix import Matrix, Target
 from builder.facts import Machine
-from builder.matrix import Matrix, Target
 from builder.places import (
     BUILDER,
     EXTRA,

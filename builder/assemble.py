@@ -7,13 +7,13 @@ from typing import List, Mapping, Optional, Tuple
 
 from builder.blob import Tool
 from builder.compat import dialects
+from builder.config.loader import Loaded
+from builder.config.matrix import Matrix, OnnxSource, SeededWeights
 from builder.errors import DeployError
 from builder.facts import Machine
 from builder.hosting import golden
 from builder.jobs import Job
-from builder.load import Loaded
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
-from builder.matrix import Matrix, OnnxSource, SeededWeights
 from builder.measurements import Latency, Parity, TaskScores
 from builder.plan import Plan, PlannedCell
 from builder.recipes import Made

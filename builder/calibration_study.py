@@ -11,10 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
-from builder import photographs
-from builder.evidence import Calibration, Method, Photographs
+from builder.config import datasets
+from builder.config.matrix import Calibration, Matrix, Method, Photographs
 from builder.manifest import Check, TaskResult
-from builder.matrix import Matrix
 from builder.measurements import AT_LEAST, OutputParity
 
 
@@ -116,7 +115,7 @@ def variants(
     for method, count in sorted(pairs, key=lambda pair: ([*methods, chosen.method].index(pair[0]), pair[1])):
         drawn: Dict[Tuple[str, ...], Variant] = {}
         for seed in range(chosen.seed, chosen.seed + max(seeds, 1)):
-            files = photographs.draw(all_of, count, seed).files if all_of else ()
+            files = datasets.draw(all_of, count, seed).files if all_of else ()
             drawn.setdefault(files, Variant(method, count, seed, files))
         found += drawn.values()
     return tuple(found)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import AbstractSet, Mapping, Optional
 
-from builder.fleet.settings import FleetSettings
-from builder.reach import Reached
+from builder.config.remote_machines import FleetSettings, Reached
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Callable, Dict, Optional, Type
 
 from builder import plugins, release
 from builder.campaign import Campaign
+from builder.config.remote_machines import Reached
 from builder.errors import UsageError
 from builder.plugins import Executor, Executors
-from builder.reach import Reached
 
 
 class Crew:

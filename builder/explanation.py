@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from builder import terminal
-from builder.budget import Search
-from builder.cells import Settings, selects
 from builder.compat import alternatives, rules
+from builder.config.cells import Settings, selects
+from builder.config.gates import Limit
+from builder.config.matrix import Matrix, Search, Target, TorchSource
 from builder.facts import Machine
-from builder.gates import Limit
-from builder.matrix import Matrix, Target, TorchSource
 from builder.measurements import AT_LEAST
 from builder.plan import Plan, PlannedCell, asked_of
 from builder.records import fields_of

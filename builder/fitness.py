@@ -10,8 +10,8 @@ from typing import Iterator, List, Tuple
 
 from builder import gpu_model
 from builder.compat import install
+from builder.config.matrix import Target
 from builder.facts import Machine
-from builder.matrix import Target
 from builder.places import cannot_build, cannot_run, platform_of
 
 _PYTHON = ".venv/bin/python"  # where the lines of builder/compat/install.py put it

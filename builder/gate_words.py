@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, Tuple
 
-from builder.cells import all_cells, selects
-from builder.consistent import consistency_gates
+from builder.config import checks
+from builder.config.cells import all_cells, selects
+from builder.config.gates import Gate
+from builder.config.loader import Loaded
+from builder.config.yaml_reader import nearest
 from builder.digest import Json
 from builder.errors import UsageError
-from builder.gates import Gate
-from builder.load import Loaded
 from builder.records import RecordError, dotted, from_json
-from builder.yaml_file import nearest
 
 _EXAMPLE = "write it as --gate '*-int8-*:outputs.scores.cosine=0.99'"
 
@@ -43,7 +43,7 @@ def _gate(loaded: Loaded, word: str) -> Gate:
     said_in_full: Dict[str, Json] = {"select": select or "*", **value}
     try:
         gate = from_json(Gate, said_in_full)
-        consistency_gates.check_gate(loaded.matrix, gate, ())
+        checks.check_gate(loaded.matrix, gate, ())
     except RecordError as problem:
         told = f"{dotted(problem.path)}: {problem.problem}"
         raise UsageError(told, where=where, hint=nearest(problem)) from None

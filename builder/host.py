@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
-from builder import facts, keypoints, shapes
+from builder import facts, keypoints
 from builder.choosing import measured
 from builder.choosing.choose import choose, covering
+from builder.config import contract
 from builder.errors import DeployError, NothingFits, UsageError
 from builder.hosting import pull
 from builder.hosting.answering import FallbackWarning, entry_for, many, pixels, ranges
@@ -218,7 +219,7 @@ class Deployment:
         for each in declared:
             tensor = given[each.name]
             try:
-                shapes.bind(each.shape, tuple(tensor.shape))
+                contract.bind(each.shape, tuple(tensor.shape))
             except ValueError as problem:
                 raise UsageError(f"{each.name}: {problem}") from None
             if tensor.dtype.name != "float32":

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Optional, Tuple, Union
 
 from builder.blob import Platform
-from builder.cells import Cell, Settings
-from builder.evidence import Photographs
-from builder.reach import Reached
+from builder.config.cells import Cell, Settings
+from builder.config.matrix import Photographs
+from builder.config.remote_machines import Reached
 from builder.recipes import Recipe
 
 

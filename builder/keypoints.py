@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Mapping, Tuple
 
-from builder.contract import Keypoints
+from builder.config.contract import Keypoints
 from builder.errors import UsageError
 
 if TYPE_CHECKING:

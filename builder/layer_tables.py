@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from builder.action import Result
+from builder.config.loader import Loaded
 from builder.drawing.draw_layers import layer_errors
 from builder.errors import DeployError, StepFailed
 from builder.facts import Machine
 from builder.jobs import Job, Wanted
-from builder.load import Loaded
 from builder.manifest import Manifest
 from builder.measurements import LayerError, LayerErrors
 from builder.pinning import Pinner

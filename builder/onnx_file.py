@@ -9,8 +9,8 @@ from typing import FrozenSet, Iterable, Iterator, List, Set, Tuple, Union
 
 import onnx
 
-from builder import shapes
-from builder.contract import Input, Output
+from builder.config import contract
+from builder.config.contract import Input, Output
 from builder.errors import StepFailed, first_line
 
 
@@ -83,7 +83,7 @@ def strip(model: onnx.ModelProto) -> None:
         del item.metadata_props[:]
 
 
-def dimensions(value: onnx.ValueInfoProto) -> Tuple[shapes.Dim, ...]:
+def dimensions(value: onnx.ValueInfoProto) -> Tuple[contract.Dim, ...]:
     """[batch, 1, 8*h8, 8*w8] of a graph input or output; 0 where the file says nothing."""
     return tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
 
@@ -109,7 +109,7 @@ def _name(value: onnx.ValueInfoProto, declared: Union[Input, Output], kind: str)
     if len(dims) != len(declared.shape):
         raise StepFailed(f"{place} has {len(dims)} dimensions, matrix.yaml declares {list(declared.shape)}")
     for axis, (dim, wanted) in enumerate(zip(dims, declared.shape)):
-        multiple, symbol = shapes.parse(wanted)
+        multiple, symbol = contract.parse(wanted)
         if symbol is None and dim.dim_value not in (0, multiple):
             raise StepFailed(f"{place} has {dim.dim_value} in dimension {axis}, matrix.yaml declares {multiple}")
         if symbol is not None and dim.dim_value:
@@ -120,7 +120,7 @@ def _name(value: onnx.ValueInfoProto, declared: Union[Input, Output], kind: str)
         if symbol is None:
             dim.dim_value = multiple
         else:
-            dim.dim_param = shapes.spelled(wanted)
+            dim.dim_param = contract.spelled(wanted)
 
 
 def frozen(before: onnx.ModelProto, after: onnx.ModelProto) -> List[str]:

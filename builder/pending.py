@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Mapping
 
 from builder.action import Action, Pending, Result
-from builder.cells import expand
+from builder.config.cells import expand
 from builder.errors import DeployError
 from builder.facts import Machine
 from builder.pinning import Pinner

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Tuple
 
-from builder import code_digest, digest, photographs
+from builder import code_digest, digest
 from builder.action import Action, Result
 from builder.blob import Pinned, Tool
+from builder.config import datasets
 from builder.errors import UsageError
 from builder.facts import Machine
 from builder.jobs import CodeFilesPin, CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
@@ -87,7 +88,7 @@ class Pinner:
 
     def _path(self, pin: "FilePin | PhotographPin") -> Path:
         if isinstance(pin, PhotographPin):
-            return photographs.locate(pin.photographs, pin.file, self.root)
+            return datasets.locate(pin.photographs, pin.file, self.root)
         return self.root / pin.path
 
     def _hash(self, path: Path) -> str:

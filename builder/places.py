@@ -8,9 +8,9 @@ from typing import Optional, Tuple
 from builder import gpu_model, release
 from builder.blob import Platform
 from builder.compat import cuda, install, onnxruntime_gpu
-from builder.contract import PACKAGE
+from builder.config.contract import PACKAGE
+from builder.config.matrix import Target
 from builder.facts import Machine
-from builder.matrix import Target
 
 # What builds the artifact. That of onnxruntime-gpu is an ONNX file, which any onnxruntime can check.
 BUILDER = {**PACKAGE, "onnxruntime-gpu": "onnxruntime"}

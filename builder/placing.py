@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence, Set
 
+from builder.config.remote_machines import Reached
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.jobs import Job
-from builder.reach import Reached
 
 MOST_OF_A_FLEET = 64  # jobs that are left to it at once: each has a thread here that waits
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:  # who pulls need not load what only builds know
 
     from builder.action import Action, Result
     from builder.campaign import Campaign
-    from builder.contract import Compute
-    from builder.reach import Reached
+    from builder.config.contract import Compute
+    from builder.config.remote_machines import Reached
     from builder.recipes import Engine, Export, Made, ModelItself
 
     Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
-from builder.contract import Preprocess
+from builder.config.contract import Preprocess
 from builder.errors import UsageError
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import AbstractSet, Callable, Dict, List, Mapping, Optional, Set
 
 from builder import site
 from builder.action import Action, Result
+from builder.config.remote_machines import Reached
 from builder.errors import DeployError, Unreachable
 from builder.facts import Machine
 from builder.jobs import Job
@@ -24,7 +25,6 @@ from builder.placing import MOST_OF_A_FLEET, Placing
 from builder.plan import Plan
 from builder.plugins import Executor
 from builder.progress import Reporter
-from builder.reach import Reached
 from builder.stores.layout import Layout
 
 

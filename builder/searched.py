@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Optional, Tuple
 
-from builder.budget import Search
-from builder.gates import Bound
+from builder.config.gates import Bound
+from builder.config.matrix import Search
 from builder.measurements import Cost
 
 Ended = Literal["found", "budget", "impossible", "everything", "failed", "not applicable"]

@@ -15,7 +15,7 @@ from builder import digest
 from builder.action import BY_PRODUCTS, SIDECAR, Action
 from builder.blob import Blob, Platform, Tool
 from builder.compat import dialects
-from builder.contract import Compute, Profile
+from builder.config.contract import Compute, Profile
 from builder.errors import StepFailed, StoreDamaged
 from builder.recipes import Engine
 from builder.records import KEYED, RecordError, from_json, to_json

@@ -13,8 +13,8 @@ import random
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Tuple
 
-from builder import shapes
-from builder.contract import Input, Profile
+from builder.config import contract
+from builder.config.contract import Input, Profile
 from builder.sweep import SweepPoint
 
 Size = Tuple[int, int]
@@ -122,7 +122,7 @@ def _axes(profile: Profile, image: Input, multiple: int) -> Tuple[_Axis, _Axis]:
 def _axis(profile: Profile, image: Input, which: int, multiple: int) -> _Axis:
     range_ = next(r for r in profile.inputs if r.name == image.name)
     low, opt, high = range_.min[which], range_.opt[which], range_.max[which]
-    own, symbol = shapes.parse(image.shape[which])
+    own, symbol = contract.parse(image.shape[which])
     own = own if symbol is not None else 1
     step = own * multiple // math.gcd(own, multiple)
     if -(-low // step) * step > high:  # no size here is what the contract asks for, so hosts never send one
@@ -140,7 +140,7 @@ def _taken(profile: Profile, image: Input, multiple: int, size: Size) -> bool:
 def _fits(profile: Profile, image: Input, size: Size) -> bool:
     range_ = next(r for r in profile.inputs if r.name == image.name)
     try:
-        shape = shapes.with_size(image.shape, size)
+        shape = contract.with_size(image.shape, size)
     except ValueError:  # another multiple, or two dimensions that share a symbol
         return False
     return all(low <= side <= high for low, side, high in zip(range_.min, shape, range_.max))

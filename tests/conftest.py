@@ -11,7 +11,7 @@ from typing import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
-from builder.load import Loaded, load
+from builder.config.loader import Loaded, load
 from builder.stores.layout import Layout
 from tests import fakes
 

@@ -12,12 +12,12 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set,
 from builder import digest, sidecar
 from builder.action import SIDECAR, Action, Result
 from builder.blob import Blob, Platform
-from builder.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
+from builder.config.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
+from builder.config.loader import Loaded, load
 from builder.detect.gpu import Gpu
 from builder.detect.packages import Package
 from builder.errors import StepFailed
 from builder.facts import Machine
-from builder.load import Loaded, load
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
 from builder.measurements import CaseScore, Latency, OutputParity, Parity, Percentiles, Score, TaskScores
 from builder.pinning import Pinner

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from builder import digest
 from builder.action import Action, Result
 from builder.blob import Pinned, Platform
+from builder.config.tensorrt import TensorRtOptions
 from builder.errors import Untrusted
 from builder.fleet import queues
 from builder.fleet.broker import Broker
@@ -23,7 +24,6 @@ from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
 from builder.recipes import Engine, Made, Recipe
 from builder.remote.cache import Cache
 from builder.remote.messages import File
-from builder.tensorrt_options import TensorRtOptions
 
 CPU = Platform("onnxruntime", "any", "linux", "x86_64")
 ENGINE = Engine("fp32", "f32", (), 0, TensorRtOptions(), "")

@@ -9,14 +9,14 @@ from typing import Any, Dict, Sequence, Tuple
 
 from builder import facts, plugins
 from builder.blob import Platform
-from builder.contract import PACKAGE, Output, Profile, ShapeRange
-from builder.gates import Limit
+from builder.config.contract import PACKAGE, Output, Profile, ShapeRange
+from builder.config.gates import Limit
+from builder.config.tensorrt import TensorRtOptions
 from builder.manifest import Check, Entry, Golden, Manifest, Verdict
 from builder.measurements import Latency, Percentiles
 from builder.recipes import Engine
 from builder.stores import versions
 from builder.stores.layout import Layout
-from builder.tensorrt_options import TensorRtOptions
 from tests.fakes import entry, manifest
 
 LIMIT = 1e-3

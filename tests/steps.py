@@ -10,9 +10,9 @@ import pytest
 from builder import digest, facts
 from builder.action import Action
 from builder.blob import Pinned, Platform
-from builder.contract import Profile, ShapeRange
+from builder.config.contract import Profile, ShapeRange
+from builder.config.tensorrt import TensorRtOptions
 from builder.recipes import Engine, MeasureLatency
-from builder.tensorrt_options import TensorRtOptions
 
 SHAPE = (1, 1, 32, 32)
 

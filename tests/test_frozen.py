@@ -22,10 +22,10 @@ import pytest
 from builder import code_digest, digest, errors
 from builder.action import Action
 from builder.assemble import judge
+from builder.config.loader import Loaded
+from builder.config.matrix import Matrix, TorchSource
 from builder.errors import DeployError
-from builder.load import Loaded
 from builder.manifest import Check, TaskResult
-from builder.matrix import Matrix, TorchSource
 from builder.measurements import (
     Arithmetic,
     CaseScore,
@@ -415,7 +415,7 @@ def _tensors(np: Any) -> "Dict[str, Tuple[Any, Any]]":
 def test_parity_keeps_its_numbers(frozen: Frozen) -> None:
     """The numbers of a host, and the same from Polygraphy where it is installed."""
     np: Any = pytest.importorskip("numpy")
-    from builder.contract import Agreement, Align
+    from builder.config.contract import Agreement, Align
     from validation import statistics
     from validation.comparison import compared
     from validation.samples import Sample

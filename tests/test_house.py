@@ -353,12 +353,12 @@ INNER = {"Dropped", "RecordError", "YamlProblem", "Stopped"}
 OTHERS: Dict[str, Set[str]] = {
     # their docstrings say so; callers add the place, and of signing's two it would be a bug of ours
     "ValueError": {
-        "builder.shapes",
+        "builder.config.contract",
         "builder.channel",
         "builder.clock",
         "builder.files",
         "builder.trusting.key_statement",
-        "builder.reach",
+        "builder.config.remote_machines",
         "builder.signing.minisign",
         "builder.digest",
         "builder.fleet.words",

@@ -10,7 +10,7 @@ from typing import Any, Tuple
 
 import numpy as np
 
-from builder.contract import Align
+from builder.config.contract import Align
 from validation.samples import Arrays
 
 

@@ -7,8 +7,8 @@ import fnmatch
 from dataclasses import dataclass
 from typing import Dict, Iterable, Optional, Sequence, Tuple
 
-from builder.cells import expand
-from builder.drift_limits import DriftLimits, Limit, names, parse
+from builder.config.cells import expand
+from builder.config.gates import DriftLimit, DriftLimits, names_metric, parse_drift_limit
 from builder.errors import UsageError
 from validation.readings import Metric
 
@@ -23,45 +23,49 @@ class Allowances:
     declared: Tuple[DriftLimits, ...] = ()
     fail_on: Tuple[str, ...] = ()
 
-    def of(self, cell: str, metric: Metric, timed_in_turns: bool) -> Optional[Limit]:
+    def of(self, cell: str, metric: Metric, timed_in_turns: bool) -> Optional[DriftLimit]:
         """How much worse `metric` of `cell` may be; None for as much as it likes."""
         usual = self._declared(cell, metric, timed_in_turns)
         if not self.fail_on:
             return usual
-        held: Optional[Limit] = None
+        held: Optional[DriftLimit] = None
         for word in self.fail_on:
             pattern, _, amount = word.partition(":")
             if pattern == NOTHING:
                 held = None
             elif pattern == LIMITS:
                 held = usual or held
-            elif pattern == ANY or names(pattern, metric.name, timed_in_turns=timed_in_turns):
-                given = parse(amount, f"--fail-on {word}") if amount else None
-                held = given or (Limit(0.0) if pattern == ANY else usual or Limit(0.0))
+            elif pattern == ANY or names_metric(pattern, metric.name, timed_in_turns=timed_in_turns):
+                given = parse_drift_limit(amount, f"--fail-on {word}") if amount else None
+                held = given or (DriftLimit(0.0) if pattern == ANY else usual or DriftLimit(0.0))
         return held
 
-    def _declared(self, cell: str, metric: Metric, timed_in_turns: bool) -> Optional[Limit]:
+    def _declared(self, cell: str, metric: Metric, timed_in_turns: bool) -> Optional[DriftLimit]:
         found = usual_limit(metric, timed_in_turns)
         for section in self.declared:
             if any(fnmatch.fnmatchcase(cell, pattern) for pattern in expand(section.select)):
                 for one in section.limits:
-                    if any(names(p, metric.name, timed_in_turns=timed_in_turns) for p in expand(one.metric)):
-                        found = parse(one.limit, f"drift: {one.metric}")
+                    if any(names_metric(p, metric.name, timed_in_turns=timed_in_turns) for p in expand(one.metric)):
+                        found = parse_drift_limit(one.limit, f"drift: {one.metric}")
         return found
 
 
-def usual_limit(metric: Metric, timed_in_turns: bool) -> Optional[Limit]:
+def usual_limit(metric: Metric, timed_in_turns: bool) -> Optional[DriftLimit]:
     """The default. Most statistics of tensors have none: they are shown, and a person limits those that matter."""
     if metric.kind == "verdict":
-        return Limit(0.0)
+        return DriftLimit(0.0)
     if metric.kind == "tensor":
         word = _TENSORS.get(metric.name.rpartition(".")[2])
-        return parse(word, "default") if word else None
+        return parse_drift_limit(word, "default") if word else None
     if metric.kind == "task":
-        return Limit(0.02) if metric.better == "more" else Limit(10.0, percent=True)
+        return DriftLimit(0.02) if metric.better == "more" else DriftLimit(10.0, percent=True)
     if metric.kind == "latency":
-        return Limit(15.0, percent=True) if names("latency", metric.name, timed_in_turns=timed_in_turns) else None
-    return Limit(25.0, percent=True)
+        return (
+            DriftLimit(15.0, percent=True)
+            if names_metric("latency", metric.name, timed_in_turns=timed_in_turns)
+            else None
+        )
+    return DriftLimit(25.0, percent=True)
 
 
 def check(fail_on: Sequence[str], known: Iterable[str]) -> None:
@@ -70,7 +74,7 @@ def check(fail_on: Sequence[str], known: Iterable[str]) -> None:
     for word in fail_on:
         pattern, colon, amount = word.partition(":")
         if colon:
-            parse(amount, f"--fail-on {word}")
+            parse_drift_limit(amount, f"--fail-on {word}")
         if pattern not in (ANY, NOTHING, LIMITS):
             matching(pattern, metrics, f"--fail-on {word}")
 
@@ -79,7 +83,7 @@ def matching(pattern: str, metrics: Sequence[str], flag: str) -> Tuple[str, ...]
     """The metrics that `pattern` means. UsageError with the nearest names when there is none."""
     found = tuple(
         name for name in metrics
-        if any(names(one, name, timed_in_turns=turn) for one in expand(pattern) for turn in (True, False))
+        if any(names_metric(one, name, timed_in_turns=turn) for one in expand(pattern) for turn in (True, False))
     )  # fmt: skip
     if not found:
         firsts: Dict[str, None] = dict.fromkeys(name.partition(".")[0] for name in metrics)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Dict, Sequence, Tuple
 
-from builder.contract import Compute
+from builder.config.contract import Compute
 from builder.manifest import Check
 from builder.measurements import Arithmetic
 

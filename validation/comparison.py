@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 
 import numpy as np
 
-from builder.contract import Agreement, Align
+from builder.config.contract import Agreement, Align
 from builder.errors import StepFailed
 from builder.measurements import OutputParity
 from validation.align import paired

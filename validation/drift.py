@@ -15,14 +15,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from builder.drift_limits import Limit
+from builder.config.gates import DriftLimit
 from validation import causes, grouping
 from validation import series as trend
 from validation.history import Change, Ledger, Line, Move, Point, Release, State, Version
 from validation.readings import Metric, Reading, readings
 from validation.series import Series, audible
 
-LimitOf = Callable[[str, Metric, bool], Optional[Limit]]
+LimitOf = Callable[[str, Metric, bool], Optional[DriftLimit]]
 """(cell, metric, timed in turns) -> how much worse it may be; None for as much as it likes."""
 
 
@@ -118,7 +118,11 @@ def _metrics(table: Dict[int, Dict[str, Reading]], versions: Sequence[Version]) 
 
 
 def _line(
-    series: Series, versions: Sequence[Version], against: Optional[int], limit: Optional[Limit], changes: "_Changes"
+    series: Series,
+    versions: Sequence[Version],
+    against: Optional[int],
+    limit: Optional[DriftLimit],
+    changes: "_Changes",
 ) -> Line:
     candidate, metric = versions[-1].number, series.metric
     known = [v.number for v in versions if series.value(v.number) is not None]
@@ -152,7 +156,7 @@ def _line(
     )
 
 
-def _limit_words(metric: Metric, limit: Optional[Limit]) -> str:
+def _limit_words(metric: Metric, limit: Optional[DriftLimit]) -> str:
     if limit is None:
         return ""
     return "must pass" if metric.kind == "verdict" else str(limit)
@@ -169,7 +173,7 @@ def _lost(series: Series, reading: Optional[Reading]) -> Optional[float]:
 
 
 def _judged(
-    series: Series, candidate: int, against: Optional[int], limit: Optional[Limit]
+    series: Series, candidate: int, against: Optional[int], limit: Optional[DriftLimit]
 ) -> Tuple[State, Optional[float], str]:
     """(state, how much worse, in words)."""
     before, after = series.value(against), series.value(candidate)

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 
 from builder import keypoints, preprocess
+from builder.config.matrix import Head
 from builder.errors import StepFailed
-from builder.matrix import Head
 from validation import light
 from validation.homography import Bytes, Matrix, random_homography, shift, warp_image
 from validation.keypoint_metrics import Features, sameness, scores, stereo_scores

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, Iterable, Iterator, Sequence, Tuple
 
-from builder.cells import Cell, selects
-from builder.gates import Bound, Gate, Level, Limit, MetricGate, OutputGate
+from builder.config.cells import Cell, selects
+from builder.config.gates import Bound, Gate, Level, Limit, MetricGate, OutputGate
 
 METRICS = tuple(f.name for f in dataclasses.fields(OutputGate) if f.name != "output")
 _BOUNDS: Tuple[Tuple[str, Bound], ...] = (

@@ -25,7 +25,7 @@ from polygraphy.comparator import (
 )
 from polygraphy.logger import G_LOGGER
 
-from builder.contract import Agreement, Align
+from builder.config.contract import Agreement, Align
 from builder.errors import first_line
 from builder.measurements import OutputParity
 from builder.plugins import Runner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Optional, Sequence, Tuple
 
-from builder.drift_limits import Limit
+from builder.config.gates import DriftLimit
 from validation.readings import Metric, Reading
 
 ROUNDING_DB = 100.0  # signal-to-noise above this is the rounding of float32: 100 and 140 dB are equally good
@@ -59,7 +59,7 @@ def audible(metric: Metric, value: float) -> float:
     return min(value, ROUNDING_DB) if metric.unit == "dB" else value
 
 
-def creep(series: Series, known: Sequence[int], limit: Optional[Limit]) -> Optional[Tuple[int, float]]:
+def creep(series: Series, known: Sequence[int], limit: Optional[DriftLimit]) -> Optional[Tuple[int, float]]:
     """(since, how much worse) over the last steps that were each within the limit, at least two of them."""
     if limit is None or len(known) < 3:
         return None

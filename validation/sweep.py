@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Iterable, List, Literal, Sequence, Tuple
 
-from builder.gates import Limit
+from builder.config.gates import Limit
 from builder.manifest import Check
 from builder.measurements import OutputParity
 from builder.sweep import SweepRow, Swept

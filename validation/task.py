@@ -20,9 +20,9 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Proto
 import numpy as np
 
 from builder import preprocess
-from builder.contract import Preprocess
+from builder.config.contract import Preprocess
+from builder.config.matrix import Head
 from builder.errors import StepFailed
-from builder.matrix import Head
 from builder.measurements import CaseScore, Score, TaskScores
 from builder.plugins import Runner
 from builder.records import Setting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Iterable, List, Optional, Sequence, Tuple
 
-from builder.gates import Limit
+from builder.config.gates import Limit
 from builder.manifest import Check, TaskResult
 from builder.measurements import AT_LEAST, Latency, OutputParity, Percentiles
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from builder import keypoints
-from builder.contract import Preprocess
+from builder.config.contract import Preprocess
 from builder.errors import StepFailed
 from builder.measurements import MapDifference, Place, WorstCase
 from builder.recipes import DrawWorstCase

@@ -12,7 +12,7 @@ from typing import Iterable, Literal, Optional, Tuple
 
 from builder import digest
 from builder.choosing.choose import Timed
-from builder.contract import PACKAGE
+from builder.config.contract import PACKAGE
 from builder.errors import StoreDamaged
 from builder.facts import Machine
 from builder.manifest import Manifest

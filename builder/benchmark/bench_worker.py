@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Tuple
 
 from builder.blob import Platform
-from builder.contract import Compute
+from builder.config.contract import Compute
 from builder.errors import DeployError
 from builder.records import from_json
 

@@ -19,7 +19,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 from builder.choosing import accuracy
 from builder.choosing.fits import cannot_run, other_version
 from builder.choosing.tiers import Tier, benched, device_of, has_gpu, same_class, tier_of
-from builder.contract import Profile
+from builder.config.contract import Profile
 from builder.facts import Machine
 from builder.manifest import Entry, Manifest
 from builder.measurements import Latency

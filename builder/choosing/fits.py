@@ -6,7 +6,7 @@ from typing import Optional
 
 from builder.compat.precision import CPU_BF16
 from builder.compat.tables import version as numbers_of
-from builder.contract import PACKAGE
+from builder.config.contract import PACKAGE
 from builder.facts import Machine
 from builder.manifest import Artifact, Entry
 

@@ -15,10 +15,10 @@ import shlex
 from dataclasses import dataclass
 from typing import List, Sequence, Tuple
 
-from builder.cells import all_cells
 from builder.compat import install
+from builder.config.cells import all_cells
+from builder.config.matrix import Matrix, Target
 from builder.errors import UsageError
-from builder.matrix import Matrix, Target
 
 STORE = "artifacts"
 RETURNED = "returned"  # stores that came back from targets, one folder each

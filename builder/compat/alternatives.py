@@ -11,7 +11,7 @@ from typing import Dict, Iterator, Optional, Sequence, Tuple
 from builder.compat import install, jetpack, onnxruntime_gpu, precision, precision_rules, rtx, rules, tensorrt
 from builder.compat.asked import Asked, Skip
 from builder.compat.tables import version
-from builder.matrix import Target
+from builder.config.matrix import Target
 
 MOST = 3
 _GPU = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu")

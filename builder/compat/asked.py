@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Optional, Tuple, Union
 
-from builder.cells import Cell
-from builder.contract import Input, Profile
+from builder.config.cells import Cell
+from builder.config.contract import Input, Profile
+from builder.config.matrix import Allowed, Head, Target
+from builder.config.tensorrt import TensorRtOptions
 from builder.facts import Machine
-from builder.matrix import Allowed, Head, Target
-from builder.tensorrt_options import TensorRtOptions
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from builder.compat.tables import Version, version
-from builder.tensorrt_options import TensorRtOptions
+from builder.config.tensorrt import TensorRtOptions
 
 BINDINGS = "Python bindings of TensorRT, looked at version by version"
 NOTES = "NVIDIA TensorRT release notes"

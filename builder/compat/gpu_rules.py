@@ -8,7 +8,7 @@ from typing import Optional
 from builder.compat import cuda, onnxruntime_gpu, rtx
 from builder.compat.asked import Answer, Asked, Skip, answer
 from builder.compat.tables import listed, version
-from builder.matrix import Target
+from builder.config.matrix import Target
 
 
 def the_gpu_is_known(asked: Asked) -> Optional[Answer]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, Optional, Tuple
 
-from builder import shapes
 from builder.compat import tensorrt
 from builder.compat.asked import Answer, Asked, Held, answer
-from builder.contract import Profile
-from builder.matrix import Head
+from builder.config import contract
+from builder.config.contract import Profile
+from builder.config.matrix import Head
 
 
 def tensorrt_limits_topk(asked: Asked) -> Optional[Answer]:
@@ -89,10 +89,10 @@ def _volumes(asked: Asked, profile: Profile) -> Iterator[Tuple[int, str, str]]:
     for tensor in asked.inputs:
         shape = next((r.max for r in profile.inputs if r.name == tensor.name), None)
         if shape is not None:
-            sizes.update(shapes.bind(tensor.shape, shape))
+            sizes.update(contract.bind(tensor.shape, shape))
             yield _product(shape), tensor.name, profile.name
     for output in asked.head.outputs:
-        parsed = [shapes.parse(dim) for dim in output.shape]
+        parsed = [contract.parse(dim) for dim in output.shape]
         if all(symbol is None or symbol in sizes for _, symbol in parsed):
             yield _product(m * sizes[s] if s is not None else m for m, s in parsed), output.name, profile.name
 

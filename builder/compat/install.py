@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence, Tuple
 
 from builder.compat import cuda, jetpack, onnxruntime_gpu, rtx, tensorrt
 from builder.compat.tables import Span, listed, version
-from builder.matrix import Target
+from builder.config.matrix import Target
 from builder.release import HOW_TO_MAKE_IT, WHEEL
 
 VENV = ".venv"

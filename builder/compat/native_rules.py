@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 from builder.compat import cuda, dialects, jetpack, tensorrt
 from builder.compat.asked import Answer, Asked, Skip, answer
 from builder.compat.tables import listed, version
-from builder.matrix import Target
+from builder.config.matrix import Target
 
 _OUR_PYTHON = "3.8"
 

@@ -11,7 +11,7 @@ from typing import Optional, Tuple
 
 from builder.compat import gpu_rules, graph_rules, native_rules, precision, precision_rules
 from builder.compat.asked import Answer, Asked, Held, Rule, Skip
-from builder.matrix import Allowed
+from builder.config.matrix import Allowed
 
 __all__ = ["RULES", "Answer", "Asked", "Held", "Rule", "Skip", "answers", "judge", "waived"]
 

@@ -6,12 +6,12 @@ from typing import List, Optional, Tuple
 
 from builder import digest
 from builder.compat import tensorrt
+from builder.config.matrix import Head, Matrix, TorchSource
 from builder.drawing import draw_measurements as measure
 from builder.drawing import draw_sweep
 from builder.drawing.draw_source import options, source_pins
 from builder.files import bytes_of
 from builder.jobs import CodeFilesPin, Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
-from builder.matrix import Head, Matrix, TorchSource
 from builder.places import BUILDER
 from builder.recipes import (
     CalibrationData,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Dict, Tuple
 
+from builder.config.matrix import Matrix
 from builder.drawing.draw import draw
 from builder.jobs import Job, OutputPin, Pin, Wanted, sample_name
-from builder.matrix import Matrix
 from builder.recipes import LowerFp16, LowerInt8, MeasureLayers
 
 _PHOTOGRAPHS = 2  # each layer runs once on each of them

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import List, Tuple
 
-from builder import shapes
-from builder.consistent.consistency import accepts
+from builder.config import contract
+from builder.config.checks import accepts
+from builder.config.matrix import Head, Matrix, TaskSet
 from builder.drawing.draw_source import options, source_pins, source_runtime
-from builder.evidence import TaskSet
 from builder.jobs import CodeFilesPin, DrawnTask, Job, OutputPin, PhotographPin, Pin, Wanted, sample_name
-from builder.matrix import Head, Matrix
 from builder.recipes import (
     MeasureCost,
     MeasureLatency,
@@ -48,7 +47,7 @@ def _samples(matrix: Matrix, wanted: Wanted) -> Tuple[str, ...]:
     sizes = [
         s
         for s in matrix.parity.sizes
-        if any(accepts(p, image.name, shapes.with_size(image.shape, s)) for p in profiles)
+        if any(accepts(p, image.name, contract.with_size(image.shape, s)) for p in profiles)
     ]
     return tuple(sample_name(file, size) for file in matrix.parity.photographs.files for size in sizes)
 
@@ -86,7 +85,7 @@ def fitting_tasks(matrix: Matrix, wanted: Wanted) -> Tuple[TaskSet, ...]:
         task
         for task in matrix.tasks
         if wanted.cell.head in (task.heads or (wanted.cell.head,))
-        and any(accepts(p, image.name, shapes.with_size(image.shape, task.size)) for p in profiles)
+        and any(accepts(p, image.name, contract.with_size(image.shape, task.size)) for p in profiles)
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import List, Tuple
 
+from builder.config.matrix import Head, Matrix, OnnxSource, TorchSource, WeightsFile
 from builder.jobs import CodePin, FilePin, Pin
-from builder.matrix import Head, Matrix, OnnxSource, TorchSource, WeightsFile
 from builder.records import Setting
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import List, Tuple
 
 from builder import sweep_grid
-from builder.cells import selects
+from builder.config.cells import selects
+from builder.config.matrix import Head, Matrix
 from builder.drawing.draw_source import options, source_pins, source_runtime
 from builder.jobs import Job, OutputPin, PhotographPin, Pin, Wanted, sample_name
-from builder.matrix import Head, Matrix
 from builder.recipes import MeasureSweep, SweepReference
 from builder.sweep import Sweep
 

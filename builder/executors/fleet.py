@@ -18,15 +18,14 @@ from builder import digest, plugins, terminal
 from builder.action import Action, Result
 from builder.blob import Blob
 from builder.campaign import Campaign
+from builder.config.remote_machines import FleetSettings, Reached
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable, UsageError
 from builder.fleet import broker, joining, queues
 from builder.fleet.coordinator import Coordinator
 from builder.fleet.sealing import Seal
-from builder.fleet.settings import FleetSettings
 from builder.fleet.words import Order
 from builder.plugins import Executor, Repository, Store
-from builder.reach import Reached
 from builder.records import RecordError, from_json
 from builder.remote.messages import File
 from builder.stores.layout import Layout

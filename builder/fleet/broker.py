@@ -18,8 +18,8 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue, compression
 from kombu.exceptions import OperationalError
 
+from builder.config.remote_machines import SCHEMES, WITH_TLS
 from builder.errors import DeployError, Unreachable, UsageError, first_line
-from builder.fleet.settings import SCHEMES, WITH_TLS
 
 VARIABLE = "DEPLOYMATRIX_BROKER"
 TASK = "deploymatrix.perform"

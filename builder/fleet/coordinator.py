@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import AbstractSet, Callable, Dict, List, Optional, Tuple
 
 from builder import terminal
+from builder.config.remote_machines import FleetSettings
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted
 from builder.fleet import book, presence, queues, words
 from builder.fleet.broker import TASK, Broker
 from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
-from builder.fleet.settings import FleetSettings
 from builder.fleet.words import Answer, Order, Report, Who
 from builder.remote.messages import File
 

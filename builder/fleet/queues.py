@@ -16,7 +16,7 @@ from typing import Iterator, Tuple
 
 from builder import gpu_model
 from builder.blob import Platform
-from builder.contract import ON_CPU, PACKAGE
+from builder.config.contract import ON_CPU, PACKAGE
 from builder.facts import Machine
 from builder.places import cannot_build, cannot_run, numbers
 from builder.release import VERSION

@@ -19,7 +19,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from builder import digest, terminal
 from builder.action import Action, Result
-from builder.contract import PACKAGE
+from builder.config.contract import PACKAGE
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted, first_line
 from builder.facts import Machine

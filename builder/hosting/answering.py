@@ -6,8 +6,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Union
 
-from builder import keypoints, preprocess, shapes
+from builder import keypoints, preprocess
 from builder.choosing.choose import accepts
+from builder.config import contract
 from builder.errors import NothingFits, UsageError
 from builder.hosting.opened import Opened
 from builder.manifest import Entry, Manifest
@@ -78,7 +79,7 @@ def _together(now: Opened, entry: Entry, size: Tuple[int, int], count: int) -> i
     batch = image.shape[0]
     if not isinstance(batch, str) or any(output.shape[:1] != (batch,) for output in now.head.outputs):
         return 1
-    fits = (n for n in range(count, 1, -1) if accepts(entry, image.name, shapes.with_size(image.shape, size, n)))
+    fits = (n for n in range(count, 1, -1) if accepts(entry, image.name, contract.with_size(image.shape, size, n)))
     return next(fits, 1)
 
 
@@ -90,7 +91,7 @@ def _fixed_size(manifest: Manifest) -> Optional[Tuple[int, int]]:
 def entry_for(now: Opened, size: Tuple[int, int]) -> Entry:
     image, entries = now.manifest.model.inputs[0], now.entries
     try:
-        shape = shapes.with_size(image.shape, size)
+        shape = contract.with_size(image.shape, size)
     except ValueError as problem:
         raise NothingFits(f"the model takes no image of {size[0]}x{size[1]}: {problem}") from None
     entry = now.best_for({image.name: shape})

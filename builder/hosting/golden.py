@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Mapping, Optional
 
+from builder.config.matrix import Matrix
 from builder.jobs import Job, OutputPin
 from builder.manifest import Golden, Verdict
-from builder.matrix import Matrix
 from builder.plan import PlannedCell
 from builder.recipes import MeasureParity
 from builder.run import Outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Tuple
 
-from builder.gates import Limit
+from builder.config.gates import Limit
 from builder.manifest import Check, Entry
 
 

@@ -16,7 +16,7 @@ from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, 
 
 from builder import digest, files
 from builder.choosing.choose import Choice, covering
-from builder.contract import PACKAGE
+from builder.config.contract import PACKAGE
 from builder.errors import NothingFits
 from builder.facts import Machine
 from builder.hosting import placed

@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Sequence, Tuple
 from onnx import numpy_helper
 
 from builder import terminal
+from builder.config.matrix import Calibration
 from builder.digest import Json
-from builder.evidence import Calibration
 from builder.inspection import onnx_graph
 from builder.records import to_json
 

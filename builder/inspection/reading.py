@@ -13,7 +13,7 @@ from typing import Optional, Tuple
 
 from builder import places, release
 from builder.blob import Platform
-from builder.contract import Profile
+from builder.config.contract import Profile
 from builder.errors import DeployError, UsageError
 from builder.facts import Machine
 from builder.inspection import engine_plan

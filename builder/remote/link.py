@@ -17,9 +17,9 @@ import threading
 from pathlib import Path
 from typing import Callable, Deque, Dict, List, Optional, Union
 
+from builder.config.remote_machines import Address, Reached
 from builder.errors import StepFailed, SystemRefused, Unreachable
 from builder.files import bytes_of
-from builder.reach import Address, Reached
 from builder.records import RecordError, from_json, to_json
 from builder.remote import messages, parcel, ssh_words
 from builder.remote.framing import Channel, Dropped

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Sequence, Tuple
 
+from builder.config.remote_machines import Address, Reached
 from builder.errors import Unreachable
-from builder.reach import Address, Reached
 
 # What the client or the other machine's shell said, what it means, and what to do; {host} as the person would type it.
 _CHANGED = "the machine shows another host key than the one that is known: it was set up anew, or it is another machine"

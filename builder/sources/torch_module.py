@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from builder import code_digest, onnx_file, shapes
-from builder.contract import Input
+from builder import code_digest, onnx_file
+from builder.config import contract
+from builder.config.contract import Input
+from builder.config.matrix import TorchSource
 from builder.errors import StepFailed, first_line
-from builder.matrix import TorchSource
 from builder.plugins import Tensors
 from builder.recipes import Export, Made, ModelItself
 
@@ -187,14 +188,14 @@ def _load(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 def _example(recipe: Export, tensor: Input) -> Tuple[int, ...]:
     """The smallest profile shape, its dynamic dimensions doubled: an example size of 1 would be taken as a constant."""
     return tuple(
-        size * 2 if isinstance(dim, str) and size // shapes.parse(dim)[0] == 1 else size
+        size * 2 if isinstance(dim, str) and size // contract.parse(dim)[0] == 1 else size
         for dim, size in zip(tensor.shape, recipe.example)
     )
 
 
 def _dynamic(inputs: Tuple[Input, ...]) -> Iterator[Dict[int, Any]]:
     for tensor in inputs:
-        parsed = {axis: shapes.parse(dim) for axis, dim in enumerate(tensor.shape)}
+        parsed = {axis: contract.parse(dim) for axis, dim in enumerate(tensor.shape)}
         yield {
             axis: torch.export.Dim(symbol) if multiple == 1 else multiple * torch.export.Dim(symbol)
             for axis, (multiple, symbol) in parsed.items()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from builder import plugins
 from builder.action import Action
+from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed
-from builder.matrix import OnnxSource
 from builder.recipes import Export, Facts
 
 

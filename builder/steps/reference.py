@@ -11,9 +11,9 @@ from typing import List
 
 from builder import plugins, preprocess
 from builder.action import Action
+from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed
 from builder.jobs import sample_name
-from builder.matrix import OnnxSource
 from builder.recipes import Facts, Reference, Sampled
 from validation import samples
 from validation.samples import Sample

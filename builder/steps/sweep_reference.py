@@ -10,9 +10,9 @@ from typing import List
 
 from builder import plugins, preprocess
 from builder.action import Action
+from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed, first_line
 from builder.jobs import sample_name
-from builder.matrix import OnnxSource
 from builder.recipes import Facts, Sampled, SweepReference
 from validation import samples
 from validation.samples import Arrays, Sample

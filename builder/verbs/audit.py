@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Callable, Tuple
 
 from builder.audit import at_length, github, junit, markdown, phrases, plain, reading
-from builder.cells import expand, selects_id
-from builder.drift_limits import DriftLimits, names
+from builder.config.cells import expand, selects_id
+from builder.config.gates import DriftLimits, names_metric
+from builder.config.loader import load
 from builder.errors import DriftFound, UsageError
-from builder.load import load
 from builder.records import to_json
 from validation import allowances, drift
 from validation.allowances import Allowances
@@ -101,7 +101,7 @@ def _cells(args: argparse.Namespace, versions: Tuple[Version, ...]) -> Callable[
 def _metrics(patterns: Tuple[str, ...]) -> Callable[[Metric, bool], bool]:
     def wanted(metric: Metric, timed: bool) -> bool:
         return not patterns or any(
-            names(one, metric.name, timed_in_turns=timed) for pattern in patterns for one in expand(pattern)
+            names_metric(one, metric.name, timed_in_turns=timed) for pattern in patterns for one in expand(pattern)
         )
 
     return wanted

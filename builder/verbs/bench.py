@@ -11,13 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
-from builder import clock, facts, files, shapes
+from builder import clock, facts, files
 from builder.benchmark import bench_record, bench_words, benching
 from builder.benchmark.bench_record import Benched, BenchRecord
 from builder.benchmark.bench_worker import Order
 from builder.choosing import measured
 from builder.choosing.choose import Asked, accepts, choose
-from builder.contract import PACKAGE
+from builder.config import contract
+from builder.config.contract import PACKAGE
 from builder.errors import NothingFits, StepFailed, StoreBusy, StoreDamaged, UsageError
 from builder.facts import Machine
 from builder.hosting import pull
@@ -140,7 +141,7 @@ def _shape(manifest: Manifest, ranked: Sequence[Entry], size: Optional[Tuple[int
     if size is None:
         return next(r.opt for profile in ranked[0].profiles for r in profile.inputs if r.name == image.name)
     try:
-        return shapes.with_size(image.shape, size)
+        return contract.with_size(image.shape, size)
     except ValueError as problem:
         raise UsageError(f"the model takes no image of {size[0]}x{size[1]}: {problem}", where="--size") from None
 

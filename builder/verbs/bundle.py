@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Tuple
 
-from builder.cells import selects_id
+from builder.config.cells import selects_id
 from builder.errors import UsageError
 from builder.manifest import Entry, Manifest
 from builder.stores import bringing, bundling, channels, copying, supply, versions

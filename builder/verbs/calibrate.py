@@ -14,11 +14,10 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from builder import assemble, calibration_study, calibration_table, facts
 from builder.calibration_study import Measured, Study, Variant
+from builder.config.loader import Loaded
+from builder.config.matrix import Calibration, Matrix, Method
 from builder.errors import NothingFits, StepFailed, UsageError
-from builder.evidence import Calibration, Method
 from builder.executors.local import Local
-from builder.load import Loaded
-from builder.matrix import Matrix
 from builder.measurements import Parity
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan

@@ -9,8 +9,8 @@ from pathlib import Path
 from builder import files
 from builder.ci import rendering
 from builder.ci.pipeline import Wishes, pipeline
+from builder.config.loader import load
 from builder.errors import UsageError
-from builder.load import load
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from builder import abilities, fact_file, facts, portrait, terminal
 from builder.abilities import Ability
+from builder.config.matrix import Matrix
+from builder.config.remote_machines import FORM, Reached, Worker, parsed
 from builder.errors import NothingFits, Unreachable, UsageError
-from builder.matrix import Matrix
-from builder.reach import FORM, Reached, Worker, parsed
 
 if TYPE_CHECKING:
     from builder.remote.messages import Facts
@@ -110,7 +110,7 @@ def _matrix_of(args: argparse.Namespace) -> Optional[Matrix]:
     path: Optional[Path] = args.matrix or (_HERE if _HERE.is_file() else None)
     if path is None:
         return None
-    from builder.load import load  # here, so that a bare host needs no PyYAML to say what it is
+    from builder.config.loader import load  # here, so that a bare host needs no PyYAML to say what it is
 
     return load(path, args.machines).matrix
 

@@ -42,8 +42,8 @@ def _of_matrix(args: argparse.Namespace) -> "tuple[dict[str, str], Optional[str]
     if path is None:
         return {}, None
     from builder import facts
+    from builder.config.loader import load
     from builder.fleet import queues
-    from builder.load import load
     from builder.places import platform_of
 
     matrix, machine = load(path).matrix, facts.here()

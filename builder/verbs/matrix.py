@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Callable, FrozenSet, Mapping, Optional, Set, Tuple
 
 from builder import assemble, clock, facts, gate_words, pending, placing, summary
+from builder.config.loader import Loaded, load
+from builder.config.remote_machines import Reached
 from builder.errors import GateFailed, StepFailed, UsageError
 from builder.executors.local import Local
 from builder.facts import Machine
-from builder.load import Loaded, load
 from builder.manifest import Manifest
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
 from builder.plugins import Executor
 from builder.progress import Lines, Reporter, Silent
-from builder.reach import Reached
 from builder.release import VERSION
 from builder.run import Outcome, prospect
 from builder.run import run as perform

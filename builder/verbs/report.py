@@ -11,10 +11,10 @@ from typing import Optional, Tuple
 
 from builder import facts, files, layer_tables, pictures, terminal
 from builder.audit import reading
+from builder.config.loader import Loaded, load
 from builder.errors import UsageError
 from builder.executors.local import Local
 from builder.layer_tables import LayerTable
-from builder.load import Loaded, load
 from builder.pictures import Picture
 from builder.report import page, view
 from builder.report.view import Beside

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from builder.schema import of_matrix
+from builder.config.json_schema import of_matrix
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,10 +7,10 @@ import difflib
 from pathlib import Path
 from typing import Tuple
 
-from builder.cells import all_cells, selects
+from builder.config.cells import all_cells, selects
+from builder.config.loader import Loaded, load
+from builder.config.matrix import Matrix
 from builder.errors import UsageError
-from builder.load import Loaded, load
-from builder.matrix import Matrix
 
 
 def add_matrix(parser: argparse.ArgumentParser) -> None:

@@ -11,10 +11,10 @@ import json
 from typing import Tuple
 
 from builder import facts, sweep_table
-from builder.consistent import consistency_sweep
+from builder.config import checks
+from builder.config.matrix import Matrix
 from builder.errors import GateFailed, NothingFits, UsageError
 from builder.executors.local import Local
-from builder.matrix import Matrix
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
 from builder.progress import Lines, Silent
@@ -77,7 +77,7 @@ def _sweeping(matrix: Matrix, args: argparse.Namespace) -> Matrix:
         matrix, sweep=dataclasses.replace(chosen, **{name: value for name, value in given.items() if value is not None})
     )
     try:
-        consistency_sweep.check(swept)
+        checks.check_sweep(swept)
     except RecordError as problem:
         raise UsageError(f"--{problem.path[-1]}: {problem.problem}", hint="see: build sweep --help") from None
     return swept

@@ -23,7 +23,7 @@ from scenes import Bytes, Size
 from torch import Tensor, nn
 
 from builder import preprocess
-from builder.load import load
+from builder.config.loader import load
 from validation.task import Case, Scores
 
 MODEL = load(Path(__file__).with_name("matrix.yaml")).matrix.model  # it says how a photograph becomes a tensor

@@ -16,7 +16,7 @@ from classes import CLASSES
 from validation.task import Case, Scores, mean
 
 if TYPE_CHECKING:
-    from builder.matrix import Head
+    from builder.config.matrix import Head
     from validation.samples import Arrays
 
 

@@ -13,9 +13,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from builder import cli, schema
+from builder import cli
 from builder.action import Action
 from builder.audit import github
+from builder.config import json_schema
 from builder.facts import Machine
 from builder.manifest import Manifest
 from builder.records import from_json
@@ -348,7 +349,10 @@ def test_github_is_told_ten_errors_at_most(drifted: Desk) -> None:
 def test_the_json_is_what_its_schema_says(drifted: Desk) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     file = REPOSITORY / "docs" / "reference" / "audit.schema.json"
-    drawn = json.dumps(schema.of(Ledger, "deploymatrix build audit --format json"), indent=2, ensure_ascii=False) + "\n"
+    drawn = (
+        json.dumps(json_schema.of(Ledger, "deploymatrix build audit --format json"), indent=2, ensure_ascii=False)
+        + "\n"
+    )
     if os.environ.get("UPDATE_DOCS") == "1":
         file.write_text(drawn, encoding="utf-8")
     assert file.read_text(encoding="utf-8") == drawn, "run: UPDATE_DOCS=1 pytest tests/builder/test_audit.py"

@@ -10,9 +10,9 @@ import pytest
 
 from builder import cli
 from builder.action import Action
-from builder.contract import Preprocess
+from builder.config.contract import Preprocess
+from builder.config.gates import Limit
 from builder.errors import StepFailed
-from builder.gates import Limit
 from builder.manifest import TaskResult
 from builder.recipes import CalibrationData
 from builder.stores.layout import Layout

@@ -12,7 +12,7 @@ import pytest
 from builder import calibration_study, calibration_table
 from builder.action import Action, Result
 from builder.calibration_study import Choice, Measured, Study, Variant
-from builder.evidence import Calibration, Photographs
+from builder.config.matrix import Calibration, Photographs
 from builder.manifest import Check
 from builder.measurements import OutputParity, Parity
 from builder.progress import Lines

@@ -6,7 +6,7 @@ from typing import Tuple
 
 import pytest
 
-from builder.cells import Cell, all_cells, any_selects, expand, resolve, selects
+from builder.config.cells import Cell, all_cells, any_selects, expand, resolve, selects
 from builder.errors import UsageError
 from builder.plan import plan
 from tests.fakes import LAPTOP, Project

@@ -10,7 +10,7 @@ from typing import Any, List, Optional
 import pytest
 
 from builder import difference, difference_words
-from builder.budget import Search
+from builder.config.matrix import Search
 from builder.difference import CellDifference
 from builder.manifest import Entry, TaskResult
 from builder.measurements import OutputParity

@@ -9,8 +9,8 @@ from typing import Any, Callable, List
 import pytest
 
 from builder import cli, fact_file
+from builder.config.loader import load
 from builder.facts import Machine
-from builder.load import load
 from builder.plan import plan
 from tests.fakes import GTX1060, LAPTOP, RTX3090, FakeExecutor, Project, run_project
 

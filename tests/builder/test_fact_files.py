@@ -14,11 +14,11 @@ import pytest
 
 from builder import abilities, cli, fact_file, release
 from builder.choosing.choose import choose
-from builder.contract import Precision
+from builder.config.contract import Precision
+from builder.config.loader import load
 from builder.detect.gpu import Gpu
 from builder.errors import UsageError
 from builder.explanation import explain
-from builder.load import load
 from builder.manifest import Manifest
 from builder.plan import Plan, plan
 from builder.run import Outcome

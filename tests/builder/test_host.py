@@ -11,7 +11,7 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
 from builder import host, keypoints, plugins
-from builder.contract import Keypoints
+from builder.config.contract import Keypoints
 from builder.errors import NothingFits, StoreDamaged, UsageError
 from builder.hosting import pull
 from builder.manifest import Entry

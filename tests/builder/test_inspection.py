@@ -12,6 +12,7 @@ import pytest
 from builder import cli, digest, sidecar
 from builder.action import SIDECAR, Action, Result
 from builder.blob import Pinned, Platform, Tool
+from builder.config.tensorrt import TensorRtOptions
 from builder.inspection import engine_layers, engine_plan, reading
 from builder.inspection.contents import Count, Layer, Layers, Weights, concrete, counted, flag, summed
 from builder.inspection.contents import Tensor as T
@@ -19,7 +20,6 @@ from builder.manifest import Artifact
 from builder.recipes import Engine, Made
 from builder.stores import versions
 from builder.stores.layout import Layout
-from builder.tensorrt_options import TensorRtOptions
 from tests.fakes import LAPTOP, SHA, FakeExecutor, Project, entry, manifest, profile, stored
 from tests.test_light import _loaded
 

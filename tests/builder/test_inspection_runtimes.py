@@ -19,7 +19,8 @@ from onnx import TensorProto, helper
 from builder import cli, worker
 from builder.action import Action
 from builder.blob import Pinned, Platform, Tool
-from builder.contract import Profile, ShapeRange
+from builder.config.contract import Profile, ShapeRange
+from builder.config.tensorrt import TensorRtOptions
 from builder.errors import UsageError
 from builder.inspection import onnx_graph
 from builder.inspection.contents import Fact, Weights, flag
@@ -27,7 +28,6 @@ from builder.leash import worker_environment
 from builder.recipes import Engine, Made
 from builder.records import from_json, to_json
 from builder.steps import engine
-from builder.tensorrt_options import TensorRtOptions
 from tests import onnx_models
 from tests.fakes import LAPTOP, SHA
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from builder import cli
+from builder.config.loader import load
+from builder.config.remote_machines import Reached, Worker
 from builder.errors import UsageError
-from builder.load import load
-from builder.reach import Reached, Worker
 from tests.fakes import Project
 
 WHERE = 'trt: {runtime: tensorrt, version: "10.16", sm: "8.6", machine: RTX 3090'

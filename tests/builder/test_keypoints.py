@@ -10,7 +10,7 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
 from builder import keypoints
-from builder.contract import Keypoints
+from builder.config.contract import Keypoints
 from builder.errors import UsageError
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import cli
+from builder.config.loader import load
 from builder.errors import DeployError
-from builder.load import load
 from tests.fakes import MATRIX, REPOSITORY, TASK_MATRIX
 
 SHIPPED = (REPOSITORY / "matrix.yaml").read_text(encoding="utf-8")

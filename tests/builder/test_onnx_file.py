@@ -13,7 +13,7 @@ np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 from builder import onnx_file
 from builder.action import Action
-from builder.contract import Input, Output
+from builder.config.contract import Input, Output
 from builder.errors import StepFailed
 from builder.recipes import Made, Simplify
 from tests import onnx_models

@@ -13,9 +13,9 @@ onnxruntime: Any = pytest.importorskip("onnxruntime")
 
 from builder import onnx_file, onnx_session, plugins
 from builder.blob import Platform
+from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
 from builder.recipes import Engine
-from builder.tensorrt_options import TensorRtOptions
 from tests import onnx_models
 
 IMAGE = np.ones((1, 1, 16, 24), np.float32)

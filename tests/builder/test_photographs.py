@@ -8,10 +8,9 @@ from typing import Tuple
 
 import pytest
 
-from builder import photographs
+from builder.config import datasets
+from builder.config.matrix import Calibration, Matrix, Photographs
 from builder.errors import UsageError
-from builder.evidence import Calibration, Photographs
-from builder.matrix import Matrix
 from builder.records import RecordError
 from tests.fakes import Project
 
@@ -28,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 def drawn(project: Project, folder: Path, **calibration: object) -> Matrix:
     matrix = project.load().matrix
     chosen = Calibration(**calibration)  # type: ignore[arg-type]
-    return photographs.declared(dataclasses.replace(matrix, calibration=chosen), folder)
+    return datasets.declared(dataclasses.replace(matrix, calibration=chosen), folder)
 
 
 def files(matrix: Matrix) -> Tuple[str, ...]:
@@ -84,4 +83,4 @@ def test_more_than_there_are_cannot_be_drawn(project: Project, folder: Path) -> 
 
 def test_without_patterns_nothing_changes(project: Project) -> None:
     matrix = project.load().matrix
-    assert photographs.declared(matrix, project.root) == matrix
+    assert datasets.declared(matrix, project.root) == matrix

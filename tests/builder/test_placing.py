@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.action import Action, Result
+from builder.config.loader import with_inventory
+from builder.config.remote_machines import FLEET, Listed, Reached
 from builder.errors import StepFailed, Unreachable, UsageError
-from builder.inventory import resolved
 from builder.jobs import Job, OutputPin
 from builder.pinning import Pinner
 from builder.placing import MOST_OF_A_FLEET, Placing, shared
 from builder.plan import plan
 from builder.plugins import Store
-from builder.reach import FLEET, Listed, Reached
 from builder.recipes import LowerOpset
 from builder.run import Outcome, run
 from tests.fakes import LAPTOP, FakeExecutor, Project, Recorder
@@ -126,7 +126,7 @@ class Told(Recorder):
 def _run(project: Project, machines: Mapping[Reached, Machine], reporter: Optional[Recorder] = None) -> Outcome:
     matrix = project.load().matrix
     listed = tuple(Listed(place.where[6:], ("trt",)) for place in machines)
-    matrix = resolved(matrix, listed)
+    matrix = with_inventory(matrix, listed)
     wanted = plan(matrix, LAPTOP, only=("*-trt",))
     pinner = Pinner(project.root, LAPTOP, project.store)
     with project.store.locked():
@@ -152,7 +152,7 @@ def test_what_is_wrong_with_a_place_ends_the_run_before_anything_is_performed(pr
     def at(place: Reached) -> Machine:
         raise UsageError("there is no such key")
 
-    matrix = resolved(project.load().matrix, (Listed("a", ("trt",)),))
+    matrix = with_inventory(project.load().matrix, (Listed("a", ("trt",)),))
     pinner = Pinner(project.root, LAPTOP, project.store)
     with project.store.locked(), pytest.raises(UsageError):
         run(plan(matrix, LAPTOP), pinner, project.store, here, Recorder(), at=at)

@@ -13,9 +13,9 @@ import pytest
 
 from builder import digest
 from builder.blob import Platform
+from builder.config.loader import Loaded
 from builder.drawing.draw_layers import layer_errors
 from builder.jobs import Wanted, sample_name
-from builder.load import Loaded
 from builder.plan import Plan, plan
 from builder.recipes import LowerFp16, LowerInt8, MeasureLayers
 from tests.fact_machines import MACHINES as FACTS
@@ -45,7 +45,7 @@ def test_what_the_plan_of_the_shipped_matrix_says(shipped: Loaded, golden: Any) 
 
 _PLAN = """
 from builder import digest
-from builder.load import load
+from builder.config.loader import load
 from builder.plan import plan
 from tests.fakes import LAPTOP, REPOSITORY
 print(digest.of_bytes(repr(plan(load(REPOSITORY / "matrix.yaml").matrix, LAPTOP)).encode()))

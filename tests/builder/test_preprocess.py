@@ -10,7 +10,7 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
 from builder import preprocess
-from builder.contract import Preprocess
+from builder.config.contract import Preprocess
 from builder.errors import UsageError
 
 IMAGE = np.random.default_rng(5).integers(0, 256, (19, 30, 3), dtype=np.uint8)

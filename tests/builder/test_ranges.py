@@ -12,8 +12,8 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from builder import onnx_file
+from builder.config.matrix import Calibration, Photographs
 from builder.errors import UsageError
-from builder.evidence import Calibration, Photographs
 from builder.inspection import ranges
 from builder.steps import calibrate, lower_int8, placement
 from tests import onnx_models

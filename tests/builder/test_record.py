@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from builder import digest
 from builder.action import Action, Pending, Result
 from builder.blob import Pinned, Platform, Tool
-from builder.contract import Output, Preprocess, Profile
+from builder.config.contract import Output, Preprocess, Profile
+from builder.config.matrix import Matrix, OnnxSource
+from builder.config.tensorrt import TensorRtOptions
 from builder.fact_file import FactFile
 from builder.manifest import Manifest
-from builder.matrix import Matrix, OnnxSource
 from builder.measurements import Cost, Latency, LayerErrors, Parity, TaskScores, WorstCase
 from builder.recipes import CalibrationData, Engine, Export, Facts, Made, Recipe, Sampled, TaskCases
 from builder.records import RecordError, Setting, dotted, fields_of, from_json, hints_of, keyed, to_json
 from builder.sweep import Swept
-from builder.tensorrt_options import TensorRtOptions
 from builder.worker import Order, Outcome
 
 _SCALARS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builder import schema
+from builder.config import json_schema
 from tests.fakes import REPOSITORY
 
 SCHEMA = REPOSITORY / "docs" / "reference" / "matrix.schema.json"
@@ -25,17 +25,17 @@ def test_the_schema_that_is_checked_in_is_the_one_that_is_printed(
         SCHEMA.write_text(printed, encoding="utf-8")
     assert SCHEMA.is_file(), "run pytest --update-golden"
     assert SCHEMA.read_text(encoding="utf-8") == printed, "docs/reference/matrix.schema.json: build schema > that file"
-    assert json.loads(printed) == schema.of_matrix()
+    assert json.loads(printed) == json_schema.of_matrix()
 
 
 def test_the_shipped_matrix_is_valid_by_its_schema() -> None:
     jsonschema: Any = pytest.importorskip("jsonschema")
-    from builder.yaml_marks import parse
+    from builder.config.yaml_reader import parse
 
     validator = jsonschema.Draft202012Validator
-    validator.check_schema(schema.of_matrix())
+    validator.check_schema(json_schema.of_matrix())
     data: Any = parse((REPOSITORY / "matrix.yaml").read_text(encoding="utf-8")).data
-    validator(schema.of_matrix()).validate(data)
+    validator(json_schema.of_matrix()).validate(data)
     data["precision"] = ["fp32"]
     with pytest.raises(jsonschema.ValidationError):
-        validator(schema.of_matrix()).validate(data)
+        validator(json_schema.of_matrix()).validate(data)

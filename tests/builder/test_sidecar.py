@@ -10,10 +10,10 @@ import pytest
 from builder import digest, plugins, sidecar
 from builder.action import SIDECAR, Action, Result
 from builder.blob import Blob, Pinned, Platform, Tool
+from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed, StoreDamaged
 from builder.recipes import Engine, LowerFp16, Made
 from builder.steps import engine
-from builder.tensorrt_options import TensorRtOptions
 from tests.fakes import SHA, FakeExecutor, Project, profile, run_project
 
 CPU = Platform("mine", "1.0", "linux", "x86_64")

@@ -6,8 +6,9 @@ from typing import Any, List, Tuple
 
 import pytest
 
-from builder import shapes, sweep_grid
-from builder.contract import Input, Profile, ShapeRange
+from builder import sweep_grid
+from builder.config import contract
+from builder.config.contract import Input, Profile, ShapeRange
 
 hypothesis: Any = pytest.importorskip("hypothesis")
 from hypothesis import given
@@ -89,7 +90,7 @@ def test_narrow_profiles(of: Profile, image: Input, multiple: int, expected: Lis
     found = inside(of, image, multiple)
     assert found[: len(expected)] == expected
     for size in found:
-        shapes.bind(image.shape, shapes.with_size(image.shape, size))
+        contract.bind(image.shape, contract.with_size(image.shape, size))
 
 
 def test_a_size_that_would_be_empty_is_not_asked_for() -> None:

@@ -13,6 +13,7 @@ import pytest
 from builder import facts
 from builder.action import Action
 from builder.blob import Platform
+from builder.config.tensorrt import TensorRtOptions
 from builder.detect.gpu import Gpu
 from builder.errors import StepFailed
 from builder.executors.local import Local
@@ -21,7 +22,6 @@ from builder.recipes import Engine
 from builder.records import from_json, to_json
 from builder.remote import site_lock
 from builder.stores.layout import Layout
-from builder.tensorrt_options import TensorRtOptions
 from builder.worker import Order, Outcome
 from tests.fakes import RTX3090, _with
 

@@ -52,7 +52,7 @@ def say(trt: Any, options: Any, precision: str, method: str, version: str, folde
 
     from builder.backends import tensorrt_build
     from builder.compat import dialects
-    from builder.contract import Profile, ShapeRange
+    from builder.config.contract import Profile, ShapeRange
     from builder.recipes import Engine
 
     image = ShapeRange("image", (1, 1, 8, 8), (1, 1, 8, 8), (2, 1, 8, 8))
@@ -76,7 +76,7 @@ def say(trt: Any, options: Any, precision: str, method: str, version: str, folde
 
 def declarations() -> Dict[str, Tuple[Any, str, str]]:
     """Name -> (options, precision, calibration method). Every option, one at a time."""
-    from builder.tensorrt_options import LayerPrecision, TensorRtOptions, TimingCache
+    from builder.config.tensorrt import LayerPrecision, TensorRtOptions, TimingCache
 
     none = TensorRtOptions()
     cache = TimingCache("timing.cache", 64 * "0")

@@ -7,22 +7,22 @@ import json
 import re
 from typing import Dict, Iterator, List, Tuple
 
-from builder import contract, drift_limits, evidence, gates, matrix, reach, records, schema, sweep, tensorrt_options
+from builder import records, sweep
+from builder.config import contract, gates, json_schema, matrix, remote_machines, tensorrt
 from builder.digest import Json
-from builder.fleet import settings
 from builder.records import fields_of, required, to_json
 
 _FILES = (
     matrix,
     contract,
-    evidence,
+    matrix,
     gates,
-    drift_limits,
+    gates,
     records,
-    tensorrt_options,
+    tensorrt,
     sweep,
-    reach,
-    settings,
+    remote_machines,
+    remote_machines,
 )  # where the records of the schema are
 BEGIN, END = "<!-- generated: keys -->", "<!-- end of generated -->"
 
@@ -88,7 +88,7 @@ def stale() -> Tuple[str, ...]:
 
 
 def _definitions() -> Dict[str, Dict[str, Json]]:
-    found = schema.of_matrix()["$defs"]
+    found = json_schema.of_matrix()["$defs"]
     assert isinstance(found, dict)
     return {name: body for name, body in found.items() if isinstance(body, dict)}
 

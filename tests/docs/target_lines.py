@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Dict, List
 
 from builder.compat import install
-from builder.load import load
-from builder.matrix import Target
+from builder.config.loader import load
+from builder.config.matrix import Target
 from builder.release import WHEEL
 from tests.docs.doc_pages import ROOT
 

@@ -13,10 +13,10 @@ from typing import Callable, Dict, List, Set, get_args
 import pytest
 
 from builder import cli, errors
+from builder.config.matrix import Matrix
+from builder.config.yaml_reader import parse
 from builder.manifest import Status
-from builder.matrix import Matrix
 from builder.records import fields_of
-from builder.yaml_marks import parse
 from tests.docs import compat_tables, doc_pages, key_tables, target_lines
 from tests.docs.doc_pages import DOCS, ROOT, Page
 

@@ -14,9 +14,9 @@ import pytest
 
 from builder import digest, plugins
 from builder.action import Action
+from builder.config.remote_machines import FLEET, Reached, Worker
 from builder.errors import DeployError, StepFailed
 from builder.plugins import Executor
-from builder.reach import FLEET, Reached, Worker
 from builder.recipes import Made
 from builder.stores.layout import Layout
 from tests import brokers, steps
@@ -46,10 +46,10 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executo
 def _of_a_fleet(folder: Path) -> Iterator[Executor]:
     pytest.importorskip("celery")
     pytest.importorskip("redis")
+    from builder.config.remote_machines import FleetSettings
     from builder.executors.fleet import Fleet
     from builder.fleet.broker import Broker
     from builder.fleet.sealing import Seal
-    from builder.fleet.settings import FleetSettings
 
     place = folder / "exchange"
     with brokers.redis(folder / "redis") as server:

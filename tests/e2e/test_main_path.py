@@ -250,7 +250,7 @@ def test_a_metric_travels_in_the_store(fresh: Project, tmp_path: Path) -> None:
     folder with nothing but the copied store."""
     from builder import facts
     from builder.action import Pending
-    from builder.load import load
+    from builder.config.loader import load
     from builder.pinning import Pinner
     from builder.plan import plan
     from builder.run import prospect

@@ -16,9 +16,9 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
 from builder import digest, onnx_file, onnx_session
-from builder import load as matrix_file
 from builder.action import Action, Result
 from builder.blob import Pinned
+from builder.config import loader as matrix_file
 from builder.errors import StepFailed
 from builder.executors.local import Local
 from builder.jobs import FilePin

@@ -16,9 +16,9 @@ torch: Any = pytest.importorskip("torch")
 pytest.importorskip("numpy")
 pytest.importorskip("onnx")
 safetensors: Any = pytest.importorskip("safetensors.torch")
-from builder import load as matrix_file
+from builder.config import loader as matrix_file
+from builder.config.matrix import TorchSource, WeightsFile
 from builder.errors import StepFailed
-from builder.matrix import TorchSource, WeightsFile
 from builder.plan import plan
 from builder.recipes import Export, Reference
 from builder.sources import torch_module

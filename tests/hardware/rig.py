@@ -16,10 +16,10 @@ import pytest
 
 from builder import abilities, digest
 from builder.action import Result
-from builder.contract import PACKAGE
+from builder.config.contract import PACKAGE
+from builder.config.loader import Loaded, load
 from builder.errors import StepFailed
 from builder.facts import Machine
-from builder.load import Loaded, load
 from builder.measurements import Parity
 from builder.places import numbers
 from builder.plan import Plan, PlannedCell, plan

@@ -10,7 +10,7 @@ from typing import Any, Iterator, Tuple
 
 import pytest
 
-from builder.contract import Output
+from builder.config.contract import Output
 from builder.layer_tables import LayerTable
 from builder.manifest import Artifact, Check, Entry, HeadContract, Manifest, TaskResult, Verdict
 from builder.measurements import LayerError, MapDifference, OutputParity, WorstCase

@@ -8,9 +8,9 @@ from typing import List
 import pytest
 
 from builder import facts, layer_tables
+from builder.config.loader import load
 from builder.executors.local import Local
 from builder.layer_tables import LayerTable
-from builder.load import load
 from builder.measurements import LayerError
 from builder.report.layers import graphs
 from builder.stores import versions

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.drift_limits import DriftLimits, Limit, MetricLimit, names, parse
+from builder.config.gates import DriftLimit, DriftLimits, MetricLimit, names_metric, parse_drift_limit
 from builder.errors import UsageError
 from builder.manifest import Entry, TaskResult
 from builder.measurements import OutputParity
@@ -45,7 +45,7 @@ def timed(p50: float, naive: Optional[float] = 8.0, *, noise: Optional[float] = 
 
 def ledger(*entries: Sequence[Entry], limit: Optional[str] = None, against: Optional[int] = None) -> Ledger:
     """Of versions 1, 2, ... with the usual limits, or `limit` for everything."""
-    of = Allowances().of if limit is None else lambda cell, metric, timed: parse(limit, "")
+    of = Allowances().of if limit is None else lambda cell, metric, timed: parse_drift_limit(limit, "")
     return drift.ledger([version(n, *some) for n, some in enumerate(entries, 1)], of, against=against)
 
 
@@ -266,19 +266,19 @@ def test_without_provenance_the_manifests_say_what_they_know() -> None:
 # ------------------------------------------------------------------------------------------- limits
 
 
-@pytest.mark.parametrize(("written", "limit"), [(0.02, Limit(0.02)), ("0.02", Limit(0.02)), ("10%", Limit(10, True)), ("off", None), (0, Limit(0))])  # fmt: skip
-def test_a_limit_reads(written: Any, limit: Optional[Limit]) -> None:
-    assert parse(written, "here") == limit
+@pytest.mark.parametrize(("written", "limit"), [(0.02, DriftLimit(0.02)), ("0.02", DriftLimit(0.02)), ("10%", DriftLimit(10, True)), ("off", None), (0, DriftLimit(0))])  # fmt: skip
+def test_a_limit_reads(written: Any, limit: Optional[DriftLimit]) -> None:
+    assert parse_drift_limit(written, "here") == limit
 
 
 @pytest.mark.parametrize("written", [-1, "ten", "10%%", "", "nan", "inf", "-5%"])
 def test_what_is_no_limit_is_refused(written: Any) -> None:
     with pytest.raises(UsageError, match="is no limit"):
-        parse(written, "here")
+        parse_drift_limit(written, "here")
 
 
 def test_a_difference_in_the_last_digit_is_not_beyond() -> None:
-    assert not Limit(0.02).exceeded(0.914 - 0.894, 0.914)
+    assert not DriftLimit(0.02).exceeded(0.914 - 0.894, 0.914)
 
 
 def _metric(name: str, kind: Any = "task", better: Any = "more") -> Metric:
@@ -291,24 +291,24 @@ def test_later_limits_of_the_matrix_win() -> None:
         DriftLimits("*-int8-*", (MetricLimit("views.{m,n}", "5%"),)),
     )
     held = Allowances(declared)
-    assert held.of("t-d-fp32-ort", _metric("views.m"), True) == Limit(0.1)
-    assert held.of("t-d-int8-ort", _metric("views.m"), True) == Limit(5, True)
-    assert held.of("t-d-int8-ort", _metric("views.o"), True) == Limit(0.1)
+    assert held.of("t-d-fp32-ort", _metric("views.m"), True) == DriftLimit(0.1)
+    assert held.of("t-d-int8-ort", _metric("views.m"), True) == DriftLimit(5, True)
+    assert held.of("t-d-int8-ort", _metric("views.o"), True) == DriftLimit(0.1)
     assert held.of("t-d-int8-ort", _metric("latency.speedup", "latency"), True) is None
-    assert held.of("t-d-int8-ort", _metric("stereo.m"), True) == Limit(0.02), "the default"
+    assert held.of("t-d-int8-ort", _metric("stereo.m"), True) == DriftLimit(0.02), "the default"
 
 
 @pytest.mark.parametrize(
     ("flags", "limits"),
     [
-        ((), (Limit(0.02), None, Limit(0))),
-        (("views.m:0.5",), (Limit(0.5), None, None)),
-        (("views",), (Limit(0.02), None, None)),
-        (("scores.max_abs",), (None, Limit(0), None)),
-        (("any",), (Limit(0), Limit(0), Limit(0))),
+        ((), (DriftLimit(0.02), None, DriftLimit(0))),
+        (("views.m:0.5",), (DriftLimit(0.5), None, None)),
+        (("views",), (DriftLimit(0.02), None, None)),
+        (("scores.max_abs",), (None, DriftLimit(0), None)),
+        (("any",), (DriftLimit(0), DriftLimit(0), DriftLimit(0))),
         (("none",), (None, None, None)),
-        (("limits", "scores.*:0.1"), (Limit(0.02), Limit(0.1), Limit(0))),
-        (("verdict",), (None, None, Limit(0))),
+        (("limits", "scores.*:0.1"), (DriftLimit(0.02), DriftLimit(0.1), DriftLimit(0))),
+        (("verdict",), (None, None, DriftLimit(0))),
     ],
 )
 def test_fail_on_says_what_alone_counts(flags: Tuple[str, ...], limits: Any) -> None:
@@ -318,7 +318,7 @@ def test_fail_on_says_what_alone_counts(flags: Tuple[str, ...], limits: Any) -> 
 
 
 def test_latency_means_the_speed_up_where_there_is_one() -> None:
-    assert [names("latency", f"latency.{m}", timed_in_turns=t) for t in (True, False) for m in ("speedup", "p50_ms")] == [
+    assert [names_metric("latency", f"latency.{m}", timed_in_turns=t) for t in (True, False) for m in ("speedup", "p50_ms")] == [
         True, False, False, True,
     ]  # fmt: skip
 
@@ -344,7 +344,7 @@ def test_a_misspelt_metric_is_refused_with_the_nearest() -> None:
     ],
 )
 def test_the_documented_defaults_are_those_that_hold(metric: Tuple[str, ...], limit: str) -> None:
-    assert usual_limit(_metric(*metric), True) == parse(limit, "")
+    assert usual_limit(_metric(*metric), True) == parse_drift_limit(limit, "")
 
 
 # ------------------------------------------------------------------------------------------- laws

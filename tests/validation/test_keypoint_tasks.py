@@ -9,9 +9,9 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from builder.contract import Keypoints, Output
+from builder.config.contract import Keypoints, Output
+from builder.config.matrix import Head
 from builder.errors import StepFailed
-from builder.matrix import Head
 from validation import homography, keypoint_tasks, light
 from validation.keypoint_tasks import KINDS, Homographies, SamePoints, Stereo
 from validation.task import Case

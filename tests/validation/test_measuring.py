@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 import pytest
 
 np: Any = pytest.importorskip("numpy")
-from builder.contract import Agreement, Align
+from builder.config.contract import Agreement, Align
 from builder.errors import StepFailed
 from validation import align, samples, timing
 from validation.samples import Sample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
-from builder.gates import Limit
+from builder.config.gates import Limit
 from builder.measurements import OutputParity, Percentiles
 from builder.sweep import SweepPoint, SweepRow, Swept
 from validation import sweep

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.cells import Cell
-from builder.gates import Bound, Gate, Limit, MetricGate, OutputGate, TaskGate
+from builder.config.cells import Cell
+from builder.config.gates import Bound, Gate, Limit, MetricGate, OutputGate, TaskGate
 from builder.manifest import Check, TaskResult, Verdict
 from builder.measurements import AT_LEAST, CaseScore, Latency, OutputParity, Percentiles, Score, TaskScores
 from validation import limits as gate_limits

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from builder.contract import Keypoints, Preprocess
+from builder.config.contract import Keypoints, Preprocess
 from builder.errors import StepFailed
 from builder.recipes import DrawWorstCase
 

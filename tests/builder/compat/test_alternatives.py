@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.cells import Cell
 from builder.compat import alternatives, cuda, jetpack, onnxruntime_gpu, rtx, rules, tensorrt
 from builder.compat.asked import Asked
-from builder.contract import Output, Precision
-from builder.matrix import Head, Target
+from builder.config.cells import Cell
+from builder.config.contract import Output, Precision
+from builder.config.matrix import Head, Target
 from tests.fakes import LAPTOP
 
 PRECISIONS = get_args(Precision)

@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 import pytest
 
 from builder.compat import dialects
-from builder.tensorrt_options import LayerPrecision, TensorRtOptions, TimingCache
+from builder.config.tensorrt import LayerPrecision, TensorRtOptions, TimingCache
 
 NONE = TensorRtOptions()
 LAYERS = (LayerPrecision("*softmax*", "fp32"),)

@@ -7,8 +7,8 @@ from typing import List
 import pytest
 
 from builder.compat import install
-from builder.load import Loaded
-from builder.matrix import Target
+from builder.config.loader import Loaded
+from builder.config.matrix import Target
 from builder.release import WHEEL
 
 PIP = f".venv/bin/pip install ./{WHEEL}"

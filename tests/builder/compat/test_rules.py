@@ -7,14 +7,14 @@ from typing import Any, Optional, Tuple
 
 import pytest
 
-from builder.cells import Cell
 from builder.compat import alternatives, rules
 from builder.compat import precision as tables_precision
 from builder.compat.asked import Asked, Held, Skip
-from builder.contract import Align, Input, Keypoints, Output, Profile, ShapeRange
+from builder.config.cells import Cell
+from builder.config.contract import Align, Input, Keypoints, Output, Profile, ShapeRange
+from builder.config.matrix import Allowed, Head, Target
+from builder.config.tensorrt import TensorRtOptions
 from builder.facts import Machine
-from builder.matrix import Allowed, Head, Target
-from builder.tensorrt_options import TensorRtOptions
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090
 
 ORT = Target("t", "onnxruntime", machine="a CPU")

@@ -20,6 +20,7 @@ pytest.importorskip("redis")
 from builder import digest, plugins
 from builder.action import Action, Result
 from builder.blob import Blob, Pinned
+from builder.config.remote_machines import FleetSettings
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable
 from builder.executors import fleet
@@ -28,7 +29,6 @@ from builder.fleet import presence, queues
 from builder.fleet.broker import Broker
 from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
-from builder.fleet.settings import FleetSettings
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
 from builder.recipes import Made
 from builder.records import to_json

@@ -12,15 +12,15 @@ import pytest
 from builder import digest, facts
 from builder.action import Action
 from builder.blob import Pinned, Platform
+from builder.config.remote_machines import Reached, Worker
+from builder.config.tensorrt import TensorRtOptions
 from builder.digest import Json
 from builder.errors import DeployError, StoreDamaged, Unreachable
 from builder.executors.ssh import Machines
 from builder.places import cannot_run
-from builder.reach import Reached, Worker
 from builder.recipes import Engine, Made
 from builder.records import to_json
 from builder.stores.layout import Layout
-from builder.tensorrt_options import TensorRtOptions
 from tests.sshd import Sshd, sshd
 
 LIAR = """

@@ -7,11 +7,11 @@ from typing import Optional, Tuple
 
 import pytest
 
+from builder.config.remote_machines import Address, parsed
 from builder.errors import UsageError
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.progress import Silent
-from builder.reach import Address, parsed
 from builder.run import run
 from tests.fakes import LAPTOP, FakeExecutor, Project
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Callable, Dict, List, Mapping
 
 from builder.action import Action, Result
+from builder.config.remote_machines import Reached
 from builder.errors import Unreachable
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.plugins import Store
 from builder.progress import Silent
-from builder.reach import Reached
 from builder.run import Outcome, run
 from tests.fakes import LAPTOP, FakeExecutor, Project
 

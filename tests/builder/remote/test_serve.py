@@ -15,7 +15,8 @@ import pytest
 from builder import digest
 from builder.action import Action
 from builder.blob import Pinned
-from builder.contract import Preprocess
+from builder.config.contract import Preprocess
+from builder.config.tensorrt import TensorRtOptions
 from builder.digest import Json
 from builder.recipes import CalibrationData, Engine, Recipe, Simplify
 from builder.records import to_json
@@ -23,7 +24,6 @@ from builder.remote import parcel
 from builder.remote.cache import Cache
 from builder.remote.framing import Channel, Dropped
 from builder.remote.messages import AskNeed, File, Perform, Put, Request, Terms
-from builder.tensorrt_options import TensorRtOptions
 from tests.fakes import REPOSITORY
 
 NOBODY = digest.of_bytes(b"nobody has it")

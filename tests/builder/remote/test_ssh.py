@@ -18,9 +18,9 @@ import pytest
 
 from builder import digest, facts
 from builder.action import Action, Result
+from builder.config.remote_machines import Reached, Worker
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.executors.ssh import Machines, Ssh
-from builder.reach import Reached, Worker
 from builder.stores.layout import Layout
 from tests import steps
 from tests.sshd import Sshd, python_at, sshd

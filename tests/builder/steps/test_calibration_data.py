@@ -10,7 +10,7 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
 from builder.action import Action
-from builder.contract import Preprocess
+from builder.config.contract import Preprocess
 from builder.errors import DeployError, StepFailed
 from builder.recipes import CalibrationData, Sampled
 from builder.steps import calibration_data

@@ -16,8 +16,8 @@ pytest.importorskip("polygraphy")
 from builder import plugins
 from builder.action import Action
 from builder.blob import Platform
-from builder.contract import Input, Preprocess
-from builder.matrix import OnnxSource
+from builder.config.contract import Input, Preprocess
+from builder.config.matrix import OnnxSource
 from builder.recipes import MeasureSweep, Sampled, SweepReference
 from builder.steps import sweep, sweep_reference
 from builder.sweep import SweepPoint, SweepRow, Swept

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List, Optional
 
+from builder.config.matrix import Calibration, Matrix, Photographs
 from builder.errors import UsageError
-from builder.evidence import Calibration, Photographs
-from builder.matrix import Matrix
 from builder.records import KeyPath as RecordPath
 from builder.records import RecordError
 

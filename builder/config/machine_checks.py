@@ -6,11 +6,10 @@ import fnmatch
 from typing import Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from builder.cells import expand
+from builder.config.cells import expand
+from builder.config.matrix import Matrix, Target
+from builder.config.remote_machines import FLEET, SCHEMES, Listed, Worker, parsed
 from builder.files import bytes_of
-from builder.fleet.settings import SCHEMES
-from builder.matrix import Matrix, Target
-from builder.reach import FLEET, Listed, Worker, parsed
 from builder.records import KeyPath, RecordError, expect
 
 

@@ -1,6 +1,6 @@
 """The nouns of matrix.yaml: what the person declares, as frozen records. Nothing here reads a file.
 
-`builder/load.py` reads the YAML into a `Matrix`; `builder/schema.py` draws the JSON Schema from these hints.
+`builder/config/loader.py` reads the YAML into a `Matrix`; `builder/config/json_schema.py` draws the JSON Schema from these hints.
 Sizes are (height, width) in pixels, shapes are NCHW, times are seconds unless the name says otherwise.
 """
 
@@ -9,16 +9,122 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
-from builder.budget import Search
-from builder.contract import Align, Compute, Input, Keypoints, Output, Precision, Preprocess, Profile, Runtime
-from builder.drift_limits import DriftLimits
-from builder.evidence import Calibration, LatencySettings, ParitySet, TaskSet
-from builder.fleet.settings import FleetSettings
-from builder.gates import Gate
-from builder.reach import Listed, Reached, Worker
+from builder.config.contract import (
+    Agreement,
+    Align,
+    Compute,
+    Input,
+    Keypoints,
+    Output,
+    Precision,
+    Preprocess,
+    Profile,
+    Runtime,
+)
+from builder.config.gates import DriftLimits, Gate
+from builder.config.remote_machines import FleetSettings, Listed, Reached, Worker
+from builder.config.tensorrt import TensorRtOptions
 from builder.records import DERIVED, Setting, described
 from builder.sweep import Sweep
-from builder.tensorrt_options import TensorRtOptions
+
+# How much may be spent on looking for the layers of a cell that must stay in float32: `search:` in its settings.
+
+
+@dataclass(frozen=True)
+class Search:
+    """When the cell misses its gates, find the fewest layers which, kept in float32, make it meet them."""
+
+    trials: int = field(default=12, metadata=described("At most so many artifacts are built and judged; 0: no search."))
+    minutes: float = field(
+        default=60.0,
+        metadata=described(
+            "No trial begins when the work so far took longer than this. Work that is recalled counts as it took then."
+        ),
+    )
+
+
+# What matrix.yaml measures with: photographs, calibration, tasks, timing. Records; nothing here reads a file.
+#
+# Sizes are (height, width) in pixels, times are seconds.
+
+
+Method = Literal["minmax", "percentile", "mse", "entropy"]
+
+
+@dataclass(frozen=True)
+class Photographs:
+    files: Tuple[str, ...] = field(
+        metadata=described("File names inside `folder`, in order; one with * stands for all that match, by name.")
+    )
+    folder: str = field(default=".", metadata=described("Beside matrix.yaml, or inside `package`."))
+    package: Optional[str] = field(
+        default=None, metadata=described("An installed Python package that ships the files.")
+    )
+
+
+@dataclass(frozen=True)
+class ParitySet:
+    photographs: Photographs
+    sizes: Tuple[Tuple[int, int], ...] = field(
+        metadata=described("(height, width) at which every photograph is compared.")
+    )
+    agreement: Tuple[Agreement, ...] = field(
+        default=(),
+        metadata=described(
+            "By output, the axis of class scores: how often the largest is at the same index is measured too.",
+            keyed=True,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    photographs: Optional[Photographs] = field(
+        default=None,
+        metadata=described("The photographs whose activations set the ranges. Use others than for parity."),
+    )
+    source: Optional[str] = field(
+        default=None,
+        metadata=described(
+            "Instead of photographs: module:attr, called without arguments; gives images, uint8 [H, W, 3] or [H, W]."
+        ),
+    )
+    count: Optional[int] = field(
+        default=None, metadata=described("Use only so many, drawn at random; all when left out.")
+    )
+    seed: int = field(default=0, metadata=described("Of that draw."))
+    size: Tuple[int, int] = field(default=(240, 320), metadata=described("(height, width) of the calibration images."))
+    method: Method = field(
+        default="mse",
+        metadata=described(
+            "Range of an activation: extremes, a percentile, least squared error, or least information lost."
+        ),
+    )
+    percentile: float = field(default=99.999, metadata=described("Used by method: percentile."))
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """What the model is for, as cases with known answers. Metrics of it can be gated."""
+
+    name: str
+    metric: str = field(
+        metadata=described(
+            "module:attr beside matrix.yaml, or one of validation.keypoint_tasks; called as attr(**options)."
+        )
+    )
+    data: Photographs = field(metadata=described("The files that the cases are made of."))
+    size: Tuple[int, int] = field(metadata=described("(height, width) of the cases' images."))
+    options: Tuple[Setting, ...] = field(
+        default=(), metadata=described("Keyword arguments for the metric.", keyed=True)
+    )
+    heads: Tuple[str, ...] = field(default=(), metadata=described("Heads that are scored; all when left out."))
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    seconds: float = field(default=3.0, metadata=described("Measuring time per artifact, after warm-up."))
+    threads: int = field(default=0, metadata=described("Threads for CPU runtimes; 0 takes every core."))
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ import re
 from dataclasses import dataclass
 from typing import Iterable, List, Optional, Tuple
 
-from builder.budget import Search
-from builder.contract import ON_CPU, Compute
+from builder.config.contract import ON_CPU, Compute
+from builder.config.matrix import Allowed, CellSettings, Matrix, Search, Target
+from builder.config.tensorrt import TensorRtOptions
 from builder.errors import UsageError
-from builder.matrix import Allowed, CellSettings, Matrix, Target
-from builder.tensorrt_options import TensorRtOptions
 
 _MOST_PATTERNS = 10_000  # of a word
 _PARTS = re.compile(r"[{},]|[^{},]+")

@@ -8,19 +8,137 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
-from builder import gpu_model, shapes
-from builder.cells import all_cells, selects
+from builder import gpu_model
 from builder.compat import dialects
 from builder.compat.precision import WAIVABLE
-from builder.consistent import consistency_drift, consistency_gates, consistency_sweep, reachable
-from builder.contract import Profile, ShapeRange
-from builder.evidence import Calibration, Photographs, TaskSet
+from builder.config import contract, machine_checks
+from builder.config.cells import all_cells, expand, selects
+from builder.config.contract import Profile, ShapeRange
+from builder.config.gates import SPEED, Gate, MetricGate, parse_drift_limit
+from builder.config.matrix import (
+    Calibration,
+    CellSettings,
+    Head,
+    Matrix,
+    Photographs,
+    Target,
+    TaskSet,
+    TorchSource,
+    WeightsFile,
+)
+from builder.config.tensorrt import TensorRtOptions
+from builder.errors import UsageError
 from builder.files import bytes_of
-from builder.matrix import CellSettings, Head, Matrix, Target, TorchSource, WeightsFile
 from builder.records import KeyPath, RecordError, declared, expect
-from builder.tensorrt_options import TensorRtOptions
+
+# What must hold of the `drift:` section of matrix.yaml: cells and metrics that exist, limits that read.
+
+
+OTHERS = ("verdict", "latency", "size", "sweep")  # metrics that are no output's and no task's
+
+
+def check_drift(matrix: Matrix) -> None:
+    cells = all_cells(matrix)
+    known = tuple(dict.fromkeys(_subjects(matrix)))
+    for i, section in enumerate(matrix.drift):
+        if not any(selects(section.select, cell) for cell in cells):
+            ids = tuple(cell.id for cell in cells)
+            problem = f"{section.select!r} selects no cell"
+            raise RecordError(("drift", i, "select"), problem, wrong=section.select, known=ids)
+        if not section.limits:
+            raise RecordError(("drift", i), "no limit is given")
+        for limited in section.limits:
+            at: KeyPath = ("drift", i, "limits", limited.metric)
+            _check_metric(limited.metric, known, at)
+            try:
+                parse_drift_limit(limited.limit, "")
+            except UsageError as problem:
+                raise RecordError(at, f"{problem.what}: {problem.hint}") from None
+
+
+def _subjects(matrix: Matrix) -> Iterator[str]:
+    """The first parts of metric names."""
+    for head in matrix.model.heads:
+        for output in head.outputs:
+            yield output.name
+    for task in matrix.tasks:
+        yield task.name
+    yield from OTHERS
+
+
+def _check_metric(pattern: str, known: Tuple[str, ...], at: KeyPath) -> None:
+    """A first part without a * must be the name of something."""
+    for one in expand(pattern):
+        first = one.partition(".")[0]
+        if not set(first) & set("*?[") and first not in known:
+            problem = f"{first!r} is no output, no task and none of {', '.join(OTHERS)}"
+            raise RecordError(at, problem, wrong=first, known=known, at_key=True)
+
+
+# What must hold of the gates of matrix.yaml, and of one given on the command line: what they name is there.
+
+
+def check_gates(matrix: Matrix) -> None:
+    outputs = {o.name for head in matrix.model.heads for o in head.outputs}
+    for agreed in matrix.parity.agreement:
+        declared(agreed.output, sorted(outputs), ("parity", "agreement", agreed.output), "output", at_key=True)
+    for i, gate in enumerate(matrix.gates):
+        check_gate(matrix, gate, ("gates", i))
+
+
+def check_gate(matrix: Matrix, gate: Gate, path: KeyPath) -> None:
+    """What a gate names is there, and it limits something. Raises RecordError."""
+    outputs = {o.name for head in matrix.model.heads for o in head.outputs}
+    agreed = {a.output for a in matrix.parity.agreement}
+    for limits in gate.outputs:
+        at = (*path, "outputs", limits.output)
+        declared(limits.output, sorted(outputs | {"*"}), at, "output", at_key=True)
+        measured = limits.agreement is None or limits.output in agreed or (limits.output == "*" and agreed == outputs)
+        expect(measured, (*at, "agreement"), "is measured where `parity.agreement` names the output and its axis")
+    for gated in gate.tasks:
+        at = (*path, "tasks", gated.task)
+        declared(gated.task, (t.name for t in matrix.tasks), at, "task", at_key=True)
+        for limit in gated.metrics:
+            _limited(limit, (*at, limit.metric))
+    for limit in gate.speed:
+        at = (*path, "speed", limit.metric)
+        declared(limit.metric, SPEED, at, "speed metric", at_key=True)
+        _limited(limit, at)
+        lost = limit.max_degradation is not None or limit.percent_max_degradation is not None
+        expect(limit.metric != "speedup" or not lost, at, "is a comparison already: it takes only `threshold`")
+    expect(bool(gate.outputs or gate.tasks or gate.speed), path, "a gate limits `outputs`, `tasks` or `speed`")
+
+
+def _limited(limit: MetricGate, path: KeyPath) -> None:
+    given = (limit.threshold, limit.max_degradation, limit.percent_max_degradation)
+    expect(any(v is not None for v in given), path, "no limit is given")
+
+
+# What must hold of `sweep:`, in matrix.yaml or from the command line. Raises RecordError at the offending value.
+
+
+MOST_POINTS, MOST_SECONDS = 200, 60.0
+
+
+def check_sweep(matrix: Matrix) -> None:
+    chosen = matrix.sweep
+    if chosen is None:
+        return
+    cells = all_cells(matrix)
+    if not any(selects(chosen.select, cell) for cell in cells):
+        raise RecordError(
+            ("sweep", "select"),
+            f"{chosen.select!r} selects no cell",
+            wrong=chosen.select,
+            known=tuple(cell.id for cell in cells),
+        )
+    if chosen.photograph is not None:
+        declared(chosen.photograph, matrix.parity.photographs.files, ("sweep", "photograph"), "parity photograph")
+    expect(1 <= chosen.points <= MOST_POINTS, ("sweep", "points"), f"must be from 1 to {MOST_POINTS}")
+    expect(0 < chosen.seconds <= MOST_SECONDS, ("sweep", "seconds"), f"must be above 0 and at most {MOST_SECONDS:g}")
+
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}")
@@ -34,15 +152,15 @@ def check(matrix: Matrix) -> None:
     _check_precisions(matrix)
     for target in matrix.targets:
         _check_target(target)
-    reachable.check(matrix)
+    machine_checks.check(matrix)
     _check_samples(matrix)
     for task in matrix.tasks:
         _check_task(matrix, task, ("tasks", task.name))
     _check_settings(matrix)
     _check_selectors(matrix)
-    consistency_gates.check(matrix)
-    consistency_drift.check(matrix)
-    consistency_sweep.check(matrix)
+    check_gates(matrix)
+    check_drift(matrix)
+    check_sweep(matrix)
 
 
 def _check_model(matrix: Matrix) -> None:
@@ -104,10 +222,10 @@ def _check_sha256(text: str, path: KeyPath) -> None:
     )
 
 
-def _check_shape(shape: Sequence[shapes.Dim], path: KeyPath) -> None:
+def _check_shape(shape: Sequence[contract.Dim], path: KeyPath) -> None:
     for i, dim in enumerate(shape):
         try:
-            shapes.parse(dim)
+            contract.parse(dim)
         except ValueError as problem:
             raise RecordError((*path, i), str(problem)) from None
 
@@ -139,10 +257,10 @@ def _check_profile(matrix: Matrix, profile: Profile, path: KeyPath) -> None:
         _check_range(shape, inputs[shape.name].shape, (*path, shape.name))
 
 
-def _check_range(shape: ShapeRange, symbolic: shapes.Shape, path: KeyPath) -> None:
+def _check_range(shape: ShapeRange, symbolic: contract.Shape, path: KeyPath) -> None:
     for which in ("min", "opt", "max"):
         try:
-            shapes.bind(symbolic, getattr(shape, which))
+            contract.bind(symbolic, getattr(shape, which))
         except ValueError as problem:
             raise RecordError((*path, which), str(problem)) from None
     for i, (low, usual, high) in enumerate(zip(shape.min, shape.opt, shape.max)):
@@ -185,11 +303,11 @@ def _check_samples(matrix: Matrix) -> None:
     image = matrix.model.inputs[0]
     for i, size in enumerate(matrix.parity.sizes):
         try:
-            shapes.with_size(image.shape, size)
+            contract.with_size(image.shape, size)
         except ValueError as problem:
             raise RecordError(("parity", "sizes", i), str(problem)) from None
     for profile in matrix.model.profiles:
-        inside = [s for s in matrix.parity.sizes if accepts(profile, image.name, shapes.with_size(image.shape, s))]
+        inside = [s for s in matrix.parity.sizes if accepts(profile, image.name, contract.with_size(image.shape, s))]
         expect(
             bool(inside),
             ("parity", "sizes"),
@@ -217,7 +335,7 @@ def _check_calibration(matrix: Matrix, chosen: Calibration, path: KeyPath) -> No
     expect(chosen.count is None or chosen.count >= 1, (*path, "count"), "must be at least 1")
     expect(0 < chosen.percentile <= 100, (*path, "percentile"), "must be above 0 and at most 100")
     try:
-        shapes.with_size(matrix.model.inputs[0].shape, chosen.size)
+        contract.with_size(matrix.model.inputs[0].shape, chosen.size)
     except ValueError as problem:
         raise RecordError((*path, "size"), str(problem)) from None
 
@@ -242,7 +360,7 @@ def _check_task(matrix: Matrix, task: TaskSet, path: KeyPath) -> None:
         declared(head, (h.name for h in matrix.model.heads), (*path, "heads", i), "head")
     image = matrix.model.inputs[0]
     try:
-        shape = shapes.with_size(image.shape, task.size)
+        shape = contract.with_size(image.shape, task.size)
     except ValueError as problem:
         raise RecordError((*path, "size"), str(problem)) from None
     expect(

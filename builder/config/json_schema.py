@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, List, Literal, Union, get_args, get_origin
 
+from builder.config.matrix import Matrix
 from builder.digest import Json
-from builder.matrix import Matrix
 from builder.records import fields_of, hints_of, keyed, required
 
 _SCALARS: Dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}

@@ -23,9 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, List
 
-from builder import digest, facts, plugins
+from builder import digest, plugins
 from builder.action import Action, Result
-from builder.blob import Pinned, Platform
 from builder.config.contract import Profile, ShapeRange
 from builder.config.remote_machines import FleetSettings
 from builder.config.tensorrt import TensorRtOptions
@@ -34,6 +33,8 @@ from builder.fleet import queues, serving
 from builder.fleet.broker import Broker
 from builder.fleet.sealing import Seal
 from builder.fleet.station import Post
+from builder.platforms import machines
+from builder.platforms.platform import Pinned, Platform
 from builder.recipes import Engine, Made
 from builder.remote.cache import Cache
 from builder.stores.layout import Layout
@@ -45,7 +46,7 @@ SHAPE = (1, 1, 32, 32)
 
 def actions(count: int, model: Path) -> List[Action]:
     """So many engines of one model, each with a key of its own."""
-    here = facts.here()
+    here = machines.here()
     platform = Platform("onnxruntime", "any", here.os, here.arch)
     pinned = (Pinned("model.onnx", digest.of_file(model)),)
     profile = Profile("small", (ShapeRange("image", SHAPE, SHAPE, SHAPE),))
@@ -63,7 +64,7 @@ def _silent(line: str) -> None:
 
 
 def worker(url: str, place: str, name: str, count: int) -> int:
-    post = Post(f"{name}@{name}", facts.here(), Path(tempfile.mkdtemp(prefix="fleet-")))
+    post = Post(f"{name}@{name}", machines.here(), Path(tempfile.mkdtemp(prefix="fleet-")))
     served = [queues.name(actions(1, Path(__file__))[0].platform)]  # type: ignore[arg-type]
     return serving.serve(
         Broker(url),

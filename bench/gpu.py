@@ -25,13 +25,14 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 import yaml
 
-from builder import abilities, facts, plugins
+from builder import plugins
 from builder.config import contract
 from builder.config.contract import PACKAGE
-from builder.facts import Machine
 from builder.hosting import pull
 from builder.manifest import Entry, Manifest
-from builder.places import numbers
+from builder.platforms import machines, requirements
+from builder.platforms.machines import Machine
+from builder.platforms.platform import numbers
 from builder.stores import versions
 from builder.stores.layout import Layout
 
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--runtimes", default=",".join(GPU_RUNTIMES), help="default: those of NVIDIA GPUs")
     args = parser.parse_args()
-    machine = facts.here()
+    machine = machines.here()
     targets = _targets(args.runtimes.split(","), machine)
     head = args.head or next(iter(yaml.safe_load(args.matrix.read_text())["model"]["heads"]))
     _build(args.matrix, targets, args.store, head)
@@ -66,7 +67,7 @@ def main() -> None:
 def _targets(wanted: List[str], machine: Machine) -> Dict[str, Dict[str, str]]:
     """The targets of matrix.yaml for what is usable here; says what is not, and why."""
     found: Dict[str, Dict[str, str]] = {}
-    can = {row.what: row for row in abilities.runtimes(machine)}
+    can = {row.what: row for row in requirements.runtimes(machine)}
     for runtime in wanted:
         why = can[runtime].run or can[runtime].build if runtime in can else f"known are {', '.join(can)}"
         if why:

@@ -21,11 +21,12 @@ import time
 from pathlib import Path
 from typing import Dict, List, Tuple
 
-from builder import facts, leash
+from builder import leash
 from builder.config.loader import load
 from builder.executors import local
 from builder.pinning import Pinner
 from builder.plan import plan
+from builder.platforms import machines
 from builder.run import prospect
 from builder.stores.layout import Layout
 
@@ -80,7 +81,7 @@ def _wall(words: List[str]) -> float:
 
 def _each_tool_alone(matrix: Path, place: Path, only: str) -> Dict[str, Tuple[int, float]]:
     """step -> (runs, seconds): every performed action again, one process each, nothing else running."""
-    loaded, machine, store = load(matrix), facts.here(), Layout(place)
+    loaded, machine, store = load(matrix), machines.here(), Layout(place)
     planned = plan(loaded.matrix, machine, only=(only,))
     pinner = Pinner(loaded.root, machine, store)
     outcome = prospect(planned, pinner, store)

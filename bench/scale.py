@@ -20,14 +20,15 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
-from builder import digest, facts
+from builder import digest
 from builder.action import Result
-from builder.blob import Blob, Pinned, Platform, Tool
 from builder.choosing.choose import choose
 from builder.config.contract import Input, Output, Profile, ShapeRange
-from builder.facts import Machine
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
 from builder.measurements import Latency, OutputParity, Percentiles
+from builder.platforms import machines
+from builder.platforms.machines import Machine
+from builder.platforms.platform import Blob, Pinned, Platform, Tool
 from builder.provenance import Chain, Link, Provenance, Step
 from builder.recipes import Made
 from builder.records import Setting
@@ -50,7 +51,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deploymatrix-scale-") as folder:
         root = args.keep or Path(folder)
-        store, machine = Layout(root), facts.here()
+        store, machine = Layout(root), machines.here()
         if not (root / "index.json").exists():
             _fill(Quick(root), machine, args.versions, args.cells, args.changed)
         _report(_timed(store, machine, args.rounds), store)

@@ -17,13 +17,14 @@ from typing import Callable, Dict, List
 
 import numpy as np
 
-from builder import facts, onnx_session, plugins
+from builder import onnx_session, plugins
 from builder.choosing.choose import choose
 from builder.config import contract
 from builder.config.loader import load
 from builder.hosting import pull
 from builder.pinning import Pinner
 from builder.plan import plan
+from builder.platforms import machines
 from builder.run import prospect
 from builder.stores import versions
 from builder.stores.layout import Layout
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--size", default="480x640")
     parser.add_argument("--rounds", type=int, default=30)
     args = parser.parse_args()
-    store, machine = Layout(args.store), facts.here()
+    store, machine = Layout(args.store), machines.here()
     manifest = versions.latest(store)
     if manifest is None:
         raise SystemExit(f"{args.store} holds no version; run: build matrix")
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def _exported(matrix: Path, place: Layout, head: str) -> Path:
-    loaded, machine = load(matrix), facts.here()
+    loaded, machine = load(matrix), machines.here()
     planned = plan(loaded.matrix, machine)
     outcome = prospect(planned, Pinner(loaded.root, machine, place), place)
     return place.fetch(outcome.results[f"export/{head}"].output("model.onnx").digest)

@@ -25,14 +25,15 @@ sys.path.insert(0, str(REPOSITORY))
 
 import onnx
 
-from builder import digest, facts
+from builder import digest
 from builder.action import Action
-from builder.blob import Pinned, Platform
 from builder.config.contract import Profile, ShapeRange
 from builder.config.remote_machines import Reached, Worker
 from builder.config.tensorrt import TensorRtOptions
 from builder.executors.local import Local
 from builder.executors.ssh import Machines, Ssh
+from builder.platforms import machines
+from builder.platforms.platform import Pinned, Platform
 from builder.recipes import Engine
 from builder.stores.layout import Layout
 from tests import onnx_models
@@ -101,7 +102,7 @@ def _transfer(folder: Path, server: Sshd, ssh: Ssh, mb: int, rounds: int) -> Non
 
 
 def _action(model: Path, number: int) -> Action:
-    here = facts.here()
+    here = machines.here()
     profile = Profile("small", (ShapeRange("image", _SHAPE, _SHAPE, _SHAPE),))
     recipe = Engine("fp32", "f32", (profile,), number, TensorRtOptions(), "")
     platform = Platform("onnxruntime", "any", here.os, here.arch)

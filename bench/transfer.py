@@ -30,7 +30,8 @@ from typing import Callable, Dict, List, Tuple
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from builder import facts, files
+from builder import files
+from builder.platforms import machines
 from builder.stores import versions
 from builder.stores.layout import Layout
 from tests.fakes import entry, manifest, stored
@@ -183,7 +184,7 @@ def _large(folder: Path, mb: int) -> None:
 
 def _store(root: Path, mb: int) -> Layout:
     """A store with one artifact of one file, which may be used on this machine."""
-    version = facts.here().version("onnxruntime")
+    version = machines.here().version("onnxruntime")
     if version is None:
         raise SystemExit("bench/transfer.py: needs onnxruntime: pip install onnxruntime")
     store, block = Layout(root), os.urandom(16_000_000)
@@ -192,7 +193,7 @@ def _store(root: Path, mb: int) -> Layout:
             for left in range(mb * 1_000_000, 0, -len(block)):
                 file.write(block[:left])
         model = store.put(work / "model.bin")
-    one = entry(version=version, arch=facts.here().arch, files=(model, stored(store, "artifact.json", b"{}")))
+    one = entry(version=version, arch=machines.here().arch, files=(model, stored(store, "artifact.json", b"{}")))
     assert one.artifact is not None
     named = versions.put_artifact(store, one.cell, one.artifact.files)
     versions.publish(

@@ -20,12 +20,13 @@ from typing import Any, Dict, Iterator, List
 
 import numpy as np
 
-from builder import facts, leash, plugins
+from builder import leash, plugins
 from builder.action import Action
 from builder.config.loader import load
 from builder.executors import local
 from builder.pinning import Pinner
 from builder.plan import PlannedCell, plan
+from builder.platforms import machines
 from builder.recipes import MeasureParity, MeasureTask
 from builder.run import prospect
 from builder.stores.layout import Layout
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("artifacts"))
     parser.add_argument("--only", default="*")
     args = parser.parse_args()
-    loaded, machine, store = load(args.matrix), facts.here(), Layout(args.store)
+    loaded, machine, store = load(args.matrix), machines.here(), Layout(args.store)
     planned = plan(loaded.matrix, machine, only=(args.only,))
     pinner = Pinner(loaded.root, machine, store)
     outcome = prospect(planned, pinner, store)

@@ -12,10 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Optional, Tuple
 
 from builder import digest
-from builder.blob import Blob as Blob
-from builder.blob import Pinned as Pinned
-from builder.blob import Platform as Platform
-from builder.blob import Tool as Tool
+from builder.platforms.platform import Blob, Pinned, Platform, Tool
 from builder.recipes import Facts, Recipe
 from builder.records import KEYED, to_json
 from builder.site import Site

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
-from builder import facts, keypoints
+from builder import keypoints
 from builder.choosing import measured
 from builder.choosing.choose import choose, covering
 from builder.config import contract
@@ -29,6 +29,7 @@ from builder.hosting.answering import FallbackWarning, entry_for, many, pixels, 
 from builder.hosting.following import Follower
 from builder.hosting.opened import Opened, OpenedArtifact
 from builder.manifest import Entry, Manifest
+from builder.platforms import machines
 from builder.stores import versions
 from builder.stores.layout import Layout
 from builder.trusting import trust
@@ -116,7 +117,7 @@ def best_chain(manifest: Optional[Manifest], head: Optional[str], store: Layout)
     if manifest is None:
         raise NothingFits("the store holds no version yet", where=str(store.root), hint="run: build matrix")
     wanted = head or manifest.model.heads[0].name
-    machine = facts.here()
+    machine = machines.here()
     times, _ = measured.here(store, manifest, machine, wanted, trust.these(None, os.environ, store))
     choice = choose(manifest, machine, wanted, measured=times)
     if not choice.ranked:

@@ -10,9 +10,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from builder.blob import Blob
 from builder.errors import UsageError
 from builder.manifest import Entry, Manifest
+from builder.platforms.platform import Blob
 from builder.provenance import Chain, Provenance, Step
 
 # How much is known of a cell. Which machine says more wins; what a rule skipped is skipped everywhere.

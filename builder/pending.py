@@ -14,10 +14,10 @@ from typing import Callable, Dict, List, Mapping
 from builder.action import Action, Pending, Result
 from builder.config.cells import expand
 from builder.errors import DeployError
-from builder.facts import Machine
 from builder.pinning import Pinner
-from builder.places import cannot_build, cannot_run
 from builder.plan import Plan
+from builder.platforms.machines import Machine
+from builder.platforms.platform import cannot_build, cannot_run
 from builder.plugins import Executor
 from builder.run import Outcome, perform_here
 from builder.stores.layout import Layout

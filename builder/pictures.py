@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 from builder.action import Action, Result
-from builder.blob import Pinned, Tool
 from builder.choosing.fits import other_version
 from builder.errors import DeployError, StepFailed, StoreDamaged
-from builder.facts import Machine
 from builder.manifest import Entry, Manifest
 from builder.measurements import WorstCase
-from builder.places import cannot_run
+from builder.platforms.machines import Machine
+from builder.platforms.platform import Pinned, Tool, cannot_run
 from builder.plugins import Executor
 from builder.provenance import Provenance
 from builder.recipes import DrawWorstCase

@@ -8,11 +8,11 @@ from typing import Dict, Iterable, List, Mapping, Tuple
 
 from builder import code_digest, digest
 from builder.action import Action, Result
-from builder.blob import Pinned, Tool
 from builder.config import datasets
 from builder.errors import UsageError
-from builder.facts import Machine
 from builder.jobs import CodeFilesPin, CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
+from builder.platforms.machines import Machine
+from builder.platforms.platform import Pinned, Tool
 from builder.plugins import Store
 
 

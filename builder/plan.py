@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from builder.blob import Platform
 from builder.compat import alternatives, rules
 from builder.config.cells import Cell, Settings, all_cells, any_selects, resolve, settings_of
 from builder.config.matrix import Matrix, TorchSource
 from builder.config.remote_machines import Reached
 from builder.drawing.draw import draw
-from builder.facts import Machine
 from builder.jobs import DrawnTask, Job, Wanted
-from builder.places import PARSER, cannot_build, cannot_run, how_to_build, how_to_verify, platform_of
+from builder.platforms.machines import Machine
+from builder.platforms.platform import (
+    PARSER,
+    Platform,
+    cannot_build,
+    cannot_run,
+    how_to_build,
+    how_to_verify,
+    platform_of,
+)
 
 # No address: a manifest says it, which is read far from here.
 OVER_SSH = "it is built and run on its own machine, over SSH"

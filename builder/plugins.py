@@ -27,9 +27,9 @@ from typing import (
     runtime_checkable,
 )
 
-from builder.blob import Blob, Platform
 from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, UsageError
+from builder.platforms.platform import Blob, Platform
 
 if TYPE_CHECKING:  # who pulls need not load what only builds know
     import numpy as np

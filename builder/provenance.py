@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Dict, Literal, Optional, Tuple
 
-from builder.blob import Pinned, Platform, Tool
+from builder.platforms.platform import Pinned, Platform, Tool
 from builder.records import KEYED, Setting, to_json
 from builder.site import Site
 

@@ -18,11 +18,11 @@ from builder import site
 from builder.action import Action, Result
 from builder.config.remote_machines import Reached
 from builder.errors import DeployError, Unreachable
-from builder.facts import Machine
 from builder.jobs import Job
 from builder.pinning import Pinner
 from builder.placing import MOST_OF_A_FLEET, Placing
 from builder.plan import Plan
+from builder.platforms.machines import Machine
 from builder.plugins import Executor
 from builder.progress import Reporter
 from builder.stores.layout import Layout

@@ -13,10 +13,10 @@ from typing import Literal, Optional, Tuple
 
 from builder import digest
 from builder.action import BY_PRODUCTS, SIDECAR, Action
-from builder.blob import Blob, Platform, Tool
 from builder.compat import dialects
 from builder.config.contract import Compute, Profile
 from builder.errors import StepFailed, StoreDamaged
+from builder.platforms.platform import Blob, Platform, Tool
 from builder.recipes import Engine
 from builder.records import KEYED, RecordError, from_json, to_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 
-from builder.facts import Machine
+from builder.platforms.machines import Machine
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, List, Tuple
 
-from builder.blob import Pinned
 from builder.digest import Json
 from builder.jobs import Job
 from builder.plan import Plan, PlannedCell
+from builder.platforms.platform import Pinned
 from builder.provenance import Chain, Link, Provenance, Step
 from builder.records import Setting, to_json
 from builder.run import Outcome

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Dict
 
-from builder import fact_file
-from builder.fact_file import FactFile
+from builder.platforms import machines
+from builder.platforms.machines import FactFile
 from tests.fakes import REPOSITORY
 
 FOLDER = REPOSITORY / "tests" / "facts"
-FILES: Dict[str, FactFile] = {path.stem: fact_file.read(path) for path in sorted(FOLDER.glob("*.json"))}
+FILES: Dict[str, FactFile] = {path.stem: machines.read(path) for path in sorted(FOLDER.glob("*.json"))}
 MACHINES = {name: file.machine for name, file in FILES.items()}
 RECORDED = (
     "rtx3090",

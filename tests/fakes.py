@@ -11,17 +11,17 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set,
 
 from builder import digest, sidecar
 from builder.action import SIDECAR, Action, Result
-from builder.blob import Blob, Platform
 from builder.config.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
 from builder.config.loader import Loaded, load
-from builder.detect.gpu import Gpu
-from builder.detect.packages import Package
 from builder.errors import StepFailed
-from builder.facts import Machine
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
 from builder.measurements import CaseScore, Latency, OutputParity, Parity, Percentiles, Score, TaskScores
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
+from builder.platforms.gpus import Gpu
+from builder.platforms.machines import Machine
+from builder.platforms.packages import Package
+from builder.platforms.platform import Blob, Platform
 from builder.plugins import Store
 from builder.recipes import (
     CalibrationData,

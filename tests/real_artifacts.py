@@ -7,13 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple
 
-from builder import facts, plugins
-from builder.blob import Platform
+from builder import plugins
 from builder.config.contract import PACKAGE, Output, Profile, ShapeRange
 from builder.config.gates import Limit
 from builder.config.tensorrt import TensorRtOptions
 from builder.manifest import Check, Entry, Golden, Manifest, Verdict
 from builder.measurements import Latency, Percentiles
+from builder.platforms import machines
+from builder.platforms.platform import Platform
 from builder.recipes import Engine
 from builder.stores import versions
 from builder.stores.layout import Layout
@@ -55,7 +56,7 @@ def answer(scale: float, image: Any) -> Any:
 
 
 def _entry(store: Layout, wanted: Made) -> Entry:
-    machine = facts.here()
+    machine = machines.here()
     version = machine.version(PACKAGE[wanted.runtime]) or "0"
     platform = Platform(wanted.runtime, version, machine.os, machine.arch, None)
     profile = Profile("p", (_range(wanted),))

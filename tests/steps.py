@@ -7,11 +7,12 @@ from typing import Optional
 
 import pytest
 
-from builder import digest, facts
+from builder import digest
 from builder.action import Action
-from builder.blob import Pinned, Platform
 from builder.config.contract import Profile, ShapeRange
 from builder.config.tensorrt import TensorRtOptions
+from builder.platforms import machines
+from builder.platforms.platform import Pinned, Platform
 from builder.recipes import Engine, MeasureLatency
 
 SHAPE = (1, 1, 32, 32)
@@ -29,7 +30,7 @@ def model(folder: Path) -> Path:
 
 def platform(version: str = "any", arch: str = "") -> Platform:
     """This machine, unless said otherwise."""
-    here = facts.here()
+    here = machines.here()
     return Platform("onnxruntime", version, here.os, arch or here.arch)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from builder.action import BY_PRODUCTS, SIDECAR
-from builder.blob import Pinned
+from builder.platforms.platform import Pinned
 from builder.provenance import Link, Provenance, Step
 from validation import named
 from validation.history import Cause, Change, Version

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from builder.blob import Platform, Tool
 from builder.manifest import Entry
+from builder.platforms.platform import Platform, Tool
 from builder.provenance import Step
 from validation.history import Cause, CauseKind
 

@@ -9,9 +9,9 @@ from typing import Dict, List, Sequence
 from builder import digest
 from builder.attest import materials
 from builder.attest.materials import Material
-from builder.blob import Tool
 from builder.digest import Json
 from builder.manifest import Entry, Manifest
+from builder.platforms.platform import Tool
 from builder.provenance import Provenance
 
 KIND = "application/vnd.cyclonedx+json"

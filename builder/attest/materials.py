@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
-from builder.blob import Tool
 from builder.manifest import Manifest
+from builder.platforms.platform import Tool
 from builder.provenance import Provenance
 
 # What the files that a step takes from outside are to the version.

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from builder import onnx_session
-from builder.blob import Platform
+from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Runner
 from builder.recipes import Engine, Made
 

@@ -14,9 +14,9 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 import openvino
 
-from builder.blob import Platform
 from builder.errors import StepFailed
 from builder.openvino_layers import running
+from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Tensors
 from builder.recipes import Engine, Made
 

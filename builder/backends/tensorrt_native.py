@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from builder.blob import Platform
 from builder.compat import dialects
+from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Runner
 from builder.recipes import Engine, Made
 

@@ -14,9 +14,9 @@ from builder import digest
 from builder.choosing.choose import Timed
 from builder.config.contract import PACKAGE
 from builder.errors import StoreDamaged
-from builder.facts import Machine
 from builder.manifest import Manifest
 from builder.measurements import Latency
+from builder.platforms.machines import Machine
 from builder.records import KEYED, RecordError, from_json, to_json
 
 _FILE = "bench.json"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Tuple
 
-from builder.blob import Platform
 from builder.config.contract import Compute
 from builder.errors import DeployError
+from builder.platforms.platform import Platform
 from builder.records import from_json
 
 

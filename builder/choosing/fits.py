@@ -7,8 +7,8 @@ from typing import Optional
 from builder.compat.precision import CPU_BF16
 from builder.compat.tables import version as numbers_of
 from builder.config.contract import PACKAGE
-from builder.facts import Machine
 from builder.manifest import Artifact, Entry
+from builder.platforms.machines import Machine
 
 # Runtimes whose artifact any version reads (plain ONNX). Others are only proven for the version that was measured.
 _ANY_VERSION = ("onnxruntime", "onnxruntime-gpu")
@@ -37,7 +37,7 @@ def cannot_run(entry: Entry, machine: Machine) -> Optional[str]:
 
 
 def _no_cuda(runtime: str, machine: Machine) -> Optional[str]:
-    from builder.places import no_cuda  # here, so that only a host with a GPU pays for the tables
+    from builder.platforms.platform import no_cuda  # here, so that only a host with a GPU pays for the tables
 
     return no_cuda(runtime, machine)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, List, Tuple
 
 from builder.choosing.choose import Timed
 from builder.errors import StoreDamaged, Untrusted
-from builder.facts import Machine
 from builder.manifest import Manifest
+from builder.platforms.machines import Machine
 from builder.stores import benches, versions
 from builder.stores.benches import Offered
 from builder.stores.layout import Layout

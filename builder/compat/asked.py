@@ -9,7 +9,7 @@ from builder.config.cells import Cell
 from builder.config.contract import Input, Profile
 from builder.config.matrix import Allowed, Head, Target
 from builder.config.tensorrt import TensorRtOptions
-from builder.facts import Machine
+from builder.platforms.machines import Machine
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from builder.drawing import draw_sweep
 from builder.drawing.draw_source import options, source_pins
 from builder.files import bytes_of
 from builder.jobs import CodeFilesPin, Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
-from builder.places import BUILDER
+from builder.platforms.platform import BUILDER
 from builder.recipes import (
     CalibrationData,
     EmulateFp16,

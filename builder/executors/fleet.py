@@ -16,7 +16,6 @@ from typing import Callable, Dict, Mapping, Optional, Set, Tuple, Type, TypeVar
 
 from builder import digest, plugins, terminal
 from builder.action import Action, Result
-from builder.blob import Blob
 from builder.campaign import Campaign
 from builder.config.remote_machines import FleetSettings, Reached
 from builder.descriptor import OCTETS, Descriptor
@@ -25,6 +24,7 @@ from builder.fleet import broker, joining, queues
 from builder.fleet.coordinator import Coordinator
 from builder.fleet.sealing import Seal
 from builder.fleet.words import Order
+from builder.platforms.platform import Blob
 from builder.plugins import Executor, Repository, Store
 from builder.records import RecordError, from_json
 from builder.remote.messages import File

@@ -16,11 +16,11 @@ import sys
 from pathlib import Path
 from typing import Callable, Deque, Iterator, Mapping, Optional, Set, Tuple
 
-from builder import facts
 from builder.action import Action, Result
-from builder.blob import Platform
 from builder.errors import StepFailed
 from builder.leash import worker_environment
+from builder.platforms import machines
+from builder.platforms.platform import Platform
 from builder.plugins import Store
 from builder.records import from_json, to_json
 from builder.remote import site_lock
@@ -67,7 +67,7 @@ class Local:
         if self._environ is not None or platform is None or platform.sm is None:
             yield self._environ or {}
             return
-        machine = facts.here()
+        machine = machines.here()
         gpus = site_lock.fitting(platform, machine)
         if not gpus:  # built ahead of time, or never
             yield {}

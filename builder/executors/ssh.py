@@ -15,11 +15,10 @@ from typing import AbstractSet, Callable, Dict, Mapping, Optional, Tuple, Type, 
 
 from builder import plugins
 from builder.action import Action, Result
-from builder.blob import Blob, Platform
 from builder.campaign import Campaign
 from builder.config.remote_machines import Reached
 from builder.errors import DeployError, StepFailed, StoreDamaged, Unreachable
-from builder.places import cannot_build, cannot_run
+from builder.platforms.platform import Blob, Platform, cannot_build, cannot_run
 from builder.plugins import Store
 from builder.remote import messages
 from builder.remote.framing import Dropped, from_file

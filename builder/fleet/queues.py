@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from typing import Iterator, Tuple
 
-from builder import gpu_model
-from builder.blob import Platform
 from builder.config.contract import ON_CPU, PACKAGE
-from builder.facts import Machine
-from builder.places import cannot_build, cannot_run, numbers
+from builder.platforms import gpu_models
+from builder.platforms.machines import Machine
+from builder.platforms.platform import Platform, cannot_build, cannot_run, numbers
 from builder.release import VERSION
 
 PREFIX = f"deploymatrix-{VERSION}."
@@ -28,7 +27,7 @@ def name(platform: Platform) -> str:
     """The queue of the jobs for this platform."""
     parts = [f"{platform.runtime}-{platform.version}"]
     parts += [f"sm{platform.sm}"] if platform.sm else []
-    model = gpu_model.in_general(platform.gpu) if platform.gpu else ""
+    model = gpu_models.in_general(platform.gpu) if platform.gpu else ""
     parts += [model.lower().replace(" ", "-")] if model else []
     parts += [f"{platform.os}-{platform.arch}"]
     parts += [f"jp{platform.jetpack}"] if platform.jetpack else []
@@ -53,7 +52,7 @@ def served(machine: Machine) -> Tuple[str, ...]:
 def _platforms(machine: Machine) -> Iterator[Platform]:
     """Every platform that a target could declare and mean this machine."""
     jetpacks = (None, *_beginnings(machine.jetpack)) if machine.jetpack else (None,)
-    pairs = [(gpu.sm, name) for gpu in machine.gpus if gpu.sm for name in (None, *gpu_model.names(gpu, machine.board))]
+    pairs = [(gpu.sm, name) for gpu in machine.gpus if gpu.sm for name in (None, *gpu_models.names(gpu, machine.board))]
     declared = tuple(dict.fromkeys(pairs))  # compute capability, and a model or none
     for runtime, package in PACKAGE.items():
         installed = machine.version(package)

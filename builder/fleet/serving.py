@@ -19,12 +19,13 @@ from celery.signals import setup_logging
 from celery.worker import state as worker_state
 from celery.worker.control import Panel, control_command, inspect_command
 
-from builder import portrait, terminal
+from builder import terminal
 from builder.fleet.broker import ROLL, TASK, Broker
 from builder.fleet.presence import machine_of
 from builder.fleet.queues import own, short
 from builder.fleet.sealing import Seal
 from builder.fleet.station import Perform, Post, Station
+from builder.platforms import machines
 from builder.plugins import Repository
 
 _LONGEST = 500  # letters of a line of Celery's log, which may have a stranger's message in it
@@ -133,7 +134,7 @@ def _answer_the_roll(post: Post) -> None:
     @inspect_command(name=ROLL)  # type: ignore[untyped-decorator]
     def present(state: Any) -> "dict[str, object]":
         return {
-            "machine": portrait.in_short(post.machine),
+            "machine": machines.in_short(post.machine),
             "queues": [queue.name for queue in state.consumer.task_consumer.queues],
             "orders": [(*request.args, None)[0] for request in worker_state.active_requests],
             "since": [request.time_start for request in worker_state.active_requests],

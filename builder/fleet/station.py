@@ -22,13 +22,13 @@ from builder.action import Action, Result
 from builder.config.contract import PACKAGE
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted, first_line
-from builder.facts import Machine
 from builder.fleet.book import BEAT
 from builder.fleet.broker import Broker
 from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
-from builder.places import cannot_build, cannot_run
+from builder.platforms.machines import Machine
+from builder.platforms.platform import cannot_build, cannot_run
 from builder.plugins import Repository
 from builder.records import to_json
 from builder.remote import workbench

@@ -18,10 +18,10 @@ from builder import digest, files
 from builder.choosing.choose import Choice, covering
 from builder.config.contract import PACKAGE
 from builder.errors import NothingFits
-from builder.facts import Machine
 from builder.hosting import placed
 from builder.hosting.proof import Proof, limits
 from builder.manifest import Entry
+from builder.platforms.machines import Machine
 from builder.records import RecordError, from_json, to_json
 from builder.terminal import counted
 

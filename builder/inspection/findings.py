@@ -8,10 +8,10 @@ from typing import List, Optional, Tuple
 from builder import sidecar
 from builder.action import SIDECAR
 from builder.errors import DeployError
-from builder.facts import Machine
 from builder.inspection import reading
 from builder.inspection.contents import MOSTLY, Contents, flag
 from builder.inspection.subject import Subject
+from builder.platforms.machines import Machine
 from builder.sidecar import Sidecar
 
 

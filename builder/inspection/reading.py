@@ -11,13 +11,13 @@ from importlib import util
 from pathlib import Path
 from typing import Optional, Tuple
 
-from builder import places, release
-from builder.blob import Platform
+from builder import release
 from builder.config.contract import Profile
 from builder.errors import DeployError, UsageError
-from builder.facts import Machine
 from builder.inspection import engine_plan
 from builder.inspection.contents import Contents, Format, Layers, Shapes, concrete
+from builder.platforms.machines import Machine
+from builder.platforms.platform import Platform, cannot_run
 
 _HEAD = 1 << 16
 _ONNX_START = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72]", re.DOTALL)
@@ -93,7 +93,7 @@ def _ir(path: Path, name: str, known: Known) -> Contents:
 def _plan(path: Path, name: str, known: Known, machine: Machine) -> Contents:
     contents = engine_plan.read(path, name)
     platform = known.platform or _platform(contents, machine)
-    problem = places.cannot_run(platform, machine)
+    problem = cannot_run(platform, machine)
     if problem is not None:
         return _noted(contents, f"not loaded: {problem}")
     if util.find_spec("polygraphy") is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Optional, Tuple, Union
 
 from builder.action import Action, Result
-from builder.facts import Machine
+from builder.platforms.machines import Machine
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Callable, NoReturn
 
-from builder import facts
 from builder.action import Action, Result
 from builder.digest import Json
 from builder.errors import DeployError, StepFailed, Unreachable
+from builder.platforms import machines
 from builder.records import RecordError, from_json, to_json
 from builder.remote.cache import FULL, Cache
 from builder.remote.framing import Channel, Dropped, from_file
@@ -61,7 +61,7 @@ def _leave(signum: int, frame: object) -> NoReturn:
 class Session:
     def __init__(self, channel: Channel, terms: Terms, folder: Path) -> None:
         self._channel, self._terms = channel, terms
-        self._machine = facts.here()
+        self._machine = machines.here()
         self._cache = Cache(folder, _plain(terms.run), terms.free)
 
     def serve(self) -> NoReturn:

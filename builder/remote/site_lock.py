@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from builder import gpu_model
-from builder.blob import Platform
-from builder.detect.gpu import Gpu
-from builder.facts import Machine
+from builder.platforms import gpu_models
+from builder.platforms.gpus import Gpu
+from builder.platforms.machines import Machine
+from builder.platforms.platform import Platform
 
 _NAME = "deploymatrix"
 _PAUSE = 0.2  # seconds between tries
@@ -42,7 +42,7 @@ def fitting(platform: Optional[Platform], machine: Machine) -> Tuple[Gpu, ...]:
     """The GPUs of which a job of this platform needs one; none when it needs the processor."""
     if platform is None or platform.sm is None:
         return ()
-    return gpu_model.fitting(machine, platform.sm, platform.gpu)
+    return gpu_models.fitting(machine, platform.sm, platform.gpu)
 
 
 @contextlib.contextmanager

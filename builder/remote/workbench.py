@@ -14,7 +14,7 @@ from builder import site
 from builder.action import Action, Result
 from builder.errors import StepFailed
 from builder.executors.local import Local
-from builder.facts import Machine
+from builder.platforms.machines import Machine
 from builder.remote import site_lock
 from builder.remote.cache import Cache
 from builder.remote.framing import Dropped

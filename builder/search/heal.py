@@ -9,12 +9,12 @@ from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence,
 
 from builder import assemble, terminal
 from builder.config.matrix import Matrix, Search
-from builder.facts import Machine
 from builder.jobs import Job
 from builder.manifest import Check, Verdict
 from builder.measurements import Cost, LayerError
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, redrawn
+from builder.platforms.machines import Machine
 from builder.run import Outcome, prospect
 from builder.search.strategy import Kept, smallest
 from builder.search.trials import STAND_IN, Attempt, Bench, Tried, accurate

@@ -11,18 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, Optional, Sequence, Set, Tuple
 
 from builder import assemble
-from builder.blob import Platform
 from builder.config.matrix import Matrix
 from builder.config.tensorrt import TensorRtOptions
 from builder.drawing.draw_layers import layer_errors
 from builder.drawing.draw_measurements import cost
 from builder.errors import DeployError
-from builder.facts import Machine
 from builder.jobs import Job
 from builder.manifest import Verdict
 from builder.measurements import Cost, LayerError, LayerErrors
-from builder.places import cannot_run
 from builder.plan import Plan, PlannedCell, redrawn, wanted_of
+from builder.platforms.machines import Machine
+from builder.platforms.platform import Platform, cannot_run
 from builder.run import Outcome
 from validation import verdict
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from builder import plugins
 from builder.action import Action
-from builder.detect import probe, processor
 from builder.errors import StepFailed
+from builder.platforms import hardware, probe
 from builder.recipes import Facts, MeasureLatency
 from validation import timing
 
@@ -31,7 +31,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
         shape=recipe.shape,
         threads=recipe.threads,
         machine=recipe.machine,
-        mhz=lambda: processor.clock(probe.real()),
+        mhz=lambda: hardware.clock(probe.real()),
     )
 
 

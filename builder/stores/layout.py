@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, Optional, Tuple
 
 from builder import digest, files
-from builder.blob import Blob
 from builder.errors import StoreBusy, StoreDamaged
+from builder.platforms.platform import Blob
 from builder.records import RecordError, from_json, to_json
 
 if TYPE_CHECKING:  # at run time only where they are read: who pulls need not load every recipe of a build

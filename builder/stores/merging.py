@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Set
 
-from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Manifest
+from builder.platforms.platform import Blob
 from builder.stores import versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Dict, List, Optional, Tuple, cast
 
 from builder import digest
-from builder.blob import Blob
 from builder.descriptor import MANIFEST
 from builder.errors import StoreDamaged
+from builder.platforms.platform import Blob
 from builder.stores.layout import Layout
 
 _EMPTY = "application/vnd.oci.empty.v1+json"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import FrozenSet, Iterable, Iterator, Mapping, Optional
 
 from builder import digest, plugins
-from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreBusy, StoreDamaged, UsageError
 from builder.manifest import Manifest, Verdict
+from builder.platforms.platform import Blob
 from builder.stores import copying, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout

@@ -15,9 +15,9 @@ import json
 from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Tuple
 
 from builder import descriptor, digest, manifest_upgrade
-from builder.blob import Blob
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Entry, Manifest
+from builder.platforms.platform import Blob
 from builder.records import RecordError, from_json, to_json
 from builder.release import HOW_TO_MAKE_IT
 from builder.stores import oci, tags

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Tuple
 
 from builder.attest import envelope, slsa
-from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, Untrusted
 from builder.hosting import pull, seal
 from builder.manifest import Manifest
+from builder.platforms.platform import Blob
 from builder.plugins import Repository
 from builder.stores import attached, oci, signatures, versions
 from builder.stores.layout import Layout

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
-from builder import clock, facts, files
+from builder import clock, files
 from builder.benchmark import bench_record, bench_words, benching
 from builder.benchmark.bench_record import Benched, BenchRecord
 from builder.benchmark.bench_worker import Order
@@ -20,9 +20,10 @@ from builder.choosing.choose import Asked, accepts, choose
 from builder.config import contract
 from builder.config.contract import PACKAGE
 from builder.errors import NothingFits, StepFailed, StoreBusy, StoreDamaged, UsageError
-from builder.facts import Machine
 from builder.hosting import pull
 from builder.manifest import Entry, Manifest
+from builder.platforms import machines
+from builder.platforms.machines import Machine
 from builder.records import to_json
 from builder.release import VERSION
 from builder.signing import minisign
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--seconds is up to 600, --timeout up to 3600, --threads not negative")
     key = secret_key(args.key) if args.key else None
     with tempfile.TemporaryDirectory(prefix="deploymatrix-") as folder:
-        supplied, machine = supply.opened(args.source, Path(folder), os.environ), facts.here()
+        supplied, machine = supply.opened(args.source, Path(folder), os.environ), machines.here()
         with supplied.reading():
             manifest, about = _manifest(supplied, args)
             record = _measured(supplied, manifest, about, machine, args, Path(folder))

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from builder import assemble, calibration_study, calibration_table, facts
+from builder import assemble, calibration_study, calibration_table
 from builder.calibration_study import Measured, Study, Variant
 from builder.config.loader import Loaded
 from builder.config.matrix import Calibration, Matrix, Method
@@ -21,6 +21,7 @@ from builder.executors.local import Local
 from builder.measurements import Parity
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
+from builder.platforms import machines
 from builder.progress import Lines, Reporter, Silent
 from builder.run import Outcome
 from builder.run import run as perform
@@ -70,7 +71,7 @@ class _Desk:
     """What both kinds need: the machine, the store, the selected cells."""
 
     def __init__(self, loaded: Loaded, place: Path, args: argparse.Namespace) -> None:
-        self.loaded, self.store, self.machine = loaded, Layout(place), facts.here()
+        self.loaded, self.store, self.machine = loaded, Layout(place), machines.here()
         self.pinner = Pinner(loaded.root, self.machine, self.store)
         self._only, self._skip = selectors(args, loaded.matrix)
         self._place, self._quiet = str(place), args.quiet

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Tuple
 
-from builder import abilities, fact_file, facts, portrait, terminal
-from builder.abilities import Ability
+from builder import terminal
 from builder.config.matrix import Matrix
 from builder.config.remote_machines import FORM, Reached, Worker, parsed
 from builder.errors import NothingFits, Unreachable, UsageError
+from builder.platforms import machines, requirements
+from builder.platforms.machines import text
+from builder.platforms.requirements import Ability
 
 if TYPE_CHECKING:
     from builder.remote.messages import Facts
@@ -38,16 +40,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.on is not None:
         return _elsewhere(args)
-    machine = facts.here()
+    machine = machines.here()
     if args.json:
-        print(fact_file.text(machine))
+        print(text(machine))
         return 0
     path, matrix = args.matrix or _HERE, _matrix_of(args)
     parts = ["This machine:", *_described(machine), ""]
-    parts += _abilities("step", abilities.steps(machine))
-    parts += _abilities("runtime", abilities.runtimes(machine))
+    parts += _abilities("step", requirements.steps(machine))
+    parts += _abilities("runtime", requirements.runtimes(machine))
     if matrix is not None:
-        parts += _abilities("target", abilities.targets(matrix, machine))
+        parts += _abilities("target", requirements.targets(matrix, machine))
         parts.append(f"Next: build plan{'' if path == _HERE else f' -m {path}'}")
     else:
         parts.append("Next, with a matrix.yaml: build doctor -m FILE")
@@ -78,7 +80,7 @@ def _elsewhere(args: argparse.Namespace) -> int:
                 problems.append(problem)
                 continue
             if args.json:
-                print(fact_file.text(found.machine))
+                print(text(found.machine))
             else:
                 codes.append(_said_of(place, found, matrix))
     if args.json:
@@ -90,11 +92,11 @@ def _elsewhere(args: argparse.Namespace) -> int:
 
 def _said_of(place: Reached, found: "Facts", matrix: Optional[Matrix]) -> int:
     """Tell what one machine is. The exit code that says whether it fits."""
-    from builder.fitness import fitness
+    from builder.platforms.requirements import fitness
 
     parts = [f"{place.where}:", *_described(found.machine)]
     parts += [f"  {'keeps':<9}  files in {found.folder}, where {found.free / 2**30:.1f} GiB are free", ""]
-    parts += _abilities("runtime", abilities.runtimes(found.machine))
+    parts += _abilities("runtime", requirements.runtimes(found.machine))
     targets = [target for target in (matrix.targets if matrix else ()) if place in target.reached]
     checked = [fitness(target, found.machine, tasks=bool(matrix and matrix.tasks)) for target in targets]
     if checked:
@@ -142,11 +144,11 @@ def _reached(name: str, matrix: Optional[Matrix]) -> Tuple[Reached, ...]:
     return (Reached(name, Worker()),)
 
 
-def _described(machine: facts.Machine) -> List[str]:
-    pairs = portrait.lines(machine)
+def _described(machine: machines.Machine) -> List[str]:
+    pairs = machines.lines(machine)
     width = max(len(what) for what, _ in pairs) + 2
     return [
-        terminal.wrapped(said, f"  {what.ljust(width)}", hanging=width + 2).replace(portrait.TIED, " ")
+        terminal.wrapped(said, f"  {what.ljust(width)}", hanging=width + 2).replace(machines.TIED, " ")
         for what, said in pairs
     ]
 

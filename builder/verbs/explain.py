@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import List, Tuple
 
-from builder import fact_file, facts, terminal
+from builder import terminal
 from builder.errors import UsageError
 from builder.explanation import Explanation, Line, explain
 from builder.pinning import Pinner
 from builder.plan import plan
+from builder.platforms import machines
 from builder.records import to_json
 from builder.search.heal import recalled
 from builder.stores.layout import Layout
@@ -31,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     loaded, place = load_matrix(args)
     only = known_cells(args.cells, loaded.matrix)
-    machine = fact_file.read(args.facts).machine if args.facts else facts.here()
+    machine = machines.read(args.facts).machine if args.facts else machines.here()
     store = Layout(place)
     planned = plan(loaded.matrix, machine, only=only, store=str(place))
     if not planned.cells:

@@ -41,12 +41,12 @@ def _of_matrix(args: argparse.Namespace) -> "tuple[dict[str, str], Optional[str]
     path: Optional[Path] = args.matrix or (_HERE if _HERE.is_file() else None)
     if path is None:
         return {}, None
-    from builder import facts
     from builder.config.loader import load
     from builder.fleet import queues
-    from builder.places import platform_of
+    from builder.platforms import machines
+    from builder.platforms.platform import platform_of
 
-    matrix, machine = load(path).matrix, facts.here()
+    matrix, machine = load(path).matrix, machines.here()
     left = [target for target in matrix.targets if any(place.many for place in target.reached)]
     wanted = {target.name: queues.name(platform_of(target, machine)) for target in left}
     return wanted, matrix.fleet.broker if matrix.fleet else None

@@ -9,10 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import Tuple
 
-from builder import digest, facts
+from builder import digest
 from builder.errors import StoreDamaged, UsageError
 from builder.inspection import findings, report, subject
 from builder.inspection.findings import Findings
+from builder.platforms import machines
 from builder.records import to_json
 from builder.stores.layout import Layout
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.timing_cache is not None:
         print(_timings(args.artifact, store, args.timing_cache))
         return 0
-    machine = facts.here()
+    machine = machines.here()
     with tempfile.TemporaryDirectory(prefix="deploymatrix-") as scratch:
         found = tuple(findings.look(one, machine) for one in subject.find(args.artifact, store, Path(scratch)))
     if args.format == "json":

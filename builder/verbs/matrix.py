@@ -11,15 +11,16 @@ import sys
 from pathlib import Path
 from typing import Callable, FrozenSet, Mapping, Optional, Set, Tuple
 
-from builder import assemble, clock, facts, gate_words, pending, placing, summary
+from builder import assemble, clock, gate_words, pending, placing, summary
 from builder.config.loader import Loaded, load
 from builder.config.remote_machines import Reached
 from builder.errors import GateFailed, StepFailed, UsageError
 from builder.executors.local import Local
-from builder.facts import Machine
 from builder.manifest import Manifest
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
+from builder.platforms import machines
+from builder.platforms.machines import Machine
 from builder.plugins import Executor
 from builder.progress import Lines, Reporter, Silent
 from builder.release import VERSION
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.gate:
         loaded = gate_words.with_gates(loaded, tuple(args.gate))
     only, skip = selectors(args, loaded.matrix)
-    machine, store = facts.here(), Layout(place)
+    machine, store = machines.here(), Layout(place)
     wanted = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))
     pinner = Pinner(loaded.root, machine, store)
     pinner.check(wanted.jobs)  # before anything is written

@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from builder import facts, pending
+from builder import pending
 from builder.errors import NothingFits, StepFailed, UsageError
 from builder.executors.local import Local
+from builder.platforms import machines
 from builder.release import VERSION
 from builder.stores.layout import Layout
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
             f"nothing waits in {args.store}", hint="run `build matrix` where the model is, then copy its store here"
         )
     with store.locked():
-        report = pending.perform(args.cells, store, Local(), facts.here(), lambda line: print(line, file=sys.stderr))
+        report = pending.perform(args.cells, store, Local(), machines.here(), lambda line: print(line, file=sys.stderr))
     for cell in report.done:
         print(f"{cell}: built and measured")
     for cell, reason in report.refused.items():

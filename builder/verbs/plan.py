@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import AbstractSet, Dict, List
 
-from builder import fact_file, facts, portrait, terminal
+from builder import terminal
 from builder.digest import Json
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
+from builder.platforms import machines
 from builder.run import Outcome
 from builder.search.heal import recalled
 from builder.stores.layout import Layout
@@ -36,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     loaded, place = load_matrix(args)
     only, skip = selectors(args, loaded.matrix)
-    machine = fact_file.read(args.facts).machine if args.facts else facts.here()
+    machine = machines.read(args.facts).machine if args.facts else machines.here()
     store = Layout(place)
     planned = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))
     if args.print_ids:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(planned, outcome, healed.unfinished), indent=1, ensure_ascii=False))
     else:
         if args.facts:
-            print(f"As on the machine of {args.facts}: {portrait.in_short(machine)}\n")
+            print(f"As on the machine of {args.facts}: {machines.in_short(machine)}\n")
         print(as_text(planned, outcome, healed.unfinished, elsewhere=bool(args.facts)))
     return 0
 

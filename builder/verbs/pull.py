@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
 
-from builder import clock, facts
+from builder import clock
 from builder.choosing import accuracy, measured
 from builder.choosing import choice_words as words
 from builder.choosing.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
 from builder.hosting import freshness, offered, placed, pull, pull_memory, seal, selftest
 from builder.manifest import Entry, Manifest
+from builder.platforms import machines
 from builder.stores import supply
 from builder.trusting import trust
 from builder.verbs.transferring import add_transfer, transfer
@@ -100,7 +101,7 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
         raise UsageError(f"the model has no head {head!r}", hint=f"heads: {', '.join(known)}")
     offer = offered.for_head(found, head)
     pull_memory.check(memory, offer, supplied.name, allowed=args.allow_rollback)
-    machine = facts.here()
+    machine = machines.here()
     asked = _asked(args, manifest, head)
     times, left_out = measured.here(supplied.store, manifest, machine, head, found.ring)
     for said in left_out:
@@ -131,7 +132,7 @@ def _settled(
     supplied: supply.Supply,
     manifest: Manifest,
     choose_without: Callable[[Mapping[str, str]], Choice],
-    machine: facts.Machine,
+    machine: machines.Machine,
     news: Callable[[], Optional[freshness.Memory]],
 ) -> selftest.Settled:
     """Fetch, lay and test, until a choice is proven. One lock is held from `news`, which refuses what is older than what
@@ -170,7 +171,7 @@ def _settled(
 
 
 def _told(
-    args: argparse.Namespace, manifest: Manifest, machine: facts.Machine, settled: selftest.Settled, channel: str
+    args: argparse.Namespace, manifest: Manifest, machine: machines.Machine, settled: selftest.Settled, channel: str
 ) -> int:
     for note in words.notes(settled.choice, machine):
         print(note, file=sys.stderr)

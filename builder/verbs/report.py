@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import Optional, Tuple
 
-from builder import facts, files, layer_tables, pictures, terminal
+from builder import files, layer_tables, pictures, terminal
 from builder.audit import reading
 from builder.config.loader import Loaded, load
 from builder.errors import UsageError
 from builder.executors.local import Local
 from builder.layer_tables import LayerTable
 from builder.pictures import Picture
+from builder.platforms import machines
 from builder.report import page, view
 from builder.report.view import Beside
 from builder.stores.layout import Layout
@@ -75,7 +76,7 @@ def _layers(version: Version, loaded: Optional[Loaded], store: Layout, *, measur
     executor = Local()
     try:
         used = executor if measure else None
-        return layer_tables.layer_tables(loaded, version.manifest, store, facts.here(), used, _say)
+        return layer_tables.layer_tables(loaded, version.manifest, store, machines.here(), used, _say)
     except BaseException:  # as below
         executor.stop()
         raise
@@ -86,7 +87,7 @@ def _pictures(version: Version, store: Layout, most: int) -> Tuple[Picture, ...]
         return ()
     executor = Local()
     try:
-        return pictures.pictures(version.manifest, version.provenance, store, facts.here(), executor, _say, most)
+        return pictures.pictures(version.manifest, version.provenance, store, machines.here(), executor, _say, most)
     except BaseException:  # an interrupt above all: no worker may outlive it
         executor.stop()
         raise

@@ -10,13 +10,14 @@ import dataclasses
 import json
 from typing import Tuple
 
-from builder import facts, sweep_table
+from builder import sweep_table
 from builder.config import checks
 from builder.config.matrix import Matrix
 from builder.errors import GateFailed, NothingFits, UsageError
 from builder.executors.local import Local
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
+from builder.platforms import machines
 from builder.progress import Lines, Silent
 from builder.records import RecordError
 from builder.run import Outcome
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     loaded, place = load_matrix(args)
     only = known_cells(args.cells, loaded.matrix)
     matrix = _sweeping(loaded.matrix, args)
-    machine, store = facts.here(), Layout(place)
+    machine, store = machines.here(), Layout(place)
     whole = plan(matrix, machine, only=only, store=str(place))
     wanted = Plan(_swept_cells(whole, args), whole.needed(cell.sweep for cell in whole.cells if cell.sweep))
     pinner = Pinner(loaded.root, machine, store)

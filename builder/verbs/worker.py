@@ -11,11 +11,12 @@ import tempfile
 from pathlib import Path
 from typing import Tuple
 
-from builder import clock, digest, facts, portrait, release
+from builder import clock, digest, release
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import NothingFits, SystemRefused, UsageError
-from builder.facts import Machine
 from builder.files import bytes_of
+from builder.platforms import machines
+from builder.platforms.machines import Machine
 from builder.plugins import Repository
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -59,14 +60,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from builder.fleet import queues  # here, and below: its help needs no Celery
 
-    machine = facts.here()
+    machine = machines.here()
     served = queues.served(machine)
     if args.queues:
         print("\n".join(queues.short(name) for name in served))
         return 0 if served else NothingFits.exit_code
     if not served:
         raise NothingFits(
-            "this machine has no runtime that a fleet could use", where=portrait.in_short(machine), hint="build doctor"
+            "this machine has no runtime that a fleet could use", where=machines.in_short(machine), hint="build doctor"
         )
     return _serve(args, machine, served)
 

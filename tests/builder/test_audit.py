@@ -17,8 +17,8 @@ from builder import cli
 from builder.action import Action
 from builder.audit import github
 from builder.config import json_schema
-from builder.facts import Machine
 from builder.manifest import Manifest
+from builder.platforms.machines import Machine
 from builder.records import from_json
 from builder.stores import versions
 from tests.fakes import LAPTOP, REPOSITORY, TASK_MATRIX, FakeExecutor, Project, with_version
@@ -33,7 +33,7 @@ class Desk:
         self.machine: Machine = LAPTOP
         self.measures: Dict[str, Any] = {}
         monkeypatch.chdir(project.root)
-        monkeypatch.setattr("builder.facts.here", lambda: self.machine)
+        monkeypatch.setattr("builder.platforms.machines.here", lambda: self.machine)
         monkeypatch.setattr("builder.verbs.matrix.Local", lambda: FakeExecutor(**self.measures))
 
     def __call__(self, *words: str) -> int:

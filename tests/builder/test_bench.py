@@ -18,10 +18,10 @@ from builder.benchmark import bench_record, benching
 from builder.benchmark.bench_record import Benched, BenchRecord
 from builder.benchmark.bench_worker import Order
 from builder.benchmark.benching import Found
-from builder.blob import Platform
-from builder.detect.gpu import Gpu
 from builder.errors import StoreDamaged
 from builder.measurements import Latency, Percentiles
+from builder.platforms.gpus import Gpu
+from builder.platforms.platform import Platform
 from builder.records import to_json
 from builder.signing import minisign
 from builder.stores import benches, copying, signatures, tags, versions
@@ -105,7 +105,7 @@ def test_times_of_another_class_or_version_say_nothing(
     both: Host, machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attach(both.store, record(both.store, {ORT: 9.0, OV: 3.0}, 2))
-    monkeypatch.setattr("builder.facts.here", lambda: machine)
+    monkeypatch.setattr("builder.platforms.machines.here", lambda: machine)
     assert first(both) == ORT
 
 
@@ -316,7 +316,7 @@ def test_wrong_words(both: Host, words: List[str], code: int, said: str) -> None
 
 
 def test_nothing_runs_without_its_runtime(both: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.facts.here", lambda: without(LAPTOP, "onnxruntime"))
+    monkeypatch.setattr("builder.platforms.machines.here", lambda: without(LAPTOP, "onnxruntime"))
     assert both("bench") == 6
 
 

@@ -12,15 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import cli, facts
+from builder import cli
 from builder.choosing import accuracy, choice_words
 from builder.choosing.choose import Asked, Choice, Timed, choose
 from builder.choosing.fits import cannot_run
 from builder.choosing.tiers import device_of, same_class, tier_of
 from builder.errors import UsageError
-from builder.facts import Machine
 from builder.manifest import Entry, TaskResult, Verdict
 from builder.measurements import Latency, OutputParity, Percentiles
+from builder.platforms import machines
+from builder.platforms.machines import Machine
 from builder.stores import versions
 from builder.stores.layout import Layout
 from tests.fact_machines import MACHINES
@@ -490,7 +491,7 @@ def offered(store: Layout, monkeypatch: pytest.MonkeyPatch) -> Layout:
     scores = (OutputParity("scores", "s", None, cosine=0.99),)
     waiting = dataclasses.replace(GPU, verdict=Verdict("waiting", "it was not built"), artifact=None, latency=None)
     versions.publish(store, manifest(dataclasses.replace(made, artifact=artifact, parity=scores), waiting))
-    monkeypatch.setattr(facts, "here", lambda: RTX3090)
+    monkeypatch.setattr(machines, "here", lambda: RTX3090)
     return store
 
 

@@ -12,8 +12,9 @@ from typing import Any, Callable, List
 
 import pytest
 
-from builder import abilities, cli, fact_file, facts, portrait
-from builder.facts import Machine
+from builder import cli
+from builder.platforms import machines, requirements
+from builder.platforms.machines import Machine
 from tests.fact_machines import MACHINES
 from tests.fakes import REPOSITORY, Project, without
 
@@ -26,7 +27,7 @@ def doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.chdir(tmp_path)
 
     def run(machine: Machine, *words: str) -> str:
-        monkeypatch.setattr(facts, "here", lambda: machine)
+        monkeypatch.setattr(machines, "here", lambda: machine)
         assert cli.main(["doctor", *words]) == 0
         return capsys.readouterr().out
 
@@ -51,7 +52,7 @@ def test_what_it_prints_here_is_a_file_that_plan_reads(
     printed = capsys.readouterr().out
     assert set(json.loads(printed)) == {"schema", "machine"}
     (tmp_path / "here.json").write_text(printed, encoding="utf-8")
-    assert fact_file.read(tmp_path / "here.json").machine == facts.here()
+    assert machines.read(tmp_path / "here.json").machine == machines.here()
     monkeypatch.chdir(project.root)
     assert cli.main(["plan", "--print-ids", "--facts", str(tmp_path / "here.json")]) == 0
     there = capsys.readouterr().out
@@ -154,8 +155,8 @@ def test_every_machine_can_be_described(name: str, doctor: Doctor) -> None:
     machine = MACHINES[name]
     out = doctor(machine, "-m", str(REPOSITORY / "matrix.yaml"))
     assert all(len(line) <= 110 for line in out.split("step ")[0].splitlines())
-    assert portrait.TIED not in out
-    assert portrait.in_short(machine).startswith(f"linux on {machine.arch}, {machine.kind}")
+    assert machines.TIED not in out
+    assert machines.in_short(machine).startswith(f"linux on {machine.arch}, {machine.kind}")
 
 
 # ------------------------------------------------------------------------------------------- with a matrix
@@ -228,8 +229,8 @@ def test_a_matrix_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 )
 def test_the_tensorrt_to_install(sm: str, cuda_driver: str, series: str, installs: str) -> None:
     machine = without(MACHINES["rtx3090"], "tensorrt")
-    machine = dataclasses.replace(machine, gpus=(facts.Gpu("a GPU", sm),), cuda_driver=cuda_driver)
-    found = next(a for a in abilities.runtimes(machine) if a.what == "tensorrt")
+    machine = dataclasses.replace(machine, gpus=(machines.Gpu("a GPU", sm),), cuda_driver=cuda_driver)
+    found = next(a for a in requirements.runtimes(machine) if a.what == "tensorrt")
     assert len(found.remedies) == bool(series)
     for remedy in found.remedies:
         assert f"TensorRT {series} " in remedy.split("(")[0]
@@ -251,7 +252,7 @@ def test_the_tensorrt_to_install(sm: str, cuda_driver: str, series: str, install
 def test_the_onnxruntime_gpu_to_install(name: str, python: str, cuda_driver: str, series: str) -> None:
     machine = without(MACHINES[name], "onnxruntime-gpu")
     machine = dataclasses.replace(machine, python=python, cuda_driver=cuda_driver)
-    found = next(a for a in abilities.runtimes(machine) if a.what == "onnxruntime-gpu")
+    found = next(a for a in requirements.runtimes(machine) if a.what == "onnxruntime-gpu")
     assert [remedy.split(" (")[0].replace("install ", "") for remedy in found.remedies] == (
         [f"onnxruntime-gpu {series}"] if series else []
     )
@@ -259,25 +260,25 @@ def test_the_onnxruntime_gpu_to_install(name: str, python: str, cuda_driver: str
 
 def test_an_onnxruntime_gpu_that_does_not_fit() -> None:
     def run(version: str) -> str:
-        machine = dataclasses.replace(MACHINES["gtx1060"], packages=(facts.Package("onnxruntime-gpu", version),))
-        return next(a for a in abilities.runtimes(machine) if a.what == "onnxruntime-gpu").run
+        machine = dataclasses.replace(MACHINES["gtx1060"], packages=(machines.Package("onnxruntime-gpu", version),))
+        return next(a for a in requirements.runtimes(machine) if a.what == "onnxruntime-gpu").run
 
     assert "has code for compute capability 7.5, 8.0, " in run("1.31.1")
     assert run("1.23.2") == ""
-    machine = dataclasses.replace(MACHINES["t4"], packages=(facts.Package("onnxruntime-gpu", "1.31.1"),))
-    found = next(a for a in abilities.runtimes(machine) if a.what == "onnxruntime-gpu")
+    machine = dataclasses.replace(MACHINES["t4"], packages=(machines.Package("onnxruntime-gpu", "1.31.1"),))
+    found = next(a for a in requirements.runtimes(machine) if a.what == "onnxruntime-gpu")
     assert "knows CUDA up to 12.2; onnxruntime-gpu 1.31.1 needs CUDA 13: install driver 580.65.06" in found.run
 
 
 @pytest.mark.parametrize("version", ["10.14.1.48.post1", "10.3", "8.6.1", "weird", "10"])
 def test_versions_of_every_form_are_survived(version: str) -> None:
-    machine = dataclasses.replace(MACHINES["gtx1060"], packages=(facts.Package("tensorrt", version),))
-    found = next(a for a in abilities.runtimes(machine) if a.what == "tensorrt")
+    machine = dataclasses.replace(MACHINES["gtx1060"], packages=(machines.Package("tensorrt", version),))
+    found = next(a for a in requirements.runtimes(machine) if a.what == "tensorrt")
     assert ("is for compute capability" in found.why_not) == version.startswith("10.")
 
 
 def test_a_gpu_of_unknown_compute_capability() -> None:
-    machine = dataclasses.replace(MACHINES["rtx3090"], gpus=(facts.Gpu("a GPU", ""),))
-    found = next(a for a in abilities.runtimes(machine) if a.what == "tensorrt")
+    machine = dataclasses.replace(MACHINES["rtx3090"], gpus=(machines.Gpu("a GPU", ""),))
+    found = next(a for a in requirements.runtimes(machine) if a.what == "tensorrt")
     assert "a GPU (compute capability unknown)" in found.why_not
     assert "nvidia-ml-py" in found.remedies[0]

@@ -8,10 +8,11 @@ from typing import Any, Callable, List
 
 import pytest
 
-from builder import cli, fact_file
+from builder import cli
 from builder.config.loader import load
-from builder.facts import Machine
 from builder.plan import plan
+from builder.platforms import machines
+from builder.platforms.machines import Machine
 from tests.fakes import GTX1060, LAPTOP, RTX3090, FakeExecutor, Project, run_project
 
 CELLS = {
@@ -29,7 +30,7 @@ Build = Callable[..., str]
 def build(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Build:
     """build("explain", ...) -> what it printed, on the laptop."""
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+    monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
     monkeypatch.setattr("builder.terminal.coloured", lambda out: False)
 
     def run(*words: str, code: int = 0) -> str:
@@ -84,7 +85,7 @@ def test_a_disabled_cell_says_only_that(project: Project, build: Build) -> None:
 
 
 def test_as_on_another_machine(tmp_path: Path, build: Build) -> None:
-    (tmp_path / "facts.json").write_text(fact_file.text(RTX3090), encoding="utf-8")
+    (tmp_path / "facts.json").write_text(machines.text(RTX3090), encoding="utf-8")
     said = build("explain", CELLS["waiting"], "--facts", str(tmp_path / "facts.json"))
     assert said.startswith("tiny-dense-int8-trt: build\n")
 

@@ -12,15 +12,16 @@ from typing import Any, Dict, List, get_args
 
 import pytest
 
-from builder import abilities, cli, fact_file, release
+from builder import cli, release
 from builder.choosing.choose import choose
 from builder.config.contract import Precision
 from builder.config.loader import load
-from builder.detect.gpu import Gpu
 from builder.errors import UsageError
 from builder.explanation import explain
 from builder.manifest import Manifest
 from builder.plan import Plan, plan
+from builder.platforms import machines, requirements
+from builder.platforms.gpus import Gpu
 from builder.run import Outcome
 from tests.fact_machines import FILES, FOLDER, MACHINES
 from tests.fakes import LAPTOP, REPOSITORY, Project, entry, manifest
@@ -57,17 +58,17 @@ def test_a_file_says_whether_it_was_recorded(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_what_doctor_would_print(name: str) -> None:
     data = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    printed = json.loads(fact_file.text(MACHINES[name]))
+    printed = json.loads(machines.text(MACHINES[name]))
     assert {**data, "source": ""} == {**printed, "source": ""}
 
 
 def test_what_doctor_prints_can_be_read(tmp_path: Path) -> None:
-    (tmp_path / "facts.json").write_text(fact_file.text(LAPTOP), encoding="utf-8")
-    assert fact_file.read(tmp_path / "facts.json").machine == LAPTOP
+    (tmp_path / "facts.json").write_text(machines.text(LAPTOP), encoding="utf-8")
+    assert machines.read(tmp_path / "facts.json").machine == LAPTOP
 
 
 def _facts(**changes: Any) -> Dict[str, Any]:
-    data: Dict[str, Any] = json.loads(fact_file.text(LAPTOP))
+    data: Dict[str, Any] = json.loads(machines.text(LAPTOP))
     data["machine"].update(changes)
     return data
 
@@ -96,7 +97,7 @@ def test_a_wrong_file_is_refused(text: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as caught:
-        fact_file.read(path)
+        machines.read(path)
     assert str(caught.value).startswith(str(path))
     assert said in str(caught.value)
     assert caught.value.hint
@@ -104,15 +105,15 @@ def test_a_wrong_file_is_refused(text: str, said: str, tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
-        fact_file.read(tmp_path / "none.json")
+        machines.read(tmp_path / "none.json")
     with pytest.raises(UsageError, match="directory"):
-        fact_file.read(tmp_path)
+        machines.read(tmp_path)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="not UTF-8"):
-        fact_file.read(tmp_path / "binary")
+        machines.read(tmp_path / "binary")
     (tmp_path / "large").write_bytes(b" " * ((1 << 20) + 1))
     with pytest.raises(UsageError, match="too large"):
-        fact_file.read(tmp_path / "large")
+        machines.read(tmp_path / "large")
 
 
 # ------------------------------------------------------------------------------------------- plan
@@ -343,7 +344,7 @@ RUNTIMES = ["onnxruntime", "openvino", "onnxruntime-gpu", "tensorrt-rtx", "tenso
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_what_a_machine_can_do(name: str) -> None:
-    found = abilities.runtimes(MACHINES[name])
+    found = requirements.runtimes(MACHINES[name])
     assert [ability.what for ability in found] == RUNTIMES
     letters = {"build, run": "+", "build": "b", "no": "-"}
     assert "".join(letters[ability.can] for ability in found) == ABILITIES[name]
@@ -371,7 +372,7 @@ def test_what_a_machine_can_do(name: str) -> None:
     ],
 )
 def test_what_is_missing_and_how_to_get_it(name: str, runtime: str, why: str, remedy: str) -> None:
-    found = next(a for a in abilities.runtimes(MACHINES[name]) if a.what == runtime)
+    found = next(a for a in requirements.runtimes(MACHINES[name]) if a.what == runtime)
     assert why in found.why_not
     assert (remedy in " ".join(found.remedies)) if remedy else not found.remedies
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from builder.detect.gpu import Gpu
-from builder.fitness import fitness
+from builder.platforms.gpus import Gpu
+from builder.platforms.requirements import fitness
 from tests.builder.compat.test_rules import ORIN_JP6, TRT10
 from tests.fakes import LAPTOP, RTX3090, _with, without
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import gpu_model
-from builder.detect.gpu import Gpu
+from builder.platforms import gpu_models
+from builder.platforms.gpus import Gpu
 from tests.fact_machines import MACHINES
 from tests.fakes import RTX3090, _with
 
@@ -53,7 +53,7 @@ NX = "NVIDIA Jetson Xavier NX Developer Kit"
 )
 def test_a_declared_model_and_one_that_is_there(declared: str, found: str, board: str, same: bool) -> None:
     gpu = Gpu(found, "8.6", mig=" MIG " in found)
-    assert gpu_model.is_called(declared, gpu, _with(RTX3090, gpus=(gpu,), board=board)) is same
+    assert gpu_models.is_called(declared, gpu, _with(RTX3090, gpus=(gpu,), board=board)) is same
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_a_declared_model_and_one_that_is_there(declared: str, found: str, board
 def test_the_recorded_machines_that_have_a_declared_gpu(
     declared: Optional[str], sm: Optional[str], machines: Set[str]
 ) -> None:
-    fitting = {name: gpu_model.fitting(machine, sm, declared) for name, machine in MACHINES.items()}
+    fitting = {name: gpu_models.fitting(machine, sm, declared) for name, machine in MACHINES.items()}
     assert {name for name, gpus in fitting.items() if gpus} == machines
     assert all(fitting[name] == MACHINES[name].gpus for name in machines)
 
 
 @given(st.text(max_size=40))
 def test_a_canonical_name_is_that_of_itself(text: str) -> None:
-    once = gpu_model.canonical(text)
-    assert gpu_model.canonical(once) == once
+    once = gpu_models.canonical(text)
+    assert gpu_models.canonical(once) == once

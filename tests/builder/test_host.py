@@ -45,7 +45,7 @@ class FakeBackend:
 def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
     monkeypatch.setattr(plugins, "backend", lambda name: fake)
-    monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+    monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
     return fake
 
 

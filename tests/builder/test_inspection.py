@@ -11,12 +11,12 @@ import pytest
 
 from builder import cli, digest, sidecar
 from builder.action import SIDECAR, Action, Result
-from builder.blob import Pinned, Platform, Tool
 from builder.config.tensorrt import TensorRtOptions
 from builder.inspection import engine_layers, engine_plan, reading
 from builder.inspection.contents import Count, Layer, Layers, Weights, concrete, counted, flag, summed
 from builder.inspection.contents import Tensor as T
 from builder.manifest import Artifact
+from builder.platforms.platform import Pinned, Platform, Tool
 from builder.recipes import Engine, Made
 from builder.stores import versions
 from builder.stores.layout import Layout
@@ -29,7 +29,7 @@ Said = Tuple[int, str, str]
 @pytest.fixture
 def inspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+    monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
 
     def run(*words: str) -> Said:
         code = cli.main(["inspect", *words])

@@ -18,13 +18,13 @@ from onnx import TensorProto, helper
 
 from builder import cli, worker
 from builder.action import Action
-from builder.blob import Pinned, Platform, Tool
 from builder.config.contract import Profile, ShapeRange
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import UsageError
 from builder.inspection import onnx_graph
 from builder.inspection.contents import Fact, Weights, flag
 from builder.leash import worker_environment
+from builder.platforms.platform import Pinned, Platform, Tool
 from builder.recipes import Engine, Made
 from builder.records import from_json, to_json
 from builder.steps import engine
@@ -49,7 +49,7 @@ def quantized(*, signed: bool, only: int = 2) -> Any:
 @pytest.fixture
 def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Look:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+    monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
 
     def run(*words: str) -> Tuple[int, str]:
         code = cli.main(["inspect", *words])

@@ -33,7 +33,7 @@ class People:
         self.folder, self.store, self._capsys = folder, Layout(folder / "artifacts"), capsys
         monkeypatch.chdir(folder)
         monkeypatch.setenv("DEPLOYMATRIX_TRUSTED", str(folder / "trusted"))
-        monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+        monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
         published(self.store)
         for name, secret in SECRETS.items():
             (folder / name).write_text(minisign.secret_key_file(secret, ""))

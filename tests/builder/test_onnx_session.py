@@ -12,9 +12,9 @@ onnx: Any = pytest.importorskip("onnx")
 onnxruntime: Any = pytest.importorskip("onnxruntime")
 
 from builder import onnx_file, onnx_session, plugins
-from builder.blob import Platform
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
+from builder.platforms.platform import Platform
 from builder.recipes import Engine
 from tests import onnx_models
 

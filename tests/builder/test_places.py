@@ -10,9 +10,9 @@ import pytest
 from builder import release
 from builder.compat import install
 from builder.config.matrix import Target
-from builder.detect.gpu import Gpu
-from builder.facts import Machine
-from builder.places import cannot_build, cannot_run, how_to_build, how_to_verify, is_meant, platform_of
+from builder.platforms.gpus import Gpu
+from builder.platforms.machines import Machine
+from builder.platforms.platform import cannot_build, cannot_run, how_to_build, how_to_verify, is_meant, platform_of
 from tests.builder.compat.test_rules import ORIN_JP6, ORT, ORT_GPU, OV, RTX, TRT10, TRT86, XAVIER
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, REPOSITORY, RTX3090, _with, with_version, without
 

@@ -32,7 +32,7 @@ class Desk:
         monkeypatch.chdir(folder)
         monkeypatch.setenv("DEPLOYMATRIX_TRUSTED", str(folder / "trusted"))
         monkeypatch.delenv("DEPLOYMATRIX_PASSWORD", raising=False)
-        monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+        monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
         monkeypatch.setattr(clock, "now", lambda: self.now)
         for name, key in (("mine", KEY), ("other", OTHER)):
             (folder / name).write_text(minisign.secret_key_file(key, ""))

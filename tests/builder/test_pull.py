@@ -12,10 +12,10 @@ from typing import List, Optional
 import pytest
 
 from builder import digest, files
-from builder.blob import Blob
 from builder.errors import DeployError, StoreBusy, StoreDamaged, UsageError
 from builder.hosting import placed, pull
 from builder.manifest import Entry
+from builder.platforms.platform import Blob
 from builder.stores.layout import Layout
 from tests.fakes import entry, manifest, stored
 

@@ -13,10 +13,10 @@ import pytest
 
 from builder import plugins, release, worker
 from builder.action import Action
-from builder.blob import Platform
 from builder.config.contract import PACKAGE, Runtime
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed, UsageError
+from builder.platforms.platform import Platform
 from builder.recipes import Engine, LowerFp16, Made, Recipe
 from builder.records import from_json, to_json
 from tests.fakes import REPOSITORY

@@ -12,8 +12,9 @@ import pytest
 
 for needed in ("numpy", "onnx", "onnxruntime"):
     pytest.importorskip(needed)
-from builder import cli, facts
+from builder import cli
 from builder.hosting import pull
+from builder.platforms import machines
 from builder.stores.layout import Layout
 from tests.fakes import with_version
 from tests.real_artifacts import Made, publish
@@ -118,12 +119,12 @@ def test_an_unchanged_host_is_asked_once(host: Host, monkeypatch: pytest.MonkeyP
 def test_a_changed_host_is_asked_again(host: Host, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     publish(host.store, Made(FAST))
     host.pull()
-    here = facts.here()
+    here = machines.here()
     now: Any = {
         "runtime": with_version(here, "onnxruntime", "99.0.0"),
         "driver": dataclasses.replace(here, driver="999.1"),
     }.get(change, here)
-    monkeypatch.setattr("builder.facts.here", lambda: now)
+    monkeypatch.setattr("builder.platforms.machines.here", lambda: now)
     if change == "sample":
         publish(host.store, Made(FAST, wrong=True), version=2)
     if change == "memory of it":

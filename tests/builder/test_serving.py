@@ -15,11 +15,12 @@ import pytest
 for needed in ("numpy", "cv2", "onnx", "onnxruntime"):
     pytest.importorskip(needed)
 np: Any = pytest.importorskip("numpy")
-from builder import facts, host
+from builder import host
 from builder.errors import NothingFits, StepFailed, UsageError
 from builder.hosting import pull, selftest
 from builder.hosting.opened import Opened
 from builder.hosting.pool import Pool
+from builder.platforms import machines
 from builder.stores.layout import Layout
 from tests.real_artifacts import Made, answer, publish
 
@@ -42,7 +43,7 @@ class Rig:
         manifest = publish(self.store, *made, version=version)
         folder = pull.place(manifest, manifest.entries, self.store, self.to, keep=99)
         for entry in manifest.entries if tested else ():
-            selftest.SelfTest(facts.here(), lambda: "now")(folder, entry)
+            selftest.SelfTest(machines.here(), lambda: "now")(folder, entry)
         self.folders[version] = folder
         return folder
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder import cli, digest, provenance, tracing
-from builder.blob import Pinned, Tool
 from builder.errors import StoreDamaged
+from builder.platforms.platform import Pinned, Tool
 from builder.provenance import Provenance
 from builder.records import from_json, to_json
 from builder.stores import versions
@@ -27,7 +27,7 @@ def recorded(project: Project, monkeypatch: pytest.MonkeyPatch) -> Provenance:
     (project.root / "score.py").write_text(METRIC, encoding="utf-8")
     (project.root / "answers.py").write_text(ANSWERS, encoding="utf-8")
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+    monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
     monkeypatch.setattr("builder.verbs.matrix.Local", FakeExecutor)
     assert cli.main(["matrix", "--quiet"]) == 0
     found = versions.read_provenance(project.store, versions.read(project.store, 1))

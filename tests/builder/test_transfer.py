@@ -16,9 +16,9 @@ from typing import IO, Any, Callable, Iterator, List
 import pytest
 
 from builder import digest, files
-from builder.blob import Blob
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreBusy, StoreDamaged, Unreachable
+from builder.platforms.platform import Blob
 from builder.plugins import Stream
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout

@@ -28,7 +28,7 @@ class Host:
         monkeypatch.chdir(folder)
         monkeypatch.setenv("DEPLOYMATRIX_TRUSTED", str(folder / "trusted"))
         monkeypatch.delenv("DEPLOYMATRIX_PASSWORD", raising=False)
-        monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+        monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
         published(self.store)
         for name, key in (("mine", KEY), ("other", OTHER)):
             (folder / name).write_text(minisign.secret_key_file(key, ""))

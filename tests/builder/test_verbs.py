@@ -11,9 +11,9 @@ import pytest
 
 from builder import cli
 from builder.action import Action
-from builder.facts import Machine
 from builder.hosting.proof import Answer
 from builder.manifest import Entry, Manifest, TaskResult
+from builder.platforms.machines import Machine
 from builder.progress import Lines
 from builder.stores import versions
 from tests.builder.search.test_heal import Harmed, searching
@@ -28,7 +28,7 @@ class Shell:
         self.machine: Machine = LAPTOP
         self.executor: Callable[[], FakeExecutor] = FakeExecutor
         monkeypatch.chdir(project.root)
-        monkeypatch.setattr("builder.facts.here", lambda: self.machine)
+        monkeypatch.setattr("builder.platforms.machines.here", lambda: self.machine)
         monkeypatch.setattr("builder.verbs.matrix.Local", lambda: self.executor())
         monkeypatch.setattr("builder.verbs.perform.Local", lambda: self.executor())
         # what the fake executor makes does not run; tests/builder/test_selftest.py has what does

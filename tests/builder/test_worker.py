@@ -10,14 +10,14 @@ from typing import List, Optional
 
 import pytest
 
-from builder import facts
 from builder.action import Action
-from builder.blob import Platform
 from builder.config.tensorrt import TensorRtOptions
-from builder.detect.gpu import Gpu
 from builder.errors import StepFailed
 from builder.executors.local import Local
 from builder.leash import worker_environment
+from builder.platforms import machines
+from builder.platforms.gpus import Gpu
+from builder.platforms.platform import Platform
 from builder.recipes import Engine
 from builder.records import from_json, to_json
 from builder.remote import site_lock
@@ -71,7 +71,7 @@ def _for_a_gpu(model: Optional[str] = None) -> Action:
 @pytest.fixture
 def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> List[str]:
     """Two GPUs, locks of their own, and a worker that tells what it sees before it fails for want of TensorRT."""
-    monkeypatch.setattr(facts, "here", lambda: _with(RTX3090, gpus=(ONE, TWO)))
+    monkeypatch.setattr(machines, "here", lambda: _with(RTX3090, gpus=(ONE, TWO)))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (tmp_path / "sitecustomize.py").write_text("import os; print('sees', os.environ.get('CUDA_VISIBLE_DEVICES'))")

@@ -21,11 +21,11 @@ from onnx import TensorProto, helper
 
 from builder import digest
 from builder.action import Action, Result
-from builder.blob import Pinned, Platform
 from builder.config.contract import Profile, ShapeRange
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
 from builder.executors.local import Local
+from builder.platforms.platform import Pinned, Platform
 from builder.recipes import Engine, Made, Parse, Recipe
 from builder.steps import lower_fp16, lower_int8, placement
 from builder.steps.calibrate import Grid

@@ -14,7 +14,8 @@ from typing import Any, Dict, List
 
 import pytest
 
-from builder import cli, digest, facts
+from builder import cli, digest
+from builder.platforms import machines
 from tests.docs import doc_pages
 
 PAGE = doc_pages.page(doc_pages.DOCS / "how-to" / "use-an-onnx-file.md")
@@ -34,9 +35,9 @@ def planner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     matrix = (folder / "matrix.yaml").read_text(encoding="utf-8")
     wanted = digest.hex_part(digest.of_file(folder / "edges.onnx"))
     (folder / "matrix.yaml").write_text(matrix.replace("DIGEST", wanted), encoding="utf-8")
-    whole = facts.here()
+    whole = machines.here()
     lacking = dataclasses.replace(whole, packages=tuple(p for p in whole.packages if p.name != "onnxruntime"))
-    monkeypatch.setattr(facts, "here", lambda: lacking)
+    monkeypatch.setattr(machines, "here", lambda: lacking)
     monkeypatch.chdir(folder)
     return folder
 

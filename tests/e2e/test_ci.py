@@ -27,7 +27,8 @@ KEY = minisign.SecretKey(bytes([7] * 8), bytes([7] * 32))
 INSTALLS = ("Install", "Make the wheel")
 LACKING = """
 import dataclasses, sys
-from builder import cli, facts
+from builder import cli
+from builder.platforms import machines as facts
 here = facts.here()
 facts.here = lambda probe=None: dataclasses.replace(
     here, packages=tuple(p for p in here.packages if p.name != "onnxruntime"))

@@ -19,12 +19,12 @@ pytest.importorskip("redis")
 
 from builder import plugins
 from builder.action import Action, Result
-from builder.blob import Pinned
 from builder.config.remote_machines import FleetSettings
 from builder.digest import of_bytes
 from builder.executors.fleet import Fleet
 from builder.fleet.broker import TASK, Broker
 from builder.fleet.sealing import Seal
+from builder.platforms.platform import Pinned
 from builder.stores.layout import Layout
 from tests import brokers, fleets
 from tests.fakes import REPOSITORY

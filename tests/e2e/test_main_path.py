@@ -248,15 +248,15 @@ def test_a_metric_that_raises_fails_its_cells_with_its_own_line(fresh: Project) 
 def test_a_metric_travels_in_the_store(fresh: Project, tmp_path: Path) -> None:
     """What waits for a GPU machine carries the metric's code and the cases. Here a CPU target stands for it, in a
     folder with nothing but the copied store."""
-    from builder import facts
     from builder.action import Pending
     from builder.config.loader import load
     from builder.pinning import Pinner
     from builder.plan import plan
+    from builder.platforms import machines
     from builder.run import prospect
     from builder.stores.layout import Layout
 
-    loaded, store, machine = load(fresh.folder / "matrix.yaml"), Layout(fresh.folder / "artifacts"), facts.here()
+    loaded, store, machine = load(fresh.folder / "matrix.yaml"), Layout(fresh.folder / "artifacts"), machines.here()
     planned, pinner = plan(loaded.matrix, machine), Pinner(fresh.folder, machine, store)
     outcome = prospect(planned, pinner, store)
     cell = next(cell for cell in planned.cells if cell.cell.id == "corners-map-fp32-cpu_openvino")

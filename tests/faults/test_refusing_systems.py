@@ -15,7 +15,8 @@ from typing import Callable, Iterator, List, Tuple
 
 import pytest
 
-from builder import cli, facts
+from builder import cli
+from builder.platforms import machines
 from builder.stores import versions
 from builder.stores.layout import Layout
 from tests import fakes
@@ -28,7 +29,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "here", lambda: fakes.LAPTOP)
+    monkeypatch.setattr(machines, "here", lambda: fakes.LAPTOP)
 
 
 @contextlib.contextmanager
@@ -172,7 +173,8 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
 
 _PULL = """
 import sys
-from builder import cli, facts
+from builder import cli
+from builder.platforms import machines as facts
 from tests import fakes
 facts.here = lambda: fakes.LAPTOP
 sys.exit(cli.main(sys.argv[1:]))

@@ -20,10 +20,11 @@ from typing import Callable, List, Optional, Sequence, Tuple
 
 import pytest
 
-from builder import cli, digest, facts, plugins
+from builder import cli, digest, plugins
 from builder.descriptor import INDEX, MANIFEST, Descriptor
 from builder.errors import DeployError
 from builder.hosting import pull
+from builder.platforms import machines
 from builder.plugins import Repository
 from builder.stores import copying, tags, versions
 from builder.stores.folder import Folder
@@ -67,7 +68,7 @@ CALLS = frozenset(
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "here", lambda: fakes.LAPTOP)
+    monkeypatch.setattr(machines, "here", lambda: fakes.LAPTOP)
 
 
 def made(root: Path, *numbers: int) -> Layout:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from builder import facts
+from builder.platforms import machines
 from tests.hardware import rig as rigs
 
 
 def pytest_report_header() -> str:
-    machine = facts.here()
+    machine = machines.here()
     gpus = ", ".join(gpu.described for gpu in machine.gpus) or "none"
     truth = "PyTorch" if rigs.with_pytorch(machine) else "onnxruntime on the CPU, since torch is not installed here"
     return f"hardware: GPUs {gpus}; driver {machine.driver or 'none'}; engines are compared with {truth}"
@@ -21,4 +21,4 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> rigs.Rig:
         pytest.importorskip(package)
     folder = tmp_path_factory.mktemp("hardware") / "project"
     rigs.photographs(folder / "photographs")
-    return rigs.Rig(folder, facts.here())
+    return rigs.Rig(folder, machines.here())

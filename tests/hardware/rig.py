@@ -14,15 +14,16 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
-from builder import abilities, digest
+from builder import digest
 from builder.action import Result
 from builder.config.contract import PACKAGE
 from builder.config.loader import Loaded, load
 from builder.errors import StepFailed
-from builder.facts import Machine
 from builder.measurements import Parity
-from builder.places import numbers
 from builder.plan import Plan, PlannedCell, plan
+from builder.platforms import requirements
+from builder.platforms.machines import Machine
+from builder.platforms.platform import numbers
 
 GPU_RUNTIMES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu")
 # The same tests on a CPU: what fails there is wrong with the tests, not with a GPU.
@@ -69,7 +70,7 @@ overrides:
 
 def why_not(runtime: str, machine: Machine) -> str:
     """Why nothing of `runtime` can be built and run on this machine: no driver, no package, the wrong chip. Empty when it can."""
-    can = next(row for row in abilities.runtimes(machine) if row.what == runtime)
+    can = next(row for row in requirements.runtimes(machine) if row.what == runtime)
     return can.run or can.build
 
 

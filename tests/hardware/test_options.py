@@ -15,7 +15,7 @@ from typing import Any, Dict, List
 import pytest
 
 from builder.errors import StepFailed
-from builder.places import numbers
+from builder.platforms.platform import numbers
 from tests.hardware.rig import LIMITS, Made, Rig, attempted
 
 pytestmark = [pytest.mark.hardware, pytest.mark.e2e]

@@ -10,8 +10,8 @@ from typing import Tuple
 
 import pytest
 
-from builder import facts
 from builder.plan import plan
+from builder.platforms import machines
 from tests import fakes
 from tests.fact_machines import MACHINES
 from tests.hardware import rig as rigs
@@ -87,7 +87,7 @@ def test_on_these_machines_an_option_would_be_tried_or_skipped(
 def test_pytest_collects_the_folder_and_skips_with_those_reasons() -> None:
     """As a person runs it. Where a GPU can be used, its tests are not among those looked at here."""
     command = [sys.executable, "-m", "pytest", "tests/hardware", "-m", "hardware", "-rs"]
-    machine = facts.here()
+    machine = machines.here()
     out = {runtime: rigs.why_not(runtime, machine) for runtime in ("tensorrt", "tensorrt-rtx")}
     if not all(out.values()):
         pytest.skip("a GPU can be used here: the tests themselves run")

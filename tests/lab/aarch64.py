@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Iterator, Optional
 
 COMMAND = "python -m tests.lab.aarch64"
-# What a target lacks otherwise: the runtime and what measuring needs (builder/fitness.py). No task is scored there.
+# What a target lacks otherwise: the runtime and what measuring needs (builder/platforms/requirements.py). No task is scored there.
 WHEELS = ("numpy>=2", "onnxruntime>=1.23", "polygraphy>=0.53")
 _RECIPE = "1"  # bumped by hand when what is made below changes
 _QEMU = "qemu-aarch64-static"

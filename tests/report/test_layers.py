@@ -7,11 +7,12 @@ from typing import List
 
 import pytest
 
-from builder import facts, layer_tables
+from builder import layer_tables
 from builder.config.loader import load
 from builder.executors.local import Local
 from builder.layer_tables import LayerTable
 from builder.measurements import LayerError
+from builder.platforms import machines
 from builder.report.layers import graphs
 from builder.stores import versions
 from builder.stores.layout import Layout
@@ -46,7 +47,7 @@ def test_a_layer_without_a_number_and_a_graph_without_layers() -> None:
 @pytest.mark.e2e
 def test_for_real_they_are_measured_once_and_recalled(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     monkeypatch.chdir(fresh.folder)
-    loaded, store, machine = load(Path("matrix.yaml")), Layout(Path("artifacts")), facts.here()
+    loaded, store, machine = load(Path("matrix.yaml")), Layout(Path("artifacts")), machines.here()
     manifest, said = versions.latest(store), []  # type: ignore[var-annotated]
     assert manifest is not None
     assert layer_tables.layer_tables(loaded, manifest, store, machine, None, said.append) == ()

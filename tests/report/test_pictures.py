@@ -10,10 +10,10 @@ from typing import Callable, Mapping
 import pytest
 
 from builder.action import Action, Result
-from builder.blob import Pinned
 from builder.errors import StepFailed
 from builder.measurements import OutputParity, WorstCase
 from builder.pictures import chosen, pictures, worst_sample
+from builder.platforms.platform import Pinned
 from builder.plugins import Store
 from builder.provenance import Chain, Link, Provenance, Step
 from builder.report import view

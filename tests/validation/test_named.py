@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from builder.blob import Platform
+from builder.platforms.platform import Platform
 from validation import named
 
 OLD = Platform("tensorrt", "10.3", "linux", "aarch64", "8.7", "6.1", ("asimd",), "ORIN")

@@ -14,9 +14,9 @@ import pytest
 
 from builder import cli, digest, revision
 from builder.attest import bill, envelope, slsa
-from builder.blob import Pinned, Tool
 from builder.errors import StoreDamaged
 from builder.manifest import Manifest
+from builder.platforms.platform import Pinned, Tool
 from builder.provenance import Chain, Link, Provenance, Revision, Step
 from builder.signing import minisign
 from builder.site import Site
@@ -322,7 +322,7 @@ def test_a_version_that_was_built_knows_its_commit_and_is_attested(
 ) -> None:
     project = Project(tmp_path / "p")
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr("builder.facts.here", lambda: LAPTOP)
+    monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
     monkeypatch.setattr("builder.verbs.matrix.Local", FakeExecutor)
     for words in (
         ["init", "-q"],

@@ -14,7 +14,7 @@ from builder.config.cells import Cell
 from builder.config.contract import Align, Input, Keypoints, Output, Profile, ShapeRange
 from builder.config.matrix import Allowed, Head, Target
 from builder.config.tensorrt import TensorRtOptions
-from builder.facts import Machine
+from builder.platforms.machines import Machine
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090
 
 ORT = Target("t", "onnxruntime", machine="a CPU")

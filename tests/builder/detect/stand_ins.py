@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from builder.detect.probe import Answer, Probe
+from builder.platforms.probe import Answer, Probe
 
 UUIDS = (
     "8932f937-d72c-4106-c12f-20bd9faed9f6",

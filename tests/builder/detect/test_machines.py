@@ -8,10 +8,9 @@ from typing import Dict, Optional
 
 import pytest
 
-from builder import facts
-from builder.detect import jetson, packages, processor, surroundings
-from builder.detect.gpu import Gpu
-from builder.detect.packages import Debian, Package
+from builder.platforms import hardware, machines, packages
+from builder.platforms.gpus import Gpu
+from builder.platforms.packages import Debian, Package
 from tests.builder.detect.stand_ins import DRIVER, RTX3090, FakeCuda, FakeSmi, probe
 
 # ------------------------------------------------------------------------------------------- processors
@@ -57,13 +56,13 @@ def arm(*parts: str, features: str = "fp asimd evtstrm aes crc32 atomics asimdhp
 )
 def test_processors(cpuinfo: str, name: str, features: object, tmp_path: Path) -> None:
     given = probe(tmp_path, {"/proc/cpuinfo": cpuinfo})
-    assert processor.name(given) == name
-    assert processor.features(given) == features
+    assert hardware.name(given) == name
+    assert hardware.features(given) == features
 
 
 def test_a_processor_without_a_description_has_a_name_all_the_same(tmp_path: Path) -> None:
-    assert processor.name(probe(tmp_path))
-    assert processor.features(probe(tmp_path)) == ()
+    assert hardware.name(probe(tmp_path))
+    assert hardware.features(probe(tmp_path)) == ()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_a_processor_without_a_description_has_a_name_all_the_same(tmp_path: Pat
     ],
 )
 def test_memory_is_what_the_process_may_use(files: Dict[str, str], mib: int, tmp_path: Path) -> None:
-    assert processor.memory_mib(probe(tmp_path, files)) == mib
+    assert hardware.memory_mib(probe(tmp_path, files)) == mib
 
 
 # ------------------------------------------------------------------------------------------- packages
@@ -248,19 +247,19 @@ PI_TREE = {
 @pytest.mark.parametrize(
     ("tree", "found", "board"),
     [
-        (ORIN_TREE, jetson.Jetson("8.7", "36.4.3", "6.2"), "NVIDIA Jetson AGX Orin Developer Kit"),
-        (XAVIER_TREE, jetson.Jetson("7.2", "35.4.1", "5.1.2"), "NVIDIA Jetson Xavier NX Developer Kit"),
+        (ORIN_TREE, hardware.Jetson("8.7", "36.4.3", "6.2"), "NVIDIA Jetson AGX Orin Developer Kit"),
+        (XAVIER_TREE, hardware.Jetson("7.2", "35.4.1", "5.1.2"), "NVIDIA Jetson Xavier NX Developer Kit"),
         (
             {**XAVIER_TREE, "/proc/device-tree/compatible": "nvidia,tegra186\0", "/etc/nv_tegra_release": ""},
-            jetson.Jetson("6.2", "", ""),
+            hardware.Jetson("6.2", "", ""),
             "NVIDIA Jetson Xavier NX Developer Kit",
         ),
         # in a container of NVIDIA's: no device tree, but the release file and no dpkg of the host
-        ({"/etc/nv_tegra_release": ORIN_TREE["/etc/nv_tegra_release"]}, jetson.Jetson("", "36.4.3", "6.2"), ""),
+        ({"/etc/nv_tegra_release": ORIN_TREE["/etc/nv_tegra_release"]}, hardware.Jetson("", "36.4.3", "6.2"), ""),
         # the release file is missing, the package of the same release is there
         (
             {"/proc/device-tree/compatible": "nvidia,tegra234\0", DPKG: STATUS},
-            jetson.Jetson("8.7", "36.4.3", "6.2"),
+            hardware.Jetson("8.7", "36.4.3", "6.2"),
             "",
         ),
         (PI_TREE, None, "Raspberry Pi 5 Model B Rev 1.0"),
@@ -268,12 +267,12 @@ PI_TREE = {
         ({"/proc/device-tree/compatible": "\0\0garbage", "/proc/device-tree/model": "\0"}, None, ""),
     ],
 )
-def test_boards(tree: Dict[str, str], found: Optional[jetson.Jetson], board: str, tmp_path: Path) -> None:
+def test_boards(tree: Dict[str, str], found: Optional[hardware.Jetson], board: str, tmp_path: Path) -> None:
     given = probe(tmp_path, tree)
-    assert surroundings.is_jetson(given) == (found is not None)
-    assert surroundings.board(given) == board
+    assert hardware.is_jetson(given) == (found is not None)
+    assert hardware.board(given) == board
     if found is not None:
-        assert jetson.find(given, Debian(given)) == found
+        assert hardware.find(given, Debian(given)) == found
 
 
 @pytest.mark.parametrize(
@@ -305,7 +304,7 @@ def test_boards(tree: Dict[str, str], found: Optional[jetson.Jetson], board: str
     ],
 )
 def test_jetpack_by_its_release_of_l4t(l4t: str, jetpack: Optional[str]) -> None:
-    assert jetson.jetpack_of(l4t) == jetpack
+    assert hardware.jetpack_of(l4t) == jetpack
 
 
 # ------------------------------------------------------------------------------------------- surroundings
@@ -330,7 +329,7 @@ def test_jetpack_by_its_release_of_l4t(l4t: str, jetpack: Optional[str]) -> None
     ],
 )
 def test_containers(files: Dict[str, str], environ: Dict[str, str], container: str, tmp_path: Path) -> None:
-    assert surroundings.container(probe(tmp_path, files, environ=environ)) == container
+    assert hardware.container(probe(tmp_path, files, environ=environ)) == container
 
 
 @pytest.mark.parametrize(
@@ -343,7 +342,7 @@ def test_containers(files: Dict[str, str], environ: Dict[str, str], container: s
     ],
 )
 def test_windows_subsystem_for_linux(version: str, wsl: bool, tmp_path: Path) -> None:
-    assert surroundings.wsl(probe(tmp_path, {"/proc/version": version})) is wsl
+    assert hardware.wsl(probe(tmp_path, {"/proc/version": version})) is wsl
 
 
 # ------------------------------------------------------------------------------------------- whole machines
@@ -354,7 +353,7 @@ def test_an_orin(tmp_path: Path) -> None:
     (dist / "tensorrt").mkdir(parents=True)
     cuda = FakeCuda((RTX3090.__class__("Orin", (8, 7), 62841),))
     given = probe(tmp_path, {**ORIN_TREE, "/dev/nvmap": ""}, path=(str(dist),), cuda=cuda)
-    machine = facts.here(given)
+    machine = machines.here(given)
     assert machine.board == "NVIDIA Jetson AGX Orin Developer Kit"
     assert (machine.l4t, machine.jetpack, machine.cuda_driver) == ("36.4.3", "6.2", "12.6")
     assert [(gpu.name, gpu.sm, gpu.memory_mib) for gpu in machine.gpus] == [("Orin", "8.7", 62841)]
@@ -364,13 +363,13 @@ def test_an_orin(tmp_path: Path) -> None:
 
 def test_a_container_in_windows(tmp_path: Path) -> None:
     files = {"/proc/version": "Linux version 5.15.153.1-microsoft-standard-WSL2", "/dev/dxg": "", "/.dockerenv": ""}
-    machine = facts.here(probe(tmp_path, files, cuda=FakeCuda((RTX3090,)), command=FakeSmi((RTX3090,))))
+    machine = machines.here(probe(tmp_path, files, cuda=FakeCuda((RTX3090,)), command=FakeSmi((RTX3090,))))
     assert (machine.wsl, machine.container, machine.gpus_by, machine.driver) == (True, "docker", "libcuda", "")
 
 
 def test_a_desktop_with_everything(tmp_path: Path) -> None:
     site = wheels(tmp_path / "site", "tensorrt_cu12-10.16.1.11.dist-info", "tensorrt_cu12_libs-10.16.1.11.dist-info")
-    machine = facts.here(probe(tmp_path, {**DRIVER, "/proc/cpuinfo": EPYC}, path=(site,), cuda=FakeCuda((RTX3090,))))
+    machine = machines.here(probe(tmp_path, {**DRIVER, "/proc/cpuinfo": EPYC}, path=(site,), cuda=FakeCuda((RTX3090,))))
     assert machine.cpu == "AMD EPYC 9V84 96-Core Processor"
     assert machine.gpus == (Gpu("NVIDIA GeForce RTX 3090", "8.6", 24576, f"GPU-{RTX3090.uuid}"),)
     assert (machine.driver, machine.cuda_driver) == ("560.35.03", "12.6")
@@ -378,6 +377,6 @@ def test_a_desktop_with_everything(tmp_path: Path) -> None:
 
 
 def test_an_empty_tree_is_a_machine_too(tmp_path: Path) -> None:
-    machine = facts.here(probe(tmp_path))
+    machine = machines.here(probe(tmp_path))
     assert machine.gpus == () and machine.packages == () and machine.gpu_problem == ""
     assert machine.cores >= 1 and machine.cpu and machine.python

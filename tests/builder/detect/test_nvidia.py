@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.detect import nvidia, nvml
-from builder.detect.gpu import Gpu, Seen, cuda_version, visible
-from builder.detect.probe import TIMED_OUT, Answer, real
+from builder.platforms import gpus
+from builder.platforms.gpus import Gpu, Seen, cuda_version, visible
+from builder.platforms.probe import TIMED_OUT, Answer, real
 from tests.builder.detect.stand_ins import (
     A100,
     BROKEN,
@@ -53,7 +53,7 @@ class Untouched:
 
 
 def find(tmp_path: Path, chip: Optional[str] = None, **given: Any) -> Seen:
-    return nvidia.find(probe(tmp_path, **given), chip)
+    return gpus.find(probe(tmp_path, **given), chip)
 
 
 # ------------------------------------------------------------------------------------------- libcuda answers
@@ -386,7 +386,7 @@ def test_the_calls_fit_nvidia_ml_py(tmp_path: Path) -> None:
     (tmp_path / "stub.c").write_text(NVML_STUB, encoding="utf-8")
     built = tmp_path / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", str(built), str(tmp_path / "stub.c")], check=True)
-    code = "import pynvml; from builder.detect import nvml; print(nvml.ask(pynvml))"
+    code = "import pynvml; from builder.platforms import gpus as nvml; print(nvml.ask(pynvml))"
     environ = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, encoding="utf-8", check=True
@@ -397,5 +397,5 @@ def test_the_calls_fit_nvidia_ml_py(tmp_path: Path) -> None:
 
 def test_nvidia_ml_py_without_a_driver() -> None:
     pynvml: Any = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
-    seen = nvml.ask(pynvml)
+    seen = gpus.ask_nvml(pynvml)
     assert bool(seen.problem) != bool(seen.gpus)

@@ -19,7 +19,6 @@ pytest.importorskip("redis")
 
 from builder import digest, plugins
 from builder.action import Action, Result
-from builder.blob import Blob, Pinned
 from builder.config.remote_machines import FleetSettings
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable
@@ -30,6 +29,7 @@ from builder.fleet.broker import Broker
 from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
+from builder.platforms.platform import Blob, Pinned
 from builder.recipes import Made
 from builder.records import to_json
 from builder.remote.messages import File

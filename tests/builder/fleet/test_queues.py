@@ -6,12 +6,11 @@ from typing import Any, Optional, Tuple
 
 import pytest
 
-from builder.blob import Platform
 from builder.config.matrix import Target
-from builder.detect.gpu import Gpu
-from builder.facts import Machine
 from builder.fleet import queues
-from builder.places import platform_of
+from builder.platforms.gpus import Gpu
+from builder.platforms.machines import Machine
+from builder.platforms.platform import Platform, platform_of
 from tests.fact_machines import MACHINES
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090, _with
 

@@ -18,7 +18,6 @@ pytest.importorskip("redis")
 
 from builder import digest, plugins
 from builder.action import Action
-from builder.blob import Pinned
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import Unreachable
 from builder.fleet import station as stations
@@ -26,6 +25,7 @@ from builder.fleet.broker import Broker
 from builder.fleet.sealing import LARGEST, Seal
 from builder.fleet.station import Post, Station
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
+from builder.platforms.platform import Pinned
 from builder.plugins import Repository
 from builder.recipes import Simplify
 from builder.records import to_json

@@ -15,9 +15,10 @@ import pytest
 pytest.importorskip("celery")
 pytest.importorskip("redis")
 
-from builder import cli, facts
+from builder import cli
 from builder.errors import UsageError
 from builder.fleet.broker import Broker
+from builder.platforms import machines
 from builder.signing import minisign
 from tests.fakes import LAPTOP, Project
 
@@ -30,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DEPLOYMATRIX_BROKER", raising=False)
     monkeypatch.delenv("DEPLOYMATRIX_PASSWORD", raising=False)
-    monkeypatch.setattr(facts, "here", lambda: LAPTOP)
+    monkeypatch.setattr(machines, "here", lambda: LAPTOP)
     (tmp_path / "file").write_text("some text")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00" * 9)
     (tmp_path / "large").write_text("x" * 5000)

@@ -9,15 +9,15 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 
-from builder import digest, facts
+from builder import digest
 from builder.action import Action
-from builder.blob import Pinned, Platform
 from builder.config.remote_machines import Reached, Worker
 from builder.config.tensorrt import TensorRtOptions
 from builder.digest import Json
 from builder.errors import DeployError, StoreDamaged, Unreachable
 from builder.executors.ssh import Machines
-from builder.places import cannot_run
+from builder.platforms import machines as facts
+from builder.platforms.platform import Pinned, Platform, cannot_run
 from builder.recipes import Engine, Made
 from builder.records import to_json
 from builder.stores.layout import Layout

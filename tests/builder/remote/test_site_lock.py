@@ -11,9 +11,9 @@ from typing import List
 
 import pytest
 
-from builder.blob import Platform
-from builder.detect.gpu import Gpu
 from builder.errors import StepFailed
+from builder.platforms.gpus import Gpu
+from builder.platforms.platform import Platform
 from builder.remote import site_lock
 from tests.fakes import LAPTOP, ORIN, RTX3090, _with
 

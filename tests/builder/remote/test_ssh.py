@@ -16,11 +16,12 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from builder import digest, facts
+from builder import digest
 from builder.action import Action, Result
 from builder.config.remote_machines import Reached, Worker
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.executors.ssh import Machines, Ssh
+from builder.platforms import machines as facts
 from builder.stores.layout import Layout
 from tests import steps
 from tests.sshd import Sshd, python_at, sshd

@@ -20,7 +20,7 @@ from tests.registries import PASSWORD, USER, registry
 from tests.servers import certificate
 
 # On the laptop of the tests, so that an artifact of theirs fits whatever machine this is.
-_BUILD = "import sys; from builder import cli, facts; from tests import fakes; facts.here = lambda: fakes.LAPTOP; sys.exit(cli.main())"
+_BUILD = "import sys; from builder import cli; from builder.platforms import machines as facts; from tests import fakes; facts.here = lambda: fakes.LAPTOP; sys.exit(cli.main())"
 LOGIN = {"DEPLOYMATRIX_LOGIN": f"{USER}:{PASSWORD}"}
 
 

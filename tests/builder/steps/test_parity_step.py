@@ -12,7 +12,7 @@ pytest.importorskip("polygraphy")
 
 from builder import plugins
 from builder.action import Action
-from builder.blob import Platform
+from builder.platforms.platform import Platform
 from builder.recipes import MeasureParity
 from builder.steps import parity
 

@@ -15,9 +15,9 @@ pytest.importorskip("polygraphy")
 
 from builder import plugins
 from builder.action import Action
-from builder.blob import Platform
 from builder.config.contract import Input, Preprocess
 from builder.config.matrix import OnnxSource
+from builder.platforms.platform import Platform
 from builder.recipes import MeasureSweep, Sampled, SweepReference
 from builder.steps import sweep, sweep_reference
 from builder.sweep import SweepPoint, SweepRow, Swept

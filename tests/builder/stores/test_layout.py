@@ -13,8 +13,8 @@ import pytest
 
 from builder import digest
 from builder.action import Result
-from builder.blob import Blob
 from builder.errors import StoreBusy, StoreDamaged, UsageError
+from builder.platforms.platform import Blob
 from builder.recipes import Made
 from builder.stores.layout import Layout
 from tests.unprivileged import unprivileged

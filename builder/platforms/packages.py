@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Tuple
 
-from builder.detect.probe import Probe
+from builder.platforms.probe import Probe
 
 NAMES = (
     "torch",

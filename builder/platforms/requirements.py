@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import List, Literal, Optional, Tuple
+from typing import Iterator, List, Literal, Optional, Tuple
 
 from builder.compat import install, jetpack, onnxruntime_gpu, rtx, tensorrt
 from builder.compat.tables import version
 from builder.config.contract import PACKAGE
 from builder.config.matrix import Matrix, Target
-from builder.facts import Machine
-from builder.places import (
+from builder.platforms import gpu_models
+from builder.platforms.machines import Machine
+from builder.platforms.platform import (
     BUILDER,
     EXTRA,
     cannot_build,
@@ -223,3 +224,59 @@ def _arch(machine: Machine) -> Literal["x86_64", "aarch64"]:
 
 def _absent(runtime: str, machine: Machine) -> str:
     return "" if machine.version(PACKAGE[runtime]) is not None else f"{PACKAGE[runtime]} is not installed"
+
+
+# Does a machine that is worked on over SSH fit its target, and what does a worker lack there? Pure.
+#
+# Nothing of deploymatrix is installed there, so the lines to type are about the runtime and what measuring needs.
+
+
+_PYTHON = ".venv/bin/python"  # where the lines of builder/compat/install.py put it
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """`wrong`: why nothing is built there; `lacking`: packages without which nothing is measured; `differs`: what the
+    matrix declares otherwise, and no artifact depends on; `lines`: how to get what is missing."""
+
+    target: str
+    wrong: str
+    lacking: Tuple[str, ...]
+    differs: Tuple[str, ...]
+    lines: Tuple[str, ...]
+
+    @property
+    def said(self) -> str:
+        absent = f"not installed: {', '.join(self.lacking)}" if self.lacking else ""
+        return "; ".join(part for part in (self.wrong, absent, *self.differs) if part)
+
+
+def fitness(target: Target, machine: Machine, *, tasks: bool) -> Fitness:
+    """`tasks`: the matrix has metrics to score there."""
+    platform = platform_of(target, machine)
+    wrong = cannot_build(platform, machine) or cannot_run(platform, machine) or ""
+    needed = ("numpy", "polygraphy", *(("opencv-python-headless",) if tasks else ()))
+    lacking = tuple(name for name in needed if machine.version(name) is None)
+    alike = (target.os, target.arch) == (machine.os, machine.arch)
+    mends = alike and (target.sm is None or bool(gpu_models.fitting(machine, target.sm, target.gpu)))
+    lines: Tuple[str, ...] = ()
+    if wrong and mends:
+        lines = (*install.without_ours(target, tasks), f"# then in matrix.yaml: worker: {{python: {_PYTHON}}}")
+    elif wrong and alike and target.gpu and (others := gpu_models.fitting(machine, target.sm, None)):
+        found = gpu_models.in_general(gpu_models.canonical(others[0].name))
+        lines = (f"# it is another GPU; if it is the one that you mean, in matrix.yaml: gpu: {found}",)
+    elif lacking and not wrong:
+        lines = (f"{target.worker.python} -m pip install {' '.join(lacking)}",)
+    return Fitness(target.name, wrong, lacking, tuple(_differing(target, machine)), lines)
+
+
+def _differing(target: Target, machine: Machine) -> Iterator[str]:
+    pairs: List[Tuple[str, "str | None", str]] = [
+        ("driver", target.driver, machine.driver),
+        ("CUDA", target.cuda, machine.cuda),
+        ("cuDNN", target.cudnn, machine.cudnn),
+        ("Python", target.python, machine.python),
+    ]
+    for name, declared, found in pairs:
+        if declared and found and not f"{found}.".startswith(f"{declared}."):
+            yield f"the target declares {name} {declared}, it has {found}"

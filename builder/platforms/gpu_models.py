@@ -9,8 +9,8 @@ import itertools
 import re
 from typing import Optional, Tuple
 
-from builder.detect.gpu import Gpu
-from builder.facts import Machine
+from builder.platforms.gpus import Gpu
+from builder.platforms.machines import Machine
 
 # Parts of a name that tell no models apart.
 _NOISE = re.compile(r"nvidia|geforce|tesla|quadro|jetson|gpu|nvgpu|the|an?|developer|kit")

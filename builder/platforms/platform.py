@@ -1,16 +1,68 @@
-"""Where a platform's work can be done: on this machine, or only on its own. Pure: the machine is a parameter."""
+"""The nouns that hosts and builds share: files by content, and what an artifact depends on.
+
+Apart from builder/action.py, so that a host that pulls need not load every recipe of a build.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from builder import gpu_model, release
-from builder.blob import Platform
+from builder import release
 from builder.compat import cuda, install, onnxruntime_gpu
 from builder.config.contract import PACKAGE
 from builder.config.matrix import Target
-from builder.facts import Machine
+from builder.platforms import gpu_models
+from builder.platforms.machines import Machine
+
+
+@dataclass(frozen=True)
+class Platform:
+    """All that an artifact depends on outside its inputs. `gpu` is a canonical name of a GPU model (builder/platforms/gpu_models.py),
+    None where any of compute capability `sm` will do."""
+
+    runtime: str
+    version: str
+    os: str
+    arch: str
+    sm: Optional[str] = None
+    jetpack: Optional[str] = None
+    features: Tuple[str, ...] = ()
+    gpu: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """`name` is the path of the file in the step's input folder; a name without a file is a fact (code, ...)."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Tool:
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file made by a step, by content."""
+
+    name: str
+    digest: str
+    size: int
+
+    @property
+    def is_plain(self) -> bool:
+        """Is the name one part, that hides nothing? It becomes a file's, wherever it comes from."""
+        plain = bool(self.name) and "/" not in self.name and not self.name.startswith(".") and self.name.isprintable()
+        return plain and len(self.name.encode()) < 250
+
+
+# Where a platform's work can be done: on this machine, or only on its own. Pure: the machine is a parameter.
+
 
 # What builds the artifact. That of onnxruntime-gpu is an ONNX file, which any onnxruntime can check.
 BUILDER = {**PACKAGE, "onnxruntime-gpu": "onnxruntime"}
@@ -23,7 +75,7 @@ def platform_of(target: Target, machine: Machine) -> Platform:
     alike = target.sm is None and not target.reached and (target.os, target.arch) == (machine.os, machine.arch)
     version = target.version or (machine.version(PACKAGE[target.runtime]) if alike else None) or "any"
     features = machine.features if alike else ()
-    model = gpu_model.canonical(target.gpu) if target.gpu else None
+    model = gpu_models.canonical(target.gpu) if target.gpu else None
     return Platform(target.runtime, version, target.os, target.arch, target.sm, target.jetpack, features, model)
 
 
@@ -123,7 +175,7 @@ def how_to_verify(target: Target, machine: Machine, store: str, *, tasks: bool =
 def is_meant(target: Target, machine: Machine) -> bool:
     """Has this machine the GPU that the target is about? Then nothing is to be carried anywhere."""
     alike = (target.os, target.arch) == (machine.os, machine.arch)
-    return alike and target.sm is not None and bool(gpu_model.fitting(machine, target.sm, target.gpu))
+    return alike and target.sm is not None and bool(gpu_models.fitting(machine, target.sm, target.gpu))
 
 
 def _here(target: Target, machine: Machine, store: str, tasks: bool) -> str:
@@ -160,7 +212,7 @@ def _the(machine: str) -> str:
 
 
 def _has_gpu(platform: Platform, machine: Machine) -> bool:
-    return bool(gpu_model.fitting(machine, platform.sm, platform.gpu))
+    return bool(gpu_models.fitting(machine, platform.sm, platform.gpu))
 
 
 def _gpu_of(platform: Platform) -> str:

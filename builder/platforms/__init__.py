@@ -1,0 +1,1 @@
+"""Machines: what is detected, what runs where, and what to install."""

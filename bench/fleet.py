@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Callable, List
 
 from builder import digest, plugins
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
+from builder.actions.recipes import Engine, Made
 from builder.config.contract import Profile, ShapeRange
 from builder.config.remote_machines import FleetSettings
 from builder.config.tensorrt import TensorRtOptions
@@ -35,7 +36,6 @@ from builder.fleet.sealing import Seal
 from builder.fleet.station import Post
 from builder.platforms import machines
 from builder.platforms.platform import Pinned, Platform
-from builder.recipes import Engine, Made
 from builder.remote.cache import Cache
 from builder.stores.layout import Layout
 from tests import brokers

@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
 from builder import digest
-from builder.action import Result
+from builder.actions.action import Result
+from builder.actions.measurements import Latency, OutputParity, Percentiles
+from builder.actions.recipes import Made
 from builder.choosing.choose import choose
 from builder.config.contract import Input, Output, Profile, ShapeRange
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
-from builder.measurements import Latency, OutputParity, Percentiles
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Blob, Pinned, Platform, Tool
 from builder.provenance import Chain, Link, Provenance, Step
-from builder.recipes import Made
 from builder.records import Setting
 from builder.stores import collecting, signatures, tags, versions
 from builder.stores.collecting import Rule

@@ -26,7 +26,8 @@ sys.path.insert(0, str(REPOSITORY))
 import onnx
 
 from builder import digest
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Engine
 from builder.config.contract import Profile, ShapeRange
 from builder.config.remote_machines import Reached, Worker
 from builder.config.tensorrt import TensorRtOptions
@@ -34,7 +35,6 @@ from builder.executors.local import Local
 from builder.executors.ssh import Machines, Ssh
 from builder.platforms import machines
 from builder.platforms.platform import Pinned, Platform
-from builder.recipes import Engine
 from builder.stores.layout import Layout
 from tests import onnx_models
 from tests.sshd import Sshd, sshd

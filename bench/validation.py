@@ -21,13 +21,13 @@ from typing import Any, Dict, Iterator, List
 import numpy as np
 
 from builder import leash, plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import MeasureParity, MeasureTask
 from builder.config.loader import load
 from builder.executors import local
 from builder.pinning import Pinner
 from builder.plan import PlannedCell, plan
 from builder.platforms import machines
-from builder.recipes import MeasureParity, MeasureTask
 from builder.run import prospect
 from builder.stores.layout import Layout
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import List, Mapping, Optional, Tuple
 
+from builder.actions.measurements import Latency, Parity, Swept, TaskScores
+from builder.actions.recipes import Made
 from builder.compat import dialects
 from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, OnnxSource, SeededWeights
@@ -12,16 +14,13 @@ from builder.errors import DeployError
 from builder.hosting import golden
 from builder.jobs import Job
 from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
-from builder.measurements import Latency, Parity, TaskScores
 from builder.plan import Plan, PlannedCell
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Tool
-from builder.recipes import Made
 from builder.run import Outcome
 from builder.searched import Searched
 from builder.stores import versions
 from builder.stores.layout import Layout
-from builder.sweep import Swept
 from validation import arithmetic, limits, sweep, task_results, verdict
 
 

@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
+from builder.actions.measurements import AT_LEAST, OutputParity
 from builder.config import datasets
 from builder.config.matrix import Calibration, Matrix, Method, Photographs
 from builder.manifest import Check, TaskResult
-from builder.measurements import AT_LEAST, OutputParity
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from builder import terminal
+from builder.actions.measurements import AT_LEAST, Swept
 from builder.compat import alternatives, rules
 from builder.config.cells import Settings, selects
 from builder.config.gates import Limit
 from builder.config.matrix import Matrix, Search, Target, TorchSource
-from builder.measurements import AT_LEAST
 from builder.plan import Plan, PlannedCell, asked_of
 from builder.platforms.machines import Machine
 from builder.records import fields_of
 from builder.run import Outcome
 from builder.search import words as search_words
 from builder.searched import Searched
-from builder.sweep import Swept
 from validation import limits, sweep, verdict
 
 

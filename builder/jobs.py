@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Tuple, Union
 
+from builder.actions.recipes import Recipe
 from builder.config.cells import Cell, Settings
 from builder.config.matrix import Photographs
 from builder.config.remote_machines import Reached
 from builder.platforms.platform import Platform
-from builder.recipes import Recipe
 
 
 @dataclass(frozen=True)

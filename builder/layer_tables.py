@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from builder.action import Result
+from builder.actions.action import Result
+from builder.actions.measurements import LayerError, LayerErrors
 from builder.config.loader import Loaded
 from builder.drawing.draw_layers import layer_errors
 from builder.errors import DeployError, StepFailed
 from builder.jobs import Job, Wanted
 from builder.manifest import Manifest
-from builder.measurements import LayerError, LayerErrors
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.platforms.machines import Machine

@@ -15,13 +15,12 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
+from builder.actions.measurements import Arithmetic, Latency, OutputParity, Swept
 from builder.config.contract import Agreement, Align, Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.config.gates import Bound, Level, Limit
-from builder.measurements import Arithmetic, Latency, OutputParity
 from builder.platforms.platform import Blob, Platform, Tool
 from builder.records import KEYED
 from builder.searched import Searched
-from builder.sweep import Swept
 
 Status = Literal["passed", "failed", "unverified", "waiting", "skipped"]
 

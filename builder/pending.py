@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping
 
-from builder.action import Action, Pending, Result
+from builder.actions.action import Action, Pending, Result
 from builder.config.cells import expand
 from builder.errors import DeployError
 from builder.pinning import Pinner

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
+from builder.actions.measurements import WorstCase
+from builder.actions.recipes import DrawWorstCase
 from builder.choosing.fits import other_version
 from builder.errors import DeployError, StepFailed, StoreDamaged
 from builder.manifest import Entry, Manifest
-from builder.measurements import WorstCase
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Pinned, Tool, cannot_run
 from builder.plugins import Executor
 from builder.provenance import Provenance
-from builder.recipes import DrawWorstCase
 from builder.report import margins
 from builder.run import perform_here
 from builder.stores.layout import Layout

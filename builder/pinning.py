@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Tuple
 
 from builder import code_digest, digest
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.config import datasets
 from builder.errors import UsageError
 from builder.jobs import CodeFilesPin, CodePin, FilePin, Job, OutputPin, PhotographPin, Pin

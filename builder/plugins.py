@@ -34,11 +34,11 @@ from builder.platforms.platform import Blob, Platform
 if TYPE_CHECKING:  # who pulls need not load what only builds know
     import numpy as np
 
-    from builder.action import Action, Result
+    from builder.actions.action import Action, Result
+    from builder.actions.recipes import Engine, Export, Made, ModelItself
     from builder.campaign import Campaign
     from builder.config.contract import Compute
     from builder.config.remote_machines import Reached
-    from builder.recipes import Engine, Export, Made, ModelItself
 
     Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 else:

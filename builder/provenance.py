@@ -14,9 +14,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Dict, Literal, Optional, Tuple
 
+from builder.actions.action import Site
 from builder.platforms.platform import Pinned, Platform, Tool
 from builder.records import KEYED, Setting, to_json
-from builder.site import Site
 
 
 @dataclass(frozen=True)

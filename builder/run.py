@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import AbstractSet, Callable, Dict, List, Mapping, Optional, Set
 
-from builder import site
-from builder.action import Action, Result
+from builder.actions.action import Action, Result, this_site
 from builder.config.remote_machines import Reached
 from builder.errors import DeployError, Unreachable
 from builder.jobs import Job
@@ -72,7 +71,7 @@ def perform_here(
 ) -> Result:
     """Perform one action by `executor` on this `machine`, and record its result. Errors as `Executor.perform`."""
     made = executor.perform(action, files, root, store, say)
-    result = dataclasses.replace(made, site=site.here(machine))
+    result = dataclasses.replace(made, site=this_site(machine))
     store.record(result)
     return result
 
@@ -223,7 +222,7 @@ class _Run:
         try:
             result = future.result()
             if result.site is None:
-                result = dataclasses.replace(result, site=site.here(self._pinner.machine))
+                result = dataclasses.replace(result, site=this_site(self._pinner.machine))
         except DeployError as problem:
             if place is not None:
                 if not self._placing.ends(job, place, problem):

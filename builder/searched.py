@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Optional, Tuple
 
+from builder.actions.measurements import Cost
 from builder.config.gates import Bound
 from builder.config.matrix import Search
-from builder.measurements import Cost
 
 Ended = Literal["found", "budget", "impossible", "everything", "failed", "not applicable"]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal, Optional, Tuple
 
 from builder import digest
-from builder.action import BY_PRODUCTS, SIDECAR, Action
+from builder.actions.action import BY_PRODUCTS, SIDECAR, Action
+from builder.actions.recipes import Engine
 from builder.compat import dialects
 from builder.config.contract import Compute, Profile
 from builder.errors import StepFailed, StoreDamaged
 from builder.platforms.platform import Blob, Platform, Tool
-from builder.recipes import Engine
 from builder.records import KEYED, RecordError, from_json, to_json
 
 _GRAPH = "model.onnx"

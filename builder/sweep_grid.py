@@ -13,9 +13,9 @@ import random
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Tuple
 
+from builder.actions.measurements import SweepPoint
 from builder.config import contract
 from builder.config.contract import Input, Profile
-from builder.sweep import SweepPoint
 
 Size = Tuple[int, int]
 _TRIES = 20  # per size that is to be drawn: a narrow profile may hold fewer sizes than are wanted

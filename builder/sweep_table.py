@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from builder import terminal
+from builder.actions.measurements import SweepRow, Swept
 from builder.digest import Json
 from builder.manifest import Check
 from builder.records import to_json
-from builder.sweep import SweepRow, Swept
 from validation import sweep
 
 _ALWAYS = ("max_abs", "cosine")

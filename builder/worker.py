@@ -20,9 +20,9 @@ from typing import Callable, Dict, Optional, cast
 
 import validation  # noqa: F401  # the name is this program's before a project's folder is searched for modules
 from builder import leash, release
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts
 from builder.errors import DeployError, StepFailed, SystemRefused
-from builder.recipes import Facts
 from builder.records import from_json, to_json
 
 

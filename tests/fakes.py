@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 
 from builder import digest, sidecar
-from builder.action import SIDECAR, Action, Result
-from builder.config.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
-from builder.config.loader import Loaded, load
-from builder.errors import StepFailed
-from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
-from builder.measurements import CaseScore, Latency, OutputParity, Parity, Percentiles, Score, TaskScores
-from builder.pinning import Pinner
-from builder.plan import Plan, plan
-from builder.platforms.gpus import Gpu
-from builder.platforms.machines import Machine
-from builder.platforms.packages import Package
-from builder.platforms.platform import Blob, Platform
-from builder.plugins import Store
-from builder.recipes import (
+from builder.actions.action import SIDECAR, Action, Result
+from builder.actions.measurements import (
+    CaseScore,
+    Latency,
+    OutputParity,
+    Parity,
+    Percentiles,
+    Score,
+    SweepPoint,
+    SweepRow,
+    Swept,
+    TaskScores,
+)
+from builder.actions.recipes import (
     CalibrationData,
     Facts,
     Made,
@@ -38,10 +38,20 @@ from builder.recipes import (
     SweepReference,
     TaskCases,
 )
+from builder.config.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
+from builder.config.loader import Loaded, load
+from builder.errors import StepFailed
+from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
+from builder.pinning import Pinner
+from builder.plan import Plan, plan
+from builder.platforms.gpus import Gpu
+from builder.platforms.machines import Machine
+from builder.platforms.packages import Package
+from builder.platforms.platform import Blob, Platform
+from builder.plugins import Store
 from builder.records import to_json
 from builder.run import Outcome, run
 from builder.stores.layout import Layout
-from builder.sweep import SweepPoint, SweepRow, Swept
 
 REPOSITORY = Path(__file__).parent.parent
 

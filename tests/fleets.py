@@ -12,7 +12,8 @@ from typing import Callable, List, Optional, Set, Type, TypeVar
 from urllib.parse import urlsplit
 
 from builder import digest
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
+from builder.actions.recipes import Engine, Made, Recipe
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import Untrusted
 from builder.fleet import queues
@@ -21,7 +22,6 @@ from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
 from builder.platforms.platform import Pinned, Platform
-from builder.recipes import Engine, Made, Recipe
 from builder.remote.cache import Cache
 from builder.remote.messages import File
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple
 
 from builder import plugins
+from builder.actions.measurements import Latency, Percentiles
+from builder.actions.recipes import Engine
 from builder.config.contract import PACKAGE, Output, Profile, ShapeRange
 from builder.config.gates import Limit
 from builder.config.tensorrt import TensorRtOptions
 from builder.manifest import Check, Entry, Golden, Manifest, Verdict
-from builder.measurements import Latency, Percentiles
 from builder.platforms import machines
 from builder.platforms.platform import Platform
-from builder.recipes import Engine
 from builder.stores import versions
 from builder.stores.layout import Layout
 from tests.fakes import entry, manifest

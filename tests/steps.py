@@ -8,12 +8,12 @@ from typing import Optional
 import pytest
 
 from builder import digest
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Engine, MeasureLatency
 from builder.config.contract import Profile, ShapeRange
 from builder.config.tensorrt import TensorRtOptions
 from builder.platforms import machines
 from builder.platforms.platform import Pinned, Platform
-from builder.recipes import Engine, MeasureLatency
 
 SHAPE = (1, 1, 32, 32)
 

@@ -20,13 +20,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pytest
 
 from builder import code_digest, digest, errors
-from builder.action import Action
-from builder.assemble import judge
-from builder.config.loader import Loaded
-from builder.config.matrix import Matrix, TorchSource
-from builder.errors import DeployError
-from builder.manifest import Check, TaskResult
-from builder.measurements import (
+from builder.actions.action import Action
+from builder.actions.measurements import (
     Arithmetic,
     CaseScore,
     Latency,
@@ -36,9 +31,14 @@ from builder.measurements import (
     Score,
     TaskScores,
 )
+from builder.actions.recipes import Facts, MeasureLatency, MeasureParity, MeasureTask, Recipe, ScoreReference
+from builder.assemble import judge
+from builder.config.loader import Loaded
+from builder.config.matrix import Matrix, TorchSource
+from builder.errors import DeployError
+from builder.manifest import Check, TaskResult
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
-from builder.recipes import Facts, MeasureLatency, MeasureParity, MeasureTask, Recipe, ScoreReference
 from builder.records import to_json
 from builder.stores.layout import Layout
 from tests.builder.test_trust import KEY

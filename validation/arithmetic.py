@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Dict, Sequence, Tuple
 
+from builder.actions.measurements import Arithmetic
 from builder.config.contract import Compute
 from builder.manifest import Check
-from builder.measurements import Arithmetic
 
 BUILT_IN = "built in"
 _WORDS: Dict[Compute, str] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}

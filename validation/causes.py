@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
-from builder.action import BY_PRODUCTS, SIDECAR
+from builder.actions.action import BY_PRODUCTS, SIDECAR
 from builder.platforms.platform import Pinned
 from builder.provenance import Link, Provenance, Step
 from validation import named

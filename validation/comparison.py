@@ -12,9 +12,9 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 
 import numpy as np
 
+from builder.actions.measurements import OutputParity
 from builder.config.contract import Agreement, Align
 from builder.errors import StepFailed
-from builder.measurements import OutputParity
 from validation.align import paired
 from validation.samples import Arrays, Sample
 

@@ -25,9 +25,9 @@ from polygraphy.comparator import (
 )
 from polygraphy.logger import G_LOGGER
 
+from builder.actions.measurements import OutputParity
 from builder.config.contract import Agreement, Align
 from builder.errors import first_line
-from builder.measurements import OutputParity
 from builder.plugins import Runner
 from validation.comparison import compared
 from validation.samples import Arrays, Sample

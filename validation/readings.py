@@ -16,8 +16,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Literal, Optional, Sequence
 
+from builder.actions.measurements import AT_LEAST, OutputParity
 from builder.manifest import Entry
-from builder.measurements import AT_LEAST, OutputParity
 
 Kind = Literal["verdict", "tensor", "task", "latency", "size"]
 Better = Literal["less", "more"]

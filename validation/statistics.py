@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from builder.measurements import OutputParity
+from builder.actions.measurements import OutputParity
 
 _QUANTILE = 0.99
 _EPSILON = 2.220446049250313e-16

@@ -9,10 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Iterable, List, Literal, Sequence, Tuple
 
+from builder.actions.measurements import OutputParity, SweepRow, Swept
 from builder.config.gates import Limit
 from builder.manifest import Check
-from builder.measurements import OutputParity
-from builder.sweep import SweepRow, Swept
 from validation import verdict
 
 Word = Literal["passed", "failed", "answers", "refuses", "differs"]

@@ -20,10 +20,10 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Proto
 import numpy as np
 
 from builder import preprocess
+from builder.actions.measurements import CaseScore, Score, TaskScores
 from builder.config.contract import Preprocess
 from builder.config.matrix import Head
 from builder.errors import StepFailed
-from builder.measurements import CaseScore, Score, TaskScores
 from builder.plugins import Runner
 from builder.records import Setting
 from validation.samples import Arrays

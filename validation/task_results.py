@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import List, Tuple
 
+from builder.actions.measurements import TaskScores
 from builder.manifest import TaskResult
-from builder.measurements import TaskScores
 
 
 def against(task: str, reference: TaskScores, candidate: TaskScores) -> Tuple[TaskResult, ...]:

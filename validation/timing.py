@@ -12,7 +12,7 @@ import statistics
 import time
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from builder.measurements import Latency, Percentiles
+from builder.actions.measurements import Latency, Percentiles
 
 _WARM_UP = 2
 _FEWEST = 8

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from typing import Iterable, List, Optional, Sequence, Tuple
 
+from builder.actions.measurements import AT_LEAST, Latency, OutputParity, Percentiles
 from builder.config.gates import Limit
 from builder.manifest import Check, TaskResult
-from builder.measurements import AT_LEAST, Latency, OutputParity, Percentiles
 
 
 def checks(

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from builder import keypoints
+from builder.actions.measurements import MapDifference, Place, WorstCase
+from builder.actions.recipes import DrawWorstCase
 from builder.config.contract import Preprocess
 from builder.errors import StepFailed
-from builder.measurements import MapDifference, Place, WorstCase
-from builder.recipes import DrawWorstCase
 from validation.align import mutual
 from validation.samples import Arrays, Sample
 

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from builder import onnx_session
+from builder.actions.recipes import Engine, Made
 from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Runner
-from builder.recipes import Engine, Made
 
 
 class OnnxRuntime:

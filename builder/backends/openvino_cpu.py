@@ -14,11 +14,11 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 import openvino
 
+from builder.actions.recipes import Engine, Made
 from builder.errors import StepFailed
 from builder.openvino_layers import running
 from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Tensors
-from builder.recipes import Engine, Made
 
 _MOST_COMPILED = 4
 

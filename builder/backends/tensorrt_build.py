@@ -12,9 +12,9 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
 
+from builder.actions.recipes import Engine
 from builder.compat.dialects import Calls
 from builder.errors import StepFailed
-from builder.recipes import Engine
 from builder.tensorrt_words import Words
 
 ENGINE, TIMING_CACHE, CALIBRATION_CACHE = "model.engine", "timing.cache", "calibration.cache"

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from builder.actions.recipes import Engine, Made
 from builder.compat import dialects
 from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Runner
-from builder.recipes import Engine, Made
 
 
 class TensorRt:

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from builder.actions.recipes import Engine, Made
 from builder.compat import dialects
 from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Runner
-from builder.recipes import Engine, Made
 
 
 class TensorRtRtx:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Iterable, Literal, Optional, Tuple
 
 from builder import digest
+from builder.actions.measurements import Latency
 from builder.choosing.choose import Timed
 from builder.config.contract import PACKAGE
 from builder.errors import StoreDamaged
 from builder.manifest import Manifest
-from builder.measurements import Latency
 from builder.platforms.machines import Machine
 from builder.records import KEYED, RecordError, from_json, to_json
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import List, Tuple
 
+from builder.actions.measurements import Latency
 from builder.benchmark.bench_record import BenchRecord
 from builder.choosing.choose import Choice
-from builder.measurements import Latency
 
 
 def as_text(record: BenchRecord, before: Choice, after: Choice) -> str:

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
+from builder.actions.measurements import Latency
 from builder.benchmark.bench_worker import Order
 from builder.leash import worker_environment
-from builder.measurements import Latency
 from builder.records import to_json
 from validation import timing
 

@@ -13,9 +13,9 @@ import math
 from dataclasses import dataclass
 from typing import Iterable, Optional, Tuple
 
+from builder.actions.measurements import AT_LEAST, OutputParity
 from builder.errors import UsageError
 from builder.manifest import Entry
-from builder.measurements import AT_LEAST, OutputParity
 
 _EXAMPLE = "write it as --min-accuracy 'parity.cosine>=0.999'"
 _ALL = "parity"

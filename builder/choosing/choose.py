@@ -16,12 +16,12 @@ import statistics
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
+from builder.actions.measurements import Latency
 from builder.choosing import accuracy
 from builder.choosing.fits import cannot_run, other_version
 from builder.choosing.tiers import Tier, benched, device_of, has_gpu, same_class, tier_of
 from builder.config.contract import Profile
 from builder.manifest import Entry, Manifest
-from builder.measurements import Latency
 from builder.platforms.machines import Machine
 
 # Without any measurement, what usually is faster comes first: GPU engines, then fewer bits.

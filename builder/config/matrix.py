@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
+from builder.actions.measurements import Sweep
 from builder.config.contract import (
     Agreement,
     Align,
@@ -25,7 +26,6 @@ from builder.config.gates import DriftLimits, Gate
 from builder.config.remote_machines import FleetSettings, Listed, Reached, Worker
 from builder.config.tensorrt import TensorRtOptions
 from builder.records import DERIVED, Setting, described
-from builder.sweep import Sweep
 
 # How much may be spent on looking for the layers of a cell that must stay in float32: `search:` in its settings.
 

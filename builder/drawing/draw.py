@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import List, Optional, Tuple
 
 from builder import digest
-from builder.compat import tensorrt
-from builder.config.matrix import Head, Matrix, TorchSource
-from builder.drawing import draw_measurements as measure
-from builder.drawing import draw_sweep
-from builder.drawing.draw_source import options, source_pins
-from builder.files import bytes_of
-from builder.jobs import CodeFilesPin, Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
-from builder.platforms.platform import BUILDER
-from builder.recipes import (
+from builder.actions.recipes import (
     CalibrationData,
     EmulateFp16,
     Engine,
@@ -24,6 +16,14 @@ from builder.recipes import (
     Parse,
     Simplify,
 )
+from builder.compat import tensorrt
+from builder.config.matrix import Head, Matrix, TorchSource
+from builder.drawing import draw_measurements as measure
+from builder.drawing import draw_sweep
+from builder.drawing.draw_source import options, source_pins
+from builder.files import bytes_of
+from builder.jobs import CodeFilesPin, Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
+from builder.platforms.platform import BUILDER
 
 CALIBRATION = "calibration-data"  # the job
 # Where Q/DQ pairs go: builder/steps/placement.py says why.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Dict, Tuple
 
+from builder.actions.recipes import LowerFp16, LowerInt8, MeasureLayers
 from builder.config.matrix import Matrix
 from builder.drawing.draw import draw
 from builder.jobs import Job, OutputPin, Pin, Wanted, sample_name
-from builder.recipes import LowerFp16, LowerInt8, MeasureLayers
 
 _PHOTOGRAPHS = 2  # each layer runs once on each of them
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import List, Tuple
 
-from builder.config import contract
-from builder.config.checks import accepts
-from builder.config.matrix import Head, Matrix, TaskSet
-from builder.drawing.draw_source import options, source_pins, source_runtime
-from builder.jobs import CodeFilesPin, DrawnTask, Job, OutputPin, PhotographPin, Pin, Wanted, sample_name
-from builder.recipes import (
+from builder.actions.recipes import (
     MeasureCost,
     MeasureLatency,
     MeasureParity,
@@ -18,6 +13,11 @@ from builder.recipes import (
     ScoreReference,
     TaskCases,
 )
+from builder.config import contract
+from builder.config.checks import accepts
+from builder.config.matrix import Head, Matrix, TaskSet
+from builder.drawing.draw_source import options, source_pins, source_runtime
+from builder.jobs import CodeFilesPin, DrawnTask, Job, OutputPin, PhotographPin, Pin, Wanted, sample_name
 
 _METRIC_TOOLS = ("numpy", "opencv-python-headless")  # what a metric may import; their versions enter its key
 

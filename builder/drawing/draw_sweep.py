@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import List, Tuple
 
 from builder import sweep_grid
+from builder.actions.measurements import Sweep
+from builder.actions.recipes import MeasureSweep, SweepReference
 from builder.config.cells import selects
 from builder.config.matrix import Head, Matrix
 from builder.drawing.draw_source import options, source_pins, source_runtime
 from builder.jobs import Job, OutputPin, PhotographPin, Pin, Wanted, sample_name
-from builder.recipes import MeasureSweep, SweepReference
-from builder.sweep import Sweep
 
 
 def drawn(matrix: Matrix, wanted: Wanted, engine: str) -> Tuple[Job, ...]:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Callable, Dict, Mapping, Optional, Set, Tuple, Type, TypeVar
 
 from builder import digest, plugins, terminal
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.campaign import Campaign
 from builder.config.remote_machines import FleetSettings, Reached
 from builder.descriptor import OCTETS, Descriptor

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Callable, Deque, Iterator, Mapping, Optional, Set, Tuple
 
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.errors import StepFailed
 from builder.leash import worker_environment
 from builder.platforms import machines

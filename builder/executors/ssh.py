@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import AbstractSet, Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 from builder import plugins
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.campaign import Campaign
 from builder.config.remote_machines import Reached
 from builder.errors import DeployError, StepFailed, StoreDamaged, Unreachable

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 from builder import digest, terminal
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.config.contract import PACKAGE
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted, first_line

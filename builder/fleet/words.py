@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Optional, Tuple, Union
 
 from builder import digest
-from builder.action import Action
+from builder.actions.action import Action
 from builder.remote.messages import File
 
 LONGEST = 24 * 3600.0  # seconds that an action may take: no broker takes a job back before

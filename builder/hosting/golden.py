@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Mapping, Optional
 
+from builder.actions.recipes import MeasureParity
 from builder.config.matrix import Matrix
 from builder.jobs import Job, OutputPin
 from builder.manifest import Golden, Verdict
 from builder.plan import PlannedCell
-from builder.recipes import MeasureParity
 from builder.run import Outcome
 from validation import limits
 

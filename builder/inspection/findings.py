@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
 from builder import sidecar
-from builder.action import SIDECAR
+from builder.actions.action import SIDECAR
 from builder.errors import DeployError
 from builder.inspection import reading
 from builder.inspection.contents import MOSTLY, Contents, flag

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import List, Optional, Tuple
 
 from builder import digest, sidecar
-from builder.action import SIDECAR
+from builder.actions.action import SIDECAR
 from builder.errors import StoreDamaged, UsageError
 from builder.hosting import pull
 from builder.inspection import reading

@@ -1,6 +1,6 @@
 """The nouns that hosts and builds share: files by content, and what an artifact depends on.
 
-Apart from builder/action.py, so that a host that pulls need not load every recipe of a build.
+Apart from builder/actions/action.py, so that a host that pulls need not load every recipe of a build.
 """
 
 from __future__ import annotations

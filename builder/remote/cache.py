@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 from builder import digest
-from builder.action import Result
+from builder.actions.action import Result
 from builder.errors import StoreDamaged, Unreachable
 from builder.records import RecordError, from_json, to_json
 from builder.remote.messages import File

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Optional, Tuple, Union
 
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.platforms.machines import Machine
 
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Callable, NoReturn
 
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.digest import Json
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.platforms import machines

@@ -10,8 +10,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Callable, Dict
 
-from builder import site
-from builder.action import Action, Result
+from builder.actions.action import Action, Result, this_site
 from builder.errors import StepFailed
 from builder.executors.local import Local
 from builder.platforms.machines import Machine
@@ -59,7 +58,7 @@ class Workbench:
                     raise
                 self._say(f"{problem.what.splitlines()[0]}; it is tried once more")
                 made = self._watched(action, files, seat.environ)
-            result = dataclasses.replace(made, site=site.here(self._machine))
+            result = dataclasses.replace(made, site=this_site(self._machine))
             self._cache.record(result)
         return result
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Dict, Optional, Sequence, Tuple
 
 from builder import terminal
+from builder.actions.measurements import OutputParity
 from builder.manifest import Entry, Manifest, TaskResult
-from builder.measurements import OutputParity
 from builder.report import margins
 from builder.report.axes import short
 from builder.report.overview import VERDICTS, anchors

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
+from builder.actions.measurements import LayerError
 from builder.layer_tables import LayerTable
 from builder.manifest import Manifest
-from builder.measurements import LayerError
 from builder.report.axes import short
 
 _MOST = 15  # layers of a graph that are listed

@@ -9,8 +9,8 @@ import base64
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from builder.actions.measurements import MapDifference, Place, WorstCase
 from builder.manifest import Manifest
-from builder.measurements import MapDifference, Place, WorstCase
 from builder.pictures import File, Picture
 from builder.report import margins
 from builder.report.axes import short

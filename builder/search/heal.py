@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from builder import assemble, terminal
+from builder.actions.measurements import Cost, LayerError
 from builder.config.matrix import Matrix, Search
 from builder.jobs import Job
 from builder.manifest import Check, Verdict
-from builder.measurements import Cost, LayerError
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, redrawn
 from builder.platforms.machines import Machine

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, Optional, Sequence, Set, Tuple
 
 from builder import assemble
+from builder.actions.measurements import Cost, LayerError, LayerErrors
 from builder.config.matrix import Matrix
 from builder.config.tensorrt import TensorRtOptions
 from builder.drawing.draw_layers import layer_errors
@@ -18,7 +19,6 @@ from builder.drawing.draw_measurements import cost
 from builder.errors import DeployError
 from builder.jobs import Job
 from builder.manifest import Verdict
-from builder.measurements import Cost, LayerError, LayerErrors
 from builder.plan import Plan, PlannedCell, redrawn, wanted_of
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Platform, cannot_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterator, List, Tuple
 
 from builder import terminal
-from builder.measurements import Cost
+from builder.actions.measurements import Cost
 from builder.searched import Recovered, Searched, Trial
 
 

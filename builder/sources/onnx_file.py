@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import onnx_file, onnx_session
+from builder.actions.recipes import Export, Made, ModelItself
 from builder.plugins import Runner
-from builder.recipes import Export, Made, ModelItself
 
 
 class OnnxFile:

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from builder import code_digest, onnx_file
+from builder.actions.recipes import Export, Made, ModelItself
 from builder.config import contract
 from builder.config.contract import Input
 from builder.config.matrix import TorchSource
 from builder.errors import StepFailed, first_line
 from builder.plugins import Tensors
-from builder.recipes import Export, Made, ModelItself
 
 _LISTED_KEYS = 8
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from builder import onnx_session
-from builder.recipes import LowerInt8
+from builder.actions.recipes import LowerInt8
 
 Floats = NDArray[np.float32]
 _BINS = 2048

@@ -13,9 +13,9 @@ from typing import Any, Iterator
 import numpy as np
 
 from builder import preprocess
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import CalibrationData, Facts, Sampled
 from builder.errors import StepFailed
-from builder.recipes import CalibrationData, Facts, Sampled
 from validation import task
 
 _MOST = 10_000  # images that a source may give: beyond it, it never ends

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from builder import plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.measurements import Cost
+from builder.actions.recipes import Facts, MeasureCost
 from builder.errors import StepFailed
-from builder.measurements import Cost
-from builder.recipes import Facts, MeasureCost
 from validation import timing
 
 

@@ -16,9 +16,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from builder import onnx_file
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import EmulateFp16, Facts, Made
 from builder.errors import StepFailed
-from builder.recipes import EmulateFp16, Facts, Made
 
 _HALF = TensorProto.FLOAT16
 

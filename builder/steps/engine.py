@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from builder import plugins, sidecar
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Engine, Facts
 from builder.errors import StepFailed
 from builder.inspection import reading
 from builder.inspection.contents import flag
-from builder.recipes import Engine, Facts
 
 
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Export, Facts
 from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed
-from builder.recipes import Export, Facts
 
 
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:

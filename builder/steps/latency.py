@@ -9,10 +9,10 @@ from typing import Optional
 import numpy as np
 
 from builder import plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, MeasureLatency
 from builder.errors import StepFailed
 from builder.platforms import hardware, probe
-from builder.recipes import Facts, MeasureLatency
 from validation import timing
 
 

@@ -24,10 +24,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from builder import onnx_file, onnx_session
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.measurements import LayerError, LayerErrors
+from builder.actions.recipes import Facts, LowerInt8, MeasureLayers
 from builder.errors import StepFailed, first_line
-from builder.measurements import LayerError, LayerErrors
-from builder.recipes import Facts, LowerInt8, MeasureLayers
 from builder.steps import emulate_fp16, lower_fp16, lower_int8, placement
 from builder.steps.calibrate import grids
 from validation.samples import Arrays, load

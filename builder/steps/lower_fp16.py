@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from builder import onnx_file
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, LowerFp16, Made
 from builder.errors import StepFailed
-from builder.recipes import Facts, LowerFp16, Made
 
 FLOAT32_OPS: FrozenSet[str] = frozenset({"Softmax", "ReduceL2", "Clip", "Div", "GridSample", "LayerNormalization"})
 # Inputs whose type ONNX fixes to float32 whatever the others are: the regions and scales of a resize.

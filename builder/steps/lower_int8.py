@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from builder import onnx_file
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, LowerInt8, Made
 from builder.errors import StepFailed
-from builder.recipes import Facts, LowerInt8, Made
 from builder.steps import fold_norms, placement, shifts
 from builder.steps.calibrate import Floats, Grid, grids
 from builder.steps.placement import Places

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from builder import onnx_file
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, LowerOpset, Made
 from builder.errors import StepFailed
-from builder.recipes import Facts, LowerOpset, Made
 
 # Modes of GridSample were renamed in opset 20.
 _MODES = {b"linear": b"bilinear", b"cubic": b"bicubic", b"nearest": b"nearest"}

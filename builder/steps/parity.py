@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.measurements import Arithmetic, Parity
+from builder.actions.recipes import Facts, MeasureParity
 from builder.errors import StepFailed
-from builder.measurements import Arithmetic, Parity
-from builder.recipes import Facts, MeasureParity
 from validation import parity
 from validation.samples import load
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import onnx_parser
-from builder.action import Action
-from builder.recipes import Facts, Made
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, Made
 
 
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:

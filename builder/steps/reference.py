@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import List
 
 from builder import plugins, preprocess
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, Reference, Sampled
 from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed
 from builder.jobs import sample_name
-from builder.recipes import Facts, Reference, Sampled
 from validation import samples
 from validation.samples import Sample
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 
 from builder import onnx_file, onnx_session
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, Made, Simplify
 from builder.errors import StepFailed, first_line
-from builder.recipes import Facts, Made, Simplify
 
 _TOLERANCE = 1e-3  # of the output's largest value: a rewrite may re-associate sums, not change the function
 

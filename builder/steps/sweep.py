@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Optional
 
 from builder import plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.measurements import SweepPoint, SweepRow, Swept
+from builder.actions.recipes import Facts, MeasureSweep
 from builder.errors import StepFailed, first_line
 from builder.jobs import sample_name
-from builder.recipes import Facts, MeasureSweep
-from builder.sweep import SweepPoint, SweepRow, Swept
 from validation import parity, timing
 from validation.samples import Arrays, Sample, load
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import List
 
 from builder import plugins, preprocess
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, Sampled, SweepReference
 from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed, first_line
 from builder.jobs import sample_name
-from builder.recipes import Facts, Sampled, SweepReference
 from validation import samples
 from validation.samples import Arrays, Sample
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, Sampled, TaskCases
 from builder.errors import StepFailed
-from builder.recipes import Facts, Sampled, TaskCases
 from validation import task
 
 _NAME = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]*")  # what can be a file name

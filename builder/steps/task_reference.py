@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Facts, ScoreReference
 from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed
-from builder.recipes import Facts, ScoreReference
 from validation import task
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import DrawWorstCase, Facts
 from builder.errors import StepFailed
-from builder.recipes import DrawWorstCase, Facts
 from validation import worst_case
 from validation.samples import load
 

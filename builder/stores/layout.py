@@ -30,7 +30,7 @@ from builder.platforms.platform import Blob
 from builder.records import RecordError, from_json, to_json
 
 if TYPE_CHECKING:  # at run time only where they are read: who pulls need not load every recipe of a build
-    from builder.action import Pending, Result
+    from builder.actions.action import Pending, Result
 
 _MARKER = "oci-layout"  # never replaced, so that it can be locked: shared by readers, alone by a collector
 _COLLECTING = 60  # seconds; that a reader waits for a collector
@@ -131,7 +131,7 @@ class Layout:
     # ------------------------------------------------------------------ results
 
     def recall(self, key: str) -> Optional[Result]:
-        from builder.action import Result
+        from builder.actions.action import Result
 
         try:
             data = json.loads((self._private / "results" / f"{digest.hex_part(key)}.json").read_bytes())
@@ -179,7 +179,7 @@ class Layout:
 
     def pending(self) -> Tuple[Pending, ...]:
         """Everything that waits for another machine, by cell. Records of another version are left out."""
-        from builder.action import Pending
+        from builder.actions.action import Pending
 
         found = []
         for path in self.orders_at():

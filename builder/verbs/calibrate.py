@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from builder import assemble, calibration_study, calibration_table
+from builder.actions.measurements import Parity
 from builder.calibration_study import Measured, Study, Variant
 from builder.config.loader import Loaded
 from builder.config.matrix import Calibration, Matrix, Method
 from builder.errors import NothingFits, StepFailed, UsageError
 from builder.executors.local import Local
-from builder.measurements import Parity
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, plan
 from builder.platforms import machines

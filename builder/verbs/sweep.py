@@ -11,6 +11,7 @@ import json
 from typing import Tuple
 
 from builder import sweep_table
+from builder.actions.measurements import Sweep, Swept
 from builder.config import checks
 from builder.config.matrix import Matrix
 from builder.errors import GateFailed, NothingFits, UsageError
@@ -23,7 +24,6 @@ from builder.records import RecordError
 from builder.run import Outcome
 from builder.run import run as perform
 from builder.stores.layout import Layout
-from builder.sweep import Sweep, Swept
 from builder.sweep_table import Judged
 from builder.verbs.selection import add_matrix, known_cells, load_matrix
 from validation import limits, sweep

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from builder import cli
-from builder.action import Action
+from builder.actions.action import Action
 from builder.audit import github
 from builder.config import json_schema
 from builder.manifest import Manifest

@@ -9,12 +9,12 @@ from typing import List, Optional
 import pytest
 
 from builder import cli
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import CalibrationData
 from builder.config.contract import Preprocess
 from builder.config.gates import Limit
 from builder.errors import StepFailed
 from builder.manifest import TaskResult
-from builder.recipes import CalibrationData
 from builder.stores.layout import Layout
 from builder.worker import Order, perform
 from validation import verdict

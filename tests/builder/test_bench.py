@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.actions.measurements import Latency, Percentiles
 from builder.benchmark import bench_record, benching
 from builder.benchmark.bench_record import Benched, BenchRecord
 from builder.benchmark.bench_worker import Order
 from builder.benchmark.benching import Found
 from builder.errors import StoreDamaged
-from builder.measurements import Latency, Percentiles
 from builder.platforms.gpus import Gpu
 from builder.platforms.platform import Platform
 from builder.records import to_json

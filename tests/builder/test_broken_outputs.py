@@ -6,9 +6,9 @@ from typing import Any, Dict, Tuple
 
 import pytest
 
-from builder.action import Action
-from builder.measurements import Parity
-from builder.recipes import Facts, MeasureParity
+from builder.actions.action import Action
+from builder.actions.measurements import Parity
+from builder.actions.recipes import Facts, MeasureParity
 from tests.builder.test_verbs import EXPECTED, Shell, build  # noqa: F401  (the fixture)
 from tests.fakes import FakeExecutor
 

@@ -10,13 +10,13 @@ from typing import Any, Dict, List, Mapping, Tuple
 import pytest
 
 from builder import calibration_study, calibration_table
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
+from builder.actions.measurements import OutputParity, Parity
+from builder.actions.recipes import CalibrationData, Facts, LowerInt8, MeasureParity
 from builder.calibration_study import Choice, Measured, Study, Variant
 from builder.config.matrix import Calibration, Photographs
 from builder.manifest import Check
-from builder.measurements import OutputParity, Parity
 from builder.progress import Lines
-from builder.recipes import CalibrationData, Facts, LowerInt8, MeasureParity
 from builder.stores import versions
 from tests.builder.test_verbs import Shell
 from tests.fakes import TASK_MATRIX, FakeExecutor, Project

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder import cli
+from builder.actions.measurements import Latency, OutputParity, Percentiles
 from builder.choosing import accuracy, choice_words
 from builder.choosing.choose import Asked, Choice, Timed, choose
 from builder.choosing.fits import cannot_run
 from builder.choosing.tiers import device_of, same_class, tier_of
 from builder.errors import UsageError
 from builder.manifest import Entry, TaskResult, Verdict
-from builder.measurements import Latency, OutputParity, Percentiles
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.stores import versions

@@ -8,10 +8,10 @@ from typing import Dict, List
 import pytest
 
 from builder import code_digest
+from builder.actions.recipes import LowerFp16
 from builder.errors import UsageError
 from builder.jobs import CodeFilesPin, CodePin, Job
 from builder.pinning import Pinner
-from builder.recipes import LowerFp16
 from tests.fakes import LAPTOP, REPOSITORY, Project
 
 

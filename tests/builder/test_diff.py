@@ -10,10 +10,10 @@ from typing import Any, List, Optional
 import pytest
 
 from builder import difference, difference_words
+from builder.actions.measurements import OutputParity
 from builder.config.matrix import Search
 from builder.difference import CellDifference
 from builder.manifest import Entry, TaskResult
-from builder.measurements import OutputParity
 from builder.searched import Searched
 from builder.stores import versions
 from builder.stores.folder import Folder

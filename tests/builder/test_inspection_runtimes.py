@@ -17,7 +17,8 @@ np: Any = pytest.importorskip("numpy")
 from onnx import TensorProto, helper
 
 from builder import cli, worker
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Engine, Made
 from builder.config.contract import Profile, ShapeRange
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import UsageError
@@ -25,7 +26,6 @@ from builder.inspection import onnx_graph
 from builder.inspection.contents import Fact, Weights, flag
 from builder.leash import worker_environment
 from builder.platforms.platform import Pinned, Platform, Tool
-from builder.recipes import Engine, Made
 from builder.records import from_json, to_json
 from builder.steps import engine
 from tests import onnx_models

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder import cli
-from builder.action import Result
+from builder.actions.action import Result
+from builder.actions.measurements import Parity
 from builder.errors import UsageError
 from builder.manifest import Entry, Manifest
-from builder.measurements import Parity
 from builder.merge import Part, merged
 from builder.provenance import Provenance, Revision
 from builder.stores import versions

@@ -12,10 +12,10 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 from builder import onnx_file
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Made, Simplify
 from builder.config.contract import Input, Output
 from builder.errors import StepFailed
-from builder.recipes import Made, Simplify
 from tests import onnx_models
 
 INPUTS = (Input("image", ("batch", 1, "8*h8", "8*w8")),)

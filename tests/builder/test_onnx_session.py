@@ -12,10 +12,10 @@ onnx: Any = pytest.importorskip("onnx")
 onnxruntime: Any = pytest.importorskip("onnxruntime")
 
 from builder import onnx_file, onnx_session, plugins
+from builder.actions.recipes import Engine
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
 from builder.platforms.platform import Platform
-from builder.recipes import Engine
 from tests import onnx_models
 
 IMAGE = np.ones((1, 1, 16, 24), np.float32)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
+from builder.actions.recipes import LowerOpset
 from builder.config.loader import with_inventory
 from builder.config.remote_machines import FLEET, Listed, Reached
 from builder.errors import StepFailed, Unreachable, UsageError
@@ -19,7 +20,6 @@ from builder.pinning import Pinner
 from builder.placing import MOST_OF_A_FLEET, Placing, shared
 from builder.plan import plan
 from builder.plugins import Store
-from builder.recipes import LowerOpset
 from builder.run import Outcome, run
 from tests.fakes import LAPTOP, FakeExecutor, Project, Recorder
 

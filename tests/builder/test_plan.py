@@ -12,12 +12,12 @@ from typing import Any, Dict, List, Optional, Set
 import pytest
 
 from builder import digest
+from builder.actions.recipes import LowerFp16, LowerInt8, MeasureLayers
 from builder.config.loader import Loaded
 from builder.drawing.draw_layers import layer_errors
 from builder.jobs import Wanted, sample_name
 from builder.plan import Plan, plan
 from builder.platforms.platform import Platform
-from builder.recipes import LowerFp16, LowerInt8, MeasureLayers
 from tests.fact_machines import MACHINES as FACTS
 from tests.fact_machines import RECORDED
 from tests.fakes import LAPTOP, MACHINES, ORIN, REPOSITORY, RTX3090, TASK_MATRIX, Project

@@ -11,17 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import digest
-from builder.action import Action, Pending, Result
+from builder.actions.action import Action, Pending, Result
+from builder.actions.measurements import Cost, Latency, LayerErrors, Parity, Swept, TaskScores, WorstCase
+from builder.actions.recipes import CalibrationData, Engine, Export, Facts, Made, Recipe, Sampled, TaskCases
 from builder.config.contract import Output, Preprocess, Profile
 from builder.config.matrix import Matrix, OnnxSource
 from builder.config.tensorrt import TensorRtOptions
 from builder.manifest import Manifest
-from builder.measurements import Cost, Latency, LayerErrors, Parity, TaskScores, WorstCase
 from builder.platforms.machines import FactFile
 from builder.platforms.platform import Pinned, Platform, Tool
-from builder.recipes import CalibrationData, Engine, Export, Facts, Made, Recipe, Sampled, TaskCases
 from builder.records import RecordError, Setting, dotted, fields_of, from_json, hints_of, keyed, to_json
-from builder.sweep import Swept
 from builder.worker import Order, Outcome
 
 _SCALARS = {

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Set, Tuple
 import pytest
 
 from builder import digest, pending
-from builder.action import Action
+from builder.actions.action import Action
 from builder.errors import StepFailed, UsageError
 from builder.pinning import Pinner
 from builder.plan import plan

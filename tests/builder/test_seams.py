@@ -12,12 +12,12 @@ from typing import Any, get_args
 import pytest
 
 from builder import plugins, release, worker
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Engine, LowerFp16, Made, Recipe
 from builder.config.contract import PACKAGE, Runtime
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed, UsageError
 from builder.platforms.platform import Platform
-from builder.recipes import Engine, LowerFp16, Made, Recipe
 from builder.records import from_json, to_json
 from tests.fakes import REPOSITORY
 

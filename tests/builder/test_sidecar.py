@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from builder import digest, plugins, sidecar
-from builder.action import SIDECAR, Action, Result
+from builder.actions.action import SIDECAR, Action, Result
+from builder.actions.recipes import Engine, LowerFp16, Made
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed, StoreDamaged
 from builder.platforms.platform import Blob, Pinned, Platform, Tool
-from builder.recipes import Engine, LowerFp16, Made
 from builder.steps import engine
 from tests.fakes import SHA, FakeExecutor, Project, profile, run_project
 

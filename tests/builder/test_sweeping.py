@@ -8,11 +8,11 @@ from typing import Dict, List
 
 import pytest
 
+from builder.actions.recipes import MeasureSweep, SweepReference
 from builder.jobs import Job
 from builder.manifest import Entry
 from builder.plan import plan
 from builder.progress import Lines
-from builder.recipes import MeasureSweep, SweepReference
 from tests.builder.test_verbs import Shell
 from tests.fakes import LAPTOP, MATRIX, RTX3090, FakeExecutor, Project, run_project
 

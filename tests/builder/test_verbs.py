@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Tuple
 import pytest
 
 from builder import cli
-from builder.action import Action
+from builder.actions.action import Action
 from builder.hosting.proof import Answer
 from builder.manifest import Entry, Manifest, TaskResult
 from builder.platforms.machines import Machine

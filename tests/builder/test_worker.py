@@ -10,7 +10,8 @@ from typing import List, Optional
 
 import pytest
 
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Engine
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
 from builder.executors.local import Local
@@ -18,7 +19,6 @@ from builder.leash import worker_environment
 from builder.platforms import machines
 from builder.platforms.gpus import Gpu
 from builder.platforms.platform import Platform
-from builder.recipes import Engine
 from builder.records import from_json, to_json
 from builder.remote import site_lock
 from builder.stores.layout import Layout

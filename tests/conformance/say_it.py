@@ -50,10 +50,10 @@ def say(trt: Any, options: Any, precision: str, method: str, version: str, folde
     """What the configuration of one engine was told."""
     from polygraphy.backend.trt import CreateConfig
 
+    from builder.actions.recipes import Engine
     from builder.backends import tensorrt_build
     from builder.compat import dialects
     from builder.config.contract import Profile, ShapeRange
-    from builder.recipes import Engine
 
     image = ShapeRange("image", (1, 1, 8, 8), (1, 1, 8, 8), (2, 1, 8, 8))
     recipe = Engine(precision, "f32", (Profile("p", (image,)),), 1 << 30, options, method)

@@ -20,13 +20,13 @@ for package in ("tensorrt_rtx", "polygraphy", "onnxruntime"):
 from onnx import TensorProto, helper
 
 from builder import digest
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
+from builder.actions.recipes import Engine, Made, Parse, Recipe
 from builder.config.contract import Profile, ShapeRange
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
 from builder.executors.local import Local
 from builder.platforms.platform import Pinned, Platform
-from builder.recipes import Engine, Made, Parse, Recipe
 from builder.steps import lower_fp16, lower_int8, placement
 from builder.steps.calibrate import Grid
 from builder.stores.layout import Layout

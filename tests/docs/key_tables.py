@@ -7,7 +7,8 @@ import json
 import re
 from typing import Dict, Iterator, List, Tuple
 
-from builder import records, sweep
+from builder import records
+from builder.actions import measurements
 from builder.config import contract, gates, json_schema, matrix, remote_machines, tensorrt
 from builder.digest import Json
 from builder.records import fields_of, required, to_json
@@ -20,7 +21,7 @@ _FILES = (
     gates,
     records,
     tensorrt,
-    sweep,
+    measurements,
     remote_machines,
     remote_machines,
 )  # where the records of the schema are

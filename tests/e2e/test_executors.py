@@ -13,11 +13,11 @@ from typing import Iterator, List
 import pytest
 
 from builder import digest, plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Made
 from builder.config.remote_machines import FLEET, Reached, Worker
 from builder.errors import DeployError, StepFailed
 from builder.plugins import Executor
-from builder.recipes import Made
 from builder.stores.layout import Layout
 from tests import brokers, steps
 from tests.sshd import python_at, sshd

@@ -18,7 +18,7 @@ pytest.importorskip("celery")
 pytest.importorskip("redis")
 
 from builder import plugins
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.config.remote_machines import FleetSettings
 from builder.digest import of_bytes
 from builder.executors.fleet import Fleet
@@ -35,12 +35,12 @@ _WORKER = """
 import os, sys, time
 from pathlib import Path
 from builder import plugins as seams
-from builder.action import Result
+from builder.actions.action import Result
 from builder.fleet import serving
 from builder.fleet.broker import Broker
 from builder.fleet.sealing import Seal
 from builder.fleet.station import Post
-from builder.recipes import Made
+from builder.actions.recipes import Made
 from tests import fleets
 from tests.fakes import LAPTOP
 

@@ -248,7 +248,7 @@ def test_a_metric_that_raises_fails_its_cells_with_its_own_line(fresh: Project) 
 def test_a_metric_travels_in_the_store(fresh: Project, tmp_path: Path) -> None:
     """What waits for a GPU machine carries the metric's code and the cases. Here a CPU target stands for it, in a
     folder with nothing but the copied store."""
-    from builder.action import Pending
+    from builder.actions.action import Pending
     from builder.config.loader import load
     from builder.pinning import Pinner
     from builder.plan import plan

@@ -16,14 +16,14 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
 from builder import digest, onnx_file, onnx_session
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
+from builder.actions.recipes import Export, Made
 from builder.config import loader as matrix_file
 from builder.errors import StepFailed
 from builder.executors.local import Local
 from builder.jobs import FilePin
 from builder.plan import Plan, plan
 from builder.platforms.platform import Pinned
-from builder.recipes import Export, Made
 from builder.sources import torch_module
 from builder.stores.layout import Layout
 from tests import fakes

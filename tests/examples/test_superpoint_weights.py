@@ -16,11 +16,11 @@ torch: Any = pytest.importorskip("torch")
 pytest.importorskip("numpy")
 pytest.importorskip("onnx")
 safetensors: Any = pytest.importorskip("safetensors.torch")
+from builder.actions.recipes import Export, Reference
 from builder.config import loader as matrix_file
 from builder.config.matrix import TorchSource, WeightsFile
 from builder.errors import StepFailed
 from builder.plan import plan
-from builder.recipes import Export, Reference
 from builder.sources import torch_module
 from examples.superpoint.model import superpoint
 from tests import fakes

@@ -15,11 +15,11 @@ from typing import Any, Dict, List, Optional, Tuple
 import pytest
 
 from builder import digest
-from builder.action import Result
+from builder.actions.action import Result
+from builder.actions.measurements import Parity
 from builder.config.contract import PACKAGE
 from builder.config.loader import Loaded, load
 from builder.errors import StepFailed
-from builder.measurements import Parity
 from builder.plan import Plan, PlannedCell, plan
 from builder.platforms import requirements
 from builder.platforms.machines import Machine

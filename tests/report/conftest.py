@@ -10,10 +10,10 @@ from typing import Any, Iterator, Tuple
 
 import pytest
 
+from builder.actions.measurements import LayerError, MapDifference, OutputParity, WorstCase
 from builder.config.contract import Output
 from builder.layer_tables import LayerTable
 from builder.manifest import Artifact, Check, Entry, HeadContract, Manifest, TaskResult, Verdict
-from builder.measurements import LayerError, MapDifference, OutputParity, WorstCase
 from builder.pictures import File, Picture
 from builder.report.view import Beside
 from tests import fakes

@@ -8,10 +8,10 @@ from typing import List
 import pytest
 
 from builder import layer_tables
+from builder.actions.measurements import LayerError
 from builder.config.loader import load
 from builder.executors.local import Local
 from builder.layer_tables import LayerTable
-from builder.measurements import LayerError
 from builder.platforms import machines
 from builder.report.layers import graphs
 from builder.stores import versions

@@ -15,9 +15,9 @@ from typing import Dict, List, Optional, Tuple
 
 import pytest
 
+from builder.actions.measurements import MapDifference, WorstCase
 from builder.errors import UsageError
 from builder.manifest import Manifest
-from builder.measurements import MapDifference, WorstCase
 from builder.pictures import File, Picture
 from builder.report import page, view
 from tests.fakes import REPOSITORY

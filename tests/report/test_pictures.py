@@ -9,9 +9,9 @@ from typing import Callable, Mapping
 
 import pytest
 
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
+from builder.actions.measurements import OutputParity, WorstCase
 from builder.errors import StepFailed
-from builder.measurements import OutputParity, WorstCase
 from builder.pictures import chosen, pictures, worst_sample
 from builder.platforms.platform import Pinned
 from builder.plugins import Store

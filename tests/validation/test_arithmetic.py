@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from builder.measurements import Arithmetic
+from builder.actions.measurements import Arithmetic
 from validation import arithmetic, verdict
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
+from builder.actions.measurements import OutputParity, Percentiles, SweepPoint, SweepRow, Swept
 from builder.config.gates import Limit
-from builder.measurements import OutputParity, Percentiles
-from builder.sweep import SweepPoint, SweepRow, Swept
 from validation import sweep
 
 LIMITS = (

@@ -13,13 +13,13 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
 from builder import plugins, preprocess
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.measurements import CaseScore, Score, TaskScores
+from builder.actions.recipes import MeasureTask, Sampled, ScoreReference, TaskCases
 from builder.config.contract import Input, Output, Preprocess
 from builder.config.matrix import Head, OnnxSource, SeededWeights, TorchSource
 from builder.errors import StepFailed
-from builder.measurements import CaseScore, Score, TaskScores
 from builder.platforms.platform import Platform
-from builder.recipes import MeasureTask, Sampled, ScoreReference, TaskCases
 from builder.records import Setting, from_json, to_json
 from builder.steps import task as task_step
 from builder.steps import task_cases, task_reference

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.actions.measurements import AT_LEAST, CaseScore, Latency, OutputParity, Percentiles, Score, TaskScores
 from builder.config.cells import Cell
 from builder.config.gates import Bound, Gate, Limit, MetricGate, OutputGate, TaskGate
 from builder.manifest import Check, TaskResult, Verdict
-from builder.measurements import AT_LEAST, CaseScore, Latency, OutputParity, Percentiles, Score, TaskScores
 from validation import limits as gate_limits
 from validation import task_results, verdict
 

@@ -7,9 +7,9 @@ from typing import Any, Dict, Optional
 
 import pytest
 
+from builder.actions.recipes import DrawWorstCase
 from builder.config.contract import Keypoints, Preprocess
 from builder.errors import StepFailed
-from builder.recipes import DrawWorstCase
 
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")

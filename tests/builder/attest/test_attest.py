@@ -13,13 +13,13 @@ from typing import Any, Dict, List
 import pytest
 
 from builder import cli, digest, revision
+from builder.actions.action import Site
 from builder.attest import bill, envelope, slsa
 from builder.errors import StoreDamaged
 from builder.manifest import Manifest
 from builder.platforms.platform import Pinned, Tool
 from builder.provenance import Chain, Link, Provenance, Revision, Step
 from builder.signing import minisign
-from builder.site import Site
 from builder.stores import versions
 from builder.stores.layout import Layout
 from builder.trusting.keyring import Trusted

@@ -18,7 +18,8 @@ pytest.importorskip("celery")
 pytest.importorskip("redis")
 
 from builder import digest, plugins
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
+from builder.actions.recipes import Made
 from builder.config.remote_machines import FleetSettings
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable
@@ -30,7 +31,6 @@ from builder.fleet.mail import Mail
 from builder.fleet.sealing import Seal
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
 from builder.platforms.platform import Blob, Pinned
-from builder.recipes import Made
 from builder.records import to_json
 from builder.remote.messages import File
 from builder.signing import minisign

@@ -17,7 +17,8 @@ pytest.importorskip("celery")
 pytest.importorskip("redis")
 
 from builder import digest, plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Simplify
 from builder.descriptor import OCTETS, Descriptor
 from builder.errors import Unreachable
 from builder.fleet import station as stations
@@ -27,7 +28,6 @@ from builder.fleet.station import Post, Station
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
 from builder.platforms.platform import Pinned
 from builder.plugins import Repository
-from builder.recipes import Simplify
 from builder.records import to_json
 from builder.remote.framing import Dropped
 from builder.remote.messages import File

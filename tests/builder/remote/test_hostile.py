@@ -10,7 +10,8 @@ from typing import Any, Dict, Iterator, List
 import pytest
 
 from builder import digest
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import Engine, Made
 from builder.config.remote_machines import Reached, Worker
 from builder.config.tensorrt import TensorRtOptions
 from builder.digest import Json
@@ -18,7 +19,6 @@ from builder.errors import DeployError, StoreDamaged, Unreachable
 from builder.executors.ssh import Machines
 from builder.platforms import machines as facts
 from builder.platforms.platform import Pinned, Platform, cannot_run
-from builder.recipes import Engine, Made
 from builder.records import to_json
 from builder.stores.layout import Layout
 from tests.sshd import Sshd, sshd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping
 
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.config.remote_machines import Reached
 from builder.errors import Unreachable
 from builder.pinning import Pinner

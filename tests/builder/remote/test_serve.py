@@ -13,12 +13,12 @@ from typing import Any, Dict, Iterator
 import pytest
 
 from builder import digest
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import CalibrationData, Engine, Recipe, Simplify
 from builder.config.contract import Preprocess
 from builder.config.tensorrt import TensorRtOptions
 from builder.digest import Json
 from builder.platforms.platform import Pinned
-from builder.recipes import CalibrationData, Engine, Recipe, Simplify
 from builder.records import to_json
 from builder.remote import parcel
 from builder.remote.cache import Cache

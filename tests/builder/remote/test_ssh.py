@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from builder import digest
-from builder.action import Action, Result
+from builder.actions.action import Action, Result
 from builder.config.remote_machines import Reached, Worker
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.executors.ssh import Machines, Ssh

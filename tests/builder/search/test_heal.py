@@ -10,13 +10,13 @@ from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 import pytest
 
 from builder import assemble
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.measurements import Cost, LayerError, LayerErrors, OutputParity, Parity, Percentiles
+from builder.actions.recipes import Engine, Facts, LowerFp16, LowerInt8, MeasureCost, MeasureLayers, MeasureParity
 from builder.errors import StepFailed
 from builder.manifest import Manifest
-from builder.measurements import Cost, LayerError, LayerErrors, OutputParity, Parity, Percentiles
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
-from builder.recipes import Engine, Facts, LowerFp16, LowerInt8, MeasureCost, MeasureLayers, MeasureParity
 from builder.run import Outcome, run
 from builder.search import words
 from builder.search.heal import Healed, heal, recalled

@@ -9,10 +9,10 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import CalibrationData, Sampled
 from builder.config.contract import Preprocess
 from builder.errors import DeployError, StepFailed
-from builder.recipes import CalibrationData, Sampled
 from builder.steps import calibration_data
 
 GRAY = Preprocess(range=(0.0, 1.0))

@@ -13,10 +13,10 @@ pytest.importorskip("onnxruntime")
 from onnx import helper, numpy_helper
 
 from builder import onnx_file
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import LowerInt8
 from builder.errors import StepFailed
 from builder.inspection import session_graph
-from builder.recipes import LowerInt8
 from builder.steps import calibrate, fold_norms, lower_int8, placement, shifts
 from tests import onnx_models
 

@@ -14,10 +14,10 @@ pytest.importorskip("onnxruntime")
 from onnx import helper
 
 from builder import onnx_file
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.measurements import LayerErrors
+from builder.actions.recipes import EmulateFp16, LowerFp16, LowerInt8, MeasureLayers, Parse
 from builder.errors import StepFailed
-from builder.measurements import LayerErrors
-from builder.recipes import EmulateFp16, LowerFp16, LowerInt8, MeasureLayers, Parse
 from builder.steps import emulate_fp16, layer_errors, lower_fp16
 from tests import onnx_models
 from validation.samples import Sample, save

@@ -13,9 +13,9 @@ pytest.importorskip("onnxruntime")
 from onnx import helper
 
 from builder import onnx_file
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import LowerOpset, Parse
 from builder.errors import StepFailed
-from builder.recipes import LowerOpset, Parse
 from builder.steps import lower_fp16, lower_opset
 from tests import onnx_models
 

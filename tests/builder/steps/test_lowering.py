@@ -14,8 +14,8 @@ pytest.importorskip("onnxruntime")
 from onnx import helper, numpy_helper
 
 from builder import onnx_file
+from builder.actions.recipes import LowerFp16, LowerInt8
 from builder.errors import StepFailed
-from builder.recipes import LowerFp16, LowerInt8
 from builder.steps import calibrate, lower_fp16, lower_int8, placement
 from tests import onnx_models
 
@@ -145,7 +145,7 @@ def test_weights_round_to_the_nearest_code() -> None:
 
 
 def test_a_model_without_convolutions_is_refused(tmp_path: Path) -> None:
-    from builder.action import Action
+    from builder.actions.action import Action
 
     nodes = [onnx.helper.make_node("Relu", ["image"], ["out"])]
     onnx_file.save(onnx_models.model(nodes, {}, ["n", 1, 8, 8], ["n", 1, 8, 8]), tmp_path / "model.onnx")
@@ -293,7 +293,7 @@ def test_a_keep_that_names_nothing_names_the_nearest() -> None:
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_the_steps_keep_what_the_recipe_says(precision: str, tmp_path: Path) -> None:
-    from builder.action import Action
+    from builder.actions.action import Action
 
     onnx_file.save(branching(), tmp_path / "model.onnx")
     np.savez(tmp_path / "images.npz", images=np.concatenate(IMAGES))

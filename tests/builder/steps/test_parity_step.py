@@ -11,9 +11,9 @@ pytest.importorskip("numpy")
 pytest.importorskip("polygraphy")
 
 from builder import plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.recipes import MeasureParity
 from builder.platforms.platform import Platform
-from builder.recipes import MeasureParity
 from builder.steps import parity
 
 

@@ -14,13 +14,13 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("polygraphy")
 
 from builder import plugins
-from builder.action import Action
+from builder.actions.action import Action
+from builder.actions.measurements import SweepPoint, SweepRow, Swept
+from builder.actions.recipes import MeasureSweep, Sampled, SweepReference
 from builder.config.contract import Input, Preprocess
 from builder.config.matrix import OnnxSource
 from builder.platforms.platform import Platform
-from builder.recipes import MeasureSweep, Sampled, SweepReference
 from builder.steps import sweep, sweep_reference
-from builder.sweep import SweepPoint, SweepRow, Swept
 from tests import onnx_models
 
 INPUT = Input("image", ("batch", 1, "8*h8", "8*w8"))

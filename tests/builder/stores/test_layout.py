@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from builder import digest
-from builder.action import Result
+from builder.actions.action import Result
+from builder.actions.recipes import Made
 from builder.errors import StoreBusy, StoreDamaged, UsageError
 from builder.platforms.platform import Blob
-from builder.recipes import Made
 from builder.stores.layout import Layout
 from tests.unprivileged import unprivileged
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
+from builder.actions.measurements import Cost, Latency, LayerErrors, Parity, SweepPoint, Swept, TaskScores, WorstCase
 from builder.config.contract import Agreement, Align, Compute, Input, Keypoints, Output, Preprocess, Profile
 from builder.config.matrix import Head, OnnxSource, TorchSource
 from builder.config.tensorrt import TensorRtOptions
-from builder.measurements import Cost, Latency, LayerErrors, Parity, TaskScores, WorstCase
 from builder.records import KEYED, Setting
-from builder.sweep import SweepPoint, Swept
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,32 @@ result records the digests it really has. Where an action ran is not part of it.
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field, replace
 from typing import Optional, Tuple
 
 from builder import digest
+from builder.actions.recipes import Facts, Recipe
+from builder.platforms.machines import Machine
 from builder.platforms.platform import Blob, Pinned, Platform, Tool
-from builder.recipes import Facts, Recipe
 from builder.records import KEYED, to_json
-from builder.site import Site
+
+# Where an action was performed: what of the machine may move a number although no input did. It is part of no key.
+
+
+@dataclass(frozen=True)
+class Site:
+    """`machine` is the processor and its cores, `kernel` the operating system's, `driver` NVIDIA's; empty when unknown."""
+
+    machine: str
+    kernel: str = ""
+    python: str = ""
+    driver: str = ""
+
+
+def this_site(machine: Machine) -> Site:
+    """The site of this process. `machine` is what was found of it."""
+    return Site(machine.kind, f"{platform.system()} {platform.release()}".strip(), machine.python, machine.driver)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Actions: one step with its inputs as digests, its recipe, and the measurements that it reports."""

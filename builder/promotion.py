@@ -19,14 +19,14 @@ from builder.descriptor import Descriptor
 from builder.errors import GateFailed, StoreDamaged, Untrusted, UsageError
 from builder.manifest import Manifest
 from builder.plugins import Repository
-from builder.signing import minisign
 from builder.stores import channels, copying, moving, versions
 from builder.stores.channels import Offered
 from builder.stores.layout import Layout
 from builder.stores.supply import Supply
 from builder.transfers.pace import Pace
-from builder.trusting import keyring, trust
-from builder.trusting.keyring import Keyring
+from builder.trust import keyring, minisign
+from builder.trust.keyring import Keyring
+from builder.trusting import trust
 
 NEVER = "never"
 _VERSION = re.compile(r"v?[0-9]{1,9}")

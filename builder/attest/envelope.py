@@ -14,8 +14,8 @@ from typing import List, Sequence, Tuple
 from builder import digest
 from builder.digest import Json
 from builder.errors import StoreDamaged
-from builder.signing import minisign
-from builder.trusting.keyring import Trusted
+from builder.trust import minisign
+from builder.trust.keyring import Trusted
 
 IN_TOTO = "application/vnd.in-toto+json"
 KIND = "application/vnd.dsse.envelope.v1+json"

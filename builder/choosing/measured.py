@@ -14,7 +14,7 @@ from builder.platforms.machines import Machine
 from builder.stores import benches, versions
 from builder.stores.benches import Offered
 from builder.stores.layout import Layout
-from builder.trusting.keyring import Keyring, proven
+from builder.trust.keyring import Keyring, proven
 
 if TYPE_CHECKING:
     from builder.benchmark.bench_record import (

@@ -14,7 +14,7 @@ from typing import Sequence, Type, TypeVar
 from builder.digest import Json
 from builder.errors import Untrusted
 from builder.records import RecordError, from_json, to_json
-from builder.signing.minisign import PublicKey, SecretKey
+from builder.trust.minisign import PublicKey, SecretKey
 
 T = TypeVar("T")
 LARGEST = 8 << 20  # bytes of a message; results travel through the store

@@ -17,8 +17,9 @@ from builder.hosting.freshness import Memory, Offer, Pointer
 from builder.manifest import Manifest
 from builder.stores import channels, versions
 from builder.stores.supply import Supply
-from builder.trusting import keyring, trust
-from builder.trusting.keyring import Keyring
+from builder.trust import keyring
+from builder.trust.keyring import Keyring
+from builder.trusting import trust
 
 _NO_STORE = "name a store: build pull SOURCE, or make one: build matrix"
 

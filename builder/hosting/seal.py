@@ -13,7 +13,7 @@ from typing import Dict, Optional, Tuple
 from builder import files
 from builder.stores import signatures, versions
 from builder.stores.layout import Layout
-from builder.trusting.keyring import MOST_SIGNATURES
+from builder.trust.keyring import MOST_SIGNATURES
 
 MANIFEST, _SIGNATURE = "manifest.json", "manifest.json.{}.minisig"
 _MOST_BYTES = 256 << 20

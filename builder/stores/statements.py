@@ -11,7 +11,7 @@ from builder.plugins import Repository
 from builder.stores import oci, tags
 from builder.stores.layout import Layout
 from builder.transfers import transfer
-from builder.trusting.key_statement import MOST_BYTES, history
+from builder.trust.key_statements import MOST_BYTES, history
 
 TAG, FILE = "keys", "keys.json"
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from builder.errors import UsageError
-from builder.signing import minisign
+from builder.trust import minisign
 from builder.trusting import trust
 
 

@@ -1,4 +1,4 @@
-"""Whom this machine trusts, and whether a version of a store is signed by them. `builder/trusting/keyring.py` proves it of any bytes.
+"""Whom this machine trusts, and whether a version of a store is signed by them. `builder/trust/keyring.py` proves it of any bytes.
 
 Trusted keys are the public keys in a folder of the person's: `deploymatrix/trusted/NAME.pub` below XDG_CONFIG_HOME or
 ~/.config, or the folder that DEPLOYMATRIX_TRUSTED names. What is signed is manifest.json, which names every artifact by
@@ -18,13 +18,17 @@ from typing import Callable, Mapping, Optional, Tuple
 from builder import clock, files
 from builder.errors import StoreDamaged, UsageError
 from builder.plugins import Repository
-from builder.signing import minisign
 from builder.stores import signatures, statements, versions
 from builder.stores.layout import Layout
-from builder.trusting import key_memory, key_statement
-from builder.trusting.key_statement import History
-from builder.trusting.keyring import Group, Keyring, Proof, Trusted
-from builder.trusting.keyring import proven as proven  # of bytes that are no version
+from builder.trust import key_memory, key_statements, minisign
+from builder.trust.key_statements import History
+from builder.trust.keyring import (
+    Group,
+    Keyring,
+    Proof,
+    Trusted,
+    proven,  # of bytes that are no version
+)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -65,7 +69,7 @@ def learned(environ: Mapping[str, str], offered: Callable[[], Optional[bytes]], 
     notes: Tuple[str, ...] = ()
     try:
         data = offered()
-        history = None if data is None else key_statement.history(data, where)
+        history = None if data is None else key_statements.history(data, where)
     except StoreDamaged as problem:
         notes = (f"the key statement of {where} is passed over: {problem.what}",)
     ring = key_memory.keyring(folder(environ), keys(folder(environ)), history, clock.now())

@@ -18,7 +18,7 @@ from builder.platforms.platform import Blob
 from builder.plugins import Repository
 from builder.stores import attached, oci, signatures, versions
 from builder.stores.layout import Layout
-from builder.trusting.keyring import Keyring, Proof, proven
+from builder.trust.keyring import Keyring, Proof, proven
 
 _PIECE = 1 << 20
 NOBODY = "nobody is trusted here, so its maker is not known"

@@ -26,13 +26,13 @@ from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.records import to_json
 from builder.release import VERSION
-from builder.signing import minisign
 from builder.stores import benches, supply, versions
 from builder.stores.benches import Offered
 from builder.stores.layout import Layout
 from builder.stores.supply import Supply
+from builder.trust import minisign
+from builder.trust.keyring import Keyring
 from builder.trusting import trust
-from builder.trusting.keyring import Keyring
 from builder.trusting.passwords import secret_key
 
 _MOST = 8 << 20  # bytes of a record that is added

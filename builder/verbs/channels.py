@@ -12,12 +12,12 @@ from builder import channel, clock, plugins
 from builder.channel import Channel
 from builder.digest import Json
 from builder.errors import StoreDamaged, Untrusted, UsageError
-from builder.signing import minisign
 from builder.stores import channels
 from builder.stores.channels import Offered
 from builder.terminal import table
-from builder.trusting import keyring, trust
-from builder.trusting.keyring import Keyring
+from builder.trust import keyring, minisign
+from builder.trust.keyring import Keyring
+from builder.trusting import trust
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

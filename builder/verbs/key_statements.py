@@ -10,12 +10,12 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from builder import clock, plugins
 from builder.errors import UsageError
-from builder.signing import minisign
 from builder.stores import statements
 from builder.stores.layout import Layout
-from builder.trusting import key_changes, key_memory, key_statement, passwords, trust
-from builder.trusting.key_statement import History, Statement
-from builder.trusting.keyring import Trusted
+from builder.trust import key_memory, key_statements, minisign
+from builder.trust.key_statements import History, Statement
+from builder.trust.keyring import Trusted
+from builder.trusting import passwords, trust
 
 
 def arguments(actions: Any) -> None:
@@ -57,16 +57,16 @@ def _signing(parser: argparse.ArgumentParser) -> None:
 def _delegate(args: argparse.Namespace) -> int:
     if not (args.keys or args.threshold or args.signatures):
         raise UsageError("nobody is named", hint="build keys delegate NAME=KEY --root FILE")
-    owners = key_changes.named(args.keys)
+    owners = key_statements.named(args.keys)
 
     def change(new: Statement) -> Statement:
-        return key_changes.limited(key_changes.delegated(new, owners), args.threshold, args.signatures)
+        return key_statements.limited(key_statements.delegated(new, owners), args.threshold, args.signatures)
 
     return _stated(args, change)
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    return _stated(args, lambda new: key_changes.revoked(new, args.keys))
+    return _stated(args, lambda new: key_statements.revoked(new, args.keys))
 
 
 def _renew(args: argparse.Namespace) -> int:
@@ -74,8 +74,8 @@ def _renew(args: argparse.Namespace) -> int:
 
 
 def _rotate(args: argparse.Namespace) -> int:
-    owners = key_changes.named(args.keys)
-    return _stated(args, lambda new: key_changes.rotated(new, owners))
+    owners = key_statements.named(args.keys)
+    return _stated(args, lambda new: key_statements.rotated(new, owners))
 
 
 def _stated(args: argparse.Namespace, change: Callable[[Statement], Statement]) -> int:
@@ -86,13 +86,13 @@ def _stated(args: argparse.Namespace, change: Callable[[Statement], Statement]) 
     _known(store)
     with store.locked():
         history = _history(store)
-        old = key_changes.last(history, roots, str(store.root))
-        new = change(key_changes.after(old, roots, clock.now(), args.expires))
-        signed = key_statement.new(new)
+        old = key_statements.last(history, roots, str(store.root))
+        new = change(key_statements.after(old, roots, clock.now(), args.expires))
+        signed = key_statements.new(new)
         texts = tuple(_signature(secret, signed.statement, new) for _, secret in secrets)
         signed = dataclasses.replace(signed, signatures=texts)
-        statements.put(store, key_changes.extended(history, signed).text)
-    print(key_changes.told(new))
+        statements.put(store, key_statements.extended(history, signed).text)
+    print(key_statements.told(new))
     _say_next(args, old, signed, new)
     return 0
 
@@ -106,14 +106,16 @@ def _cosign(args: argparse.Namespace) -> int:
         newest = history.statements[-1].read
         for _, secret in secrets:
             text = _signature(secret, history.statements[-1].statement, newest)
-            history = key_changes.cosigned(history, text)
+            history = key_statements.cosigned(history, text)
         statements.put(store, history.text)
-    print(f"signed by {' and '.join(secret.public.name for _, secret in secrets)}:\n{key_changes.told(newest)}")
+    print(f"signed by {' and '.join(secret.public.name for _, secret in secrets)}:\n{key_statements.told(newest)}")
     print(f"Next: build publish DEST --store {args.store}")
     return 0
 
 
-def _say_next(args: argparse.Namespace, old: Optional[Statement], signed: key_statement.Signed, new: Statement) -> None:
+def _say_next(
+    args: argparse.Namespace, old: Optional[Statement], signed: key_statements.Signed, new: Statement
+) -> None:
     """Whose signatures it still needs before a host accepts it, else where it goes."""
     for said in ((old.roots, old.threshold) if old else (), (new.roots, new.threshold)):
         if said:
@@ -156,7 +158,7 @@ def _signature(secret: minisign.SecretKey, statement: str, about: Statement) -> 
 
 def _history(store: Layout) -> Optional[History]:
     data = statements.of(store)
-    return None if data is None else key_statement.history(data, str(store.root))
+    return None if data is None else key_statements.history(data, str(store.root))
 
 
 def _known(store: Layout) -> None:

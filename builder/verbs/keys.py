@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Callable, Dict
 
 from builder.errors import UsageError
-from builder.signing import minisign
-from builder.trusting import key_memory, passwords, trust
+from builder.trust import key_memory, minisign
+from builder.trusting import passwords, trust
 from builder.verbs import key_statements
 
 

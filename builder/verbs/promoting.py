@@ -14,8 +14,8 @@ from builder import clock, promotion
 from builder.errors import DeployError
 from builder.manifest import Manifest
 from builder.stores import supply, versions
+from builder.trust.keyring import Group, Keyring, Trusted
 from builder.trusting import trust
-from builder.trusting.keyring import Group, Keyring, Trusted
 from builder.trusting.passwords import secret_key
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from builder.signing import minisign
 from builder.stores import signatures, versions
 from builder.stores.layout import Layout
+from builder.trust import minisign
 from builder.trusting.passwords import secret_key
 
 

@@ -15,8 +15,8 @@ from builder.digest import Json
 from builder.errors import UsageError
 from builder.hosting import pull
 from builder.stores import supply
+from builder.trust.keyring import Keyring
 from builder.trusting import trust, verifying
-from builder.trusting.keyring import Keyring
 from builder.trusting.verifying import Found, Judge
 
 

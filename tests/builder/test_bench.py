@@ -23,9 +23,9 @@ from builder.errors import StoreDamaged
 from builder.platforms.gpus import Gpu
 from builder.platforms.platform import Platform
 from builder.records import to_json
-from builder.signing import minisign
 from builder.stores import benches, copying, signatures, tags, versions
 from builder.stores.layout import Layout
+from builder.trust import minisign
 from tests.builder.test_trust import KEY, OTHER, Host
 from tests.fakes import LAPTOP, RTX3090, with_version, without
 

@@ -13,11 +13,11 @@ import pytest
 
 from builder import cli
 from builder.errors import StoreDamaged
-from builder.signing import minisign
 from builder.stores import statements
 from builder.stores.layout import Layout
-from builder.trusting import key_changes, key_statement, trust
-from builder.trusting.key_statement import History, Signed, Statement
+from builder.trust import key_statements, minisign
+from builder.trust.key_statements import History, Signed, Statement
+from builder.trusting import trust
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP
 from tests.unprivileged import unprivileged
@@ -67,7 +67,7 @@ class People:
     def history(self) -> History:
         data = statements.of(self.store)
         assert data is not None
-        return key_statement.history(data, "")
+        return key_statements.history(data, "")
 
     def offer(self, *signed: Signed) -> None:
         """Let the store offer these statements, whoever made them."""
@@ -82,7 +82,7 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 def made(like: Statement, *by: str, **changes: Any) -> Signed:
     """A statement that someone puts together by hand, signed by `by`."""
-    return signed(key_statement.new(dataclasses.replace(like, **changes)), *by)
+    return signed(key_statements.new(dataclasses.replace(like, **changes)), *by)
 
 
 def signed(it: Signed, *by: str) -> Signed:
@@ -90,8 +90,8 @@ def signed(it: Signed, *by: str) -> Signed:
     return dataclasses.replace(it, signatures=texts)
 
 
-def owner(name: str) -> key_statement.Owner:
-    return key_statement.Owner(name, SECRETS[name].public.text)
+def owner(name: str) -> key_statements.Owner:
+    return key_statements.Owner(name, SECRETS[name].public.text)
 
 
 # ------------------------------------------------------------------------------------------- delegating
@@ -179,7 +179,7 @@ def test_a_statement_that_does_not_read_is_as_none(text: bytes, people: People) 
 
 def test_a_huge_statement_is_not_read(people: People) -> None:
     with people.store.locked():
-        statements.put(people.store, b" " * (key_statement.MOST_BYTES + 1))
+        statements.put(people.store, b" " * (key_statements.MOST_BYTES + 1))
     people.signed_by("root")
     assert people.pull() == 0
     assert "passed over" in people.err and "1,048,576" in people.err
@@ -187,11 +187,11 @@ def test_a_huge_statement_is_not_read(people: People) -> None:
 
 def test_a_history_may_be_as_large_as_the_limit_and_no_larger(people: People) -> None:
     people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
-    data = people.history.text.ljust(key_statement.MOST_BYTES)
+    data = people.history.text.ljust(key_statements.MOST_BYTES)
     assert len(data) == 1_048_576
-    assert key_statement.history(data, "") == people.history
+    assert key_statements.history(data, "") == people.history
     with pytest.raises(StoreDamaged, match="1,048,577 bytes; at most 1,048,576 are taken"):
-        key_statement.history(data + b" ", "")
+        key_statements.history(data + b" ", "")
     path = Path("trusted/0101010101010101.keys.json")
     path.write_bytes(data)
     assert people("keys", "list") == 0, people.err
@@ -344,7 +344,7 @@ def test_a_ring_does_not_reach_the_roots_of_another(people: People) -> None:
     people.done("keys", "trust", "second", "second.pub")
     people.done("keys", "delegate", "ci2=ci2.pub", "--root", "second")
     people.done("keys", "update")
-    mine = key_changes.begun((trust.Trusted("root", SECRETS["root"].public),), key_statement.clock.now())
+    mine = key_statements.begun((trust.Trusted("root", SECRETS["root"].public),), key_statements.clock.now())
     people.offer(made(mine, "root", revoked=(owner("second"), owner("ci2"))))
     people.signed_by("second")
     assert people.pull() == 0, people.err
@@ -370,7 +370,7 @@ def test_a_damaged_memory_is_no_reason_to_forget(people: People) -> None:
     people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
     people.done("keys", "update")
     path = Path("trusted/0101010101010101.keys.json")
-    for damage in (b"", b"{}", path.read_bytes()[:-20], b"x" * (key_statement.MOST_BYTES + 1)):
+    for damage in (b"", b"{}", path.read_bytes()[:-20], b"x" * (key_statements.MOST_BYTES + 1)):
         path.write_bytes(damage)
         assert people.pull() == 2
         assert "build keys forget 0101010101010101" in people.err
@@ -455,11 +455,11 @@ def test_a_statement_with_one_other_character_is_not_accepted(people: People) ->
         text = it.statement[:at] + another(it.statement[at], random) + it.statement[at + 1 :]
         if text != it.statement:
             try:
-                history = key_statement.history(History(1, (dataclasses.replace(it, statement=text),)).text, "")
+                history = key_statements.history(History(1, (dataclasses.replace(it, statement=text),)).text, "")
             except StoreDamaged:
                 continue
             read += 1
-            found = key_statement.followed(history, pinned)
+            found = key_statements.followed(history, pinned)
             assert found.newest is None and found.accepted == () and found.refused
     assert read > 100
 
@@ -475,7 +475,7 @@ def test_flipped_bytes_are_refused_or_change_nobody(people: People) -> None:
         place = random.randrange(len(changed))
         changed[place : place + random.randrange(3)] = random.choice((b"", b'"', b"{", b"\xff", b"9" * 50, b"null"))
         try:
-            found = key_statement.followed(key_statement.history(bytes(changed), ""), pinned)
+            found = key_statements.followed(key_statements.history(bytes(changed), ""), pinned)
         except StoreDamaged:
             outcomes.append("no history")
             continue

@@ -7,8 +7,8 @@ from typing import List
 import pytest
 
 from builder.errors import Untrusted
-from builder.signing import minisign
-from builder.trusting.keyring import MOST_SIGNATURES, Dropped, Group, Keyring, Trusted, proven
+from builder.trust import minisign
+from builder.trust.keyring import MOST_SIGNATURES, Dropped, Group, Keyring, Trusted, proven
 
 SECRETS = [minisign.SecretKey(bytes([n] * 8), bytes([n] * 32)) for n in (1, 2, 3)]
 A, B, C = (Trusted(name, secret.public) for name, secret in zip("abc", SECRETS))

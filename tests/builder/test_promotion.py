@@ -12,10 +12,10 @@ import pytest
 
 from builder import channel, cli, clock
 from builder.channel import Channel
-from builder.signing import minisign
 from builder.stores import channels, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.trust import minisign
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP, entry, manifest
 

@@ -21,10 +21,10 @@ from builder.descriptor import Descriptor
 from builder.errors import StepFailed, StoreDamaged, Untrusted, UsageError
 from builder.plugins import Stream
 from builder.records import to_json
-from builder.signing import minisign
 from builder.stores import copying, oci, signatures, tags, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.trust import minisign
 from tests.builder.stores.test_versions import published
 from tests.builder.test_trust import KEY, Host
 from tests.builder.test_trust import host as host  # a fixture

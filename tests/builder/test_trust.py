@@ -10,9 +10,9 @@ import pytest
 
 from builder import cli, descriptor
 from builder.errors import UsageError
-from builder.signing import minisign
 from builder.stores import oci, signatures, versions
 from builder.stores.layout import Layout
+from builder.trust import minisign
 from builder.trusting import trust
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP

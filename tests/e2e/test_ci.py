@@ -16,9 +16,9 @@ from typing import Any, Callable, Dict, List
 import pytest
 import yaml
 
-from builder.signing import minisign
 from builder.stores import signatures, versions
 from builder.stores.layout import Layout
+from builder.trust import minisign
 from tests.docs import doc_pages
 
 pytestmark = pytest.mark.e2e

@@ -18,7 +18,7 @@ pytest.importorskip("celery")
 pytest.importorskip("redis")
 
 from builder.fleet.broker import Broker
-from builder.signing import minisign
+from builder.trust import minisign
 from tests import brokers
 
 pytestmark = pytest.mark.e2e

@@ -11,7 +11,7 @@ from typing import Callable
 
 import pytest
 
-from builder.signing import minisign
+from builder.trust import minisign
 from tests import brokers
 from tests.lab import spaces
 from tests.lab.conftest import NAMES, Made

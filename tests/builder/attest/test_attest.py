@@ -19,10 +19,10 @@ from builder.errors import StoreDamaged
 from builder.manifest import Manifest
 from builder.platforms.platform import Pinned, Tool
 from builder.provenance import Chain, Link, Provenance, Revision, Step
-from builder.signing import minisign
 from builder.stores import versions
 from builder.stores.layout import Layout
-from builder.trusting.keyring import Trusted
+from builder.trust import minisign
+from builder.trust.keyring import Trusted
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP, FakeExecutor, Project
 

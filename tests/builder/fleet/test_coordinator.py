@@ -33,8 +33,8 @@ from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
 from builder.platforms.platform import Blob, Pinned
 from builder.records import to_json
 from builder.remote.messages import File
-from builder.signing import minisign
 from builder.stores.layout import Layout
+from builder.trust import minisign
 from tests import brokers, fleets
 from tests.fleets import MODEL, QUEUE, action, until
 

@@ -10,7 +10,7 @@ from builder.errors import Untrusted
 from builder.fleet.sealing import LARGEST, Seal
 from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Report, Who
 from builder.remote.messages import File
-from builder.signing import minisign
+from builder.trust import minisign
 
 OURS, THEIRS = minisign.new_key(), minisign.new_key()
 ANSWER = Answer("0f", "sha256:00", True, 7)

@@ -31,7 +31,7 @@ from builder.plugins import Repository
 from builder.records import to_json
 from builder.remote.framing import Dropped
 from builder.remote.messages import File
-from builder.signing import minisign
+from builder.trust import minisign
 from tests import brokers, fleets
 from tests.fakes import LAPTOP
 from tests.fleets import MODEL, Run, action, order

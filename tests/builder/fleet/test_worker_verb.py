@@ -19,7 +19,7 @@ from builder import cli
 from builder.errors import UsageError
 from builder.fleet.broker import Broker
 from builder.platforms import machines
-from builder.signing import minisign
+from builder.trust import minisign
 from tests.fakes import LAPTOP, Project
 
 NOBODY = "redis://127.0.0.1:9/0"  # nothing listens there

@@ -20,8 +20,8 @@ from builder.plugins import Repository
 from builder.stores import channels, copying, signatures, statements, supply, tags, versions
 from builder.stores.layout import Layout
 from builder.transfers import transfer
-from builder.trusting import key_statement
-from builder.trusting.keyring import Keyring
+from builder.trust import key_statements
+from builder.trust.keyring import Keyring
 from tests.builder.stores.test_copying import KEY, silent
 from tests.builder.stores.test_versions import published
 
@@ -60,9 +60,9 @@ def test_a_version_goes_there_and_comes_back(place: Repository, fresh: Open, sto
 
 def _stated(store: Layout, serial: int) -> bytes:
     """Let the store have a key statement."""
-    owner = key_statement.Owner("root", KEY.public.text)
-    statement = key_statement.Statement(1, KEY.public.name, serial, "2026-11-21T12:00:00+00:00", (owner,))
-    text = key_statement.History(1, (key_statement.new(statement),)).text
+    owner = key_statements.Owner("root", KEY.public.text)
+    statement = key_statements.Statement(1, KEY.public.name, serial, "2026-11-21T12:00:00+00:00", (owner,))
+    text = key_statements.History(1, (key_statements.new(statement),)).text
     with store.locked():
         statements.put(store, text)
     return text

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.signing.minisign import PublicKey, SecretKey
+from builder.trust.minisign import PublicKey, SecretKey
 
 # RFC 8032, section 7.1: secret key, public key, message, signature
 VECTORS = [

@@ -12,7 +12,7 @@ from typing import Sequence, Tuple
 import pytest
 
 from builder.errors import UsageError
-from builder.signing import minisign
+from builder.trust import minisign
 
 KEY = minisign.SecretKey(bytes(range(8)), bytes(range(32)))
 DATA = b"a manifest"

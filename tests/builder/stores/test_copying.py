@@ -12,10 +12,10 @@ import pytest
 from builder.descriptor import INDEX
 from builder.errors import StoreDamaged, UsageError
 from builder.manifest import Manifest
-from builder.signing import minisign
 from builder.stores import copying, signatures, supply, tags, versions
 from builder.stores.folder import Folder
 from builder.stores.layout import Layout
+from builder.trust import minisign
 from tests import fakes
 from tests.builder.stores.test_versions import published
 

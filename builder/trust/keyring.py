@@ -1,7 +1,7 @@
 """Whose signatures count, and whether enough of them are over some bytes. Pure: no file, no store, no clock.
 
 Keys come in groups: a group speaks for itself as soon as `needed` of its keys have signed. What was pinned by hand is a
-group of which one is enough; keys that a key statement names are another (`builder/trusting/key_statement.py`).
+group of which one is enough; keys that a key statement names are another (`builder/trust/key_statements.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, Sequence, Tuple
 
 from builder.errors import Untrusted, UsageError
-from builder.signing import minisign
+from builder.trust import minisign
 
 MOST_SIGNATURES = 64  # that are looked at; verifying one takes some ten milliseconds
 

@@ -2,7 +2,7 @@
 
 It holds the newest statement that was accepted, with its signatures and those before it that are needed to follow it, so that
 it counts without a network, and a store that hides it takes nothing back. Whose signatures count is worked out anew from
-what is pinned and what is remembered, each time. `builder/trusting/key_statement.py` judges; nothing is fetched here.
+what is pinned and what is remembered, each time. `builder/trust/key_statements.py` judges; nothing is fetched here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Dict, List, Optional, Tuple
 
 from builder import clock, files
 from builder.errors import StoreDamaged, UsageError
-from builder.trusting import key_statement
-from builder.trusting.key_statement import Followed, History, Statement
-from builder.trusting.keyring import Keyring, Trusted
+from builder.trust import key_statements
+from builder.trust.key_statements import Followed, History, Statement
+from builder.trust.keyring import Keyring, Trusted
 
 _END = ".keys.json"
 _WAIT = 10.0  # seconds for another pull that writes
@@ -40,7 +40,7 @@ def keyring(place: Path, pinned: Tuple[Trusted, ...], offered: Optional[History]
         found, notes = _learned(place, pinned, offered)
     in_force = [ring.followed.newest for ring in found.values() if ring.followed.newest]
     orphans = [ring.last for ring in found.values() if not ring.followed.newest]
-    return dataclasses.replace(key_statement.rings(pinned, in_force, orphans, now), notes=notes)
+    return dataclasses.replace(key_statements.rings(pinned, in_force, orphans, now), notes=notes)
 
 
 def remembered(place: Path, pinned: Tuple[Trusted, ...]) -> Dict[str, Ring]:
@@ -48,9 +48,9 @@ def remembered(place: Path, pinned: Tuple[Trusted, ...]) -> Dict[str, Ring]:
     found = {}
     for path in sorted(place.glob(f"*{_END}")):
         try:
-            if path.stat().st_size > key_statement.MOST_BYTES:
+            if path.stat().st_size > key_statements.MOST_BYTES:
                 raise StoreDamaged("too large", where=str(path))
-            history = key_statement.history(path.read_bytes(), str(path))
+            history = key_statements.history(path.read_bytes(), str(path))
             last = history.statements[-1].read
             if path.name != last.ring + _END:
                 raise StoreDamaged(f"it is about the ring {last.ring}", where=str(path))
@@ -61,7 +61,7 @@ def remembered(place: Path, pinned: Tuple[Trusted, ...]) -> Dict[str, Ring]:
                 where=problem.where,
                 hint=f"build keys forget {name}   and, to learn it again from a store: build keys update SOURCE",
             ) from None
-        found[last.ring] = Ring(history, key_statement.followed(history, pinned), last)
+        found[last.ring] = Ring(history, key_statements.followed(history, pinned), last)
     return found
 
 
@@ -90,7 +90,7 @@ def _merged(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tuple
     known = found[ring].followed if ring in found else Followed()
     if ring in found and known.newest is None:
         return found, (f"no key that is pinned here speaks for the ring {ring} any more",)
-    after = key_statement.followed(offered, pinned, known)
+    after = key_statements.followed(offered, pinned, known)
     if after.refused:
         notes.append(f"of the key statements on offer: {after.refused}")
     if after.newest is None or after.accepted == known.accepted:

@@ -37,7 +37,7 @@ from builder.fleet.station import Post
 from builder.platforms import machines
 from builder.platforms.platform import Pinned, Platform
 from builder.remote.cache import Cache
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests import brokers
 
 PROCESSES = 8

@@ -29,12 +29,12 @@ from builder import plugins
 from builder.config import contract
 from builder.config.contract import PACKAGE
 from builder.hosting import pull
-from builder.manifest import Entry, Manifest
 from builder.platforms import machines, requirements
 from builder.platforms.machines import Machine
 from builder.platforms.platform import numbers
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
+from builder.store.manifest import Entry, Manifest
 
 PAUSE = 0.02
 GPU_RUNTIMES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu")

@@ -28,7 +28,7 @@ from builder.pinning import Pinner
 from builder.plan import plan
 from builder.platforms import machines
 from builder.run import prospect
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 
 TOOLS = ("export", "simplify", "lower-fp16", "lower-int8", "engine", "reference", "parity", "latency")
 

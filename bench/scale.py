@@ -26,15 +26,15 @@ from builder.actions.measurements import Latency, OutputParity, Percentiles
 from builder.actions.recipes import Made
 from builder.choosing.choose import choose
 from builder.config.contract import Input, Output, Profile, ShapeRange
-from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Blob, Pinned, Platform, Tool
-from builder.provenance import Chain, Link, Provenance, Step
 from builder.records import Setting
-from builder.stores import collecting, signatures, tags, versions
-from builder.stores.collecting import Rule
-from builder.stores.layout import Layout
+from builder.store import gc, oci, referrers, versions
+from builder.store.gc import Rule
+from builder.store.layout import Layout
+from builder.store.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
+from builder.store.provenance import Chain, Link, Provenance, Step
 
 _KINDS = (("onnxruntime", None), ("openvino", None), ("tensorrt", "8.6"), ("tensorrt", "8.9"), ("tensorrt-rtx", "8.6"))
 _RECORDED = 5  # of the newest versions, the results of all their steps are there
@@ -82,7 +82,7 @@ def _fill(store: Layout, machine: Machine, count: int, cells: int, changed: int)
             versions.publish(store, manifest, _provenance(version, tuple(entries.values())))
             if version > count - _RECORDED:
                 _results(store, manifest)
-            signatures.attach(store, version, "0011223344556677", f"signature of {version}\n")
+            referrers.attach_signature(store, version, "0011223344556677", f"signature of {version}\n")
     finally:
         os.fsync = flush
     print(f"made {count} versions of {cells} cells in {time.perf_counter() - started:.0f} s", file=sys.stderr)
@@ -163,11 +163,11 @@ def _timed(store: Layout, machine: Machine, rounds: int) -> Dict[str, Tuple[floa
     work: Dict[str, Callable[[], object]] = {
         "every version's number": lambda: versions.numbers(store),
         "the newest version, read and checked": lambda: versions.latest(store),
-        "its signatures": lambda: signatures.of(store, newest.version),
+        "its signatures": lambda: referrers.signatures_of(store, newest.version),
         "choosing among its cells": lambda: choose(newest, machine, "dense"),
         "a tag written (index.json replaced)": lambda: _tag(store),
-        "collecting, nothing to remove": lambda: collecting.garbage(store, Rule(), time.time()),
-        "collecting, all but ten versions": lambda: collecting.garbage(store, Rule(10), time.time()),
+        "collecting, nothing to remove": lambda: gc.garbage(store, Rule(), time.time()),
+        "collecting, all but ten versions": lambda: gc.garbage(store, Rule(10), time.time()),
         "`build --help`": lambda: _run("--help"),
         "`build pull --explain`": lambda: _run("pull", where, "--explain"),
         "`build diff`": lambda: _run("diff", "--store", where),
@@ -196,7 +196,7 @@ def _processor() -> float:
 
 def _tag(store: Layout) -> None:
     with store.locked():
-        tags.put(store, "scale", tags.all_of(store)["v1"])
+        oci.put(store, "scale", oci.all_of(store)["v1"])
 
 
 def _run(*words: str) -> None:

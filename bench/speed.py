@@ -26,8 +26,8 @@ from builder.pinning import Pinner
 from builder.plan import plan
 from builder.platforms import machines
 from builder.run import prospect
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
 
 PAUSE = 0.05
 

@@ -35,7 +35,7 @@ from builder.executors.local import Local
 from builder.executors.ssh import Machines, Ssh
 from builder.platforms import machines
 from builder.platforms.platform import Pinned, Platform
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests import onnx_models
 from tests.sshd import Sshd, sshd
 

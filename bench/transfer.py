@@ -32,8 +32,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from builder import files
 from builder.platforms import machines
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
 from tests.fakes import entry, manifest, stored
 from tests.registries import registry
 

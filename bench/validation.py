@@ -29,7 +29,7 @@ from builder.pinning import Pinner
 from builder.plan import PlannedCell, plan
 from builder.platforms import machines
 from builder.run import prospect
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 
 
 def main() -> None:

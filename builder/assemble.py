@@ -13,14 +13,23 @@ from builder.config.matrix import Matrix, OnnxSource, SeededWeights
 from builder.errors import DeployError
 from builder.hosting import golden
 from builder.jobs import Job
-from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
 from builder.plan import Plan, PlannedCell
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Tool
 from builder.run import Outcome
-from builder.searched import Searched
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
+from builder.store.manifest import (
+    Artifact,
+    Builder,
+    Entry,
+    HeadContract,
+    Manifest,
+    ModelIdentity,
+    Searched,
+    TaskResult,
+    Verdict,
+)
 from validation import arithmetic, limits, sweep, task_results, verdict
 
 

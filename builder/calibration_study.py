@@ -14,7 +14,7 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from builder.actions.measurements import AT_LEAST, OutputParity
 from builder.config import datasets
 from builder.config.matrix import Calibration, Matrix, Method, Photographs
-from builder.manifest import Check, TaskResult
+from builder.store.manifest import Check, TaskResult
 
 
 @dataclass(frozen=True)

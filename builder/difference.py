@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, List, Literal, Optional, Tuple
 
-from builder.manifest import Entry
 from builder.records import KEYED
+from builder.store.manifest import Entry
 from validation import causes, drift
 from validation.history import Ledger, Line, Version
 from validation.readings import Kind

@@ -17,7 +17,7 @@ from builder.platforms.machines import Machine
 from builder.records import fields_of
 from builder.run import Outcome
 from builder.search import words as search_words
-from builder.searched import Searched
+from builder.store.manifest import Searched
 from validation import limits, sweep, verdict
 
 

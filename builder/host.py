@@ -28,11 +28,10 @@ from builder.hosting import pull
 from builder.hosting.answering import FallbackWarning, entry_for, many, pixels, ranges
 from builder.hosting.following import Follower
 from builder.hosting.opened import Opened, OpenedArtifact
-from builder.manifest import Entry, Manifest
 from builder.platforms import machines
-from builder.stores import versions
-from builder.stores.layout import Layout
-from builder.trusting import trust
+from builder.store import trust, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Entry, Manifest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,13 +15,13 @@ from builder.config.loader import Loaded
 from builder.drawing.draw_layers import layer_errors
 from builder.errors import DeployError, StepFailed
 from builder.jobs import Job, Wanted
-from builder.manifest import Manifest
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.platforms.machines import Machine
 from builder.plugins import Executor
 from builder.run import perform_here, prospect
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
+from builder.store.manifest import Manifest
 
 
 @dataclass(frozen=True)

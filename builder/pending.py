@@ -20,7 +20,7 @@ from builder.platforms.machines import Machine
 from builder.platforms.platform import cannot_build, cannot_run
 from builder.plugins import Executor
 from builder.run import Outcome, perform_here
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 
 
 def keep(plan: Plan, outcome: Outcome, pinner: Pinner, store: Layout) -> None:

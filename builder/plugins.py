@@ -27,9 +27,9 @@ from typing import (
     runtime_checkable,
 )
 
-from builder.descriptor import Descriptor
 from builder.errors import StoreDamaged, UsageError
 from builder.platforms.platform import Blob, Platform
+from builder.store.oci import Descriptor
 
 if TYPE_CHECKING:  # who pulls need not load what only builds know
     import numpy as np
@@ -148,7 +148,7 @@ class Repository(Protocol):
     """A place that versions are published to and pulled from: a folder, a registry, a web server, a bucket.
 
     It keeps OCI objects (small JSON) and files, both by digest, and tags that name objects. Nothing that it answers is
-    believed: who asks holds size and digest against what was expected (builder/transfers/transfer.py). Methods are called from
+    believed: who asks holds size and digest against what was expected (builder/store/transfers.py). Methods are called from
     several threads. They raise Unreachable when it does not answer or refuses, StoreDamaged when what it answers cannot be.
     """
 
@@ -222,13 +222,13 @@ BUILT_IN: Dict[Tuple[str, str], str] = {
     ("source", "onnx"): "builder.sources.onnx_file:OnnxFile",
     ("executors", "ssh"): "builder.executors.ssh:machines",
     ("executors", "fleet"): "builder.executors.fleet:fleet",
-    ("repository", "file"): "builder.stores.folder:Folder",
-    ("repository", "https"): "builder.repositories.web:Web",
-    ("repository", "http"): "builder.repositories.web:Web",
-    ("repository", "s3"): "builder.repositories.bucket:Bucket",
-    ("repository", "bundle"): "builder.repositories.bundle:Bundle",
-    ("repository", "oci"): "builder.repositories.registry:Registry",
-    ("repository", "oci+http"): "builder.repositories.registry:Registry",
+    ("repository", "file"): "builder.store.remotes.folder:Folder",
+    ("repository", "https"): "builder.store.remotes.web:Web",
+    ("repository", "http"): "builder.store.remotes.web:Web",
+    ("repository", "s3"): "builder.store.remotes.bucket:Bucket",
+    ("repository", "bundle"): "builder.store.remotes.bundle:Bundle",
+    ("repository", "oci"): "builder.store.remotes.registry:Registry",
+    ("repository", "oci+http"): "builder.store.remotes.registry:Registry",
 }
 
 

@@ -24,7 +24,7 @@ from builder.plan import Plan
 from builder.platforms.machines import Machine
 from builder.plugins import Executor
 from builder.progress import Reporter
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 
 
 @dataclass

@@ -7,11 +7,11 @@ from typing import Dict, List, Optional
 
 from builder import terminal
 from builder.digest import Json
-from builder.manifest import Entry, Manifest
 from builder.plan import Plan
 from builder.records import to_json
 from builder.run import Outcome
 from builder.search import words as search_words
+from builder.store.manifest import Entry, Manifest
 from validation import sweep, verdict
 
 _ORDER = ("passed", "failed", "unverified", "waiting", "skipped")

@@ -8,8 +8,8 @@ from typing import Dict, List, Optional, Tuple
 from builder import terminal
 from builder.actions.measurements import SweepRow, Swept
 from builder.digest import Json
-from builder.manifest import Check
 from builder.records import to_json
+from builder.store.manifest import Check
 from validation import sweep
 
 _ALWAYS = ("max_abs", "cosine")

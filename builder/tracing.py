@@ -8,9 +8,9 @@ from builder.digest import Json
 from builder.jobs import Job
 from builder.plan import Plan, PlannedCell
 from builder.platforms.platform import Pinned
-from builder.provenance import Chain, Link, Provenance, Step
 from builder.records import Setting, to_json
 from builder.run import Outcome
+from builder.store.provenance import Chain, Link, Provenance, Step
 
 _TOLD_APART = ("step",)  # has a field of its own
 

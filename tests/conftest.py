@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from builder.config.loader import Loaded, load
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests import fakes
 
 GOLDEN = Path(__file__).parent / "golden"

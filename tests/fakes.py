@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 
-from builder import digest, sidecar
+from builder import digest
 from builder.actions.action import SIDECAR, Action, Result
 from builder.actions.measurements import (
     CaseScore,
@@ -41,7 +41,6 @@ from builder.actions.recipes import (
 from builder.config.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
 from builder.config.loader import Loaded, load
 from builder.errors import StepFailed
-from builder.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
 from builder.platforms.gpus import Gpu
@@ -51,7 +50,9 @@ from builder.platforms.platform import Blob, Platform
 from builder.plugins import Store
 from builder.records import to_json
 from builder.run import Outcome, run
-from builder.stores.layout import Layout
+from builder.store import sidecar
+from builder.store.layout import Layout
+from builder.store.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -13,11 +13,11 @@ from builder.actions.recipes import Engine
 from builder.config.contract import PACKAGE, Output, Profile, ShapeRange
 from builder.config.gates import Limit
 from builder.config.tensorrt import TensorRtOptions
-from builder.manifest import Check, Entry, Golden, Manifest, Verdict
 from builder.platforms import machines
 from builder.platforms.platform import Platform
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
+from builder.store.manifest import Check, Entry, Golden, Manifest, Verdict
 from tests.fakes import entry, manifest
 
 LIMIT = 1e-3

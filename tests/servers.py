@@ -15,7 +15,7 @@ from typing import Callable, Iterator, Optional
 
 import pytest
 
-from builder.http.patience import Clock, Patience
+from builder.store.http.client import Clock, Patience
 
 HASTE = Patience(tries=3, total=5.0, connect=2.0, answer=0.5, body=0.5)
 

@@ -36,11 +36,11 @@ from builder.assemble import judge
 from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, TorchSource
 from builder.errors import DeployError
-from builder.manifest import Check, TaskResult
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
 from builder.records import to_json
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
+from builder.store.manifest import Check, TaskResult
 from tests.builder.test_trust import KEY
 from tests.builder.test_verbs import Shell
 from tests.conftest import FROZEN

@@ -142,8 +142,8 @@ SIBLINGS = {
     ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
     ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
     *COMPAT,
-    *(("builder.repositories.registry", f"builder.repositories.registry_{part}") for part in ("access", "upload")),
-    ("builder.repositories.registry_upload", "builder.repositories.registry_access"),
+    *(("builder.store.remotes.registry", f"builder.repositories.registry_{part}") for part in ("access", "upload")),
+    ("builder.store.remotes.registry", "builder.store.remotes.registry"),
     ("builder.verbs.keys", "builder.verbs.key_statements"),
     ("builder.verbs.promote", "builder.verbs.promoting"),
     ("builder.verbs.rollback", "builder.verbs.promoting"),
@@ -354,7 +354,7 @@ OTHERS: Dict[str, Set[str]] = {
     # their docstrings say so; callers add the place, and of signing's two it would be a bug of ours
     "ValueError": {
         "builder.config.contract",
-        "builder.channel",
+        "builder.store.channels",
         "builder.clock",
         "builder.files",
         "builder.trust.key_statements",
@@ -376,7 +376,9 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.verbs.worker",
     },  # argparse's own protocol
     "ConnectionResetError": {"builder.fleet.taking"},  # as the library's own loop says that it is to connect again
-    "HTTPException": {"builder.http.wire"},  # the library's own protocol: its callers catch what reading may raise
+    "HTTPException": {
+        "builder.store.http.wire"
+    },  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},
     "SystemExit": {"builder.benchmark.bench_worker", "builder.cli", "builder.hosting.prove", "builder.worker"},
 }

@@ -10,7 +10,7 @@ from typing import Dict, Sequence, Tuple
 
 from builder.actions.measurements import Arithmetic
 from builder.config.contract import Compute
-from builder.manifest import Check
+from builder.store.manifest import Check
 
 BUILT_IN = "built in"
 _WORDS: Dict[Compute, str] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}

@@ -14,7 +14,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from builder.actions.action import BY_PRODUCTS, SIDECAR
 from builder.platforms.platform import Pinned
-from builder.provenance import Link, Provenance, Step
+from builder.store.provenance import Link, Provenance, Step
 from validation import named
 from validation.history import Cause, Change, Version
 from validation.readings import Kind

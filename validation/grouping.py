@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Literal, Optional, Sequence, Tuple
 
-from builder.manifest import Entry
+from builder.store.manifest import Entry
 from validation.history import STATES, CellLine, Count, Group, Line, Version
 
 

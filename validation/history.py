@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
-from builder.manifest import Manifest
-from builder.provenance import Provenance
 from builder.records import KEYED
+from builder.store.manifest import Manifest
+from builder.store.provenance import Provenance
 from validation.readings import Better, Kind
 
 State = Literal["beyond", "worse", "better", "same", "new", "gone", "unlike"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from builder.manifest import Entry
 from builder.platforms.platform import Platform, Tool
-from builder.provenance import Step
+from builder.store.manifest import Entry
+from builder.store.provenance import Step
 from validation.history import Cause, CauseKind
 
 _ORDER: Tuple[CauseKind, ...] = (

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, List, Literal, Optional, Sequence
 
 from builder.actions.measurements import AT_LEAST, OutputParity
-from builder.manifest import Entry
+from builder.store.manifest import Entry
 
 Kind = Literal["verdict", "tensor", "task", "latency", "size"]
 Better = Literal["less", "more"]

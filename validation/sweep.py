@@ -11,7 +11,7 @@ from typing import Iterable, List, Literal, Sequence, Tuple
 
 from builder.actions.measurements import OutputParity, SweepRow, Swept
 from builder.config.gates import Limit
-from builder.manifest import Check
+from builder.store.manifest import Check
 from validation import verdict
 
 Word = Literal["passed", "failed", "answers", "refuses", "differs"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Tuple
 
 from builder.actions.measurements import TaskScores
-from builder.manifest import TaskResult
+from builder.store.manifest import TaskResult
 
 
 def against(task: str, reference: TaskScores, candidate: TaskScores) -> Tuple[TaskResult, ...]:

@@ -7,7 +7,7 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 
 from builder.actions.measurements import AT_LEAST, Latency, OutputParity, Percentiles
 from builder.config.gates import Limit
-from builder.manifest import Check, TaskResult
+from builder.store.manifest import Check, TaskResult
 
 
 def checks(

@@ -50,7 +50,7 @@ class Action:
 
 # Files of an engine build that no host needs.
 BY_PRODUCTS = ("timing.cache", "calibration.cache")
-# What identifies an artifact, beside its files; see builder/sidecar.py.
+# What identifies an artifact, beside its files; see builder/store/sidecar.py.
 SIDECAR = "artifact.json"
 
 

@@ -10,7 +10,7 @@ from typing import List, Optional, Sequence, Tuple
 from builder import terminal
 from builder.audit import phrases
 from builder.audit.plain import WIDTH
-from builder.provenance import Step
+from builder.store.provenance import Step
 from validation import causes
 from validation.causes import Pace
 from validation.history import CellLine, Ledger, Line, Version

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 from builder.errors import StoreDamaged, UsageError
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
 from validation.history import Version
 
 USUAL = 10  # versions that are looked at when --since does not say

@@ -15,9 +15,9 @@ from builder.actions.measurements import Latency
 from builder.choosing.choose import Timed
 from builder.config.contract import PACKAGE
 from builder.errors import StoreDamaged
-from builder.manifest import Manifest
 from builder.platforms.machines import Machine
 from builder.records import KEYED, RecordError, from_json, to_json
+from builder.store.manifest import Manifest
 
 _FILE = "bench.json"
 

@@ -15,7 +15,7 @@ from typing import Iterable, Optional, Tuple
 
 from builder.actions.measurements import AT_LEAST, OutputParity
 from builder.errors import UsageError
-from builder.manifest import Entry
+from builder.store.manifest import Entry
 
 _EXAMPLE = "write it as --min-accuracy 'parity.cosine>=0.999'"
 _ALL = "parity"

@@ -8,8 +8,8 @@ from builder.choosing.choose import Asked, Choice, Fallback, Standing
 from builder.choosing.fits import other_version
 from builder.choosing.tiers import device_of
 from builder.digest import Json
-from builder.manifest import Manifest
 from builder.platforms.machines import Machine
+from builder.store.manifest import Manifest
 
 
 def explained(choice: Choice, manifest: Manifest, head: str) -> str:

@@ -21,8 +21,8 @@ from builder.choosing import accuracy
 from builder.choosing.fits import cannot_run, other_version
 from builder.choosing.tiers import Tier, benched, device_of, has_gpu, same_class, tier_of
 from builder.config.contract import Profile
-from builder.manifest import Entry, Manifest
 from builder.platforms.machines import Machine
+from builder.store.manifest import Entry, Manifest
 
 # Without any measurement, what usually is faster comes first: GPU engines, then fewer bits.
 _PRIOR = {"tensorrt": 0.0, "tensorrt-rtx": 0.0, "onnxruntime-gpu": 0.5, "openvino": 1.0, "onnxruntime": 2.0}

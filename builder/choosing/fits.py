@@ -7,8 +7,8 @@ from typing import Optional
 from builder.compat.precision import CPU_BF16
 from builder.compat.tables import version as numbers_of
 from builder.config.contract import PACKAGE
-from builder.manifest import Artifact, Entry
 from builder.platforms.machines import Machine
+from builder.store.manifest import Artifact, Entry
 
 # Runtimes whose artifact any version reads (plain ONNX). Others are only proven for the version that was measured.
 _ANY_VERSION = ("onnxruntime", "onnxruntime-gpu")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, List, Tuple
 
 from builder.choosing.choose import Timed
 from builder.errors import StoreDamaged, Untrusted
-from builder.manifest import Manifest
 from builder.platforms.machines import Machine
-from builder.stores import benches, versions
-from builder.stores.benches import Offered
-from builder.stores.layout import Layout
+from builder.store import referrers, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Manifest
+from builder.store.referrers import Offered
 from builder.trust.keyring import Keyring, proven
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def here(
     kept: List[BenchRecord] = []
     left_out: List[str] = []
     try:
-        offered = benches.of(store, manifest.version)
+        offered = referrers.benches_of(store, manifest.version)
     except StoreDamaged as problem:
         return (), (f"the measurement records are left out: {problem.what}",)
     if not offered:

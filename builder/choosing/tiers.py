@@ -15,9 +15,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from builder.manifest import Entry
 from builder.platforms.gpu_models import is_called
 from builder.platforms.machines import Machine
+from builder.store.manifest import Entry
 
 Name = Literal["gpu-model", "compute-capability", "gpu-family", "cpu-model", "cpu-cores", "cpu-features", "cpu"]
 Device = Literal["gpu", "cpu"]

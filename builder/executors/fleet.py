@@ -18,7 +18,6 @@ from builder import digest, plugins, terminal
 from builder.actions.action import Action, Result
 from builder.campaign import Campaign
 from builder.config.remote_machines import FleetSettings, Reached
-from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable, UsageError
 from builder.fleet import broker, joining, queues
 from builder.fleet.coordinator import Coordinator
@@ -28,8 +27,9 @@ from builder.platforms.platform import Blob
 from builder.plugins import Executor, Repository, Store
 from builder.records import RecordError, from_json
 from builder.remote.messages import File
-from builder.stores.layout import Layout
-from builder.transfers import transfer
+from builder.store import transfers
+from builder.store.layout import Layout
+from builder.store.oci import OCTETS, Descriptor
 
 _T = TypeVar("_T")
 _LARGE = 1 << 20  # bytes; the rest is there before a thread would be
@@ -130,7 +130,7 @@ class Fleet:
 
     def _read(self, record: File) -> Result:
         named = Descriptor(OCTETS, record.digest, record.size)
-        data = self._unless_stopped(named, partial(transfer.read, self._place, named, most=_LARGEST_RECORD))
+        data = self._unless_stopped(named, partial(transfers.read, self._place, named, most=_LARGEST_RECORD))
         try:
             return from_json(Result, digest.loads(data))
         except (ValueError, RecordError) as problem:
@@ -145,7 +145,7 @@ class Fleet:
             for blob in lacking:
                 named = Descriptor(OCTETS, blob.digest, blob.size, title=blob.name)
                 fetched = self._unless_stopped(
-                    named, partial(transfer.fetch, self._place, named, Layout(work / "fetched"))
+                    named, partial(transfers.fetch, self._place, named, Layout(work / "fetched"))
                 )
                 fetched.rename(work / blob.name)
                 store.put(work / blob.name)

@@ -8,12 +8,12 @@ from typing import Optional, Tuple
 from builder.errors import UsageError
 from builder.fleet.broker import Broker
 from builder.fleet.sealing import Seal
-from builder.trusting import passwords, trust
+from builder.store import trust
 
 
 def sealed(key: Optional[str], trusted: Tuple[str, ...]) -> Seal:
     """`key`: a file with a secret key; `trusted`: public keys, or files with one. Raises UsageError."""
-    secret = passwords.secret_key(Path(key).expanduser()) if key else None
+    secret = trust.secret_key(Path(key).expanduser()) if key else None
     owners = [owner.key for word in trusted for group in trust.these(word, {}).groups for owner in group.keys]
     return Seal(secret, tuple(owners))
 

@@ -20,7 +20,6 @@ from typing import Callable, Dict, List, Optional, Tuple
 from builder import digest, terminal
 from builder.actions.action import Action, Result
 from builder.config.contract import PACKAGE
-from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted, first_line
 from builder.fleet.book import BEAT
 from builder.fleet.broker import Broker
@@ -36,7 +35,8 @@ from builder.remote.cache import FULL, Cache
 from builder.remote.framing import Dropped
 from builder.remote.messages import File
 from builder.remote.watch import Limits
-from builder.transfers import transfer
+from builder.store import transfers
+from builder.store.oci import OCTETS, Descriptor
 
 SILENCE = 60.0  # seconds without an answer after which nobody waits any more
 _ASKED = (2.0, 3.0, 5.0)  # seconds that an answer to a question is waited for, before it is asked again
@@ -201,7 +201,7 @@ class Station:
                     where=self._who.name,
                     hint="build worker --store PLACE, as in `fleet: {store: PLACE}` of matrix.yaml",
                 )
-            transfer.fetch(self._place, named, cache.store)
+            transfers.fetch(self._place, named, cache.store)
 
     def _upload(self, order: Order, result: Result) -> File:
         cache = Cache(self._post.folder, digest.hex_part(digest.of_bytes(order.run.encode())), self._post.free)

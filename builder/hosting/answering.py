@@ -11,7 +11,7 @@ from builder.choosing.choose import accepts
 from builder.config import contract
 from builder.errors import NothingFits, UsageError
 from builder.hosting.opened import Opened
-from builder.manifest import Entry, Manifest
+from builder.store.manifest import Entry, Manifest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,9 +11,9 @@ from typing import Mapping, Optional
 from builder.actions.recipes import MeasureParity
 from builder.config.matrix import Matrix
 from builder.jobs import Job, OutputPin
-from builder.manifest import Golden, Verdict
 from builder.plan import PlannedCell
 from builder.run import Outcome
+from builder.store.manifest import Golden, Verdict
 from validation import limits
 
 

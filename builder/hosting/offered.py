@@ -10,16 +10,15 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from builder import channel, clock, digest
-from builder.channel import Channel
+from builder import clock, digest
 from builder.errors import Untrusted, UsageError
 from builder.hosting.freshness import Memory, Offer, Pointer
-from builder.manifest import Manifest
-from builder.stores import channels, versions
-from builder.stores.supply import Supply
+from builder.store import channels, trust, versions
+from builder.store.channels import Channel
+from builder.store.manifest import Manifest
+from builder.store.supply import Supply
 from builder.trust import keyring
 from builder.trust.keyring import Keyring
-from builder.trusting import trust
 
 _NO_STORE = "name a store: build pull SOURCE, or make one: build matrix"
 
@@ -77,7 +76,7 @@ def _version(supplied: Supply, version: int, ring: Keyring, least: int) -> Tuple
 
 
 def _record(supplied: Supply, wanted: Wanted, memory: Memory, ring: Keyring) -> Tuple[Channel, Pointer]:
-    name = channel.named(wanted.channel or "")
+    name = channels.named(wanted.channel or "")
     place = supplied.repository
     shown = channels.offered(place, name)
     if shown is None:
@@ -93,7 +92,7 @@ def _record(supplied: Supply, wanted: Wanted, memory: Memory, ring: Keyring) -> 
         keyring.proven(
             shown.data, shown.signatures, ring, what=what, where=place.name, hint=hint, least=wanted.signatures
         )
-    record = channel.parsed(shown.data, place.name)
+    record = channels.parsed(shown.data, place.name)
     if record.channel != name:
         raise Untrusted(
             f"what is shown as the channel {name} is a record of the channel {record.channel}", where=place.name

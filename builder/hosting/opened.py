@@ -13,7 +13,7 @@ from builder.errors import StepFailed
 from builder.hosting import pull, selftest
 from builder.hosting.pool import Pool
 from builder.hosting.proof import Answer
-from builder.manifest import Check, Entry, HeadContract
+from builder.store.manifest import Check, Entry, HeadContract
 
 if TYPE_CHECKING:
     import numpy as np

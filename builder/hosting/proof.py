@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from builder.config.gates import Limit
-from builder.manifest import Check, Entry
+from builder.store.manifest import Check, Entry
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from builder import leash, plugins
 from builder.errors import DeployError, first_line
 from builder.hosting import pull
 from builder.hosting.proof import Answer, limits
-from builder.manifest import Check, Entry, Manifest
 from builder.records import to_json
+from builder.store.manifest import Check, Entry, Manifest
 from validation import statistics, verdict
 from validation.comparison import compared
 from validation.samples import Sample, load

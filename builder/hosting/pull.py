@@ -21,10 +21,10 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 from builder import digest, files
 from builder.errors import StoreDamaged, UsageError
 from builder.hosting import placed
-from builder.manifest import Entry, Manifest
 from builder.platforms.platform import Blob
 from builder.plugins import Store
 from builder.records import RecordError, from_json, to_json
+from builder.store.manifest import Entry, Manifest
 
 _DESCRIPTION = "deploy.json"
 

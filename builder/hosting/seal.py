@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Dict, Optional, Tuple
 
 from builder import files
-from builder.stores import signatures, versions
-from builder.stores.layout import Layout
+from builder.store import referrers, versions
+from builder.store.layout import Layout
 from builder.trust.keyring import MOST_SIGNATURES
 
 MANIFEST, _SIGNATURE = "manifest.json", "manifest.json.{}.minisig"
@@ -23,7 +23,7 @@ _MOST_TEXT = 4096
 def write(folder: Path, store: Layout, version: int) -> None:
     """Keep the manifest of `version` and its signatures in a placed folder; what is there already is left alone."""
     wanted: Dict[str, bytes] = {MANIFEST: store.read(versions.manifest_digest(store, version))}
-    for number, text in enumerate(signatures.of(store, version)[:MOST_SIGNATURES], 1):
+    for number, text in enumerate(referrers.signatures_of(store, version)[:MOST_SIGNATURES], 1):
         wanted[_SIGNATURE.format(number)] = text.encode()
     for stale in {path.name for path in folder.glob(_SIGNATURE.format("*"))} - set(wanted):
         (folder / stale).unlink()

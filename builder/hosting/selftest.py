@@ -20,9 +20,9 @@ from builder.config.contract import PACKAGE
 from builder.errors import NothingFits
 from builder.hosting import placed
 from builder.hosting.proof import Proof, limits
-from builder.manifest import Entry
 from builder.platforms.machines import Machine
 from builder.records import RecordError, from_json, to_json
+from builder.store.manifest import Entry
 from builder.terminal import counted
 
 FILE = "self-test.json"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from builder import sidecar
 from builder.actions.action import SIDECAR
 from builder.errors import DeployError
 from builder.inspection import reading
 from builder.inspection.contents import MOSTLY, Contents, flag
 from builder.inspection.subject import Subject
 from builder.platforms.machines import Machine
-from builder.sidecar import Sidecar
+from builder.store import sidecar
+from builder.store.sidecar import Sidecar
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import List, Sequence, Tuple
 from builder import terminal
 from builder.inspection.contents import Contents, Layers, Tensor
 from builder.inspection.findings import Findings
-from builder.sidecar import Sidecar
+from builder.store.sidecar import Sidecar
 
 _FORMATS = {
     "onnx": "ONNX",

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import List, Optional, Tuple
 
-from builder import digest, sidecar
+from builder import digest
 from builder.actions.action import SIDECAR
 from builder.errors import StoreDamaged, UsageError
 from builder.hosting import pull
 from builder.inspection import reading
-from builder.manifest import Entry, Manifest
-from builder.sidecar import Sidecar
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import sidecar, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Entry, Manifest
+from builder.store.sidecar import Sidecar
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from builder.actions.action import Result
 from builder.errors import StoreDamaged, Unreachable
 from builder.records import RecordError, from_json, to_json
 from builder.remote.messages import File
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what a system says of a disk with no room
 _KEPT = 14 * 86400  # seconds since it was last used

@@ -7,10 +7,10 @@ from typing import Dict, Optional, Sequence, Tuple
 
 from builder import terminal
 from builder.actions.measurements import OutputParity
-from builder.manifest import Entry, Manifest, TaskResult
 from builder.report import margins
 from builder.report.axes import short
 from builder.report.overview import VERDICTS, anchors
+from builder.store.manifest import Entry, Manifest, TaskResult
 
 
 @dataclass(frozen=True)

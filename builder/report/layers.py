@@ -11,8 +11,8 @@ from typing import Optional, Sequence, Tuple
 
 from builder.actions.measurements import LayerError
 from builder.layer_tables import LayerTable
-from builder.manifest import Manifest
 from builder.report.axes import short
+from builder.store.manifest import Manifest
 
 _MOST = 15  # layers of a graph that are listed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from builder.manifest import Check, Entry
 from builder.report.axes import short
+from builder.store.manifest import Check, Entry
 
 _BEST_IS_ONE = frozenset({"cosine", "matched", "agreement"})
 BEYOND = 99.0  # more than this many times the limit, or no number at all

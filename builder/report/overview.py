@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from builder import terminal
-from builder.manifest import Entry, Manifest
 from builder.report import margins
+from builder.store.manifest import Entry, Manifest
 
 VERDICTS = ("passed", "failed", "unverified", "waiting", "skipped")
 

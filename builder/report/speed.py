@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from builder.manifest import Entry, Manifest
 from builder.report.axes import Axis, linear, short
 from builder.report.overview import anchors
 from builder.report.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, free, roomy
+from builder.store.manifest import Entry, Manifest
 
 _WORST_SNR = "worst signal-to-noise ratio"
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from builder.layer_tables import LayerTable
-from builder.manifest import Manifest
 from builder.pictures import Picture
 from builder.report.cells import CellRow, cell_rows
 from builder.report.drift import Drift, drift
@@ -17,6 +16,7 @@ from builder.report.overview import VERDICTS, Overview, overview
 from builder.report.plot import HEIGHT, WIDTH
 from builder.report.speed import Speed, speeds
 from builder.report.worst import WorstCases, worst_cases
+from builder.store.manifest import Manifest
 from validation.history import Ledger
 
 _MOST_DRIFT = 6  # metrics with a chart over the versions

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from builder.actions.measurements import MapDifference, Place, WorstCase
-from builder.manifest import Manifest
 from builder.pictures import File, Picture
 from builder.report import margins
 from builder.report.axes import short
 from builder.report.overview import anchors
+from builder.store.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,14 @@ from builder import assemble, terminal
 from builder.actions.measurements import Cost, LayerError
 from builder.config.matrix import Matrix, Search
 from builder.jobs import Job
-from builder.manifest import Check, Verdict
 from builder.pinning import Pinner
 from builder.plan import Plan, PlannedCell, redrawn
 from builder.platforms.machines import Machine
 from builder.run import Outcome, prospect
 from builder.search.strategy import Kept, smallest
 from builder.search.trials import STAND_IN, Attempt, Bench, Tried, accurate
-from builder.searched import Ended, Recovered, Searched, Trial
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
+from builder.store.manifest import Check, Ended, Recovered, Searched, Trial, Verdict
 
 Tell = Callable[[str], None]
 

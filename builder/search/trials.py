@@ -18,11 +18,11 @@ from builder.drawing.draw_layers import layer_errors
 from builder.drawing.draw_measurements import cost
 from builder.errors import DeployError
 from builder.jobs import Job
-from builder.manifest import Verdict
 from builder.plan import Plan, PlannedCell, redrawn, wanted_of
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Platform, cannot_run
 from builder.run import Outcome
+from builder.store.manifest import Verdict
 from validation import verdict
 
 Attempt = Callable[[Plan, str], Outcome]  # runs a plan, or looks up what a run would find done; says what it is for

@@ -6,7 +6,7 @@ from typing import Iterator, List, Tuple
 
 from builder import terminal
 from builder.actions.measurements import Cost
-from builder.searched import Recovered, Searched, Trial
+from builder.store.manifest import Recovered, Searched, Trial
 
 
 def in_short(found: Searched) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from builder import plugins, sidecar
+from builder import plugins
 from builder.actions.action import Action
 from builder.actions.recipes import Engine, Facts
 from builder.errors import StepFailed
 from builder.inspection import reading
 from builder.inspection.contents import flag
+from builder.store import sidecar
 
 
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:

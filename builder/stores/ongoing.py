@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import FrozenSet, Optional, Tuple
 
 from builder.records import RecordError, from_json, to_json
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Tuple
 
-from builder.attest import envelope, slsa
-from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, Untrusted
 from builder.hosting import pull, seal
-from builder.manifest import Manifest
 from builder.platforms.platform import Blob
 from builder.plugins import Repository
-from builder.stores import attached, oci, signatures, versions
-from builder.stores.layout import Layout
+from builder.store import attestations, oci, referrers, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Manifest
+from builder.store.oci import OCTETS, Descriptor
 from builder.trust.keyring import Keyring, Proof, proven
 
 _PIECE = 1 << 20
@@ -80,7 +79,7 @@ def of_store(
     """A version in `store`; its artifacts are read by `read` (size and digest to what is wrong), or from the store too."""
     problems: List[Problem] = []
     data = store.read(versions.manifest_digest(store, version))
-    proof, wrong = judge.proven(data, signatures.of(store, version), version, where)
+    proof, wrong = judge.proven(data, referrers.signatures_of(store, version), version, where)
     problems += wrong
     try:
         manifest = versions.parsed(store, version, data)
@@ -183,14 +182,14 @@ def _attested(
     """An attached in-toto statement is about this version, and signed by someone trusted here if anyone is."""
     name = f"v{version}.intoto"
     try:
-        data = attached.of(store, version, "intoto")
+        data = referrers.statements_of(store, version, "intoto")
         if data is None:
             return [], []
-        payload, kind, by = envelope.opened(data, judge.ring.keys, name)
-        about = slsa.problems(payload, manifest, versions.manifest_digest(store, version))
+        payload, kind, by = attestations.open_envelope(data, judge.ring.keys, name)
+        about = attestations.slsa_problems(payload, manifest, versions.manifest_digest(store, version))
     except StoreDamaged as problem:
         return [], [_as_problem(problem)]
-    if kind != envelope.IN_TOTO or about:
+    if kind != attestations.IN_TOTO or about:
         return [], [Problem(f"{name}: {about or f'it is a {kind}'}", where, "build attest --attach --key FILE")]
     if judge.ring and not by:
         hint = "build attest --attach --key FILE"

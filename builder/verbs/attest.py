@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Tuple
 
 from builder import files
-from builder.attest import bill, envelope, slsa
 from builder.audit.reading import number
 from builder.errors import UsageError
-from builder.stores import attached, versions
-from builder.stores.layout import Layout
-from builder.trusting.passwords import secret_key
+from builder.store import attestations, referrers, versions
+from builder.store.layout import Layout
+from builder.store.trust import secret_key
 
 _TAGS = {"in-toto": ("intoto", "attestation.intoto.json"), "cyclonedx": ("sbom", "bom.cdx.json")}
 
@@ -24,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="default: artifacts")
     key = "in-toto: sign it, as a DSSE envelope; may be repeated"
     parser.add_argument("--key", type=Path, action="append", default=[], metavar="FILE", help=key)
-    parser.add_argument("--builder-id", default=slsa.BUILDER, metavar="URI", help="names the build platform")
+    parser.add_argument("--builder-id", default=attestations.BUILDER, metavar="URI", help="names the build platform")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--out", type=Path, metavar="FILE", help="write it there (default: print it)")
     where.add_argument("--attach", action="store_true", help="put it beside the version; build publish carries it")
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.attach:
         tag, name = _TAGS[args.format]
         with store.locked():
-            made = attached.attach(store, version, tag, kind, name, text)
+            made = referrers.attach_statement(store, version, tag, kind, name, text)
         print(f"{made} is beside v{version} in {args.store}/\nNext: build publish DEST")
     elif args.out:
         _write(args.out, text)
@@ -65,12 +64,12 @@ def _text(args: argparse.Namespace, store: Layout, version: int) -> Tuple[bytes,
         )
     named = versions.manifest_digest(store, version)
     if args.format == "cyclonedx":
-        return _json(bill.document(manifest, named, made_of)), bill.KIND
-    statement = slsa.statement(manifest, named, made_of, args.builder_id)
+        return _json(attestations.bill_of_materials(manifest, named, made_of)), attestations.BILL_KIND
+    statement = attestations.slsa_statement(manifest, named, made_of, args.builder_id)
     if not args.key:
-        return _json(statement), envelope.IN_TOTO
+        return _json(statement), attestations.IN_TOTO
     keys = [secret_key(path) for path in args.key]
-    return envelope.wrapped(statement, envelope.IN_TOTO, keys), envelope.KIND
+    return attestations.sign_envelope(statement, attestations.IN_TOTO, keys), attestations.ENVELOPE_KIND
 
 
 def _json(value: object) -> bytes:

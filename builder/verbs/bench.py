@@ -21,19 +21,18 @@ from builder.config import contract
 from builder.config.contract import PACKAGE
 from builder.errors import NothingFits, StepFailed, StoreBusy, StoreDamaged, UsageError
 from builder.hosting import pull
-from builder.manifest import Entry, Manifest
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.records import to_json
 from builder.release import VERSION
-from builder.stores import benches, supply, versions
-from builder.stores.benches import Offered
-from builder.stores.layout import Layout
-from builder.stores.supply import Supply
+from builder.store import referrers, supply, trust, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Entry, Manifest
+from builder.store.referrers import Offered
+from builder.store.supply import Supply
+from builder.store.trust import secret_key
 from builder.trust import minisign
 from builder.trust.keyring import Keyring
-from builder.trusting import trust
-from builder.trusting.passwords import secret_key
 
 _MOST = 8 << 20  # bytes of a record that is added
 
@@ -163,7 +162,7 @@ def _keep(
     if supplied.place is None and out is None:
         try:
             with supplied.store.locked(wait=30):
-                benches.attach(supplied.store, record.version, record.tag, data, signature)
+                referrers.attach_bench(supplied.store, record.version, record.tag, data, signature)
             return f"{record.tag} in {supplied.name}/"
         except (OSError, StoreBusy) as problem:
             print(f"note: {supplied.name} cannot be written ({problem})", file=sys.stderr)
@@ -189,7 +188,7 @@ def _add(args: argparse.Namespace) -> int:
         record = measured.believed(Offered(where, carried.bench.encode(), signed), manifest, about, ring, where)
         key = minisign.key_name(minisign.signature(carried.signature, where).key_id) if signed else ""
         signature = (key, carried.signature) if signed else None
-        benches.attach(store, version, record.tag, carried.bench.encode(), signature)
+        referrers.attach_bench(store, version, record.tag, carried.bench.encode(), signature)
     print(
         f"{record.tag}: {len(record.rows)} times of {record.machine.cpu} x{record.machine.cores} are in {args.store}/ now"
     )

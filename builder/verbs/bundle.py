@@ -10,9 +10,10 @@ from typing import Tuple
 
 from builder.config.cells import selects_id
 from builder.errors import UsageError
-from builder.manifest import Entry, Manifest
-from builder.stores import bringing, bundling, channels, copying, supply, versions
-from builder.stores.folder import Folder
+from builder.store import channels, copying, supply, versions
+from builder.store.manifest import Entry, Manifest
+from builder.store.remotes import bundle
+from builder.store.remotes.folder import Folder
 from builder.verbs.transferring import add_transfer, transfer
 
 _COMPRESSED = (".gz", ".tgz", ".xz", ".txz", ".bz2", ".zst", ".zip", ".lz4")
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
             f"a bundle is a plain tar; {args.file.name} is the name of a compressed file",
             hint=f"build bundle {args.file.name.split('.')[0]}.tar",
         )
-    bundling.check_free(args.file)
+    bundle.check_free(args.file)
     # What comes from elsewhere is brought beside the bundle first, where there must be room for it in any case.
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=str(args.file.parent)) as kept:
         supplied = supply.opened(args.store, Path(kept), os.environ)
@@ -50,13 +51,13 @@ def _bundled(args: argparse.Namespace, supplied: supply.Supply) -> int:
     manifest = supplied.offered(versions.read(store, version))
     chosen = _chosen(manifest, args)
     place = supplied.place or Folder(str(store.root), {})
-    standing = channels.standing(place, version)
+    standing = channels.names_at(place, version)
     names = (*copying.belonging(version, place.tags()), *standing)
     artifacts = {entry.artifact.digest for entry in chosen if entry.artifact}
     if supplied.place is not None:
         with transfer(args, "fetched") as pace:
-            bringing.bring(supplied.place, names, artifacts, store, pace)
-    made = bundling.write(store, names, artifacts, args.file)
+            supply.bring(supplied.place, names, artifacts, store, pace)
+    made = bundle.write_bundle(store, names, artifacts, args.file)
     signed = sum(name.endswith(".minisig") for name in names)
     print(
         f"v{version} of {manifest.model.name} -> {args.file}: {len(chosen)} artifacts, "

@@ -25,7 +25,7 @@ from builder.platforms import machines
 from builder.progress import Lines, Reporter, Silent
 from builder.run import Outcome
 from builder.run import run as perform
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 from validation import limits, verdict
 

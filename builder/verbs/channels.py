@@ -8,16 +8,14 @@ import os
 import sys
 from typing import List
 
-from builder import channel, clock, plugins
-from builder.channel import Channel
+from builder import clock, plugins
 from builder.digest import Json
 from builder.errors import StoreDamaged, Untrusted, UsageError
-from builder.stores import channels
-from builder.stores.channels import Offered
+from builder.store import channels, trust
+from builder.store.channels import Channel, Offered
 from builder.terminal import table
 from builder.trust import keyring, minisign
 from builder.trust.keyring import Keyring
-from builder.trusting import trust
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     records: List[Json] = []
     for found in channels.all_of(place):
         try:
-            record = channel.parsed(found.data, place.name)
+            record = channels.parsed(found.data, place.name)
         except StoreDamaged as problem:
             print(f"{found.name}: {problem}", file=sys.stderr)
             code = StoreDamaged.exit_code

@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Optional
 
-from builder import channel, difference, difference_words, plugins
+from builder import difference, difference_words, plugins
 from builder.errors import UsageError
 from builder.records import to_json
-from builder.stores import channels, supply, versions
-from builder.stores.folder import Folder
-from builder.stores.supply import Supply
+from builder.store import channels, supply, versions
+from builder.store.remotes.folder import Folder
+from builder.store.supply import Supply
 from validation.history import Version
 
 
@@ -65,10 +65,10 @@ def _number(place: plugins.Repository, word: str, known: "list[int]") -> int:
         if int(digits) in known:
             return int(digits)
         raise UsageError(f"there is no version {word} in {place.name}", hint=f"versions: {_listed(known)}")
-    found = channels.offered(place, word) if channel.is_name(word) else None
+    found = channels.offered(place, word) if channels.is_name(word) else None
     if found is None:
         raise UsageError(f"{word!r} is no version and no channel of {place.name}", hint=f"versions: {_listed(known)}")
-    return channel.parsed(found.data, place.name).current.version
+    return channels.parsed(found.data, place.name).current.version
 
 
 def _listed(known: "list[int]") -> str:

@@ -15,7 +15,7 @@ from builder.plan import plan
 from builder.platforms import machines
 from builder.records import to_json
 from builder.search.heal import recalled
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from builder.verbs import plan as plan_verb
 from builder.verbs.selection import add_matrix, known_cells, load_matrix
 

@@ -11,9 +11,9 @@ from typing import List
 from builder import clock, terminal
 from builder.digest import Json
 from builder.errors import UsageError
-from builder.stores import collecting
-from builder.stores.collecting import Garbage, Part, Rule
-from builder.stores.layout import Layout
+from builder.store import gc
+from builder.store.gc import Garbage, Part, Rule
+from builder.store.layout import Layout
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +39,11 @@ def run(args: argparse.Namespace) -> int:
     rule = Rule(args.keep, age)
     if args.dry_run:
         with store.reading():
-            found = collecting.garbage(store, rule, now)
+            found = gc.garbage(store, rule, now)
     else:
         with store.collecting():
-            found = collecting.garbage(store, rule, now)
-            collecting.remove(store, found, now)
+            found = gc.garbage(store, rule, now)
+            gc.remove(store, found, now)
     if args.format == "json":
         print(json.dumps(_as_json(found, args.dry_run), indent=1))
     else:

@@ -15,7 +15,7 @@ from builder.inspection import findings, report, subject
 from builder.inspection.findings import Findings
 from builder.platforms import machines
 from builder.records import to_json
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 
 _CACHE = "timing.cache"
 

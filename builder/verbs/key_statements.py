@@ -10,12 +10,11 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from builder import clock, plugins
 from builder.errors import UsageError
-from builder.stores import statements
-from builder.stores.layout import Layout
+from builder.store import trust
+from builder.store.layout import Layout
 from builder.trust import key_memory, key_statements, minisign
 from builder.trust.key_statements import History, Statement
 from builder.trust.keyring import Trusted
-from builder.trusting import passwords, trust
 
 
 def arguments(actions: Any) -> None:
@@ -91,7 +90,7 @@ def _stated(args: argparse.Namespace, change: Callable[[Statement], Statement]) 
         signed = key_statements.new(new)
         texts = tuple(_signature(secret, signed.statement, new) for _, secret in secrets)
         signed = dataclasses.replace(signed, signatures=texts)
-        statements.put(store, key_statements.extended(history, signed).text)
+        trust.put(store, key_statements.extended(history, signed).text)
     print(key_statements.told(new))
     _say_next(args, old, signed, new)
     return 0
@@ -107,7 +106,7 @@ def _cosign(args: argparse.Namespace) -> int:
         for _, secret in secrets:
             text = _signature(secret, history.statements[-1].statement, newest)
             history = key_statements.cosigned(history, text)
-        statements.put(store, history.text)
+        trust.put(store, history.text)
     print(f"signed by {' and '.join(secret.public.name for _, secret in secrets)}:\n{key_statements.told(newest)}")
     print(f"Next: build publish DEST --store {args.store}")
     return 0
@@ -148,7 +147,7 @@ def _forget(args: argparse.Namespace) -> int:
 
 
 def _secrets(args: argparse.Namespace) -> List[Tuple[str, minisign.SecretKey]]:
-    return [(path.stem, passwords.secret_key(path)) for path in args.root]
+    return [(path.stem, trust.secret_key(path)) for path in args.root]
 
 
 def _signature(secret: minisign.SecretKey, statement: str, about: Statement) -> str:
@@ -157,7 +156,7 @@ def _signature(secret: minisign.SecretKey, statement: str, about: Statement) -> 
 
 
 def _history(store: Layout) -> Optional[History]:
-    data = statements.of(store)
+    data = trust.of(store)
     return None if data is None else key_statements.history(data, str(store.root))
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Callable, Dict
 
 from builder.errors import UsageError
+from builder.store import trust
 from builder.trust import key_memory, minisign
-from builder.trusting import passwords, trust
 from builder.verbs import key_statements
 
 
@@ -44,7 +44,7 @@ def _new(args: argparse.Namespace) -> int:
     for path in (args.file, public):
         if path.exists():
             raise UsageError("is there already; a key is never overwritten", where=str(path))
-    password = "" if args.no_password else passwords.ask(again=True)
+    password = "" if args.no_password else trust.ask(again=True)
     key = minisign.new_key()
     args.file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(args.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

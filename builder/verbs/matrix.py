@@ -16,7 +16,6 @@ from builder.config.loader import Loaded, load
 from builder.config.remote_machines import Reached
 from builder.errors import GateFailed, StepFailed, UsageError
 from builder.executors.local import Local
-from builder.manifest import Manifest
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
 from builder.platforms import machines
@@ -28,9 +27,10 @@ from builder.run import Outcome, prospect
 from builder.run import run as perform
 from builder.search.heal import Healed, heal, recalled
 from builder.search.trials import Attempt
-from builder.searched import Searched
-from builder.stores import ongoing, versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
+from builder.store.manifest import Manifest, Searched
+from builder.stores import ongoing
 from builder.verbs import plan as plan_verb
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 
@@ -196,10 +196,11 @@ def _publish(
     )
     if last is not None and last.says_the_same_as(made):
         return last, False
-    from builder import revision, tracing  # here, so that a run with nothing to say does not pay for it
+    from builder import tracing  # here, so that a run with nothing to say does not pay for it
+    from builder.store import provenance  # here, so that a run with nothing to say does not pay for it
 
     traced = tracing.trace(whole.plan, whole.outcome, made.version)
-    versions.publish(store, made, dataclasses.replace(traced, revision=revision.of(loaded.root)))
+    versions.publish(store, made, dataclasses.replace(traced, revision=provenance.of(loaded.root)))
     return made, True
 
 

@@ -7,11 +7,11 @@ import dataclasses
 from pathlib import Path
 from typing import List
 
-from builder import clock, merge
+from builder import clock
 from builder.errors import UsageError
 from builder.release import VERSION
-from builder.stores import merging, versions
-from builder.stores.layout import Layout
+from builder.store import merge, versions
+from builder.store.layout import Layout
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     into = Layout(args.store)
-    sources = [merging.opened(Layout(path)) for path in dict.fromkeys(args.stores) if path != args.store]
+    sources = [merge.opened(Layout(path)) for path in dict.fromkeys(args.stores) if path != args.store]
     if not sources:
         raise UsageError("nothing to merge: it names only the store itself", where=str(args.store))
     unknown = [name for name in args.prefer if Path(name) not in (args.store, *args.stores)]
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     parts = _parts([into, *sources])
     found = merge.merged(parts, [str(Path(name)) for name in args.prefer]) if parts else None
     with into.locked():
-        count = sum(merging.results(source, into) for source in sources)
+        count = sum(merge.results(source, into) for source in sources)
         print(f"{count} results brought into {args.store}/, with their files")
         if found is not None:
             print(_published(found, parts, into, args.store))
@@ -67,7 +67,7 @@ def _published(found: merge.Merged, parts: List[merge.Part], into: Layout, place
     for part in parts:
         cells = {cell for cell, name in found.taken.items() if name == part.name}
         if part.name != str(into.root):
-            merging.artifacts(part.manifest, Layout(Path(part.name)), cells, into)
+            merge.artifacts(part.manifest, Layout(Path(part.name)), cells, into)
             print(f"{part.name}: {len(cells)} cells")
     made_of = dataclasses.replace(found.made_of, version=number) if found.made_of else None
     versions.publish(into, manifest, made_of)

@@ -11,7 +11,7 @@ from builder.errors import NothingFits, StepFailed, UsageError
 from builder.executors.local import Local
 from builder.platforms import machines
 from builder.release import VERSION
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

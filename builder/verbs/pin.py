@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Optional
 
-from builder import channel, promotion
 from builder.errors import UsageError
-from builder.stores import channels, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder.store import channels, promotion, versions
+from builder.store.layout import Layout
+from builder.store.remotes.folder import Folder
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +48,8 @@ def _list(store: Layout) -> None:
 
 def _number(store: Layout, word: str) -> int:
     found: Optional[channels.Offered] = None
-    if channel.is_name(word):
+    if channels.is_name(word):
         found = channels.offered(Folder(str(store.root), {}), word)
     if found is not None:
-        return channel.parsed(found.data, str(store.root)).current.version
+        return channels.parsed(found.data, str(store.root)).current.version
     return promotion.number(word)

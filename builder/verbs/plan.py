@@ -14,7 +14,7 @@ from builder.plan import Plan, PlannedCell, plan
 from builder.platforms import machines
 from builder.run import Outcome
 from builder.search.heal import recalled
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 
 ORDER = ("build", "recalled", "waiting", "skipped")

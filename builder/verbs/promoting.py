@@ -10,13 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import Iterator
 
-from builder import clock, promotion
+from builder import clock
 from builder.errors import DeployError
-from builder.manifest import Manifest
-from builder.stores import supply, versions
+from builder.store import promotion, supply, trust, versions
+from builder.store.manifest import Manifest
+from builder.store.trust import secret_key
 from builder.trust.keyring import Group, Keyring, Trusted
-from builder.trusting import trust
-from builder.trusting.passwords import secret_key
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from builder import channel, clock, plugins
+from builder import clock, plugins
 from builder.errors import UsageError
 from builder.plugins import Repository
-from builder.stores import bringing, channels, copying, moving, supply, tags, versions
-from builder.stores.layout import Layout
+from builder.store import channels, copying, oci, supply, versions
+from builder.store.layout import Layout
 from builder.verbs.transferring import add_transfer, transfer
 
 
@@ -52,27 +52,27 @@ def _bring(args: argparse.Namespace, supplied: supply.Supply, source: Repository
     """What is to be published and is not on this machine comes here first, for as long as it takes."""
     asked = [supplied.version(args.version, "name another place with --store")] if not args.channel else []
     for name in args.channel:
-        found = channels.offered(source, channel.named(name))
+        found = channels.offered(source, channels.named(name))
         if found is None:
             raise UsageError(f"there is no channel {name}", where=source.name, hint=f"build channels {args.store}")
-        asked.append(channel.parsed(found.data, source.name).current.version)
+        asked.append(channels.parsed(found.data, source.name).current.version)
     with transfer(args, "fetched") as pace:
         for version in sorted(set(asked)):
-            bringing.whole(supplied, version, pace)
+            supply.whole(supplied, version, pace)
 
 
 def _send(args: argparse.Namespace, store: Layout, place: Repository) -> None:
     version = versions.chosen(store, args.version, "make one: build matrix")
     versions.read(store, version)  # nothing is sent that does not read
     with transfer(args, "published") as pace:
-        copied = copying.publish(store, copying.belonging(version, tags.all_of(store)), place, print, pace)
+        copied = copying.publish(store, copying.belonging(version, oci.all_of(store)), place, print, pace)
     print(f"v{version} is in {place.name}: {copied} files copied, the rest was there")
     print(f"Next, on a host: build pull {args.dest}")
 
 
 def _carry(args: argparse.Namespace, store: Layout, name: str, place: Repository) -> None:
     with transfer(args, "published") as pace:
-        record, copied = moving.carry(store, name, place, clock.now(), print, pace)
+        record, copied = channels.carry(store, name, place, clock.now(), print, pace)
     at = record.current
     print(
         f"{name} stands at v{at.version} in {place.name}, serial {at.serial}: {copied} files copied, the rest was there"

@@ -16,10 +16,9 @@ from builder.choosing import choice_words as words
 from builder.choosing.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
 from builder.hosting import freshness, offered, placed, pull, pull_memory, seal, selftest
-from builder.manifest import Entry, Manifest
 from builder.platforms import machines
-from builder.stores import supply
-from builder.trusting import trust
+from builder.store import supply, trust
+from builder.store.manifest import Entry, Manifest
 from builder.verbs.transferring import add_transfer, transfer
 
 

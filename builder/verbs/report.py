@@ -19,7 +19,7 @@ from builder.pictures import Picture
 from builder.platforms import machines
 from builder.report import page, view
 from builder.report.view import Beside
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from validation import drift
 from validation.allowances import Allowances
 from validation.history import Version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from builder import promotion
+from builder.store import promotion
 from builder.verbs import promoting
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from builder.stores import signatures, versions
-from builder.stores.layout import Layout
+from builder.store import referrers, versions
+from builder.store.layout import Layout
+from builder.store.trust import secret_key
 from builder.trust import minisign
-from builder.trusting.passwords import secret_key
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,6 @@ def run(args: argparse.Namespace) -> int:
         manifest = versions.read(store, version)
         data = store.read(versions.manifest_digest(store, version))
         comment = f"deploymatrix {manifest.model.name} v{version} of {manifest.created}"
-        signatures.attach(store, version, key.public.name, minisign.sign(key, data, comment).file)
+        referrers.attach_signature(store, version, key.public.name, minisign.sign(key, data, comment).file)
     print(f"v{version} of {manifest.model.name} in {args.store}/ is signed by {key.public.name}: {comment}")
     return 0

@@ -23,7 +23,7 @@ from builder.progress import Lines, Silent
 from builder.records import RecordError
 from builder.run import Outcome
 from builder.run import run as perform
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from builder.sweep_table import Judged
 from builder.verbs.selection import add_matrix, known_cells, load_matrix
 from validation import limits, sweep

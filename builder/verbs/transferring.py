@@ -7,19 +7,21 @@ import contextlib
 import sys
 from typing import Iterator
 
+from builder.store import transfers
+from builder.store.transfers import Pace
 from builder.terminal import Meter
-from builder.transfers import pace
-from builder.transfers.pace import Pace
 
 
 def add_transfer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--jobs", type=_jobs, default=pace.JOBS, metavar="N", help=f"files at once ({pace.JOBS})")
+    parser.add_argument(
+        "--jobs", type=_jobs, default=transfers.JOBS, metavar="N", help=f"files at once ({transfers.JOBS})"
+    )
     parser.add_argument(
         "--timeout",
         type=_seconds,
-        default=pace.SECONDS,
+        default=transfers.SECONDS,
         metavar="SECONDS",
-        help=f"for all files together ({pace.SECONDS:g}); the next try goes on from there",
+        help=f"for all files together ({transfers.SECONDS:g}); the next try goes on from there",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
 

@@ -14,9 +14,9 @@ from builder import plugins, terminal
 from builder.digest import Json
 from builder.errors import UsageError
 from builder.hosting import pull
-from builder.stores import supply
+from builder.store import supply, trust
 from builder.trust.keyring import Keyring
-from builder.trusting import trust, verifying
+from builder.trusting import verifying
 from builder.trusting.verifying import Found, Judge
 
 

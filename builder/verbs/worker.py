@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Tuple
 
 from builder import clock, digest, release
-from builder.descriptor import OCTETS, Descriptor
 from builder.errors import NothingFits, SystemRefused, UsageError
 from builder.files import bytes_of
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.plugins import Repository
+from builder.store.oci import OCTETS, Descriptor
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _GREETING = b"A worker of a fleet was here.\n"

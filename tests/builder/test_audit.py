@@ -17,10 +17,10 @@ from builder import cli
 from builder.actions.action import Action
 from builder.audit import github
 from builder.config import json_schema
-from builder.manifest import Manifest
 from builder.platforms.machines import Machine
 from builder.records import from_json
-from builder.stores import versions
+from builder.store import versions
+from builder.store.manifest import Manifest
 from tests.fakes import LAPTOP, REPOSITORY, TASK_MATRIX, FakeExecutor, Project, with_version
 from validation.history import Ledger
 

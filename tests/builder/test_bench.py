@@ -23,8 +23,8 @@ from builder.errors import StoreDamaged
 from builder.platforms.gpus import Gpu
 from builder.platforms.platform import Platform
 from builder.records import to_json
-from builder.stores import benches, copying, signatures, tags, versions
-from builder.stores.layout import Layout
+from builder.store import copying, oci, referrers, versions
+from builder.store.layout import Layout
 from builder.trust import minisign
 from tests.builder.test_trust import KEY, OTHER, Host
 from tests.fakes import LAPTOP, RTX3090, with_version, without
@@ -60,7 +60,7 @@ def record(
 def attach(store: Layout, made: BenchRecord, key: Optional[minisign.SecretKey] = None) -> None:
     data = bench_record.text(made)
     signature = (key.public.name, minisign.sign(key, data, "bench").file) if key else None
-    benches.attach(store, made.version, made.tag, data, signature)
+    referrers.attach_bench(store, made.version, made.tag, data, signature)
 
 
 def first(host: Host, *words: str) -> str:
@@ -112,7 +112,7 @@ def test_times_of_another_class_or_version_say_nothing(
 def test_a_newer_record_takes_the_place_of_an_older_one(both: Host) -> None:
     attach(both.store, record(both.store, {ORT: 9.0, OV: 3.0}, 2))
     attach(both.store, record(both.store, {ORT: 2.0, OV: 3.0}, 2, "2026-11-22T00:00:00+00:00"))
-    assert len(benches.of(both.store, 2)) == 1
+    assert len(referrers.benches_of(both.store, 2)) == 1
     assert first(both) == ORT
 
 
@@ -141,7 +141,7 @@ def test_a_record_that_was_changed_after_it_was_signed_counts_nothing(both: Host
     both("keys", "trust", "me", "mine.pub")
     made = record(both.store, {ORT: 3.0, OV: 9.0}, 2)
     signed = (KEY.public.name, minisign.sign(KEY, bench_record.text(made), "bench").file)
-    benches.attach(both.store, 2, made.tag, bench_record.text(_swapped(made)), signed)
+    referrers.attach_bench(both.store, 2, made.tag, bench_record.text(_swapped(made)), signed)
     assert first(both) == ORT
     assert "no valid signature" in both.err
 
@@ -157,7 +157,7 @@ def test_a_record_that_was_changed_after_it_was_signed_counts_nothing(both: Host
     ],
 )
 def test_a_damaged_record_never_stands_in_the_way(both: Host, data: bytes) -> None:
-    benches.attach(both.store, 2, "v2.bench.00000000", data, None)
+    referrers.attach_bench(both.store, 2, "v2.bench.00000000", data, None)
     assert first(both) == ORT
     assert "v2.bench.00000000 is left out" in both.err
 
@@ -176,9 +176,9 @@ def test_it_travels_with_its_version_and_is_no_signature(both: Host, tmp_path: P
     both("sign", "--key", "mine", "--version", "2")
     made = record(both.store, {ORT: 9.0, OV: 3.0}, 2)
     attach(both.store, made, KEY)
-    assert made.tag in copying.belonging(2, tags.all_of(both.store))
-    assert made.tag not in copying.belonging(1, tags.all_of(both.store))
-    assert len(signatures.of(both.store, 2)) == 1
+    assert made.tag in copying.belonging(2, oci.all_of(both.store))
+    assert made.tag not in copying.belonging(1, oci.all_of(both.store))
+    assert len(referrers.signatures_of(both.store, 2)) == 1
     assert versions.numbers(both.store) == (1, 2)
     assert both("publish", f"file://{tmp_path / 'copy'}") == 0
     assert first(both, "--from", f"file://{tmp_path / 'copy'}", "--to", str(tmp_path / "to")) == OV
@@ -256,7 +256,7 @@ def test_where_nothing_ran_nothing_is_recorded(both: Host, monkeypatch: pytest.M
     measures(monkeypatch)
     assert both("bench") == 5
     assert "tiny-dense-fp32-ort: it broke" in both.err
-    assert benches.of(both.store, 2) == ()
+    assert referrers.benches_of(both.store, 2) == ()
 
 
 def test_from_a_place_that_is_not_written_the_record_is_carried(
@@ -292,9 +292,9 @@ def test_what_is_added_must_be_about_this_version(both: Host, change: Callable[[
     packed = bench_record.packed(bench_record.text(made), None)
     assert change(packed) != packed
     Path("carried").write_bytes(change(packed))
-    before = tuple(tags.all_of(both.store))
+    before = tuple(oci.all_of(both.store))
     assert both("bench", "--add", "carried") == code, both.err
-    assert tuple(tags.all_of(both.store)) == before
+    assert tuple(oci.all_of(both.store)) == before
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from builder.actions.measurements import OutputParity, Parity
 from builder.actions.recipes import CalibrationData, Facts, LowerInt8, MeasureParity
 from builder.calibration_study import Choice, Measured, Study, Variant
 from builder.config.matrix import Calibration, Photographs
-from builder.manifest import Check
 from builder.progress import Lines
-from builder.stores import versions
+from builder.store import versions
+from builder.store.manifest import Check
 from tests.builder.test_verbs import Shell
 from tests.fakes import TASK_MATRIX, FakeExecutor, Project
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import channel, clock
-from builder.channel import Channel
+from builder import clock
 from builder.errors import StoreDamaged, UsageError
+from builder.store import channels
+from builder.store.channels import Channel
 
 NOON = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
@@ -32,7 +33,7 @@ def stood(*versions: int, lifetime: Optional[datetime.timedelta] = None) -> Chan
     made: Optional[Channel] = None
     for day, version in enumerate(versions):
         to = (abs(version), digest_of(abs(version)))
-        made = channel.moved(made, "stable", "tiny", to, NOON + day * DAY, lifetime=lifetime, back=version < 0)
+        made = channels.moved(made, "stable", "tiny", to, NOON + day * DAY, lifetime=lifetime, back=version < 0)
     assert made is not None
     return made
 
@@ -48,7 +49,7 @@ def test_every_move_has_a_higher_serial_and_keeps_what_was() -> None:
 
 def test_time_does_not_run_back() -> None:
     one = stood(1)
-    late = channel.moved(one, "stable", "tiny", (2, digest_of(2)), NOON - DAY, lifetime=DAY)
+    late = channels.moved(one, "stable", "tiny", (2, digest_of(2)), NOON - DAY, lifetime=DAY)
     assert late.current.issued == one.current.issued
     assert late.expires == clock.text(NOON + DAY)
 
@@ -73,14 +74,14 @@ def test_time_does_not_run_back() -> None:
 )
 def test_where_a_rollback_goes(versions: List[int], expected: Optional[int]) -> None:
     """Never to a version that was rolled back from; several rollbacks in a row go further back."""
-    found = channel.previous(stood(*versions))
+    found = channels.previous(stood(*versions))
     assert (found.version if found else None) == (expected or None)
 
 
 def test_renewals_do_not_push_out_the_version_before() -> None:
     record = stood(1, *[2] * 200)
-    assert len(record.moves) == channel.MOST_MOVES
-    found = channel.previous(record)
+    assert len(record.moves) == channels.MOST_MOVES
+    found = channels.previous(record)
     assert found is not None
     assert found.version == 1
     assert record.current.serial == 201
@@ -100,26 +101,26 @@ def test_whatever_moves_are_made_the_record_holds(moves: Any) -> None:
     made: Optional[Channel] = None
     seen: List[int] = []
     for version, back in moves:
-        made = channel.moved(made, "c", "m", (version, digest_of(version)), NOON, lifetime=None, back=back)
+        made = channels.moved(made, "c", "m", (version, digest_of(version)), NOON, lifetime=None, back=back)
         seen.append(version)
-        assert channel.parsed(channel.written(made), "here") == made
+        assert channels.parsed(channels.written(made), "here") == made
         assert made.current.serial == len(seen)
-        target = channel.previous(made)
+        target = channels.previous(made)
         assert target is None or (target.version != version and target.version in seen)
 
 
 @pytest.mark.parametrize("name", ["stable", "canary", "a", "eu-west_2", "v", "v3x", "vnext"])
 def test_names_of_channels(name: str) -> None:
-    assert channel.named(name) == name
+    assert channels.named(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "v3", "v10", "3", "latest", "Stable", "a.b", "a/b", "../x", "a b", "a" * 64, "stable\n"])  # fmt: skip
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(UsageError, match="no name for a channel"):
-        channel.named(name)
+        channels.named(name)
 
 
-GOOD: Dict[str, Any] = json.loads(channel.written(stood(1, 2, lifetime=DAY)))
+GOOD: Dict[str, Any] = json.loads(channels.written(stood(1, 2, lifetime=DAY)))
 
 
 @pytest.mark.parametrize(
@@ -144,9 +145,9 @@ GOOD: Dict[str, Any] = json.loads(channel.written(stood(1, 2, lifetime=DAY)))
     ids=str,
 )
 def test_what_is_no_record(wrong: Dict[str, Any]) -> None:
-    assert channel.parsed(json.dumps(GOOD).encode(), "here")
+    assert channels.parsed(json.dumps(GOOD).encode(), "here")
     with pytest.raises(StoreDamaged) as caught:
-        channel.parsed(json.dumps({**GOOD, **wrong}).encode(), "here")
+        channels.parsed(json.dumps({**GOOD, **wrong}).encode(), "here")
     assert caught.value.where in ("here", None)
 
 
@@ -155,7 +156,7 @@ def test_what_is_no_record(wrong: Dict[str, Any]) -> None:
 )
 def test_what_is_not_json(data: bytes) -> None:
     with pytest.raises(StoreDamaged):
-        channel.parsed(data, "here")
+        channels.parsed(data, "here")
 
 
 @pytest.mark.parametrize(("said", "seconds"), [("1s", 1), ("5m", 300), ("12h", 43200), ("30d", 2592000), ("8w", 4838400)])  # fmt: skip

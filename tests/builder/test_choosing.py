@@ -19,11 +19,11 @@ from builder.choosing.choose import Asked, Choice, Timed, choose
 from builder.choosing.fits import cannot_run
 from builder.choosing.tiers import device_of, same_class, tier_of
 from builder.errors import UsageError
-from builder.manifest import Entry, TaskResult, Verdict
 from builder.platforms import machines
 from builder.platforms.machines import Machine
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
+from builder.store.manifest import Entry, TaskResult, Verdict
 from tests.fact_machines import MACHINES
 from tests.fakes import GTX1060, LAPTOP, REPOSITORY, RTX3090, entry, manifest, with_version
 

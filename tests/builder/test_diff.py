@@ -13,10 +13,9 @@ from builder import difference, difference_words
 from builder.actions.measurements import OutputParity
 from builder.config.matrix import Search
 from builder.difference import CellDifference
-from builder.manifest import Entry, TaskResult
-from builder.searched import Searched
-from builder.stores import versions
-from builder.stores.folder import Folder
+from builder.store import versions
+from builder.store.manifest import Entry, Searched, TaskResult
+from builder.store.remotes.folder import Folder
 from tests.builder.test_audit import Desk
 from tests.fakes import TASK_MATRIX, Project, entry, manifest
 from validation.history import Version

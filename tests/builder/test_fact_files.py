@@ -18,11 +18,11 @@ from builder.config.contract import Precision
 from builder.config.loader import load
 from builder.errors import UsageError
 from builder.explanation import explain
-from builder.manifest import Manifest
 from builder.plan import Plan, plan
 from builder.platforms import machines, requirements
 from builder.platforms.gpus import Gpu
 from builder.run import Outcome
+from builder.store.manifest import Manifest
 from tests.fact_machines import FILES, FOLDER, MACHINES
 from tests.fakes import LAPTOP, REPOSITORY, Project, entry, manifest
 

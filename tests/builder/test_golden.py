@@ -8,13 +8,12 @@ from typing import List, Tuple
 
 import pytest
 
-from builder import descriptor
 from builder.errors import DeployError
 from builder.hosting import pull
-from builder.manifest import Entry, Golden, Manifest
-from builder.stores import copying, merging, oci, supply, tags, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder.store import copying, merge, oci, supply, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Entry, Golden, Manifest
+from builder.store.remotes.folder import Folder
 from tests.builder.test_verbs import Shell, build  # noqa: F401
 from tests.fakes import entry, manifest, stored
 
@@ -75,19 +74,19 @@ def test_a_run_on_a_store_without_samples_performs_nothing(build: Shell) -> None
 def test_samples_are_objects_of_the_version(store: Layout) -> None:
     made, _ = offered(store)
     versions.publish(store, made)
-    index = oci.load(store, oci.digest_of(tags.all_of(store)["v1"]))
+    index = oci.load(store, oci.digest_of(oci.all_of(store)["v1"]))
     children = [oci.as_object(child) for child in oci.as_list(index["manifests"])]
-    samples = [descriptor.read(c) for c in children if c["artifactType"] == oci.GOLDEN_TYPE]
+    samples = [oci.read(c) for c in children if c["artifactType"] == oci.GOLDEN_TYPE]
     assert len(samples) == 2, "each once"
     layers = [oci.as_list(oci.load(store, it.digest)["layers"]) for it in samples]
-    assert [descriptor.read(layer[0]).title for layer in layers] == ["a-16x16.npz", "a-32x32.npz"]
+    assert [oci.read(layer[0]).title for layer in layers] == ["a-16x16.npz", "a-32x32.npz"]
 
 
 def test_a_host_gets_a_sample_only_with_its_artifact(store: Layout, tmp_path: Path) -> None:
     made, entries = offered(store)
     versions.publish(store, made)
     there = Folder(f"file://{tmp_path}/there", {})
-    copying.publish(store, copying.belonging(1, tags.all_of(store)), there, lambda line: None)
+    copying.publish(store, copying.belonging(1, oci.all_of(store)), there, lambda line: None)
     supplied = supply.opened(f"file://{tmp_path}/there", tmp_path / "to", {})
     assert supplied.version(None, "") == 1
     small, large = (e.golden.sample.digest for e in entries[1:] if e.golden)
@@ -119,10 +118,10 @@ def test_a_sample_is_never_a_path(store: Layout, tmp_path: Path, name: str) -> N
 def test_a_merged_artifact_brings_its_sample(store: Layout, tmp_path: Path) -> None:
     made, entries = offered(store)
     into = Layout(tmp_path / "into")
-    merging.artifacts(made, store, {entries[2].cell}, into)
+    merge.artifacts(made, store, {entries[2].cell}, into)
     small, large = (e.golden.sample.digest for e in entries[1:] if e.golden)
     assert into.holds(large) and not into.holds(small)
     versions.publish(into, dataclasses.replace(made, entries=(entries[2],)))
     there = Folder(f"file://{tmp_path}/there", {})
-    copying.publish(into, copying.belonging(1, tags.all_of(into)), there, lambda line: None)
+    copying.publish(into, copying.belonging(1, oci.all_of(into)), there, lambda line: None)
     assert there.store.holds(large)

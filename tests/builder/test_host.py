@@ -14,9 +14,9 @@ from builder import host, keypoints, plugins
 from builder.config.contract import Keypoints
 from builder.errors import NothingFits, StoreDamaged, UsageError
 from builder.hosting import pull
-from builder.manifest import Entry
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
+from builder.store.manifest import Entry
 from tests.fakes import LAPTOP, entry, manifest, stored
 
 

@@ -9,17 +9,17 @@ from typing import Any, Callable, List, Tuple
 
 import pytest
 
-from builder import cli, digest, sidecar
+from builder import cli, digest
 from builder.actions.action import SIDECAR, Action, Result
 from builder.actions.recipes import Engine, Made
 from builder.config.tensorrt import TensorRtOptions
 from builder.inspection import engine_layers, engine_plan, reading
 from builder.inspection.contents import Count, Layer, Layers, Weights, concrete, counted, flag, summed
 from builder.inspection.contents import Tensor as T
-from builder.manifest import Artifact
 from builder.platforms.platform import Pinned, Platform, Tool
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import sidecar, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Artifact
 from tests.fakes import LAPTOP, SHA, FakeExecutor, Project, entry, manifest, profile, stored
 from tests.test_light import _loaded
 

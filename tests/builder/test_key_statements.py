@@ -13,11 +13,10 @@ import pytest
 
 from builder import cli
 from builder.errors import StoreDamaged
-from builder.stores import statements
-from builder.stores.layout import Layout
+from builder.store import trust
+from builder.store.layout import Layout
 from builder.trust import key_statements, minisign
 from builder.trust.key_statements import History, Signed, Statement
-from builder.trusting import trust
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP
 from tests.unprivileged import unprivileged
@@ -65,14 +64,14 @@ class People:
 
     @property
     def history(self) -> History:
-        data = statements.of(self.store)
+        data = trust.of(self.store)
         assert data is not None
         return key_statements.history(data, "")
 
     def offer(self, *signed: Signed) -> None:
         """Let the store offer these statements, whoever made them."""
         with self.store.locked():
-            statements.put(self.store, History(1, signed).text)
+            trust.put(self.store, History(1, signed).text)
 
 
 @pytest.fixture
@@ -171,7 +170,7 @@ def test_the_owner_does_not_sign_what_a_stranger_slipped_in(people: People) -> N
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"schema": 1, "statements": []}', b"\xff" * 100, b"[" * 100_000])
 def test_a_statement_that_does_not_read_is_as_none(text: bytes, people: People) -> None:
     with people.store.locked():
-        statements.put(people.store, text)
+        trust.put(people.store, text)
     people.signed_by("root")
     assert people.pull() == 0
     assert "is passed over: the key statement does not read" in people.err
@@ -179,7 +178,7 @@ def test_a_statement_that_does_not_read_is_as_none(text: bytes, people: People) 
 
 def test_a_huge_statement_is_not_read(people: People) -> None:
     with people.store.locked():
-        statements.put(people.store, b" " * (key_statements.MOST_BYTES + 1))
+        trust.put(people.store, b" " * (key_statements.MOST_BYTES + 1))
     people.signed_by("root")
     assert people.pull() == 0
     assert "passed over" in people.err and "1,048,576" in people.err
@@ -436,7 +435,7 @@ def test_what_cannot_be_done_is_said(people: People, words: List[str], code: int
     assert people(*words) == code
     assert said in people.err
     assert not Path("nowhere").exists()
-    assert statements.of(people.store) is None, "and nothing is written"
+    assert trust.of(people.store) is None, "and nothing is written"
 
 
 def another(character: str, random: Random) -> str:

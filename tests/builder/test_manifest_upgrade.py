@@ -6,9 +6,8 @@ from typing import Any, Dict
 
 import pytest
 
-from builder.manifest import Check, Manifest
-from builder.manifest_upgrade import upgraded
 from builder.records import RecordError, from_json, to_json
+from builder.store.manifest import Check, Manifest, upgraded
 from tests.fakes import entry, manifest
 
 

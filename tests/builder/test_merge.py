@@ -15,11 +15,11 @@ from builder import cli
 from builder.actions.action import Result
 from builder.actions.measurements import Parity
 from builder.errors import UsageError
-from builder.manifest import Entry, Manifest
-from builder.merge import Part, merged
-from builder.provenance import Provenance, Revision
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
+from builder.store.manifest import Entry, Manifest
+from builder.store.merge import Part, merged
+from builder.store.provenance import Provenance, Revision
 from tests.fakes import entry, manifest, stored
 
 ORT, OV, TRT = "tiny-dense-fp32-ort", "tiny-dense-fp32-ov", "tiny-dense-fp32-trt"

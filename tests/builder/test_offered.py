@@ -11,11 +11,10 @@ from typing import Any, Iterator, List
 
 import pytest
 
-from builder import channel
 from builder.hosting import placed, pull, pull_memory, selftest
-from builder.stores import channels, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder.store import channels, versions
+from builder.store.layout import Layout
+from builder.store.remotes.folder import Folder
 from tests.builder.stores.test_versions import published
 from tests.builder.test_promotion import DAY, HOUR, Desk
 
@@ -187,9 +186,9 @@ def test_a_record_that_was_changed(host: Host) -> None:
     host.promote("v2")
     found = channels.offered(host.there, "stable")
     assert found is not None
-    record = channel.parsed(found.data, "there")
+    record = channels.parsed(found.data, "there")
     move = dataclasses.replace(record.current, version=1, serial=9, manifest=versions.manifest_digest(host.store, 1))
-    _show(host, channel.written(dataclasses.replace(record, moves=(move,))), found.signatures)
+    _show(host, channels.written(dataclasses.replace(record, moves=(move,))), found.signatures)
     assert host.follow() == 10
     assert "has no valid signature by ci" in host.err
     assert host.placed == 0

@@ -10,11 +10,11 @@ from typing import Any, Dict, List
 
 import pytest
 
-from builder import channel, cli, clock
-from builder.channel import Channel
-from builder.stores import channels, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder import cli, clock
+from builder.store import channels, versions
+from builder.store.channels import Channel
+from builder.store.layout import Layout
+from builder.store.remotes.folder import Folder
 from builder.trust import minisign
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP, entry, manifest
@@ -50,7 +50,7 @@ class Desk:
     def record(self, name: str = "stable", store: str = "artifacts") -> Channel:
         found = channels.offered(Folder(str(self.folder / store), {}), name)
         assert found is not None
-        return channel.parsed(found.data, store)
+        return channels.parsed(found.data, store)
 
 
 @pytest.fixture

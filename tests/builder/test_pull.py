@@ -14,9 +14,9 @@ import pytest
 from builder import digest, files
 from builder.errors import DeployError, StoreBusy, StoreDamaged, UsageError
 from builder.hosting import placed, pull
-from builder.manifest import Entry
 from builder.platforms.platform import Blob
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
+from builder.store.manifest import Entry
 from tests.fakes import entry, manifest, stored
 
 

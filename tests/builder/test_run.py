@@ -15,7 +15,7 @@ from builder.errors import StepFailed, UsageError
 from builder.pinning import Pinner
 from builder.plan import plan
 from builder.run import prospect
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests.fakes import (
     GTX1060,
     LAPTOP,

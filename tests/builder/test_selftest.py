@@ -15,7 +15,7 @@ for needed in ("numpy", "onnx", "onnxruntime"):
 from builder import cli
 from builder.hosting import pull
 from builder.platforms import machines
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests.fakes import with_version
 from tests.real_artifacts import Made, publish
 

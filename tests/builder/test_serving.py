@@ -21,7 +21,7 @@ from builder.hosting import pull, selftest
 from builder.hosting.opened import Opened
 from builder.hosting.pool import Pool
 from builder.platforms import machines
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests.real_artifacts import Made, answer, publish
 
 FAST, WIDE = "tiny-dense-int8-ov", "tiny-dense-fp32-ort"

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from builder import digest, plugins, sidecar
+from builder import digest, plugins
 from builder.actions.action import SIDECAR, Action, Result
 from builder.actions.recipes import Engine, LowerFp16, Made
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed, StoreDamaged
 from builder.platforms.platform import Blob, Pinned, Platform, Tool
 from builder.steps import engine
+from builder.store import sidecar
 from tests.fakes import SHA, FakeExecutor, Project, profile, run_project
 
 CPU = Platform("mine", "1.0", "linux", "x86_64")

@@ -10,9 +10,9 @@ import pytest
 
 from builder.actions.recipes import MeasureSweep, SweepReference
 from builder.jobs import Job
-from builder.manifest import Entry
 from builder.plan import plan
 from builder.progress import Lines
+from builder.store.manifest import Entry
 from tests.builder.test_verbs import Shell
 from tests.fakes import LAPTOP, MATRIX, RTX3090, FakeExecutor, Project, run_project
 
@@ -239,7 +239,7 @@ def test_a_cell_that_the_matrix_does_not_sweep_is_swept_when_asked(build: Shell)
 
 
 def test_it_publishes_nothing(build: Shell) -> None:
-    from builder.stores import versions
+    from builder.store import versions
 
     assert build("sweep", "tiny-dense-int8-ov", "--quiet") == 0
     assert versions.latest(build.project.store) is None

@@ -16,14 +16,14 @@ from typing import Any, Iterator
 
 import pytest
 
-from builder import descriptor, digest
-from builder.descriptor import Descriptor
+from builder import digest
 from builder.errors import StepFailed, StoreDamaged, Untrusted, UsageError
 from builder.plugins import Stream
 from builder.records import to_json
-from builder.stores import copying, oci, signatures, tags, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder.store import copying, oci, referrers, versions
+from builder.store.layout import Layout
+from builder.store.oci import Descriptor
+from builder.store.remotes.folder import Folder
 from builder.trust import minisign
 from tests.builder.stores.test_versions import published
 from tests.builder.test_trust import KEY, Host
@@ -34,20 +34,20 @@ from tests.builder.test_trust import host as host  # a fixture
 
 def republished(store: Layout, data: bytes, version: int = 1) -> None:
     """Let the store offer `data` as the manifest of a version, with every digest made to fit."""
-    index = oci.load(store, oci.digest_of(tags.all_of(store)[f"v{version}"]))
+    index = oci.load(store, oci.digest_of(oci.all_of(store)[f"v{version}"]))
     body = store.put_bytes("manifest.json", data)
     made = oci.put_manifest(store, oci.MANIFEST_TYPE, (body,), {})
-    first = oci.descriptor(made, descriptor.MANIFEST, oci.MANIFEST_TYPE)
+    first = oci.descriptor(made, oci.MANIFEST, oci.MANIFEST_TYPE)
     children = oci.as_list(index["manifests"])
     top = oci.put_json(store, {**index, "manifests": [first, *children[1:]]})  # type: ignore[list-item]
-    tags.put(store, f"v{version}", oci.descriptor(top, descriptor.INDEX, oci.MANIFEST_TYPE))
+    oci.put(store, f"v{version}", oci.descriptor(top, oci.INDEX, oci.MANIFEST_TYPE))
 
 
 def test_entries_that_were_swapped(host: Host) -> None:
     """Each artifact is genuine, and so is its digest; only which cell it belongs to is another."""
     host("keys", "trust", "ci", "mine.pub")
     host("sign", "--key", "mine")
-    (text,) = signatures.of(host.store, 1)
+    (text,) = referrers.signatures_of(host.store, 1)
     manifest = versions.read(host.store, 1)
     one, two, *rest = manifest.entries
     swapped = (
@@ -56,7 +56,7 @@ def test_entries_that_were_swapped(host: Host) -> None:
         *rest,
     )
     republished(host.store, json.dumps(to_json(dataclasses.replace(manifest, entries=swapped))).encode())
-    signatures.attach(host.store, 1, KEY.public.name, text)
+    referrers.attach_signature(host.store, 1, KEY.public.name, text)
     assert host.pull() == 10
     assert not host.placed
 
@@ -116,8 +116,8 @@ def test_heaps_of_signatures_and_huge_ones_do_not_keep_a_host_busy(host: Host) -
     host("keys", "trust", "ci", "mine.pub")
     forged = minisign.sign(KEY, b"something else", "").file
     for number in range(300):
-        signatures.attach(host.store, 1, f"{number:04}", forged)
-    signatures.attach(host.store, 1, "huge", forged + "x" * 30_000_000)
+        referrers.attach_signature(host.store, 1, f"{number:04}", forged)
+    referrers.attach_signature(host.store, 1, "huge", forged + "x" * 30_000_000)
     begun = time.monotonic()
     assert host.pull() == 10
     assert time.monotonic() - begun < 20
@@ -155,9 +155,9 @@ def test_a_file_that_is_said_to_be_huge_is_not_even_asked_for(which: str, host: 
         layers: Any = oci.as_list(body["layers"])
         made = oci.put_json(host.store, {**body, "layers": [{**layers[0], "size": 1 << 40}]})
         changed = {**about, "digest": made.digest, "size": made.size}
-    index: Any = oci.load(host.store, oci.digest_of(tags.all_of(host.store)["v2"]))
+    index: Any = oci.load(host.store, oci.digest_of(oci.all_of(host.store)["v2"]))
     top = oci.put_json(host.store, {**index, "manifests": [changed, *index["manifests"][1:]]})
-    tags.put(host.store, "v2", oci.descriptor(top, descriptor.INDEX, oci.MANIFEST_TYPE))
+    oci.put(host.store, "v2", oci.descriptor(top, oci.INDEX, oci.MANIFEST_TYPE))
     with pytest.raises(StoreDamaged, match="at most"):
         copying.mirror(place, ("v2",), Layout(tmp_path / "local"))
     assert place.asked

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import cli, digest, provenance, tracing
+from builder import cli, digest, tracing
 from builder.errors import StoreDamaged
 from builder.platforms.platform import Pinned, Tool
-from builder.provenance import Provenance
 from builder.records import from_json, to_json
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import provenance, versions
+from builder.store.layout import Layout
+from builder.store.provenance import Provenance
 from tests.fakes import ANSWERS, LAPTOP, METRIC, TASK_MATRIX, FakeExecutor, Project, entry, manifest
 
 

@@ -16,16 +16,16 @@ from typing import IO, Any, Callable, Iterator, List
 import pytest
 
 from builder import digest, files
-from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StoreBusy, StoreDamaged, Unreachable
 from builder.platforms.platform import Blob
 from builder.plugins import Stream
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
-from builder.stores.supply import Supply
+from builder.store import transfers
+from builder.store.layout import Layout
+from builder.store.oci import OCTETS, Descriptor
+from builder.store.remotes.folder import Folder
+from builder.store.supply import Supply
+from builder.store.transfers import Pace, Stopped
 from builder.terminal import Meter
-from builder.transfers import transfer
-from builder.transfers.pace import Pace, Stopped
 
 SIZE = 1000
 
@@ -76,7 +76,7 @@ def haste(monkeypatch: pytest.MonkeyPatch) -> List[float]:
 @pytest.mark.parametrize("at", [0, 1, 63, 64, 65, 500, SIZE - 1])
 def test_a_cut_goes_on_where_it_ended(store: Layout, tmp_path: Path, it: Descriptor, at: int, quietly: bool) -> None:
     place = Cutting(tmp_path / "there", [at], quietly=quietly)
-    path = transfer.fetch(place, it, store)
+    path = transfers.fetch(place, it, store)
     assert digest.of_file(path) == it.digest
     assert place.starts == [0, at]
     assert not list((store.root / ".deploymatrix" / "incoming").iterdir())
@@ -85,7 +85,7 @@ def test_a_cut_goes_on_where_it_ended(store: Layout, tmp_path: Path, it: Descrip
 @pytest.mark.usefixtures("haste")
 def test_many_cuts_that_each_bring_something(store: Layout, tmp_path: Path, it: Descriptor) -> None:
     place = Cutting(tmp_path / "there", [150, 150, 150, 150, 150, 150, 99])
-    assert digest.of_file(transfer.fetch(place, it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(place, it, store)) == it.digest
     assert place.starts == [0, 150, 300, 450, 600, 750, 900, 999]
 
 
@@ -100,15 +100,15 @@ class Refusing(Cutting):
 def test_what_another_try_would_not_mend_is_not_tried_again(store: Layout, tmp_path: Path, it: Descriptor) -> None:
     place = Refusing(tmp_path / "there", [])
     with pytest.raises(Unreachable, match="wants a password"):
-        transfer.fetch(place, it, store)
+        transfers.fetch(place, it, store)
     with pytest.raises(Unreachable, match="wants a password"):
-        transfer.read(place, it)
+        transfers.read(place, it)
     assert place.starts == [0, 0]
 
 
 def test_a_place_that_cannot_begin_in_the_middle(store: Layout, tmp_path: Path, it: Descriptor) -> None:
     place = Cutting(tmp_path / "there", [300, 900], whole=True)
-    assert digest.of_file(transfer.fetch(place, it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(place, it, store)) == it.digest
 
 
 def test_cut_again_and_again_at_the_same_byte(
@@ -116,20 +116,20 @@ def test_cut_again_and_again_at_the_same_byte(
 ) -> None:
     place = Cutting(tmp_path / "there", [400] + [0] * 9)
     with pytest.raises(Unreachable, match="was cut"):
-        transfer.fetch(place, it, store)
+        transfers.fetch(place, it, store)
     assert place.starts == [0, 400, 400, 400, 400]
     assert all(longest / 2 <= pause <= longest for pause, longest in zip(haste, (0.2, 0.4, 0.8, 1.6)))
     assert len(haste) == 4
     assert store.incoming(it.digest).stat().st_size == 400
     later = Cutting(tmp_path / "there", [])
-    assert digest.of_file(transfer.fetch(later, it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(later, it, store)) == it.digest
     assert later.starts == [400]
 
 
 @pytest.mark.usefixtures("haste")
 def test_a_place_that_ends_early_without_a_word(store: Layout, tmp_path: Path, it: Descriptor) -> None:
     with pytest.raises(StoreDamaged, match=r"model\.bin ended after 0 of 1,000 bytes"):
-        transfer.fetch(Cutting(tmp_path / "there", [0] * 9, quietly=True), it, store)
+        transfers.fetch(Cutting(tmp_path / "there", [0] * 9, quietly=True), it, store)
 
 
 @pytest.mark.parametrize("left", [b"x" * 10, b"x" * SIZE, b"x" * (SIZE + 1)])
@@ -137,7 +137,7 @@ def test_what_an_earlier_process_left_is_not_believed(
     store: Layout, tmp_path: Path, it: Descriptor, left: bytes
 ) -> None:
     store.incoming(it.digest).write_bytes(left)
-    assert digest.of_file(transfer.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
 
 
 def test_what_an_earlier_process_brought_to_its_end_is_not_fetched_again(
@@ -146,9 +146,9 @@ def test_what_an_earlier_process_brought_to_its_end_is_not_fetched_again(
     place = Cutting(tmp_path / "there", [])
     store.incoming(it.digest).write_bytes(place.store.read(it.digest))
     with pytest.raises(Unreachable, match="longer than 0 seconds"):
-        transfer.fetch(place, it, store, Pace(seconds=0))
+        transfers.fetch(place, it, store, Pace(seconds=0))
     assert store.incoming(it.digest).stat().st_size == SIZE and not store.holds(it.digest)
-    assert digest.of_file(transfer.fetch(place, it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(place, it, store)) == it.digest
     assert place.starts == []
 
 
@@ -160,42 +160,42 @@ def test_a_place_that_lies(store: Layout, tmp_path: Path, it: Descriptor, change
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if change == "flipped" else data + b"x")
     place = Cutting(tmp_path / "there", [])
     with pytest.raises(StoreDamaged):
-        transfer.fetch(place, it, store)
+        transfers.fetch(place, it, store)
     assert place.starts == [0], "what was all fetched just now is not fetched again"
     assert not store.holds(it.digest)
     assert store.incoming(it.digest).stat().st_size == 0, "the next try begins anew"
     path.write_bytes(data)
-    assert digest.of_file(transfer.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
 
 
 def test_an_object_is_read_again_when_it_is_cut(tmp_path: Path, it: Descriptor, haste: List[float]) -> None:
     place = Cutting(tmp_path / "there", [10, 999, 0, 0])
-    assert digest.of_bytes(transfer.read(place, it)) == it.digest
+    assert digest.of_bytes(transfers.read(place, it)) == it.digest
     assert place.starts == [0] * 5
     assert haste == pytest.approx([0.2, 0.4, 0.8, 1.6])
     place = Cutting(tmp_path / "there", [10] * 9)
     with pytest.raises(Unreachable, match="was cut"):
-        transfer.read(place, it)
+        transfers.read(place, it)
     assert place.starts == [0] * 5
 
 
 def test_an_object_is_no_larger_than_may_be(tmp_path: Path, it: Descriptor) -> None:
     place = Cutting(tmp_path / "there", [])
-    assert len(transfer.read(place, it, SIZE)) == SIZE
+    assert len(transfers.read(place, it, SIZE)) == SIZE
     place.starts.clear()
     with pytest.raises(StoreDamaged, match=r"model\.bin is said to have 1,000 bytes; at most 999 are taken"):
-        transfer.read(place, it, SIZE - 1)
+        transfers.read(place, it, SIZE - 1)
     with pytest.raises(StoreDamaged, match=r"16,777,217 bytes; at most 16,777,216"):
-        transfer.read(place, dataclasses.replace(it, size=(16 << 20) + 1))
+        transfers.read(place, dataclasses.replace(it, size=(16 << 20) + 1))
     assert place.starts == [], "nobody is asked for it"
     with pytest.raises(StoreDamaged, match="other content"):
-        transfer.read(place, dataclasses.replace(it, size=16 << 20))
+        transfers.read(place, dataclasses.replace(it, size=16 << 20))
 
 
 @pytest.mark.parametrize("size", [SIZE - 1, SIZE + 1])
 def test_an_object_of_another_size_than_is_said_is_none(tmp_path: Path, it: Descriptor, size: int) -> None:
     with pytest.raises(StoreDamaged, match=r"model\.bin has other content than its name says"):
-        transfer.read(Cutting(tmp_path / "there", []), dataclasses.replace(it, size=size))
+        transfers.read(Cutting(tmp_path / "there", []), dataclasses.replace(it, size=size))
 
 
 @pytest.mark.parametrize("change", ["flipped", "shorter", "longer"])
@@ -208,7 +208,7 @@ def test_an_object_with_other_content_is_none(tmp_path: Path, change: str) -> No
         {"flipped": data[:-1] + bytes([data[-1] ^ 1]), "shorter": data[:-1], "longer": data + b"x"}[change]
     )
     with pytest.raises(StoreDamaged, match="other content than its name says"):
-        transfer.read(Cutting(tmp_path / "there", []), it)
+        transfers.read(Cutting(tmp_path / "there", []), it)
 
 
 def test_an_object_without_an_end_is_not_read_to_its_end(tmp_path: Path, it: Descriptor) -> None:
@@ -220,7 +220,7 @@ def test_an_object_without_an_end_is_not_read_to_its_end(tmp_path: Path, it: Des
 
     sent: List[int] = []
     with pytest.raises(StoreDamaged, match="other content"):
-        transfer.read(Endless(tmp_path / "there", []), it)
+        transfers.read(Endless(tmp_path / "there", []), it)
     assert sum(sent) == 1024
 
 
@@ -232,11 +232,11 @@ def test_a_place_that_trickles_for_ever(store: Layout, tmp_path: Path, it: Descr
                 yield data[at : at + 1]
 
     with pytest.raises(Unreachable, match=r"longer than 0\.2 seconds in all"):
-        transfer.fetch(Trickling(tmp_path / "there", []), it, store, Pace(seconds=0.2))
+        transfers.fetch(Trickling(tmp_path / "there", []), it, store, Pace(seconds=0.2))
     kept = store.incoming(it.digest).stat().st_size
     assert 0 < kept < SIZE
     later = Cutting(tmp_path / "there", [])
-    transfer.fetch(later, it, store)
+    transfers.fetch(later, it, store)
     assert later.starts == [kept], "what arrived is kept"
 
 
@@ -257,15 +257,15 @@ def test_what_is_counted_is_what_went_over_the_wire(
     store.incoming(it.digest).write_bytes({b"right": data, b"wrong": bytes(300)}.get(left, b""))
     meter = Meter("", None, lambda: 0.0)
     meter.expect(1, SIZE)
-    transfer.fetch(place, it, store, Pace(meter, jobs=1))
+    transfers.fetch(place, it, store, Pace(meter, jobs=1))
     assert (meter.bytes, str(meter).strip()) == (SIZE, told)
-    transfer.fetch(place, it, store, Pace(meter, jobs=1))
+    transfers.fetch(place, it, store, Pace(meter, jobs=1))
     assert (meter.bytes, str(meter).strip()) == (2 * SIZE, told), "what is there needs no wire"
 
 
 def test_an_empty_file(store: Layout, tmp_path: Path) -> None:
     it = offered(tmp_path / "there", b"")
-    assert transfer.fetch(Cutting(tmp_path / "there", []), it, store).read_bytes() == b""
+    assert transfers.fetch(Cutting(tmp_path / "there", []), it, store).read_bytes() == b""
 
 
 # ------------------------------------------------------------------------------------------- several at once
@@ -276,7 +276,7 @@ def test_threads_that_want_the_same_file_fetch_it_once(store: Layout, tmp_path: 
 
     def run() -> None:
         try:
-            assert digest.of_file(transfer.fetch(place, it, store)) == it.digest
+            assert digest.of_file(transfers.fetch(place, it, store)) == it.digest
         except BaseException as problem:
             problems.append(problem)
 
@@ -302,7 +302,7 @@ with open(sys.argv[1], "ab") as file:
 def test_another_process_that_does_not_come_on_is_not_waited_for_for_ever(
     store: Layout, tmp_path: Path, it: Descriptor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "_STANDING", 0.3)
+    monkeypatch.setattr(transfers, "_STANDING", 0.3)
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(store.incoming(it.digest))],
         stdin=subprocess.PIPE,
@@ -313,11 +313,11 @@ def test_another_process_that_does_not_come_on_is_not_waited_for_for_ever(
     assert holder.stdout.readline() == "held\n"
     before = os.listdir("/proc/self/fd")
     with pytest.raises(StoreBusy, match=r"^\S+: model\.bin is being fetched by another process") as caught:
-        transfer.fetch(Cutting(tmp_path / "there", []), it, store)
+        transfers.fetch(Cutting(tmp_path / "there", []), it, store)
     assert os.listdir("/proc/self/fd") == before, caught
     holder.kill()
     holder.communicate()
-    assert digest.of_file(transfer.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
 
 
 def test_no_file_stays_open_when_a_fetch_ends_early(
@@ -338,11 +338,11 @@ def test_no_file_stays_open_when_a_fetch_ends_early(
     monkeypatch.setattr(Path, "open", watched)
     monkeypatch.setattr(Pace, "rest", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        transfer.fetch(Cutting(tmp_path / "there", []), it, store)
+        transfers.fetch(Cutting(tmp_path / "there", []), it, store)
     holder.close()
-    monkeypatch.setattr(transfer, "_still_grows", refused)
+    monkeypatch.setattr(transfers, "_still_grows", refused)
     with pytest.raises(PermissionError):
-        transfer.fetch(Cutting(tmp_path / "there", []), it, store)
+        transfers.fetch(Cutting(tmp_path / "there", []), it, store)
     assert len(opened) == 2 and all(file.closed for file in opened)
 
 
@@ -370,17 +370,17 @@ def test_another_process_is_waited_for(
     store: Layout, tmp_path: Path, it: Descriptor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held_meanwhile(store, it, monkeypatch, lambda path: None)
-    assert digest.of_file(transfer.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
 
 
 def test_another_process_is_waited_for_as_long_as_it_comes_on(
     store: Layout, tmp_path: Path, it: Descriptor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "_STANDING", 0)
+    monkeypatch.setattr(transfers, "_STANDING", 0)
     place = Cutting(tmp_path / "there", [])
     data = place.store.read(it.digest)
     held_meanwhile(store, it, monkeypatch, lambda path: path.write_bytes(data[: path.stat().st_size + 100]))
-    assert digest.of_file(transfer.fetch(place, it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(place, it, store)) == it.digest
     assert place.starts == [500]
 
 
@@ -390,7 +390,7 @@ def test_a_file_that_came_another_way_meanwhile_is_not_fetched(
     place = Cutting(tmp_path / "there", [])
     data = place.store.read(it.digest)
     held_meanwhile(store, it, monkeypatch, lambda path: store.put_bytes("model.bin", data))
-    assert transfer.fetch(place, it, store).read_bytes() == data
+    assert transfers.fetch(place, it, store).read_bytes() == data
     assert place.starts == []
 
 
@@ -398,7 +398,7 @@ def test_a_file_that_was_swept_away_meanwhile_is_begun_anew(
     store: Layout, tmp_path: Path, it: Descriptor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held_meanwhile(store, it, monkeypatch, lambda path: path.unlink(missing_ok=True))
-    assert digest.of_file(transfer.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
+    assert digest.of_file(transfers.fetch(Cutting(tmp_path / "there", []), it, store)) == it.digest
 
 
 def test_a_damaged_file_of_the_cache_is_fetched_again(store: Layout, tmp_path: Path, it: Descriptor) -> None:

@@ -8,12 +8,11 @@ from typing import Any, List
 
 import pytest
 
-from builder import cli, descriptor
+from builder import cli
 from builder.errors import UsageError
-from builder.stores import oci, signatures, versions
-from builder.stores.layout import Layout
+from builder.store import oci, referrers, trust, versions
+from builder.store.layout import Layout
 from builder.trust import minisign
-from builder.trusting import trust
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP
 
@@ -190,9 +189,9 @@ def test_a_manifest_that_was_changed_after_it_was_signed(host: Host) -> None:
     """The signature is moved to a version with another artifact in it: the digests are right, the signature is not."""
     host("keys", "trust", "ci", "mine.pub")
     host("sign", "--key", "mine")
-    (text,) = signatures.of(host.store, 1)
+    (text,) = referrers.signatures_of(host.store, 1)
     published(host.store, version=2)
-    signatures.attach(host.store, 2, KEY.public.name, text)
+    referrers.attach_signature(host.store, 2, KEY.public.name, text)
     assert host.pull() == 10
     assert "no valid signature" in host.err
     assert not host.placed
@@ -238,7 +237,7 @@ def test_an_artifact_with_other_content_is_found_by_pull_and_by_verify(host: Hos
 
 def test_a_signature_that_does_not_read_takes_nothing_from_the_others(host: Host) -> None:
     host("keys", "trust", "ci", "mine.pub")
-    signatures.attach(host.store, 1, "AAAA", "garbage\xff")
+    referrers.attach_signature(host.store, 1, "AAAA", "garbage\xff")
     assert host.pull() == 10
     host("sign", "--key", "mine")
     assert host.pull() == 0
@@ -247,19 +246,21 @@ def test_a_signature_that_does_not_read_takes_nothing_from_the_others(host: Host
 def test_signing_twice_keeps_one_signature(host: Host) -> None:
     host("sign", "--key", "mine")
     host("sign", "--key", "mine")
-    assert len(signatures.of(host.store, 1)) == 1
+    assert len(referrers.signatures_of(host.store, 1)) == 1
     host("sign", "--key", "other")
-    assert len(signatures.of(host.store, 1)) == 2
+    assert len(referrers.signatures_of(host.store, 1)) == 2
 
 
 def test_a_signature_is_an_oci_object_about_the_manifest(host: Host) -> None:
     host("sign", "--key", "mine")
     entry = _index(host.store)["manifests"][-1]
-    assert (entry["mediaType"], entry["artifactType"]) == (descriptor.MANIFEST, oci.SIGNATURE_TYPE)
+    assert (entry["mediaType"], entry["artifactType"]) == (oci.MANIFEST, oci.SIGNATURE_TYPE)
     found = json.loads(host.store.read(entry["digest"]))
     about = versions.manifest_object(host.store, 1)
     assert found["subject"] == {key: about[key] for key in ("mediaType", "digest", "size")}
-    assert [layer["annotations"]["org.opencontainers.image.title"] for layer in found["layers"]] == [signatures.FILE]
+    assert [layer["annotations"]["org.opencontainers.image.title"] for layer in found["layers"]] == [
+        referrers.SIGNATURE_FILE
+    ]
 
 
 # ------------------------------------------------------------------------------------------- where keys are kept

@@ -12,10 +12,10 @@ import pytest
 from builder import cli
 from builder.actions.action import Action
 from builder.hosting.proof import Answer
-from builder.manifest import Entry, Manifest, TaskResult
 from builder.platforms.machines import Machine
 from builder.progress import Lines
-from builder.stores import versions
+from builder.store import versions
+from builder.store.manifest import Entry, Manifest, TaskResult
 from tests.builder.search.test_heal import Harmed, searching
 from tests.fakes import LAPTOP, RTX3090, TASK_MATRIX, FakeExecutor, Project
 

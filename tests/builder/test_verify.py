@@ -11,8 +11,7 @@ from typing import Any, Callable, List
 
 import pytest
 
-from builder.attest import envelope
-from builder.stores import attached, oci, versions
+from builder.store import attestations, oci, referrers, versions
 from tests.builder.stores.test_versions import published
 from tests.builder.test_trust import KEY, Host
 from tests.builder.test_trust import host as host  # a fixture
@@ -206,21 +205,21 @@ def test_a_later_signature_replaces_what_was_kept(signed: Host) -> None:
 
 
 def test_an_attached_statement_is_verified(signed: Host) -> None:
-    from builder.attest import slsa
-    from builder.provenance import Provenance
+
+    from builder.store.provenance import Provenance
 
     manifest = versions.read(signed.store, 1)
-    payload = slsa.statement(manifest, versions.manifest_digest(signed.store, 1), Provenance(1, 1))
+    payload = attestations.slsa_statement(manifest, versions.manifest_digest(signed.store, 1), Provenance(1, 1))
 
     def attach(data: bytes) -> int:
         with signed.store.locked():
-            attached.attach(signed.store, 1, "intoto", envelope.KIND, "a.json", data)
+            referrers.attach_statement(signed.store, 1, "intoto", attestations.ENVELOPE_KIND, "a.json", data)
         return signed("verify")
 
-    assert attach(envelope.wrapped(payload, envelope.IN_TOTO, [KEY])) == 0, signed.err
+    assert attach(attestations.sign_envelope(payload, attestations.IN_TOTO, [KEY])) == 0, signed.err
     assert "v1.intoto is about it, signed by ci" in signed.out
-    assert attach(envelope.wrapped(payload, envelope.IN_TOTO, [])) == 10
-    assert attach(envelope.wrapped({**payload, "subject": []}, envelope.IN_TOTO, [KEY])) == 7
+    assert attach(attestations.sign_envelope(payload, attestations.IN_TOTO, [])) == 10
+    assert attach(attestations.sign_envelope({**payload, "subject": []}, attestations.IN_TOTO, [KEY])) == 7
     assert "its subjects are not what the manifest names" in signed.err
     assert attach(b"{}") == 7
     published(signed.store, version=2)

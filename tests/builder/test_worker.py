@@ -21,7 +21,7 @@ from builder.platforms.gpus import Gpu
 from builder.platforms.platform import Platform
 from builder.records import from_json, to_json
 from builder.remote import site_lock
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from builder.worker import Order, Outcome
 from tests.fakes import RTX3090, _with
 

@@ -29,7 +29,7 @@ from builder.executors.local import Local
 from builder.platforms.platform import Pinned, Platform
 from builder.steps import lower_fp16, lower_int8, placement
 from builder.steps.calibrate import Grid
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests import onnx_models
 from tests.fakes import REPOSITORY
 

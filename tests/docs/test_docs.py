@@ -15,8 +15,8 @@ import pytest
 from builder import cli, errors
 from builder.config.matrix import Matrix
 from builder.config.yaml_reader import parse
-from builder.manifest import Status
 from builder.records import fields_of
+from builder.store.manifest import Status
 from tests.docs import compat_tables, doc_pages, key_tables, target_lines
 from tests.docs.doc_pages import DOCS, ROOT, Page
 

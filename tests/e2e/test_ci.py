@@ -16,8 +16,8 @@ from typing import Any, Callable, Dict, List
 import pytest
 import yaml
 
-from builder.stores import signatures, versions
-from builder.stores.layout import Layout
+from builder.store import referrers, versions
+from builder.store.layout import Layout
 from builder.trust import minisign
 from tests.docs import doc_pages
 
@@ -117,7 +117,7 @@ def is_released(machine: Machine) -> None:
     (number,) = versions.numbers(released)
     manifest = versions.read(released, number)
     assert {entry.verdict.status for entry in manifest.entries} == {"passed"}
-    (text,) = signatures.of(released, number)
+    (text,) = referrers.signatures_of(released, number)
     data = released.read(versions.manifest_digest(released, number))
     assert minisign.verifies(KEY.public, data, minisign.signature(text, "here"))
 

@@ -18,7 +18,7 @@ from builder.actions.recipes import Made
 from builder.config.remote_machines import FLEET, Reached, Worker
 from builder.errors import DeployError, StepFailed
 from builder.plugins import Executor
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests import brokers, steps
 from tests.sshd import python_at, sshd
 

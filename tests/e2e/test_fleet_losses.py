@@ -25,7 +25,7 @@ from builder.executors.fleet import Fleet
 from builder.fleet.broker import TASK, Broker
 from builder.fleet.sealing import Seal
 from builder.platforms.platform import Pinned
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests import brokers, fleets
 from tests.fakes import REPOSITORY
 from tests.fleets import Proxy, until

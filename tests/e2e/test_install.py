@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests.fakes import REPOSITORY
 
 pytestmark = pytest.mark.e2e

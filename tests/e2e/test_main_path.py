@@ -254,7 +254,7 @@ def test_a_metric_travels_in_the_store(fresh: Project, tmp_path: Path) -> None:
     from builder.plan import plan
     from builder.platforms import machines
     from builder.run import prospect
-    from builder.stores.layout import Layout
+    from builder.store.layout import Layout
 
     loaded, store, machine = load(fresh.folder / "matrix.yaml"), Layout(fresh.folder / "artifacts"), machines.here()
     planned, pinner = plan(loaded.matrix, machine), Pinner(fresh.folder, machine, store)
@@ -291,8 +291,8 @@ def test_pull_and_run_on_a_photograph(fresh: Project) -> None:
 def test_a_size_outside_the_profile_falls_back_with_a_warning(built: Project, tmp_path: Path) -> None:
     import builder.host
     from builder.hosting import pull
-    from builder.stores import versions
-    from builder.stores.layout import Layout
+    from builder.store import versions
+    from builder.store.layout import Layout
 
     store = Layout(built.folder / "artifacts")
     manifest = versions.latest(store)

@@ -20,7 +20,7 @@ for needed in ("onnx", "onnxruntime"):
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
 from builder.hosting import pull
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests.fakes import REPOSITORY
 from tests.real_artifacts import Made, answer, publish
 

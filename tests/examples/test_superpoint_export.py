@@ -25,7 +25,7 @@ from builder.jobs import FilePin
 from builder.plan import Plan, plan
 from builder.platforms.platform import Pinned
 from builder.sources import torch_module
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests import fakes
 from tests.examples import keypoint_rows
 

@@ -17,8 +17,8 @@ import pytest
 
 from builder import cli
 from builder.platforms import machines
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
 from tests import fakes
 from tests.fakes import REPOSITORY
 from tests.faults.test_transfers import made, placed, registry_of, sound

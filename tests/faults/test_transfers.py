@@ -21,16 +21,15 @@ from typing import Callable, List, Optional, Sequence, Tuple
 import pytest
 
 from builder import cli, digest, plugins
-from builder.descriptor import INDEX, MANIFEST, Descriptor
 from builder.errors import DeployError
 from builder.hosting import pull
 from builder.platforms import machines
 from builder.plugins import Repository
-from builder.stores import copying, tags, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
-from builder.transfers import transfer
-from builder.transfers.pace import Pace
+from builder.store import copying, oci, transfers, versions
+from builder.store.layout import Layout
+from builder.store.oci import INDEX, MANIFEST, Descriptor
+from builder.store.remotes.folder import Folder
+from builder.store.transfers import Pace
 from tests import fakes
 from tests.fakes import entry, manifest, stored
 from tests.registries import registry
@@ -164,7 +163,7 @@ def whole(place: Repository, read: bool = False) -> None:
         for it in copying.closure(place, top):
             assert place.has(it), f"{tag} leads to {it.digest}, which is not there"
             if read:
-                transfer.read(place, it)
+                transfers.read(place, it)
 
 
 def placed(dest: Path, *numbers: int) -> None:
@@ -321,7 +320,7 @@ def registry_of(store: Layout, cut: Optional[Cut] = None) -> Callable[[Handler],
 
     def answer(asked: Handler) -> None:
         kind, _, name = asked.path.partition("/models/tiny/")[2].partition("?")[0].partition("/")
-        known = tags.all_of(store)
+        known = oci.all_of(store)
         named = str(known[name]["digest"]) if name in known else name
         if asked.path == "/v2/":
             asked.say(200)
@@ -369,7 +368,7 @@ def test_a_file_cut_at_any_byte_is_whole_in_the_end(tmp_path: Path) -> None:
         for at in points:
             cut.most, cut.times = at, 1
             host = Layout(tmp_path / f"host-{at}")
-            assert digest.of_file(transfer.fetch(place, it, host)) == it.digest, f"cut after {at} bytes"
+            assert digest.of_file(transfers.fetch(place, it, host)) == it.digest, f"cut after {at} bytes"
             assert cut.times == 0, f"it was cut after {at} bytes"
             shutil.rmtree(str(host.root))
 
@@ -380,7 +379,7 @@ def test_a_server_that_cuts_every_few_bytes(tmp_path: Path) -> None:
     (it,) = [it for it in closure_of(store) if it.title == "model.xml"]
     with serving(registry_of(store, Cut(20_011, 10_000))) as url:
         place = plugins.repository(url.replace("http://", "oci+http://") + "/models/tiny", {"HOME": str(tmp_path)})
-        assert digest.of_file(transfer.fetch(place, it, Layout(tmp_path / "host"))) == it.digest
+        assert digest.of_file(transfers.fetch(place, it, Layout(tmp_path / "host"))) == it.digest
 
 
 def closure_of(store: Layout) -> List[Descriptor]:

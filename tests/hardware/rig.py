@@ -183,7 +183,7 @@ class Rig:
         return outcome.results
 
     def _store(self) -> Any:
-        from builder.stores.layout import Layout
+        from builder.store.layout import Layout
 
         return Layout(self.folder / "artifacts")
 

@@ -13,9 +13,9 @@ import pytest
 from builder.actions.measurements import LayerError, MapDifference, OutputParity, WorstCase
 from builder.config.contract import Output
 from builder.layer_tables import LayerTable
-from builder.manifest import Artifact, Check, Entry, HeadContract, Manifest, TaskResult, Verdict
 from builder.pictures import File, Picture
 from builder.report.view import Beside
+from builder.store.manifest import Artifact, Check, Entry, HeadContract, Manifest, TaskResult, Verdict
 from tests import fakes
 from validation.allowances import Allowances
 from validation.drift import ledger

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from builder.manifest import Manifest
 from builder.report.drift import drift
+from builder.store.manifest import Manifest
 from tests.report.conftest import version
 from validation.allowances import Allowances
 from validation.drift import ledger

@@ -14,8 +14,8 @@ from builder.executors.local import Local
 from builder.layer_tables import LayerTable
 from builder.platforms import machines
 from builder.report.layers import graphs
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
 from tests.e2e.conftest import Project, built, fresh  # noqa: F401  (fixtures)
 from tests.report.conftest import version
 

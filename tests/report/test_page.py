@@ -17,9 +17,9 @@ import pytest
 
 from builder.actions.measurements import MapDifference, WorstCase
 from builder.errors import UsageError
-from builder.manifest import Manifest
 from builder.pictures import File, Picture
 from builder.report import page, view
+from builder.store.manifest import Manifest
 from tests.fakes import REPOSITORY
 from tests.report.conftest import HOSTILE, beside, hostile, measured, version
 

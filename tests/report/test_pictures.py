@@ -15,10 +15,10 @@ from builder.errors import StepFailed
 from builder.pictures import chosen, pictures, worst_sample
 from builder.platforms.platform import Pinned
 from builder.plugins import Store
-from builder.provenance import Chain, Link, Provenance, Step
 from builder.report import view
 from builder.report.worst import worst_cases
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
+from builder.store.provenance import Chain, Link, Provenance, Step
 from tests import fakes
 from tests.e2e.conftest import Project, built, fresh  # noqa: F401  (fixtures)
 from tests.report.conftest import measured, version

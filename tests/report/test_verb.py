@@ -12,8 +12,8 @@ import pytest
 
 from builder import cli, release
 from builder.report import page
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
 from tests.fakes import REPOSITORY
 from tests.report.conftest import version
 from tests.unprivileged import unprivileged

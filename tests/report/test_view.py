@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from builder.manifest import Check
 from builder.report import axes, margins
 from builder.report.cells import cell_rows
 from builder.report.overview import overview
 from builder.report.speed import Timed, pareto, speeds
+from builder.store.manifest import Check
 from tests import fakes
 from tests.report.conftest import measured, version
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from builder.actions.measurements import OutputParity, SweepPoint, SweepRow, Swept
 from builder.config.gates import DriftLimit, DriftLimits, MetricLimit, names_metric, parse_drift_limit
 from builder.errors import UsageError
-from builder.manifest import Entry, TaskResult
 from builder.records import from_json, to_json
+from builder.store.manifest import Entry, TaskResult
 from tests.fakes import entry, manifest
 from validation import drift
 from validation.allowances import Allowances, check, usual_limit

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from builder.actions.measurements import AT_LEAST, CaseScore, Latency, OutputParity, Percentiles, Score, TaskScores
 from builder.config.cells import Cell
 from builder.config.gates import Bound, Gate, Limit, MetricGate, OutputGate, TaskGate
-from builder.manifest import Check, TaskResult, Verdict
+from builder.store.manifest import Check, TaskResult, Verdict
 from validation import limits as gate_limits
 from validation import task_results, verdict
 

@@ -12,15 +12,14 @@ from typing import Any, Dict, List
 
 import pytest
 
-from builder import cli, digest, revision
+from builder import cli, digest
 from builder.actions.action import Site
-from builder.attest import bill, envelope, slsa
 from builder.errors import StoreDamaged
-from builder.manifest import Manifest
 from builder.platforms.platform import Pinned, Tool
-from builder.provenance import Chain, Link, Provenance, Revision, Step
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import attestations, provenance, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Manifest
+from builder.store.provenance import Chain, Link, Provenance, Revision, Step
 from builder.trust import minisign
 from builder.trust.keyring import Trusted
 from tests.builder.stores.test_versions import published
@@ -75,7 +74,7 @@ def made(store: Layout) -> Manifest:
 
 
 def _statement(store: Layout, made: Manifest) -> Dict[str, Any]:
-    found: Any = slsa.statement(made, versions.manifest_digest(store, 2), MADE_OF)
+    found: Any = attestations.slsa_statement(made, versions.manifest_digest(store, 2), MADE_OF)
     return json.loads(json.dumps(found))
 
 
@@ -139,16 +138,16 @@ def test_the_statement_is_one_of_in_toto(store: Layout, made: Manifest) -> None:
 
 
 def test_an_envelope_is_opened_by_whoever_knows_the_key() -> None:
-    data = envelope.wrapped({"a": 1}, envelope.IN_TOTO, [KEY])
-    assert envelope.opened(data, [THEIRS, MINE], "x") == ({"a": 1}, envelope.IN_TOTO, (MINE,))
-    assert envelope.opened(data, [THEIRS], "x")[2] == ()
+    data = attestations.sign_envelope({"a": 1}, attestations.IN_TOTO, [KEY])
+    assert attestations.open_envelope(data, [THEIRS, MINE], "x") == ({"a": 1}, attestations.IN_TOTO, (MINE,))
+    assert attestations.open_envelope(data, [THEIRS], "x")[2] == ()
 
 
 @pytest.mark.parametrize("field", ["payload", "payloadType"])
 def test_an_envelope_that_was_changed_has_no_signer(field: str) -> None:
-    body = json.loads(envelope.wrapped({"a": 1}, envelope.IN_TOTO, [KEY]))
+    body = json.loads(attestations.sign_envelope({"a": 1}, attestations.IN_TOTO, [KEY]))
     changed = {"payload": "eyJhIjoyfQ==", "payloadType": "application/vnd.in-toto+jso"}[field]
-    assert envelope.opened(json.dumps({**body, field: changed}).encode(), [MINE], "x")[2] == ()
+    assert attestations.open_envelope(json.dumps({**body, field: changed}).encode(), [MINE], "x")[2] == ()
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ def test_an_envelope_that_was_changed_has_no_signer(field: str) -> None:
 )
 def test_what_is_no_envelope_is_said(text: bytes) -> None:
     with pytest.raises(StoreDamaged, match="no envelope of DSSE"):
-        envelope.opened(text, [MINE], "x")
+        attestations.open_envelope(text, [MINE], "x")
 
 
 def test_securesystemslib_verifies_the_envelope(store: Layout, made: Manifest) -> None:
@@ -165,7 +164,7 @@ def test_securesystemslib_verifies_the_envelope(store: Layout, made: Manifest) -
     signer = pytest.importorskip("securesystemslib.signer")
     pytest.importorskip("cryptography")
     found = dsse.Envelope.from_dict(
-        json.loads(envelope.wrapped(_statement(store, made), envelope.IN_TOTO, [KEY, OTHER]))
+        json.loads(attestations.sign_envelope(_statement(store, made), attestations.IN_TOTO, [KEY, OTHER]))
     )
     keys = [
         signer.SSlibKey(one.public.name, "ed25519", "ed25519", {"public": one.public.key.hex()}) for one in (KEY, OTHER)
@@ -182,7 +181,7 @@ def test_securesystemslib_verifies_the_envelope(store: Layout, made: Manifest) -
 def test_the_bill_is_valid_cyclonedx(store: Layout, made: Manifest) -> None:
     schema = pytest.importorskip("cyclonedx.schema")
     validation = pytest.importorskip("cyclonedx.validation.json")
-    text = json.dumps(bill.document(made, versions.manifest_digest(store, 2), MADE_OF))
+    text = json.dumps(attestations.bill_of_materials(made, versions.manifest_digest(store, 2), MADE_OF))
     strict = validation.JsonStrictValidator(schema.SchemaVersion.V1_6)
     try:
         assert strict.validate_str(text) is None
@@ -192,7 +191,7 @@ def test_the_bill_is_valid_cyclonedx(store: Layout, made: Manifest) -> None:
 
 
 def test_the_bill_names_the_model_its_artifacts_data_and_tools(store: Layout, made: Manifest) -> None:
-    found: Any = bill.document(made, versions.manifest_digest(store, 2), MADE_OF)
+    found: Any = attestations.bill_of_materials(made, versions.manifest_digest(store, 2), MADE_OF)
     assert found["metadata"]["component"]["type"] == "machine-learning-model"
     kinds: Dict[str, List[str]] = {}
     for one in found["components"]:
@@ -208,7 +207,10 @@ def test_the_bill_names_the_model_its_artifacts_data_and_tools(store: Layout, ma
     refs = [found["metadata"]["component"]["bom-ref"], *(one["bom-ref"] for one in found["components"])]
     named = [one for item in found["dependencies"] for one in (item["ref"], *item["dependsOn"])]
     assert set(named) <= set(refs) and len(set(refs)) == len(refs)
-    assert found["serialNumber"] == bill.document(made, versions.manifest_digest(store, 2), MADE_OF)["serialNumber"]
+    assert (
+        found["serialNumber"]
+        == attestations.bill_of_materials(made, versions.manifest_digest(store, 2), MADE_OF)["serialNumber"]
+    )
 
 
 # ------------------------------------------------------------------------------------------- the commit
@@ -224,21 +226,21 @@ def test_the_commit_is_read_from_the_folder_and_agrees_with_git(tmp_path: Path) 
     git = functools.partial(_git, tmp_path)
     inner = tmp_path / "deep" / "project"
     inner.mkdir(parents=True)
-    assert revision.of(inner) is None
+    assert provenance.of(inner) is None
     git("init", "-q")
-    assert revision.of(inner) is None, "no commit yet"
+    assert provenance.of(inner) is None, "no commit yet"
     (inner / "file").write_text("one")
     git("add", "-A")
     git("commit", "-qm", "one")
     commit = git("rev-parse", "HEAD").strip()
-    assert revision.of(inner) == Revision(commit, "refs/heads/main", False)
+    assert provenance.of(inner) == Revision(commit, "refs/heads/main", False)
     git("pack-refs", "--all")
     (inner / "file").write_text("two")
-    assert revision.of(inner) == Revision(commit, "refs/heads/main", True)
+    assert provenance.of(inner) == Revision(commit, "refs/heads/main", True)
     git("worktree", "add", "-q", "--detach", "other")
-    assert revision.of(tmp_path / "other") == Revision(commit, "", False)
+    assert provenance.of(tmp_path / "other") == Revision(commit, "", False)
     git("worktree", "add", "-q", "third", "-b", "branch")
-    assert revision.of(tmp_path / "third") == Revision(commit, "refs/heads/branch", False)
+    assert provenance.of(tmp_path / "third") == Revision(commit, "refs/heads/branch", False)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -247,15 +249,15 @@ def test_the_commit_of_a_repository_with_reftables(tmp_path: Path) -> None:
     if made.returncode:
         pytest.skip("git is older than 2.45")
     _git(tmp_path, "commit", "-q", "--allow-empty", "-m", "one")
-    assert revision.of(tmp_path) == Revision(_git(tmp_path, "rev-parse", "HEAD").strip(), "refs/heads/main", False)
+    assert provenance.of(tmp_path) == Revision(_git(tmp_path, "rev-parse", "HEAD").strip(), "refs/heads/main", False)
 
 
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("0" * 40)
-    assert revision.of(tmp_path) is None, "git says that this is no repository"
+    assert provenance.of(tmp_path) is None, "git says that this is no repository"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert revision.of(tmp_path) is None
+    assert provenance.of(tmp_path) is None
 
 
 # ------------------------------------------------------------------------------------------- the command
@@ -287,7 +289,7 @@ def test_it_is_printed_written_and_attached(person: Person) -> None:
     assert person("attest") == 0
     assert json.loads(person.out)["predicateType"] == "https://slsa.dev/provenance/v1"
     assert person("attest", "v2", "--key", "mine", "--out", "a.json") == 0
-    assert envelope.opened(Path("a.json").read_bytes(), [MINE], "")[2] == (MINE,)
+    assert attestations.open_envelope(Path("a.json").read_bytes(), [MINE], "")[2] == (MINE,)
     assert person("attest", "--key", "mine", "--attach") == 0
     assert person("attest", "--format", "cyclonedx", "--attach") == 0
     assert person("publish", "there") == 0

@@ -21,7 +21,6 @@ from builder import digest, plugins
 from builder.actions.action import Action, Result
 from builder.actions.recipes import Made
 from builder.config.remote_machines import FleetSettings
-from builder.descriptor import OCTETS, Descriptor
 from builder.errors import StepFailed, StoreDamaged, Unreachable
 from builder.executors import fleet
 from builder.executors.fleet import Fleet
@@ -33,7 +32,8 @@ from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
 from builder.platforms.platform import Blob, Pinned
 from builder.records import to_json
 from builder.remote.messages import File
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
+from builder.store.oci import OCTETS, Descriptor
 from builder.trust import minisign
 from tests import brokers, fleets
 from tests.fleets import MODEL, QUEUE, action, until

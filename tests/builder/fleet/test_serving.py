@@ -21,12 +21,12 @@ pytest.importorskip("redis")
 
 from builder import digest
 from builder.actions.recipes import Simplify
-from builder.descriptor import OCTETS, Descriptor
 from builder.fleet import presence, queues, roll
 from builder.fleet.broker import TASK, Broker
 from builder.fleet.sealing import Seal
 from builder.fleet.words import Failed
 from builder.plugins import repository
+from builder.store.oci import OCTETS, Descriptor
 from tests import brokers, fleets
 from tests.fakes import REPOSITORY
 from tests.fleets import MODEL, QUEUE, Run, until

@@ -19,7 +19,6 @@ pytest.importorskip("redis")
 from builder import digest, plugins
 from builder.actions.action import Action
 from builder.actions.recipes import Simplify
-from builder.descriptor import OCTETS, Descriptor
 from builder.errors import Unreachable
 from builder.fleet import station as stations
 from builder.fleet.broker import Broker
@@ -31,6 +30,7 @@ from builder.plugins import Repository
 from builder.records import to_json
 from builder.remote.framing import Dropped
 from builder.remote.messages import File
+from builder.store.oci import OCTETS, Descriptor
 from builder.trust import minisign
 from tests import brokers, fleets
 from tests.fakes import LAPTOP

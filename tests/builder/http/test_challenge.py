@@ -9,10 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from builder.errors import DeployError, StoreDamaged, Unreachable
-from builder.http.address import parse
-from builder.http.challenge import Challenge, challenges, token
-from builder.http.client import Client
-from builder.http.logins import Login
+from builder.store.http.address import parse
+from builder.store.http.client import Client
+from builder.store.http.logins import Challenge, Login, challenges, token
 from tests.servers import HASTE, Handler, patient, serving
 
 SCOPE = "repository:models/x:pull,push"

@@ -11,11 +11,10 @@ from typing import Callable, List, Tuple
 import pytest
 
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
-from builder.http import proxies
-from builder.http.address import parse
-from builder.http.client import Answer, Client, Request
-from builder.http.patience import Clock, Patience, retry_after
-from builder.http.wire import Part
+from builder.store.http import address
+from builder.store.http.address import parse
+from builder.store.http.client import Answer, Client, Clock, Patience, Request, retry_after
+from builder.store.http.wire import Part
 from tests.ports import free_port
 from tests.servers import HASTE, Handler, certificate, patient, serving, speaking
 
@@ -437,14 +436,14 @@ def test_https_through_a_proxy(tmp_path: Path) -> None:
     ],
 )
 def test_who_is_asked_through_the_proxy(url: str, exceptions: str, by_proxy: bool) -> None:
-    found = proxies.proxy_for(parse(url), {"HTTP_PROXY": "http://proxy:3128", "no_proxy": exceptions})
+    found = address.proxy_for(parse(url), {"HTTP_PROXY": "http://proxy:3128", "no_proxy": exceptions})
     assert (found is not None) == by_proxy
 
 
 @pytest.mark.parametrize("named", ["socks5://proxy:1080", "http://", "http://proxy:x"])
 def test_a_proxy_that_is_not_understood(named: str) -> None:
     with pytest.raises(UsageError, match="proxy for https is not understood"):
-        proxies.proxy_for(parse("https://a.example/"), {"https_proxy": named})
+        address.proxy_for(parse("https://a.example/"), {"https_proxy": named})
 
 
 @pytest.mark.parametrize("url", ["", "x", "http:/x", "http://h:x/", "http://a b/", "http://h/a\r\nX: y", "oci://h/x"])

@@ -10,7 +10,7 @@ from typing import Dict, Optional
 import pytest
 
 from builder.errors import UsageError
-from builder.http.logins import Login, host_names, login_for
+from builder.store.http.logins import Login, host_names, login_for
 
 
 def packed(user: str, password: str) -> "dict[str, str]":

@@ -20,7 +20,7 @@ from builder.executors.ssh import Machines
 from builder.platforms import machines as facts
 from builder.platforms.platform import Pinned, Platform, cannot_run
 from builder.records import to_json
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests.sshd import Sshd, sshd
 
 LIAR = """

@@ -22,7 +22,7 @@ from builder.config.remote_machines import Reached, Worker
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.executors.ssh import Machines, Ssh
 from builder.platforms import machines as facts
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests import steps
 from tests.sshd import Sshd, python_at, sshd
 

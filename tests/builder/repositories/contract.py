@@ -13,13 +13,12 @@ from typing import Callable, List
 
 import pytest
 
-from builder import channel, clock, digest, promotion
-from builder.descriptor import OCTETS, Descriptor
+from builder import clock, digest
 from builder.errors import DeployError
 from builder.plugins import Repository
-from builder.stores import channels, copying, signatures, statements, supply, tags, versions
-from builder.stores.layout import Layout
-from builder.transfers import transfer
+from builder.store import channels, copying, oci, promotion, referrers, supply, transfers, trust, versions
+from builder.store.layout import Layout
+from builder.store.oci import OCTETS, Descriptor
 from builder.trust import key_statements
 from builder.trust.keyring import Keyring
 from tests.builder.stores.test_copying import KEY, silent
@@ -29,7 +28,7 @@ Open = Callable[[], Repository]
 
 
 def send(store: Layout, place: Repository, version: int = 1) -> int:
-    return copying.publish(store, copying.belonging(version, tags.all_of(store)), place, silent)
+    return copying.publish(store, copying.belonging(version, oci.all_of(store)), place, silent)
 
 
 def a_file(folder: Path, size: int) -> "tuple[Descriptor, Path]":
@@ -43,7 +42,7 @@ def a_file(folder: Path, size: int) -> "tuple[Descriptor, Path]":
 
 def test_a_version_goes_there_and_comes_back(place: Repository, fresh: Open, store: Layout, tmp_path: Path) -> None:
     made = published(store)
-    signatures.attach(store, 1, KEY.public.name, "signed")
+    referrers.attach_signature(store, 1, KEY.public.name, "signed")
     assert place.tags() == ()
     assert place.resolve("v1") is None
     assert send(store, place) > 0
@@ -52,7 +51,7 @@ def test_a_version_goes_there_and_comes_back(place: Repository, fresh: Open, sto
     supplied = supply.Supply(Layout(tmp_path / "cache"), fresh())
     assert supplied.version(None, "") == 1
     assert versions.read(supplied.store, 1).entries == made.entries
-    assert signatures.of(supplied.store, 1) == ("signed",)
+    assert referrers.signatures_of(supplied.store, 1) == ("signed",)
     files = [blob for entry in made.entries if entry.artifact for blob in entry.artifact.files]
     supplied.bring(files)
     assert all(supplied.store.read(blob.digest) == store.read(blob.digest) for blob in files)
@@ -64,7 +63,7 @@ def _stated(store: Layout, serial: int) -> bytes:
     statement = key_statements.Statement(1, KEY.public.name, serial, "2026-11-21T12:00:00+00:00", (owner,))
     text = key_statements.History(1, (key_statements.new(statement),)).text
     with store.locked():
-        statements.put(store, text)
+        trust.put(store, text)
     return text
 
 
@@ -75,10 +74,10 @@ def test_a_key_statement_goes_along_and_is_not_replaced_by_an_older_one(
     for serial in (1, 2):
         text = _stated(store, serial)
         send(store, fresh())
-        assert statements.offered(fresh()) == text
+        assert trust.offered(fresh()) == text
     _stated(store, 1)
     send(store, fresh())
-    assert statements.offered(fresh()) == text
+    assert trust.offered(fresh()) == text
 
 
 def test_a_file_of_any_size(place: Repository, fresh: Open, tmp_path: Path) -> None:
@@ -88,7 +87,7 @@ def test_a_file_of_any_size(place: Repository, fresh: Open, tmp_path: Path) -> N
         place.put(it, path)
         place.put(it, path)
         assert fresh().has(it)
-        assert transfer.read(fresh(), it) == path.read_bytes()
+        assert transfers.read(fresh(), it) == path.read_bytes()
 
 
 def test_from_the_middle(place: Repository, tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_a_channel_moves_there_and_back(place: Repository, fresh: Open, store: L
     promotion.rollback(desk, None, promotion.Wish("stable"))
     found = channels.offered(fresh(), "stable")
     assert found is not None
-    record = channel.parsed(found.data, "there")
+    record = channels.parsed(found.data, "there")
     assert [(move.version, move.serial) for move in record.moves] == [(1, 3), (2, 2), (1, 1)]
     assert [one.name for one in channels.all_of(fresh())] == ["stable"]
     assert sorted(versions.numbered(fresh().tags())) == [1, 2], "a channel is no version"
@@ -158,4 +157,4 @@ def test_several_at_once(place: Repository, fresh: Open, tmp_path: Path) -> None
         thread.join()
     assert not problems
     for it, path in files:
-        assert transfer.read(place, it) == path.read_bytes()
+        assert transfers.read(place, it) == path.read_bytes()

@@ -8,13 +8,12 @@ from typing import Callable
 
 import pytest
 
-from builder.descriptor import OCTETS, Descriptor
 from builder.errors import DeployError, UsageError
 from builder.plugins import Repository
-from builder.stores import copying, signatures, supply, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
-from builder.transfers import transfer
+from builder.store import copying, referrers, supply, transfers, versions
+from builder.store.layout import Layout
+from builder.store.oci import OCTETS, Descriptor
+from builder.store.remotes.folder import Folder
 from tests.builder.stores.test_copying import KEY
 from tests.builder.stores.test_versions import published
 
@@ -24,7 +23,7 @@ ABSENT = Descriptor(OCTETS, "sha256:" + "ab" * 32, 10)
 
 def test_all_of_a_version_is_read(filled: Filled, store: Layout) -> None:
     published(store)
-    signatures.attach(store, 1, KEY.public.name, "signed")
+    referrers.attach_signature(store, 1, KEY.public.name, "signed")
     place, here = filled(store), Folder(str(store.root), {})
     assert sorted(place.tags()) == sorted(here.tags())
     for tag in here.tags():
@@ -32,7 +31,7 @@ def test_all_of_a_version_is_read(filled: Filled, store: Layout) -> None:
         assert top is not None and top == here.resolve(tag)
         for it in copying.closure(place, top):
             assert place.has(it)
-            assert transfer.read(place, it) == store.read(it.digest)
+            assert transfers.read(place, it) == store.read(it.digest)
     assert place.resolve("v2") is None
 
 
@@ -64,7 +63,7 @@ def test_a_fetch_that_was_cut_goes_on(filled: Filled, store: Layout, tmp_path: P
     place, cache = filled(store), Layout(tmp_path / "cache")
     blob = next(b for entry in made.entries if entry.artifact for b in entry.artifact.files)
     cache.incoming(blob.digest).write_bytes(store.read(blob.digest)[:-1])
-    transfer.fetch(place, Descriptor(OCTETS, blob.digest, blob.size), cache)
+    transfers.fetch(place, Descriptor(OCTETS, blob.digest, blob.size), cache)
     assert cache.read(blob.digest) == store.read(blob.digest)
 
 

@@ -21,14 +21,12 @@ pytest.importorskip("moto.server", reason="tests of buckets run against moto's s
 import boto3
 
 from builder import cli, plugins
-from builder.descriptor import INDEX, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
 from builder.plugins import Repository
-from builder.stores import copying, signatures, versions
-from builder.stores.by_path import blob_path
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
-from builder.transfers import transfer
+from builder.store import copying, referrers, transfers, versions
+from builder.store.layout import Layout
+from builder.store.oci import INDEX, Descriptor
+from builder.store.remotes.folder import Folder, blob_path
 from tests.builder.repositories import s3_server
 from tests.builder.repositories.contract import *  # noqa: F403
 from tests.builder.repositories.contract import Open, a_file, send
@@ -171,7 +169,7 @@ def test_publishers_at_once_lose_nothing(fresh: Open, tmp_path: Path) -> None:
     for number in range(1, 9):
         stores.append(Layout(tmp_path / f"store{number}"))
         published(stores[-1], version=number)
-        signatures.attach(stores[-1], number, KEY.public.name, "signed")
+        referrers.attach_signature(stores[-1], number, KEY.public.name, "signed")
     problems: List[BaseException] = []
     start = threading.Barrier(len(stores))
 
@@ -278,7 +276,7 @@ def test_a_service_that_says_so(door: s3_server.Door, place: Repository, store: 
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "tuple[Descriptor, Path]":
     """A file of several parts. moto, as Amazon, takes no part below 5 MiB."""
-    monkeypatch.setattr("builder.repositories.bucket._PART", 5 << 20)
+    monkeypatch.setattr("builder.store.remotes.bucket._PART", 5 << 20)
     return a_file(tmp_path, (15 << 20) + 3)
 
 
@@ -293,7 +291,7 @@ def test_a_file_in_parts(
     place.put(it, path)
     assert sent_parts(door) == ["1", "2", "3", "4"]
     assert fresh().has(it)
-    assert transfer.read(fresh(), it) == path.read_bytes()
+    assert transfers.read(fresh(), it) == path.read_bytes()
 
 
 def test_an_upload_that_was_cut_goes_on(
@@ -314,7 +312,7 @@ def test_an_upload_that_was_cut_goes_on(
     door.seen.clear()
     fresh().put(it, path)
     assert sent_parts(door) == ["3", "4"]
-    assert transfer.read(fresh(), it) == path.read_bytes()
+    assert transfers.read(fresh(), it) == path.read_bytes()
 
 
 def test_parts_of_other_content_are_sent_again(
@@ -331,7 +329,7 @@ def test_parts_of_other_content_are_sent_again(
     door.seen.clear()
     place.put(it, path)
     assert sent_parts(door) == ["1", "3", "4"]
-    assert transfer.read(place, it) == path.read_bytes()
+    assert transfers.read(place, it) == path.read_bytes()
 
 
 def test_two_send_one_large_file(
@@ -351,14 +349,14 @@ def test_two_send_one_large_file(
     door.meddle = between
     place.put(it, path)
     assert done
-    assert transfer.read(place, it) == path.read_bytes()
+    assert transfers.read(place, it) == path.read_bytes()
 
 
 _MEMORY = """
 import re, sys
 from pathlib import Path
 from builder import plugins as seams
-from builder.descriptor import OCTETS, Descriptor
+from builder.store.oci import OCTETS, Descriptor
 
 def most():  # of this program; getrusage would also count the one that started it
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text()).group(1))

@@ -13,10 +13,11 @@ import pytest
 from builder import cli, digest, plugins
 from builder.errors import DeployError, StoreDamaged, UsageError
 from builder.plugins import Repository
-from builder.repositories.bundle import Bundle
-from builder.stores import bundling, channels, copying, signatures, supply, tags, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder.store import channels, copying, oci, referrers, supply, versions
+from builder.store.layout import Layout
+from builder.store.remotes import bundle as bundling
+from builder.store.remotes.bundle import Bundle
+from builder.store.remotes.folder import Folder
 from tests.builder.repositories.reading import *  # noqa: F403
 from tests.builder.repositories.reading import Filled
 from tests.builder.stores.test_channels import stand
@@ -31,7 +32,7 @@ def bundle(store: Layout, file: Path, *cells: str, version: int = 1) -> Bundle:
         for entry in versions.read(store, version).entries
         if entry.artifact and (not cells or entry.cell in cells)
     }
-    bundling.write(store, copying.belonging(version, tags.all_of(store)), chosen, file)
+    bundling.write_bundle(store, copying.belonging(version, oci.all_of(store)), chosen, file)
     return Bundle(str(file), {})
 
 
@@ -52,8 +53,8 @@ def test_the_same_version_gives_the_same_bytes(store: Layout, tmp_path: Path) ->
     other = Layout(tmp_path / "other")
     published(other, version=2)
     published(other)
-    signatures.attach(store, 1, KEY.public.name, "signed")
-    signatures.attach(other, 1, KEY.public.name, "signed")
+    referrers.attach_signature(store, 1, KEY.public.name, "signed")
+    referrers.attach_signature(other, 1, KEY.public.name, "signed")
     bundle(store, tmp_path / "one.tar")
     earlier = os.umask(0o077)
     try:
@@ -367,7 +368,7 @@ def test_content_other_than_its_name(kind: str, store: Layout, tmp_path: Path) -
     artifact = made.entries[0].artifact
     assert artifact is not None
     files = artifact.files
-    top = tags.find(store, "v1")
+    top = oci.find(store, "v1")
     assert top is not None
     name = {
         "index": str(top["digest"]),
@@ -409,7 +410,7 @@ def test_a_bundle_of_what_was_published(
     published(store)
     stand(store, 1)
     there = Folder(str(tmp_path / "there"), {})
-    copying.publish(store, (*copying.belonging(1, tags.all_of(store)), "stable"), there, silent)
+    copying.publish(store, (*copying.belonging(1, oci.all_of(store)), "stable"), there, silent)
     monkeypatch.chdir(tmp_path)
     assert built(["bundle", "one.tar", "--store", "store", *cells]) == 0
     assert built(["bundle", "two.tar", "--store", f"file://{tmp_path}/there", *cells]) == 0
@@ -425,14 +426,14 @@ def test_publishing_from_a_bundle(
     published(store)
     published(store, version=2)
     stand(store, 1)
-    signatures.attach(store, 1, KEY.public.name, "signed")
+    referrers.attach_signature(store, 1, KEY.public.name, "signed")
     monkeypatch.chdir(tmp_path)
     assert built(["bundle", "one.tar", "--store", "store", "--version", "1"]) == 0
     assert built(["publish", "there", "--store", "one.tar"]) == 0
     there = Layout(tmp_path / "there")
     assert versions.numbers(there) == (1,)
     assert versions.read(there, 1) == versions.read(store, 1)
-    assert signatures.of(there, 1) == ("signed",)
+    assert referrers.signatures_of(there, 1) == ("signed",)
     assert channels.all_of(Folder("there", {})) == ()
     assert built(["publish", "there", "--store", "one.tar", "--channel", "stable"]) == 0
     assert [one.name for one in channels.all_of(Folder("there", {}))] == ["stable"]

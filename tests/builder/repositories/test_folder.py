@@ -8,8 +8,8 @@ import pytest
 
 from builder import plugins
 from builder.plugins import Repository
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
 from tests.builder.repositories.contract import *  # noqa: F403
 from tests.builder.repositories.contract import Open, send
 from tests.builder.repositories.reading import *  # noqa: F403

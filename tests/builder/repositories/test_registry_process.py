@@ -11,8 +11,8 @@ from typing import Iterator, Mapping
 
 import pytest
 
-from builder.stores import versions
-from builder.stores.layout import Layout
+from builder.store import versions
+from builder.store.layout import Layout
 from tests.builder.stores.test_versions import published
 from tests.fakes import REPOSITORY
 from tests.ports import free_port

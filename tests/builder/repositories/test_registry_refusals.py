@@ -13,13 +13,12 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional
 import pytest
 
 from builder import digest
-from builder.descriptor import INDEX, MANIFEST, OCTETS, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
-from builder.http.client import Client
-from builder.repositories.registry import Registry
-from builder.stores import supply
-from builder.stores.layout import Layout
-from builder.transfers import transfer
+from builder.store import supply, transfers
+from builder.store.http.client import Client
+from builder.store.layout import Layout
+from builder.store.oci import INDEX, MANIFEST, OCTETS, Descriptor
+from builder.store.remotes.registry import Registry
 from tests.builder.repositories.contract import a_file
 from tests.ports import free_port
 from tests.registries import PASSWORD, USER, registry
@@ -51,7 +50,7 @@ def refusal(answer: Answer, ask: Callable[[Registry], object], environ: Optional
 
 
 def everything(it: Descriptor) -> Callable[[Registry], bytes]:
-    return lambda place: transfer.read(place, it, most=it.size)
+    return lambda place: transfers.read(place, it, most=it.size)
 
 
 DATA = b"x" * 5000

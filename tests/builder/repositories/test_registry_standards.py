@@ -11,9 +11,9 @@ import pytest
 
 from builder import plugins
 from builder.plugins import Repository
-from builder.stores import copying, oci, signatures, supply, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder.store import copying, oci, referrers, supply, versions
+from builder.store.layout import Layout
+from builder.store.remotes.folder import Folder
 from tests.builder.repositories.contract import send
 from tests.builder.stores.test_copying import KEY
 from tests.builder.stores.test_versions import INDEX, MANIFEST, published
@@ -46,7 +46,7 @@ def skopeo(folder: Path, *words: str) -> str:
 
 def test_skopeo_reads_what_we_push(host: str, store: Layout, tmp_path: Path) -> None:
     made = published(store)
-    signatures.attach(store, 1, KEY.public.name, "signed")
+    referrers.attach_signature(store, 1, KEY.public.name, "signed")
     send(store, place(host, "pushed"))
     there = f"docker://{host}/pushed"
     tags: List[str] = json.loads(skopeo(tmp_path, "list-tags", "--tls-verify=false", there))["Tags"]
@@ -73,19 +73,19 @@ def test_skopeo_reads_what_we_push(host: str, store: Layout, tmp_path: Path) -> 
         skopeo(tmp_path, "copy", "--all", "--src-tls-verify=false", f"{there}:{tag}", f"oci:{tmp_path}/copy:{tag}")
     copy = Layout(tmp_path / "copy")
     assert versions.read(copy, 1) == made, "also where the copy's index was written anew"
-    assert signatures.of(copy, 1) == ("signed",)
+    assert referrers.signatures_of(copy, 1) == ("signed",)
 
 
 def test_we_read_what_skopeo_pushes(host: str, store: Layout, tmp_path: Path) -> None:
     made = published(store)
-    signatures.attach(store, 1, KEY.public.name, "signed")
+    referrers.attach_signature(store, 1, KEY.public.name, "signed")
     for tag in ("v1", f"v1.{KEY.public.name}.minisig"):
         there = f"docker://{host}/copied:{tag}"
         skopeo(tmp_path, "copy", "--all", "--dest-tls-verify=false", f"oci:{store.root}:{tag}", there)
     supplied = supply.Supply(Layout(tmp_path / "cache"), place(host, "copied"))
     assert supplied.version(None, "") == 1
     assert versions.read(supplied.store, 1).entries == made.entries
-    assert signatures.of(supplied.store, 1) == ("signed",)
+    assert referrers.signatures_of(supplied.store, 1) == ("signed",)
     supplied.bring(blob for entry in made.entries if entry.artifact for blob in entry.artifact.files)
     assert send(store, place(host, "copied")) == 0, "the same version, whoever brought it"
 

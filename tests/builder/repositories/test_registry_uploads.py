@@ -8,15 +8,13 @@ from typing import Iterator, List
 
 import pytest
 
-from builder.descriptor import Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable
-from builder.http.client import Client
-from builder.http.patience import Patience
-from builder.http.wire import Part
-from builder.repositories import registry_upload
-from builder.repositories.registry import Registry
-from builder.repositories.registry_access import Access
-from builder.transfers import transfer
+from builder.store import transfers
+from builder.store.http.client import Client, Patience
+from builder.store.http.wire import Part
+from builder.store.oci import Descriptor
+from builder.store.remotes import registry as registry_upload
+from builder.store.remotes.registry import Access, Registry
 from tests.builder.repositories.contract import a_file
 from tests.registries import registry
 from tests.servers import Cutting, Handler, patient, serving
@@ -35,7 +33,7 @@ def access(host: str) -> Access:
 
 
 def there(host: str, it: Descriptor) -> bytes:
-    return transfer.read(Registry(f"oci+http://{host}/models/x", {}), it, most=it.size)
+    return transfers.read(Registry(f"oci+http://{host}/models/x", {}), it, most=it.size)
 
 
 def persist(host: str, it: Descriptor, path: Path, chunk: int = registry_upload.CHUNK) -> None:

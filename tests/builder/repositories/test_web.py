@@ -19,13 +19,13 @@ from typing import Callable, Iterator, List
 import pytest
 
 from builder import cli, plugins
-from builder.descriptor import INDEX, OCTETS, Descriptor
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
-from builder.http.client import Client
 from builder.plugins import Repository
-from builder.repositories.web import Web
-from builder.stores import supply, tags
-from builder.stores.layout import Layout
+from builder.store import oci, supply
+from builder.store.http.client import Client
+from builder.store.layout import Layout
+from builder.store.oci import INDEX, OCTETS, Descriptor
+from builder.store.remotes.web import Web
 from tests.builder.repositories.reading import *  # noqa: F403
 from tests.builder.repositories.reading import Filled
 from tests.builder.stores.test_versions import published
@@ -355,7 +355,7 @@ def test_a_range_that_is_not_what_was_asked(lie: str, store: Layout, tmp_path: P
 def test_a_blob_with_other_content_than_its_name(store: Layout, tmp_path: Path) -> None:
     published(store)
     shutil.copytree(str(store.root), str(tmp_path / "www"))
-    top = tags.find(store, "v1")
+    top = oci.find(store, "v1")
     assert top is not None
     path = tmp_path / "www" / "blobs" / "sha256" / str(top["digest"])[7:]
     path.chmod(0o644)

@@ -14,13 +14,12 @@ from builder.actions.action import Action
 from builder.actions.measurements import Cost, LayerError, LayerErrors, OutputParity, Parity, Percentiles
 from builder.actions.recipes import Engine, Facts, LowerFp16, LowerInt8, MeasureCost, MeasureLayers, MeasureParity
 from builder.errors import StepFailed
-from builder.manifest import Manifest
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
 from builder.run import Outcome, run
 from builder.search import words
 from builder.search.heal import Healed, heal, recalled
-from builder.searched import Searched
+from builder.store.manifest import Manifest, Searched
 from tests.fakes import LAPTOP, RTX3090, FakeExecutor, Project, Recorder, without
 
 LAYERS = ("worst", "second", "third", "fourth")

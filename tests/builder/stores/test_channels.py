@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import channel, digest
-from builder.channel import Channel
-from builder.descriptor import MANIFEST, Descriptor
+from builder import digest
 from builder.errors import StoreBusy, StoreDamaged, UsageError
-from builder.stores import channels, claims, tags, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder.store import channels, oci, versions
+from builder.store.channels import Channel
+from builder.store.layout import Layout
+from builder.store.oci import MANIFEST, Descriptor
+from builder.store.remotes.folder import Folder
 from tests.builder.stores.test_versions import published
 from tests.builder.test_channel import NOON
 
@@ -32,10 +32,10 @@ def stand(
     record: Optional[Channel] = None
     for number in numbers:
         to = (number, versions.manifest_digest(store, number))
-        record = channel.moved(record, name, "tiny", to, NOON, lifetime=None)
+        record = channels.moved(record, name, "tiny", to, NOON, lifetime=None)
     assert record is not None
     top = channels.put(
-        store, channel.written(record), signatures, versions.manifest_object(store, record.current.version)
+        store, channels.written(record), signatures, versions.manifest_object(store, record.current.version)
     )
     Folder(str(store.root), {}).tag(name, top)
     return record
@@ -50,7 +50,7 @@ def test_a_channel_is_an_object_about_the_manifest(store: Layout) -> None:
     made = stand(store, 1, signatures=(("AB", "one"), ("CD", "two")))
     found = channels.offered(here(store), "stable")
     assert found is not None
-    assert channel.parsed(found.data, "here") == made
+    assert channels.parsed(found.data, "here") == made
     assert found.signatures == ("one", "two")
     assert [one.name for one in channels.all_of(here(store))] == ["stable"]
     assert versions.numbers(store) == (1,), "no version, and nothing that disturbs one"
@@ -59,7 +59,7 @@ def test_a_channel_is_an_object_about_the_manifest(store: Layout) -> None:
 def test_what_is_no_channel_is_passed_over(store: Layout) -> None:
     published(store)
     here(store).tag("other", Descriptor(MANIFEST, *_any_object(store)))
-    tags.put(store, "index", tags.all_of(store)["v1"])
+    oci.put(store, "index", oci.all_of(store)["v1"])
     assert channels.offered(here(store), "nothing") is None
     assert channels.offered(here(store), "other") is None
     assert channels.offered(here(store), "index") is None
@@ -199,7 +199,7 @@ def movers(
         begin = serials[base.digest] if base else 0
         serials[top.digest] = begin + 1
         try:
-            claims.move(
+            channels.move_tag(
                 shared, "stable", base, (begin, begin + 1), top, _object(0), NOON, f"{number:016x}", lambda: None
             )  # type: ignore[arg-type]
         except StoreBusy:
@@ -258,12 +258,12 @@ def test_one_after_the_other_nobody_is_refused() -> None:
 def test_a_flag_of_a_killed_program_does_not_count_for_ever() -> None:
     shared = Shared()
     shared.tagged[f"stable.1.{'a' * 16}.{int(NOON.timestamp())}"] = _object(0)
-    later = NOON + claims.PATIENCE + datetime.timedelta(seconds=1)
+    later = NOON + channels.PATIENCE + datetime.timedelta(seconds=1)
     where: Any = shared
     with pytest.raises(StoreBusy, match="someone else is moving stable"):
-        claims.move(where, "stable", None, (0, 1), _object(1), _object(0), NOON, WHO, lambda: None)
+        channels.move_tag(where, "stable", None, (0, 1), _object(1), _object(0), NOON, WHO, lambda: None)
     assert "stable" not in shared.tagged
-    claims.move(where, "stable", None, (0, 1), _object(1), _object(0), later, WHO, lambda: None)
+    channels.move_tag(where, "stable", None, (0, 1), _object(1), _object(0), later, WHO, lambda: None)
     assert shared.tagged["stable"] == _object(1)
 
 
@@ -271,10 +271,12 @@ def test_what_is_moved_to_is_brought_before_and_not_in_vain() -> None:
     shared = Shared()
     where: Any = shared
     brought: List[bool] = []
-    claims.move(where, "stable", None, (0, 1), _object(1), _object(0), NOON, WHO, lambda: brought.append("stable" in shared.tagged))  # fmt: skip
+    channels.move_tag(where, "stable", None, (0, 1), _object(1), _object(0), NOON, WHO, lambda: brought.append("stable" in shared.tagged))  # fmt: skip
     assert brought == [False]
     with pytest.raises(StoreBusy, match="has just moved stable"):
-        claims.move(where, "stable", None, (0, 1), _object(2), _object(0), NOON, WHO, lambda: brought.append(True))
+        channels.move_tag(
+            where, "stable", None, (0, 1), _object(2), _object(0), NOON, WHO, lambda: brought.append(True)
+        )
     assert brought == [False]
     assert shared.tagged["stable"] == _object(1)
 
@@ -283,9 +285,9 @@ def test_a_move_from_where_the_channel_stands_no_more() -> None:
     """Who looked long ago finds no flag of the other any more, but the tag elsewhere."""
     shared = Shared()
     where: Any = shared
-    claims.move(
-        where, "stable", None, (0, 1), _object(1), _object(0), NOON - 2 * claims.PATIENCE, "b" * 16, lambda: None
+    channels.move_tag(
+        where, "stable", None, (0, 1), _object(1), _object(0), NOON - 2 * channels.PATIENCE, "b" * 16, lambda: None
     )
     with pytest.raises(StoreBusy, match="has just moved stable"):
-        claims.move(where, "stable", None, (0, 1), _object(2), _object(0), NOON, WHO, lambda: None)
+        channels.move_tag(where, "stable", None, (0, 1), _object(2), _object(0), NOON, WHO, lambda: None)
     assert shared.tagged["stable"] == _object(1)

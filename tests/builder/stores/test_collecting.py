@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from builder import digest
 from builder.errors import StoreBusy, StoreDamaged, UsageError
-from builder.stores import channels, collecting, copying, signatures, tags, versions
-from builder.stores.collecting import Rule
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder.store import channels, copying, oci, referrers, versions
+from builder.store import gc as collecting
+from builder.store.gc import Rule
+from builder.store.layout import Layout
+from builder.store.remotes.folder import Folder
 from tests.builder.test_audit import Desk
 from tests.fakes import REPOSITORY, TASK_MATRIX, Project, entry, manifest, stored
 
@@ -52,7 +53,7 @@ def led_to(store: Layout) -> Set[str]:
     here = Folder(str(store.root), {})
     return {
         it.digest
-        for tag in tags.all_of(store)
+        for tag in oci.all_of(store)
         for top in [here.resolve(tag)]
         if top
         for it in copying.closure(here, top)
@@ -86,7 +87,7 @@ def test_what_is_kept_stays_whole_and_nothing_else_stays(
     store = Layout(tmp_path_factory.mktemp("s"))
     for number, contents in enumerate(made, 1):
         put_version(store, number, contents)
-        signatures.attach(store, number, "KEY", f"signature of {number}")
+        referrers.attach_signature(store, number, "KEY", f"signature of {number}")
     for number in pins & set(range(1, len(made) + 1)):
         channels.pin(store, number)
     for text in litter:
@@ -106,7 +107,7 @@ def test_what_is_kept_stays_whole_and_nothing_else_stays(
     assert found.size == found.of_versions.size + found.of_nothing.size
     for number in kept:
         versions.read(store, number)
-        assert len(signatures.of(store, number)) == 1
+        assert len(referrers.signatures_of(store, number)) == 1
     assert gc(store, Rule(keep)).size == 0, "once is enough"
 
 
@@ -228,11 +229,11 @@ def test_by_age_the_newest_always_stays(store: Layout) -> None:
 def test_without_a_rule_every_version_and_every_tag_stays(store: Layout) -> None:
     for number in (1, 2):
         put_version(store, number, [str(number)])
-    tags.put(store, "somebody-elses", tags.all_of(store)["v1"])
+    oci.put(store, "somebody-elses", oci.all_of(store)["v1"])
     litter = stored(store, "litter", b"nobody's")
     found = gc(store)
     assert (found.versions, found.blobs, found.loose) == ((), (), (litter.digest,))
-    assert "somebody-elses" in tags.all_of(store)
+    assert "somebody-elses" in oci.all_of(store)
 
 
 def test_half_fetched_files_go_after_a_day(store: Layout) -> None:
@@ -251,7 +252,7 @@ def test_half_fetched_files_go_after_a_day(store: Layout) -> None:
 def test_a_damaged_object_could_hide_what_it_needs(store: Layout) -> None:
     put_version(store, 1, ["a"])
     put_version(store, 2, ["b"])
-    path = store.fetch(str(tags.all_of(store)["v2"]["digest"]))
+    path = store.fetch(str(oci.all_of(store)["v2"]["digest"]))
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"v2", b"v3"))
     before = present(store)

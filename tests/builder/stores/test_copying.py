@@ -9,12 +9,12 @@ from typing import List
 
 import pytest
 
-from builder.descriptor import INDEX
 from builder.errors import StoreDamaged, UsageError
-from builder.manifest import Manifest
-from builder.stores import copying, signatures, supply, tags, versions
-from builder.stores.folder import Folder
-from builder.stores.layout import Layout
+from builder.store import copying, oci, referrers, supply, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Manifest
+from builder.store.oci import INDEX
+from builder.store.remotes.folder import Folder
 from builder.trust import minisign
 from tests import fakes
 from tests.builder.stores.test_versions import published
@@ -27,7 +27,7 @@ def silent(line: str) -> None:
 
 
 def send(store: Layout, place: Folder, version: int = 1) -> int:
-    return copying.publish(store, copying.belonging(version, tags.all_of(store)), place, silent)
+    return copying.publish(store, copying.belonging(version, oci.all_of(store)), place, silent)
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def there(tmp_path: Path) -> Folder:
 
 def test_what_is_published_is_the_same_version(store: Layout, there: Folder) -> None:
     made = published(store)
-    signatures.attach(store, 1, KEY.public.name, "signed")
+    referrers.attach_signature(store, 1, KEY.public.name, "signed")
     assert send(store, there) > 0
     assert versions.read(there.store, 1) == versions.read(store, 1)
-    assert signatures.of(there.store, 1) == ("signed",)
+    assert referrers.signatures_of(there.store, 1) == ("signed",)
     for entry in made.entries:
         for blob in entry.artifact.files if entry.artifact else ():
             assert there.store.fetch(blob.digest).read_bytes() == store.fetch(blob.digest).read_bytes()
@@ -72,7 +72,7 @@ def test_a_version_never_changes(store: Layout, there: Folder, tmp_path: Path) -
 def test_the_tag_comes_last(store: Layout, tmp_path: Path) -> None:
     """Whoever looks while it is copied sees no version, or a whole one."""
     published(store)
-    signatures.attach(store, 1, KEY.public.name, "signed")
+    referrers.attach_signature(store, 1, KEY.public.name, "signed")
     done: List[str] = []
 
     class Watched(Folder):
@@ -127,7 +127,7 @@ def test_there_is_no_such_version(store: Layout, there: Folder, tmp_path: Path) 
 )
 def test_an_index_that_names_nonsense(store: Layout, index: object) -> None:
     blob = store.put_bytes("index", json.dumps(index).encode())
-    tags.put(store, "v1", {"mediaType": INDEX, "digest": blob.digest, "size": blob.size})
+    oci.put(store, "v1", {"mediaType": INDEX, "digest": blob.digest, "size": blob.size})
     place = Folder(str(store.root), {})
     top = place.resolve("v1")
     assert top is not None

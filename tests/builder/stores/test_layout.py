@@ -16,7 +16,7 @@ from builder.actions.action import Result
 from builder.actions.recipes import Made
 from builder.errors import StoreBusy, StoreDamaged, UsageError
 from builder.platforms.platform import Blob
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 from tests.unprivileged import unprivileged
 
 KEY = digest.of_bytes(b"key")
@@ -126,7 +126,7 @@ def test_a_workspace_is_gone_afterwards_even_after_an_error(store: Layout) -> No
 _HOLD = """
 import sys
 from pathlib import Path
-from builder.stores.layout import Layout
+from builder.store.layout import Layout
 with Layout(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()
@@ -189,7 +189,7 @@ def test_a_damaged_index_is_an_error_and_not_an_empty_store(store: Layout) -> No
 
 def in_another_process(store: Layout, code: str) -> "subprocess.Popen[str]":
     """A process that runs `code` with `store`, and says "ready" when it has come to `ready()`; it waits there."""
-    before = "import sys\nfrom pathlib import Path\nfrom builder.stores.layout import Layout\n"
+    before = "import sys\nfrom pathlib import Path\nfrom builder.store.layout import Layout\n"
     before += "def ready():\n    print('ready', flush=True)\n    sys.stdin.read()\nstore = Layout(Path(sys.argv[1]))\n"
     process = subprocess.Popen(
         [sys.executable, "-c", before + code, str(store.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

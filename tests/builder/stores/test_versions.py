@@ -13,9 +13,9 @@ import pytest
 
 from builder import digest
 from builder.errors import StoreDamaged, UsageError
-from builder.manifest import Manifest, Verdict
-from builder.stores import oci, versions
-from builder.stores.layout import Layout
+from builder.store import oci, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Manifest, Verdict
 from tests.fakes import entry, manifest, stored
 
 INDEX = "application/vnd.oci.image.index.v1+json"

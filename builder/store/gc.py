@@ -1,0 +1,265 @@
+"""Collecting: which versions, results and files of a store nothing needs, and removing them.
+
+Removed in this order: files that nothing names and records of results, which makes room where the disk is full; tags; the
+files of both. Killed anywhere, what is left needs nothing that is gone, and the next collector goes on. What is kept:
+
+- every tag that is no version, and the versions that `Rule` keeps, with all that these lead to;
+- results that a kept version was made of; others while they are young, so that trials and unfinished runs are recalled;
+- what pending orders need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple
+
+from builder import digest
+from builder.errors import StoreDamaged
+from builder.store import channels, oci, versions
+from builder.store.layout import Layout
+
+# What of a store is needed by what: every digest that a tag leads to, by reading what lies behind it. Writes nothing.
+#
+# It errs on the side of too much: whatever a record of ours mentions as a digest counts as needed, known field or not, so that
+# a record of another release keeps its files too. Objects are held against their digests: a damaged one could hide what it needs.
+
+
+_BEFORE, _LENGTH = b"sha256:", 64
+_OBJECTS = (oci.INDEX, oci.MANIFEST)
+
+
+class Mentions:
+    """Digests that texts mention. Hundreds of megabytes are looked through, so they are kept as they stand in the texts."""
+
+    def __init__(self) -> None:
+        self._found: Set[bytes] = set()
+
+    def add(self, data: bytes) -> None:
+        self._found.update([part[:_LENGTH] for part in data.split(_BEFORE)[1:]])
+
+    def __contains__(self, named: str) -> bool:
+        return named[len(_BEFORE) :].encode() in self._found
+
+
+class Reach(Mentions):
+    """What several tags lead to. Objects that versions share are read once."""
+
+    def __init__(self, store: Layout) -> None:
+        super().__init__()
+        self._store = store
+        self._read: Set[str] = set()
+        self._later: List[str] = []
+
+    def follow(self, tagged: oci.Object) -> None:
+        """What the descriptor of a tag leads to. Raises StoreDamaged for an object with other content than its digest says."""
+        self.add(oci.digest_of(tagged).encode())
+        ahead: List[oci.Object] = [tagged]
+        while ahead:
+            one = ahead.pop()
+            named = oci.digest_of(one)
+            if named not in self._read:
+                self._read.add(named)
+                ahead += self._children(named, one)
+
+    def steps(self) -> None:
+        """What the provenance of the versions mentions: the results that they were made of, and these results' files. Large,
+        and so read only where somebody asks."""
+        for named in self._later:
+            self.add(self._store.fetch(named).read_bytes())
+        self._later = []
+
+    def files(self, records: Iterable[Path]) -> None:
+        """Whatever these records mention."""
+        for path in records:
+            self.add(path.read_bytes())
+
+    def _children(self, named: str, one: oci.Object) -> Iterator[oci.Object]:
+        """What an object, or a record among the files, leads to. What is not here leads nowhere."""
+        media = str(one.get("mediaType", ""))
+        if not (media in _OBJECTS or media.endswith("json")) or not self._store.holds(named):
+            return
+        if media == oci.PROVENANCE_TYPE:
+            self._later.append(named)
+            return
+        data = self._store.fetch(named).read_bytes()
+        self.add(data)
+        if media not in _OBJECTS:
+            return
+        if digest.of_bytes(data) != named:
+            raise StoreDamaged(
+                f"{named} has other content than its name says, so what it needs is not known; nothing is removed",
+                where=str(self._store.root),
+                hint="delete that file and run `build matrix` again, or publish the version anew",
+            )
+        if one.get("artifactType") == oci.ARTIFACT_TYPE and media == oci.MANIFEST:
+            return  # it names files only, and all of them were mentioned
+        try:
+            body = oci.as_object(digest.loads(data))
+        except ValueError as problem:
+            raise StoreDamaged(f"{named} is not JSON: {problem}", where=str(self._store.root)) from None
+        for child in (*oci.as_list(body.get("manifests")), *oci.as_list(body.get("layers")), body.get("subject")):
+            if child is not None and oci.digest_of(child) not in self._read:
+                yield oci.as_object(child)
+
+
+YOUNG = 30 * 86400.0  # seconds that a result is kept which no version was made of
+_ARRIVING = 86400.0  # seconds after which nobody goes on with a fetch
+_OF_VERSION = re.compile(r"v([0-9]+)(\..*)?")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`keep`: only so many of the newest versions; `older_than` (seconds): remove only what is older; None for no such
+    limit. With neither, every version stays. The newest always stays, and so do those that a channel or a pin holds, and
+    those in `used`."""
+
+    keep: Optional[int] = None
+    older_than: Optional[float] = None
+    used: FrozenSet[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files to remove for one reason."""
+
+    count: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """A version that stays only for these reasons."""
+
+    version: int
+    reasons: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What nothing needs. `loose` are files that nothing names, `blobs` those of versions and results that go. `of_versions`,
+    `of_results` and `of_nothing` count the files by who needed them last."""
+
+    versions: Tuple[int, ...]
+    kept: Tuple[int, ...]
+    held: Tuple[Held, ...]
+    tags: Tuple[str, ...]
+    results: Tuple[str, ...]
+    loose: Tuple[str, ...]
+    blobs: Tuple[str, ...]
+    of_versions: Part
+    of_results: Part
+    of_nothing: Part
+    arriving: Part
+    left: Part
+
+    @property
+    def size(self) -> int:
+        """Bytes to be freed."""
+        return sum(part.size for part in (self.of_versions, self.of_results, self.of_nothing, self.arriving))
+
+
+def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
+    """What of `store` nothing needs at the time `now`. The caller holds the store. Raises StoreDamaged."""
+    known = oci.all_of(store)
+    unwanted, roots = _versions(store, rule, now), channels.roots(store)
+    gone = unwanted - set(roots)
+    dropped = {tag: it for tag, it in known.items() if _number(tag) in gone}
+    reach, last = Reach(store), Reach(store)
+    for tag, it in known.items():
+        if tag not in dropped:
+            reach.follow(it)
+    for item in oci.as_list(oci.as_object(store.index()).get("manifests")):
+        if not oci.tag_of(item):
+            reach.follow(oci.as_object(item))  # an object without a tag: somebody else's
+    for it in dropped.values():
+        with contextlib.suppress(StoreDamaged):  # a damaged version may go too; only the counts suffer
+            last.follow(it)
+    reach.files(store.orders_at())
+    results, theirs = _results(store, reach, last, now, rule.older_than if rule.older_than is not None else YOUNG)
+    parts: Dict[str, Dict[str, int]] = {"kept": {}, "versions": {}, "results": {}, "nothing": {}}
+    for name, size in store.blobs():
+        group = "kept" if name in reach else "versions" if name in last else "results" if name in theirs else "nothing"
+        parts[group][name] = size
+    stale = [path.stat().st_size for path in store.arriving() if now - path.stat().st_mtime > _ARRIVING]
+    return Garbage(
+        versions=tuple(sorted(gone)),
+        kept=tuple(n for n in versions.numbers(store) if n not in gone),
+        held=tuple(Held(number, why) for number, why in roots.items() if number in unwanted),
+        tags=tuple(dropped),
+        results=tuple(results),
+        loose=tuple(sorted(parts["nothing"])),
+        blobs=tuple(sorted((*parts["versions"], *parts["results"]))),
+        of_versions=_part(parts["versions"].values()),
+        of_results=_part(parts["results"].values()),
+        of_nothing=_part(parts["nothing"].values()),
+        arriving=_part(stale),
+        left=_part(parts["kept"].values()),
+    )
+
+
+def remove(store: Layout, found: Garbage, now: float) -> None:
+    """Remove it. The caller is collecting: nobody else uses the store."""
+    for name in found.loose:
+        store.discard(name)
+    for key in found.results:
+        store.forget(key)
+    if found.tags:
+        oci.remove(store, found.tags)
+    for name in found.blobs:
+        store.discard(name)
+    for path in store.arriving():
+        if now - path.stat().st_mtime > _ARRIVING:
+            path.unlink()
+
+
+def _versions(store: Layout, rule: Rule, now: float) -> Set[int]:
+    """The versions that the rule would not keep."""
+    if rule.keep is None and rule.older_than is None:
+        return set()
+    known = versions.numbers(store)
+    newest = known[-max(rule.keep or 1, 1) :]
+    gone = set(known) - set(newest) - rule.used
+    if rule.older_than is not None:
+        gone = {number for number in gone if now - _created(store, number) > rule.older_than}
+    return gone
+
+
+def _created(store: Layout, number: int) -> float:
+    """When a version was published, seconds since 1970. Raises StoreDamaged."""
+    text = versions.read(store, number).created
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise StoreDamaged(f"v{number} says that it was created {text!r}", where=str(store.root)) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _number(tag: str) -> int:
+    """The version that a tag belongs to: 3 of `v3` and of `v3.KEY.minisig`; -1 for any other."""
+    match = _OF_VERSION.fullmatch(tag)
+    return int(match.group(1)) if match else -1
+
+
+def _results(store: Layout, reach: Reach, last: Reach, now: float, young: float) -> Tuple[List[str], Mentions]:
+    """(keys of results that nothing needs, the files that they made). What the others made is added to `reach`."""
+    records = {key: (path, now - path.stat().st_mtime > young) for key, path in store.recorded()}
+    if records:
+        last.steps()
+    if any(old or key in last for key, (_, old) in records.items()):
+        reach.steps()
+    gone: List[str] = []
+    files = Mentions()
+    for key, (path, old) in records.items():
+        needless = key not in reach and (old or key in last)
+        (files if needless else reach).add(path.read_bytes())
+        if needless:
+            gone.append(key)
+    return gone, files
+
+
+def _part(sizes: Collection[int]) -> Part:
+    return Part(len(sizes), sum(sizes))

@@ -1,0 +1,157 @@
+"""Partial manifests of one matrix, made on several machines, as one: cell by cell, and never by guessing. Pure.
+
+A cell that only one of them built is taken from there. A cell that two built differently is a conflict: both are named,
+and a person says which one counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+from builder.errors import StoreDamaged, UsageError
+from builder.platforms.platform import Blob
+from builder.store import transfers, versions
+from builder.store.layout import Layout
+from builder.store.manifest import Entry, Manifest
+from builder.store.oci import OCTETS, Descriptor
+from builder.store.provenance import Chain, Provenance, Step
+from builder.store.remotes.folder import Folder
+
+# How much is known of a cell. Which machine says more wins; what a rule skipped is skipped everywhere.
+_KNOWN = {"skipped": 0, "waiting": 1, "unverified": 2, "failed": 3, "passed": 3}
+_MEASURED = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """The newest version of the store `name`, and what it was made of, where that is recorded."""
+
+    name: str
+    manifest: Manifest
+    made_of: Optional[Provenance] = None
+
+
+@dataclass(frozen=True)
+class Merged:
+    """`manifest` has the number, date and builder of the first part; `taken` says from which part each cell is."""
+
+    manifest: Manifest
+    made_of: Optional[Provenance]
+    taken: Mapping[str, str]
+
+
+def merged(parts: Sequence[Part], prefer: Sequence[str] = ()) -> Merged:
+    """All cells of `parts`. Of a cell that several built, the part named first in `prefer` is taken.
+
+    Raises UsageError, naming every conflict, for parts of another model or matrix.yaml and for cells that differ.
+    """
+    first = parts[0]
+    problems = [problem for part in parts[1:] for problem in _unlike(first, part)]
+    if problems:
+        raise UsageError("these are not parts of one matrix: " + "; ".join(problems))
+    chosen: Dict[str, Tuple[Part, Entry]] = {}
+    conflicts: List[str] = []
+    for part in parts:
+        for entry in part.manifest.entries:
+            known = chosen.get(entry.cell)
+            if known is None:
+                chosen[entry.cell] = (part, entry)
+                continue
+            better = _better(known, (part, entry), prefer)
+            if better is None:
+                conflicts.append(f"{entry.cell} was built differently in {known[0].name} and in {part.name}")
+            else:
+                chosen[entry.cell] = better
+    if conflicts:
+        raise UsageError("; ".join(conflicts), hint=f"say which one counts: build merge ... --prefer {parts[-1].name}")
+    entries = tuple(entry for _, entry in chosen.values())
+    taken = {cell: part.name for cell, (part, _) in chosen.items()}
+    return Merged(dataclasses.replace(first.manifest, entries=entries), _made_of(parts, taken), taken)
+
+
+def _unlike(one: Part, other: Part) -> List[str]:
+    a, b = one.manifest, other.manifest
+    if a.model != b.model:
+        said = [
+            f"{name} is {getattr(a.model, name)!r} in {one.name} and {getattr(b.model, name)!r} in {other.name}"
+            for name in ("name", "source", "weights")
+            if getattr(a.model, name) != getattr(b.model, name)
+        ]
+        return said or [f"the model's inputs, heads or preprocessing differ between {one.name} and {other.name}"]
+    if a.matrix != b.matrix:
+        return [f"matrix.yaml was another one for {other.name} than for {one.name}"]
+    return []
+
+
+def _better(known: Tuple[Part, Entry], new: Tuple[Part, Entry], prefer: Sequence[str]) -> Optional[Tuple[Part, Entry]]:
+    """The one that counts; None when nothing says which."""
+    a, b = known[1], new[1]
+    if _KNOWN[a.verdict.status] != _KNOWN[b.verdict.status]:
+        return max(known, new, key=lambda one: _KNOWN[one[1].verdict.status])
+    if a == b or (_KNOWN[a.verdict.status] < _MEASURED and _files(a) == _files(b)):
+        return known
+    return next((one for name in prefer for one in (known, new) if one[0].name == name), None)
+
+
+def _files(entry: Entry) -> Tuple[Blob, ...]:
+    return entry.artifact.files if entry.artifact else ()
+
+
+def _made_of(parts: Sequence[Part], taken: Mapping[str, str]) -> Optional[Provenance]:
+    """What the chosen cells were made of. None when a part does not say."""
+    steps: Dict[str, Step] = {}
+    chains: List[Chain] = []
+    for part in parts:
+        if part.made_of is None:
+            return None
+        mine = [chain for chain in part.made_of.cells if taken.get(chain.cell) == part.name]
+        chains += mine
+        for key in (link.key for chain in mine for link in chain.links):
+            step = part.made_of.by_key.get(key)
+            if step is not None and (key not in steps or not steps[key].done):
+                steps[key] = step
+    revisions = {part.made_of.revision for part in parts if part.made_of}
+    same = revisions.pop() if len(revisions) == 1 else None  # parts of two commits are of neither
+    return Provenance(1, 0, tuple(steps.values()), tuple(chains), same)
+
+
+# What was done in one store, brought into another: results of actions with their files, and nothing that is there.
+
+
+def results(source: Layout, into: Layout) -> int:
+    """Bring every result that `into` cannot recall. How many there were. Files are verified on their way."""
+    place, count = Folder(str(source.root), {}), 0
+    for result in source.results():
+        if into.recall(result.key) is None:
+            for blob in result.outputs:
+                transfers.fetch(place, Descriptor(OCTETS, blob.digest, blob.size, title=blob.name), into)
+            into.record(result)
+            count += 1
+    return count
+
+
+def artifacts(manifest: Manifest, source: Layout, cells: Set[str], into: Layout) -> None:
+    """Bring the artifacts of these cells, with their OCI objects and their golden samples."""
+    place = Folder(str(source.root), {})
+    for entry in manifest.entries:
+        if entry.artifact is None or entry.cell not in cells:
+            continue
+        samples = (entry.golden.sample,) if entry.golden else ()
+        for blob in (*entry.artifact.files, *samples):
+            transfers.fetch(place, Descriptor(OCTETS, blob.digest, blob.size, title=blob.name), into)
+        made: Blob = versions.put_artifact(into, entry.cell, entry.artifact.files)
+        if made.digest != entry.artifact.digest:
+            raise StoreDamaged(
+                f"the artifact of {entry.cell} is another than its manifest says", where=str(source.root)
+            )
+
+
+def opened(store: Layout) -> Layout:
+    """`store`, when it is one. Raises UsageError."""
+    if not (store.root / "index.json").is_file() and not any(store.results()):
+        raise UsageError(
+            "is no store", where=str(store.root), hint="a folder that `build matrix` or `build perform` wrote"
+        )
+    return store

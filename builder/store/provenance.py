@@ -1,0 +1,115 @@
+"""What a version was made of: for every cell the actions that made and measured it, with all their digests.
+
+It lies beside the manifest in the store (`provenance.json`), so that a host that pulls need not read it. The audit
+compares it from version to version and so says what changed without building anything again. Data only;
+`builder/tracing.py` writes it, `validation/causes.py` compares it.
+
+A recipe is kept as flat settings (`profiles.0.name`), not as a record, so that recipes of other releases still read.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, Literal, Optional, Tuple
+
+from builder.actions.action import Site
+from builder.platforms.platform import Pinned, Platform, Tool
+from builder.records import KEYED, Setting, to_json
+
+
+@dataclass(frozen=True)
+class Step:
+    """One action and what it gave. `inputs` and `outputs` are digests by name. An action without a result (it waits for
+    another machine, or it failed) has no outputs; `site` is None too where an older release performed it."""
+
+    key: str
+    step: str
+    settings: Tuple[Setting, ...] = field(default=(), metadata=KEYED)
+    inputs: Tuple[Pinned, ...] = field(default=(), metadata=KEYED)
+    tools: Tuple[Tool, ...] = field(default=(), metadata=KEYED)
+    platform: Optional[Platform] = None
+    outputs: Tuple[Pinned, ...] = field(default=(), metadata=KEYED)
+    done: bool = False
+    site: Optional[Site] = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """The job `job` of a cell was the action `key`; `needs` are the jobs whose outputs it took."""
+
+    job: str
+    key: str
+    needs: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """All jobs of a cell, each after those that it needs."""
+
+    cell: str
+    links: Tuple[Link, ...] = field(default=(), metadata=KEYED)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit of git in hexadecimal, `ref` (refs/heads/main) where HEAD names one. `changed`: did files that git knows
+    differ from the commit; None where git could not say."""
+
+    commit: str
+    ref: str = ""
+    changed: Optional[bool] = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """`revision`: the commit of the project that was built, where it is kept in git."""
+
+    schema: Literal[1]
+    version: int
+    steps: Tuple[Step, ...] = field(default=(), metadata=KEYED)
+    cells: Tuple[Chain, ...] = field(default=(), metadata=KEYED)
+    revision: Optional[Revision] = None
+
+    @functools.cached_property
+    def by_key(self) -> Dict[str, Step]:
+        return {step.key: step for step in self.steps}
+
+    def chain(self, cell: str) -> Tuple[Link, ...]:
+        """The links of `cell`; empty when it was not built."""
+        return next((chain.links for chain in self.cells if chain.cell == cell), ())
+
+
+def text(provenance: Provenance) -> bytes:
+    return json.dumps(to_json(provenance), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+# The git commit of a project, from one call of git.
+
+
+_STATUS = ("status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no")
+_SECONDS = 10
+
+
+def of(folder: Path) -> Optional[Revision]:
+    """The revision of the repository around `folder`; None without one, without a commit, or where git does not say."""
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *_STATUS],
+            cwd=str(folder),
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    headers = dict(line[len("# branch.") :].split(" ", 1) for line in lines if line.startswith("# branch."))
+    commit, branch = headers.get("oid", "(initial)"), headers.get("head", "(detached)")
+    if commit == "(initial)":
+        return None
+    ref = "" if branch == "(detached)" else f"refs/heads/{branch}"
+    return Revision(commit, ref, any(not line.startswith("#") for line in lines))

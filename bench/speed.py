@@ -17,7 +17,7 @@ from typing import Callable, Dict, List
 
 import numpy as np
 
-from builder import onnx_session, plugins
+from builder import plugins
 from builder.choosing.choose import choose
 from builder.config import contract
 from builder.config.loader import load
@@ -26,6 +26,7 @@ from builder.pinning import Pinner
 from builder.plan import plan
 from builder.platforms import machines
 from builder.run import prospect
+from builder.runtimes import onnxruntime
 from builder.store import versions
 from builder.store.layout import Layout
 
@@ -49,7 +50,7 @@ def main() -> None:
     shape = contract.with_size(tensor.shape, (height, width))
     feed = {tensor.name: np.random.default_rng(0).random(shape, dtype=np.float32)}
     runs: Dict[str, Callable[[], object]] = {}
-    naive = onnx_session.session_on(_exported(args.matrix, store, args.head), threads=0)
+    naive = onnxruntime.session_on(_exported(args.matrix, store, args.head), threads=0)
     runs["naive export (onnxruntime, fp32)"] = lambda: naive(feed)
     with tempfile.TemporaryDirectory() as folder:
         for entry in choose(manifest, machine, args.head).ranked:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Tuple
 
-from builder import code_digest, digest
+from builder import digest
 from builder.actions.action import Action, Result
 from builder.config import datasets
 from builder.errors import UsageError
 from builder.jobs import CodeFilesPin, CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
+from builder.models import code_digest
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Pinned, Tool
 from builder.plugins import Store

@@ -213,13 +213,13 @@ class Executors(Protocol):
 
 
 BUILT_IN: Dict[Tuple[str, str], str] = {
-    ("backend", "onnxruntime"): "builder.backends.onnxruntime_cpu:OnnxRuntime",
-    ("backend", "onnxruntime-gpu"): "builder.backends.onnxruntime_cuda:OnnxRuntimeCuda",
-    ("backend", "openvino"): "builder.backends.openvino_cpu:OpenVino",
-    ("backend", "tensorrt-rtx"): "builder.backends.tensorrt_rtx:TensorRtRtx",
-    ("backend", "tensorrt"): "builder.backends.tensorrt_native:TensorRt",
-    ("source", "torch"): "builder.sources.torch_module:TorchModule",
-    ("source", "onnx"): "builder.sources.onnx_file:OnnxFile",
+    ("backend", "onnxruntime"): "builder.runtimes.onnxruntime:OnnxRuntime",
+    ("backend", "onnxruntime-gpu"): "builder.runtimes.onnxruntime:OnnxRuntimeCuda",
+    ("backend", "openvino"): "builder.runtimes.openvino:OpenVino",
+    ("backend", "tensorrt-rtx"): "builder.runtimes.tensorrt:TensorRtRtx",
+    ("backend", "tensorrt"): "builder.runtimes.tensorrt:TensorRt",
+    ("source", "torch"): "builder.models.pytorch:TorchModule",
+    ("source", "onnx"): "builder.models.onnx_files:OnnxFile",
     ("executors", "ssh"): "builder.executors.ssh:machines",
     ("executors", "fleet"): "builder.executors.fleet:fleet",
     ("repository", "file"): "builder.store.remotes.folder:Folder",

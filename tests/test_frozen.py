@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from builder import code_digest, digest, errors
+from builder import digest, errors
 from builder.actions.action import Action
 from builder.actions.measurements import (
     Arithmetic,
@@ -36,6 +36,7 @@ from builder.assemble import judge
 from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, TorchSource
 from builder.errors import DeployError
+from builder.models import code_digest
 from builder.pinning import Pinner
 from builder.plan import Plan, plan
 from builder.records import to_json

@@ -139,8 +139,8 @@ SIBLINGS = {
         for part in ("calibrate", "fold_norms", "placement", "shifts")
     ),
     *(("builder.steps.shifts", f"builder.steps.{part}") for part in ("calibrate", "placement")),
-    ("builder.backends.tensorrt_native", "builder.backends.tensorrt_build"),
-    ("builder.backends.tensorrt_rtx", "builder.backends.tensorrt_build"),
+    ("builder.runtimes.tensorrt", "builder.runtimes.tensorrt"),
+    ("builder.runtimes.tensorrt", "builder.runtimes.tensorrt"),
     *COMPAT,
     *(("builder.store.remotes.registry", f"builder.repositories.registry_{part}") for part in ("access", "upload")),
     ("builder.store.remotes.registry", "builder.store.remotes.registry"),

@@ -18,9 +18,10 @@ from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 import cv2
 import numpy as np
 
-from builder import keypoints, preprocess
+from builder import keypoints
 from builder.config.matrix import Head
 from builder.errors import StepFailed
+from builder.models import preprocessing
 from validation import light
 from validation.homography import Bytes, Matrix, random_homography, shift, warp_image
 from validation.keypoint_metrics import Features, sameness, scores, stereo_scores
@@ -166,7 +167,7 @@ def features(head: Head, tensors: Arrays, count: int) -> Features:
 
 def grey(path: Path) -> Bytes:
     """A photograph as uint8 [H, W]."""
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(preprocess.read(path)), cv2.COLOR_RGB2GRAY), np.uint8)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(preprocessing.read(path)), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _middle(image: Bytes, size: Tuple[int, int]) -> Tuple[Bytes, Matrix]:

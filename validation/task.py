@@ -19,11 +19,11 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Proto
 
 import numpy as np
 
-from builder import preprocess
 from builder.actions.measurements import CaseScore, Score, TaskScores
 from builder.config.contract import Preprocess
 from builder.config.matrix import Head
 from builder.errors import StepFailed
+from builder.models import preprocessing
 from builder.plugins import Runner
 from builder.records import Setting
 from validation.samples import Arrays
@@ -113,7 +113,7 @@ def store(case: Case, size: Tuple[int, int], contract: Preprocess, folder: Path)
         if image.dtype != np.uint8 or image.shape not in (size, (*size, 3)):
             wanted = f"uint8 [{size[0]}, {size[1]}] or [{size[0]}, {size[1]}, 3]"
             raise StepFailed(f"case {case.name!r}: image {number} is {image.dtype} {list(image.shape)}, not {wanted}")
-        arrays[f"image/{number}"] = preprocess.tensor(image, contract, size)
+        arrays[f"image/{number}"] = preprocessing.tensor(image, contract, size)
     for name, value in case.truth.items():
         arrays[f"truth/{name}"] = np.asarray(value)
         if arrays[f"truth/{name}"].dtype.hasobject:

@@ -2,7 +2,7 @@
 
 TensorRT 8, 10, 11 and TensorRT-RTX share a file format for networks and little else. 8 takes precisions as builder
 flags; 10 takes typed graphs and still knows the flags; 11 and RTX know typed graphs only. Everything here is names and
-numbers, and imports nothing: `builder/backends/tensorrt_build.py` says them to the real API, and
+numbers, and imports nothing: `builder/runtimes/tensorrt.py` says them to the real API, and
 `tests/conformance/` holds each of them against the real bindings of 8.6, 10.16 and 11.4.
 """
 

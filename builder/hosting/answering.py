@@ -6,11 +6,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Union
 
-from builder import keypoints, preprocess
+from builder import keypoints
 from builder.choosing.choose import accepts
 from builder.config import contract
 from builder.errors import NothingFits, UsageError
 from builder.hosting.opened import Opened
+from builder.models import preprocessing
 from builder.store.manifest import Entry, Manifest
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class FallbackWarning(UserWarning):
 def pixels(image: "Image") -> "Array":
     """uint8 [H, W, 3] or [H, W], read where `image` is a path. UsageError for what is no image."""
     if isinstance(image, (str, Path)):
-        return preprocess.read(Path(image))
+        return preprocessing.read(Path(image))
     shape: Tuple[int, ...] = getattr(image, "shape", ())
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape or image.dtype.name != "uint8":
         kind = f"{image.dtype.name} {list(shape)}" if shape else type(image).__name__
@@ -46,7 +47,7 @@ def many(now: Opened, images: "List[Array]", size: Optional[Tuple[int, int]]) ->
     fixed = size or _fixed_size(now.manifest)
     by_size: Dict[Tuple[int, int], List[int]] = {}
     for number, pixels in enumerate(images):
-        by_size.setdefault(fixed or preprocess.fitting_size(pixels.shape, contract), []).append(number)
+        by_size.setdefault(fixed or preprocessing.fitting_size(pixels.shape, contract), []).append(number)
     found: Dict[int, Result] = {}
     for each, numbers in by_size.items():
         entry = entry_for(now, each)
@@ -59,8 +60,8 @@ def many(now: Opened, images: "List[Array]", size: Optional[Tuple[int, int]]) ->
 
 def _answered(now: Opened, entry: Entry, size: Tuple[int, int], images: "List[Array]") -> "List[Result]":
     contract, head = now.manifest.model.preprocess, now.head
-    tensors = [preprocess.tensor(pixels, contract, size) for pixels in images]
-    outputs = now.run(entry, {now.manifest.model.inputs[0].name: preprocess.stacked(tensors)})
+    tensors = [preprocessing.tensor(pixels, contract, size) for pixels in images]
+    outputs = now.run(entry, {now.manifest.model.inputs[0].name: preprocessing.stacked(tensors)})
     results: List[Result] = []
     for number, pixels in enumerate(images):
         mine = {name: value[number : number + 1] for name, value in outputs.items()} if len(images) > 1 else outputs

@@ -15,7 +15,6 @@ from typing import Dict, Iterator, List, Optional, Tuple, Union
 import onnx
 from onnx import TensorProto, helper
 
-from builder import onnx_file
 from builder.errors import UsageError, first_line
 from builder.inspection.contents import (
     Contents,
@@ -30,6 +29,7 @@ from builder.inspection.contents import (
     spelled,
     summed,
 )
+from builder.models import onnx_files
 
 # operator -> where its two operands are; the second one holds the weights.
 FLOATING: Dict[str, Tuple[int, int]] = {"Conv": (0, 1), "ConvTranspose": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1)}
@@ -53,7 +53,7 @@ _NAMES = {"float": "float32", "double": "float64", "undefined": "unknown"}
 def read(path: Path, shapes: Shapes, name: str) -> Contents:
     """Everything the file tells. `shapes`: of its inputs, for counting the work. UsageError when it is no ONNX model."""
     model = load(path, name)
-    external = any(t.data_location == TensorProto.EXTERNAL for t in onnx_file.tensors(model.graph))
+    external = any(t.data_location == TensorProto.EXTERNAL for t in onnx_files.tensors(model.graph))
     inputs = tuple(_tensor(value) for value in _real_inputs(model.graph))
     sizes = concrete(inputs, shapes)
     nodes = list(_nodes(model.graph))
@@ -69,7 +69,7 @@ def read(path: Path, shapes: Shapes, name: str) -> Contents:
         inputs=inputs,
         outputs=tuple(map(_tensor, model.graph.output)),
         operators=counted(_operator(node) for node in nodes),
-        weights=summed(map(_weights, (t for t in onnx_file.tensors(model.graph) if t.data_type))),
+        weights=summed(map(_weights, (t for t in onnx_files.tensors(model.graph) if t.data_type))),
         declared=layers(model, sizes, "by the graph's Q/DQ"),
         notes=tuple(notes),
     )
@@ -112,7 +112,7 @@ def largest_tensor(path: Path, sizes: Shapes) -> str:
     if not found:
         return ""
     size, name, dims = max(found, key=lambda one: one[0])  # the first of equals
-    node = onnx_file.label(makers[name])
+    node = onnx_files.label(makers[name])
     return f"its largest tensor is {name} of node {node}, {size / (1 << 20):.1f} MiB ({'x'.join(map(str, dims))}) for {spelled(sizes)}"
 
 
@@ -220,7 +220,7 @@ def _real_inputs(graph: onnx.GraphProto) -> List[onnx.ValueInfoProto]:
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
-    dims: List[Union[int, str]] = [d or "?" for d in onnx_file.dimensions(value)]
+    dims: List[Union[int, str]] = [d or "?" for d in onnx_files.dimensions(value)]
     return Tensor(value.name, _dtype(value.type.tensor_type.elem_type), tuple(dims))
 
 

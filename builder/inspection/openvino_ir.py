@@ -27,7 +27,7 @@ from builder.inspection.contents import (
     spelled,
     summed,
 )
-from builder.openvino_layers import precision_in_words, running
+from builder.runtimes.openvino import precision_in_words, running
 
 _COMPUTE = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}

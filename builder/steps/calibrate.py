@@ -16,8 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from builder import onnx_session
 from builder.actions.recipes import LowerInt8
+from builder.runtimes import onnxruntime
 
 Floats = NDArray[np.float32]
 _BINS = 2048
@@ -79,7 +79,7 @@ class _Probe:
         probe.graph.output.extend(
             helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self._names if name not in known
         )
-        self._session = onnx_session.session_of(probe.SerializeToString())
+        self._session = onnxruntime.session_of(probe.SerializeToString())
 
     def values(self, image: Floats) -> Iterator[Tuple[str, Floats]]:
         if self._wants_input:

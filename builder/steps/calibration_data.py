@@ -12,10 +12,10 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from builder import preprocess
 from builder.actions.action import Action
 from builder.actions.recipes import CalibrationData, Facts, Sampled
 from builder.errors import StepFailed
+from builder.models import preprocessing
 from validation import task
 
 _MOST = 10_000  # images that a source may give: beyond it, it never ends
@@ -28,7 +28,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     names, tensors = [], []
     for name, image in _given(recipe, inputs) if recipe.source else _read(recipe, inputs):
         names.append(name)
-        tensors.append(preprocess.tensor(image, recipe.preprocess, recipe.size))
+        tensors.append(preprocessing.tensor(image, recipe.preprocess, recipe.size))
     if not tensors:
         raise StepFailed(f"{recipe.source or 'calibration'} gave no image", hint="int8 ranges need some images")
     np.savez(out / "images.npz", images=np.concatenate(tensors))
@@ -37,7 +37,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
 
 def _read(recipe: CalibrationData, inputs: Path) -> "Iterator[tuple[str, Any]]":
     for name in recipe.photographs:
-        yield name, preprocess.read(inputs / name)
+        yield name, preprocessing.read(inputs / name)
 
 
 def _given(recipe: CalibrationData, inputs: Path) -> "Iterator[tuple[str, Any]]":

@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from builder import onnx_file
 from builder.actions.action import Action
 from builder.actions.recipes import EmulateFp16, Facts, Made
 from builder.errors import StepFailed
+from builder.models import onnx_files
 
 _HALF = TensorProto.FLOAT16
 
@@ -26,8 +26,8 @@ _HALF = TensorProto.FLOAT16
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(action.recipe, EmulateFp16):
         raise StepFailed("an emulate-fp16 action needs an emulate-fp16 recipe")
-    model = emulated(onnx_file.load(inputs / "model.onnx"))
-    onnx_file.save(model, out / "model.onnx")
+    model = emulated(onnx_files.load(inputs / "model.onnx"))
+    onnx_files.save(model, out / "model.onnx")
     return Made(len(model.graph.node), ())
 
 

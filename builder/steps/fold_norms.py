@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from builder import onnx_file
+from builder.models import onnx_files
 
 Array = NDArray[np.generic]
 Doubles = NDArray[np.float64]
@@ -41,7 +41,7 @@ class _Folding:
 
     def graph(self, keep: FrozenSet[str]) -> onnx.ModelProto:
         for norm in [node for node in self._nodes if node.op_type == "BatchNormalization"]:
-            if onnx_file.label(norm) not in keep:
+            if onnx_files.label(norm) not in keep:
                 self._fold(norm)
         graph = self._model.graph
         nodes, used = list(self._nodes), {name for node in self._nodes for name in node.input}

@@ -39,6 +39,6 @@ def _naive(onnx: Path, threads: int) -> Optional[plugins.Runner]:
     """What a person gets without this program: a default onnxruntime session on the fp32 export."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    from builder import onnx_session
+    from builder.runtimes import onnxruntime
 
-    return onnx_session.session_on(onnx, threads)
+    return onnxruntime.session_on(onnx, threads)

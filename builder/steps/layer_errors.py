@@ -23,11 +23,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from builder import onnx_file, onnx_session
 from builder.actions.action import Action
 from builder.actions.measurements import LayerError, LayerErrors
 from builder.actions.recipes import Facts, LowerInt8, MeasureLayers
 from builder.errors import StepFailed, first_line
+from builder.models import onnx_files
+from builder.runtimes import onnxruntime
 from builder.steps import emulate_fp16, lower_fp16, lower_int8, placement
 from builder.steps.calibrate import grids
 from validation.samples import Arrays, load
@@ -43,8 +44,8 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, MeasureLayers):
         raise StepFailed("a layer-errors action needs a layer-errors recipe")
-    model = onnx_file.load(inputs / "model.onnx")
-    kept = onnx_file.labelled(model, recipe.lowering.keep)
+    model = onnx_files.load(inputs / "model.onnx")
+    kept = onnx_files.labelled(model, recipe.lowering.keep)
     layers: List[Layer]
     if isinstance(recipe.lowering, LowerInt8):
         model = lower_int8.prepared(model, recipe.lowering, kept)
@@ -99,7 +100,7 @@ def _alone(
     feeds: Sequence[Arrays],
     wanted: Dict[str, List[Any]],
 ) -> LayerError:
-    operator = next(str(n.op_type) for n in model.graph.node if onnx_file.label(n) == layer[0])
+    operator = next(str(n.op_type) for n in model.graph.node if onnx_files.label(n) == layer[0])
     try:
         made = lower(keep)
     except StepFailed as problem:
@@ -139,14 +140,14 @@ def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Arrays]) 
         if name not in known:
             kind = kinds[name].type.tensor_type.elem_type if name in kinds else TensorProto.FLOAT
             probe.graph.output.append(helper.make_tensor_value_info(name, kind, None))
-    session = onnx_session.session_of(probe.SerializeToString())
+    session = onnxruntime.session_of(probe.SerializeToString())
     runs = [session(feed) for feed in feeds]
     return {name: [np.asarray(run[name], np.float32) for run in runs] for name in names}
 
 
 def _results(model: onnx.ModelProto, layers: Sequence[Layer]) -> Dict[Layer, str]:
     """What each layer gives: the first output of its last node."""
-    made = {onnx_file.label(node): node.output[0] for node in model.graph.node}
+    made = {onnx_files.label(node): node.output[0] for node in model.graph.node}
     return {layer: made[layer[-1]] for layer in layers}
 
 
@@ -157,16 +158,16 @@ def _last(model: onnx.ModelProto, layers: Sequence[Layer], results: Dict[Layer, 
     for node in model.graph.node:
         behind = frozenset().union(*(before.get(name, frozenset()) | {name} for name in node.input))
         before.update(dict.fromkeys(node.output, behind))
-    nodes = [node for node in model.graph.node if onnx_file.label(node) in members]
+    nodes = [node for node in model.graph.node if onnx_files.label(node) in members]
     inner = {own: layer for layer in layers for own in layer}
-    used = {name for node in nodes for name in before[node.output[0]] if name != results[inner[onnx_file.label(node)]]}
+    used = {name for node in nodes for name in before[node.output[0]] if name != results[inner[onnx_files.label(node)]]}
     return [result for result in results.values() if result not in used]
 
 
 def _work(model: onnx.ModelProto, layers: Sequence[Layer], feeds: Sequence[Arrays]) -> Dict[Layer, int]:
     """Multiply-accumulates of each layer's convolutions on the first sample."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    convolutions = {onnx_file.label(n): n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in shapes}
+    convolutions = {onnx_files.label(n): n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in shapes}
     sizes = _run(model, [node.output[0] for node in convolutions.values()], feeds[:1])
 
     def of(name: str) -> int:
@@ -183,14 +184,14 @@ def _grouped(model: onnx.ModelProto, labels: Sequence[str]) -> List[Layer]:
     home: Dict[str, List[str]] = {}  # tensor -> the layer that makes it
     layers: List[List[str]] = []
     for node in model.graph.node:
-        if onnx_file.label(node) not in lowered:
+        if onnx_files.label(node) not in lowered:
             continue
         computed = [name for name in node.input if name and name not in constants]
         behind = home.get(computed[0]) if len(computed) == 1 and node.op_type not in _WEIGHTED else None
         if behind is None:
             behind = []
             layers.append(behind)
-        behind.append(onnx_file.label(node))
+        behind.append(onnx_files.label(node))
         home.update(dict.fromkeys(node.output, behind))
     return [tuple(layer) for layer in layers]
 
@@ -218,4 +219,4 @@ def _int8(
 
 def _quantized(model: onnx.ModelProto, places: placement.Places) -> List[str]:
     """Labels of the convolutions that compute in int8, in graph order."""
-    return [onnx_file.label(node) for node in model.graph.node if node.output[0] in places.convolutions]
+    return [onnx_files.label(node) for node in model.graph.node if node.output[0] in places.convolutions]

@@ -22,10 +22,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from builder import onnx_file
 from builder.actions.action import Action
 from builder.actions.recipes import Facts, LowerFp16, Made
 from builder.errors import StepFailed
+from builder.models import onnx_files
 
 FLOAT32_OPS: FrozenSet[str] = frozenset({"Softmax", "ReduceL2", "Clip", "Div", "GridSample", "LayerNormalization"})
 # Inputs whose type ONNX fixes to float32 whatever the others are: the regions and scales of a resize.
@@ -37,9 +37,9 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, LowerFp16):
         raise StepFailed("an fp16 action needs an fp16 recipe")
-    original = onnx_file.load(inputs / "model.onnx")
-    model = to_float16(original, onnx_file.labelled(original, recipe.keep))
-    onnx_file.save(model, out / "model.onnx")
+    original = onnx_files.load(inputs / "model.onnx")
+    model = to_float16(original, onnx_files.labelled(original, recipe.keep))
+    onnx_files.save(model, out / "model.onnx")
     return Made(len(model.graph.node), ())
 
 
@@ -59,7 +59,7 @@ class _Lowering:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._keep = keep
-        self._kept_operands = {name for n in model.graph.node if onnx_file.label(n) in keep for name in n.input}
+        self._kept_operands = {name for n in model.graph.node if onnx_files.label(n) in keep for name in n.input}
         self._floats = _float_tensors(model)
         self._arrays: Dict[str, NDArray[np.generic]] = {
             i.name: numpy_helper.to_array(i) for i in model.graph.initializer
@@ -75,7 +75,7 @@ class _Lowering:
         """Labels of the nodes that compute in float16."""
         nodes = self._model.graph.node
         made = [n for n in nodes if any(name in self._floats for name in n.output) and not self._classified(n)]
-        return [onnx_file.label(node) for node in made if node.op_type != "Constant"]
+        return [onnx_files.label(node) for node in made if node.op_type != "Constant"]
 
     def graph(self) -> onnx.ModelProto:
         for original in self._model.graph.node:
@@ -124,7 +124,7 @@ class _Lowering:
 
     def _is_kept(self, node: onnx.NodeProto) -> bool:
         """By the recipe, or a constant that a kept node reads."""
-        named = onnx_file.label(node) in self._keep
+        named = onnx_files.label(node) in self._keep
         return named or (node.op_type == "Constant" and node.output[0] in self._kept_operands)
 
     def _operand(self, name: str, single: bool) -> str:

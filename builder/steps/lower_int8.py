@@ -21,10 +21,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from builder import onnx_file
 from builder.actions.action import Action
 from builder.actions.recipes import Facts, LowerInt8, Made
 from builder.errors import StepFailed
+from builder.models import onnx_files
 from builder.steps import fold_norms, placement, shifts
 from builder.steps.calibrate import Floats, Grid, grids
 from builder.steps.placement import Places
@@ -34,8 +34,8 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, LowerInt8):
         raise StepFailed("an int8 action needs an int8 recipe")
-    model = onnx_file.load(inputs / "model.onnx")
-    keep = onnx_file.labelled(model, recipe.keep)
+    model = onnx_files.load(inputs / "model.onnx")
+    keep = onnx_files.labelled(model, recipe.keep)
     model = prepared(model, recipe, keep)
     if not placement.has_convolutions(model):
         raise StepFailed(
@@ -46,7 +46,7 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     places = placement.places(model, recipe.placement, keep)
     found = grids(model, places.pairs, images, recipe) if places.pairs else {}  # none: every convolution is kept
     quantized = quantize(model, places, found, signed=recipe.activations == "symmetric")
-    onnx_file.save(quantized, out / "model.onnx")
+    onnx_files.save(quantized, out / "model.onnx")
     return Made(len(quantized.graph.node), ())
 
 

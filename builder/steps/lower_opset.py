@@ -17,10 +17,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from builder import onnx_file
 from builder.actions.action import Action
 from builder.actions.recipes import Facts, LowerOpset, Made
 from builder.errors import StepFailed
+from builder.models import onnx_files
 
 # Modes of GridSample were renamed in opset 20.
 _MODES = {b"linear": b"bilinear", b"cubic": b"bicubic", b"nearest": b"nearest"}
@@ -36,8 +36,8 @@ _HINT = "export with a lower `opset:`, or keep this head on a newer TensorRT"
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(action.recipe, LowerOpset):
         raise StepFailed("an opset action needs an opset recipe")
-    model = to_opset(onnx_file.load(inputs / "model.onnx"), action.recipe.opset)
-    onnx_file.save(model, out / "model.onnx")
+    model = to_opset(onnx_files.load(inputs / "model.onnx"), action.recipe.opset)
+    onnx_files.save(model, out / "model.onnx")
     return Made(len(model.graph.node), ())
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder import onnx_parser
 from builder.actions.action import Action
 from builder.actions.recipes import Facts, Made
+from builder.runtimes import tensorrt
 
 
 def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
-    return Made(onnx_parser.parsed(inputs / "model.onnx"), ())
+    return Made(tensorrt.parsed(inputs / "model.onnx"), ())

@@ -21,7 +21,7 @@ from typing import Callable, Dict, FrozenSet, List, Set, Tuple
 
 import onnx
 
-from builder import onnx_file
+from builder.models import onnx_files
 
 _CHANNELS = 16  # from here on TensorRT's int8 kernels are right for any convolution
 _FUSED = ("Relu", "Clip")  # what onnxruntime swallows between a convolution and the pair behind it
@@ -112,7 +112,7 @@ class _Graph:
         return found
 
     def _is_kept(self, node: onnx.NodeProto) -> bool:
-        return onnx_file.label(node) in self._keep
+        return onnx_files.label(node) in self._keep
 
     def is_convolution(self, node: onnx.NodeProto) -> bool:
         """One whose weights are constants."""

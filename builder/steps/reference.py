@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-from builder import plugins, preprocess
+from builder import plugins
 from builder.actions.action import Action
 from builder.actions.recipes import Facts, Reference, Sampled
 from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed
 from builder.jobs import sample_name
+from builder.models import preprocessing
 from validation import samples
 from validation.samples import Sample
 
@@ -27,9 +28,9 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     model = plugins.source(kind).open(recipe, inputs, root)
     names: List[str] = []
     for photograph in recipe.photographs:
-        image = preprocess.read(inputs / photograph)
+        image = preprocessing.read(inputs / photograph)
         for size in recipe.sizes:
-            tensor = preprocess.tensor(image, recipe.preprocess, size)
+            tensor = preprocessing.tensor(image, recipe.preprocess, size)
             outputs = model({recipe.input.name: tensor})
             name = sample_name(photograph, size)
             samples.save(out / f"{name}.npz", Sample(name, {recipe.input.name: tensor}, outputs))

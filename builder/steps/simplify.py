@@ -8,10 +8,11 @@ from typing import Optional, Tuple
 import numpy as np
 import onnx
 
-from builder import onnx_file, onnx_session
 from builder.actions.action import Action
 from builder.actions.recipes import Facts, Made, Simplify
 from builder.errors import StepFailed, first_line
+from builder.models import onnx_files
+from builder.runtimes import onnxruntime
 
 _TOLERANCE = 1e-3  # of the output's largest value: a rewrite may re-associate sums, not change the function
 
@@ -20,15 +21,15 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, Simplify):
         raise StepFailed("a simplify action needs a simplify recipe")
-    original = onnx_file.load(inputs / "model.onnx")
+    original = onnx_files.load(inputs / "model.onnx")
     simplified, complaint = _simplified(original)
     if simplified is not None:
-        onnx_file.strip(simplified)
+        onnx_files.strip(simplified)
         complaint = complaint or _harm(recipe, original, simplified)
     if simplified is None or complaint is not None:
-        onnx_file.save(original, out / "model.onnx")
+        onnx_files.save(original, out / "model.onnx")
         return Made(len(original.graph.node), (f"kept unsimplified: {complaint}",))
-    onnx_file.save(simplified, out / "model.onnx")
+    onnx_files.save(simplified, out / "model.onnx")
     return Made(len(simplified.graph.node), ())
 
 
@@ -45,7 +46,7 @@ def _simplified(model: onnx.ModelProto) -> Tuple[Optional[onnx.ModelProto], Opti
 
 
 def _harm(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.ModelProto) -> Optional[str]:
-    lost = onnx_file.frozen(original, simplified)
+    lost = onnx_files.frozen(original, simplified)
     if lost:
         return f"onnxsim froze {lost[0]}"
     try:
@@ -57,7 +58,7 @@ def _harm(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.ModelPro
 
 def _difference(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.ModelProto) -> Optional[str]:
     """Both models on the same random input at every checked shape."""
-    before, after = (onnx_session.session_of(m.SerializeToString()) for m in (original, simplified))
+    before, after = (onnxruntime.session_of(m.SerializeToString()) for m in (original, simplified))
     random = np.random.default_rng(0)
     for shape in recipe.checks:
         feed = {tensor.name: random.random(shape, dtype=np.float32) for tensor in recipe.inputs}

@@ -8,12 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-from builder import plugins, preprocess
+from builder import plugins
 from builder.actions.action import Action
 from builder.actions.recipes import Facts, Sampled, SweepReference
 from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed, first_line
 from builder.jobs import sample_name
+from builder.models import preprocessing
 from validation import samples
 from validation.samples import Arrays, Sample
 
@@ -24,10 +25,10 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
         raise StepFailed("a sweep-reference action needs a sweep-reference recipe")
     kind = "onnx" if isinstance(recipe.source, OnnxSource) else "torch"
     model = plugins.source(kind).open(recipe, inputs, root)
-    image = preprocess.read(inputs / recipe.photograph)
+    image = preprocessing.read(inputs / recipe.photograph)
     names: List[str] = []
     for size in recipe.sizes:
-        feed: Arrays = {recipe.input.name: preprocess.tensor(image, recipe.preprocess, size)}
+        feed: Arrays = {recipe.input.name: preprocessing.tensor(image, recipe.preprocess, size)}
         name = sample_name(recipe.photograph, size)
         samples.save(out / f"{name}.npz", _sample(name, model, feed))
         names.append(name)

@@ -9,7 +9,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
-from builder import host, keypoints, preprocess
+from builder import host, keypoints
+from builder.models import preprocessing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    image = preprocess.read(args.photo)
+    image = preprocessing.read(args.photo)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", host.FallbackWarning)
         deploy = host.open(args.source, head=args.head)

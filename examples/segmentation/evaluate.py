@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 from scenes import Bytes, Size
 from torch import Tensor, nn
 
-from builder import preprocess
 from builder.config.loader import load
+from builder.models import preprocessing
 from validation.task import Case, Scores
 
 MODEL = load(Path(__file__).with_name("matrix.yaml")).matrix.model  # it says how a photograph becomes a tensor
@@ -33,7 +33,7 @@ COLOURS = np.array([(0, 0, 0), (235, 90, 80), (90, 200, 90), (80, 130, 240), (24
 
 def tensor(images: Sequence[Bytes]) -> Tensor:
     """uint8 [H, W, 3] RGB each -> float32 [B, 3, H, W], normalised, channels last."""
-    stacked = np.concatenate([preprocess.tensor(image, MODEL.preprocess) for image in images])
+    stacked = np.concatenate([preprocessing.tensor(image, MODEL.preprocess) for image in images])
     return torch.from_numpy(stacked).contiguous(memory_format=torch.channels_last)
 
 

@@ -21,8 +21,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from builder import host, keypoints, preprocess
+from builder import host, keypoints
 from builder.errors import DeployError, NothingFits, UsageError
+from builder.models import preprocessing
 from builder.records import to_json
 
 ALLOWED = {"/health": "GET", "/infer": "POST"}
@@ -91,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.deploy is None:
             return self._say(503, {"error": self.server.problem})
         try:
-            image = preprocess.decoded(self.rfile.read(int(length)), "the body")
+            image = preprocessing.decoded(self.rfile.read(int(length)), "the body")
             found = self.server.deploy(image)
         except NothingFits as problem:
             return self._say(422, {"error": str(problem)})

@@ -62,7 +62,7 @@ class Config:
 @pytest.mark.parametrize(("made", "taken"), [(False, False), (True, False)])
 def test_a_timing_cache_of_another_version_is_said(made: bool, taken: bool, tmp_path: Path) -> None:
     pytest.importorskip("numpy")
-    from builder.backends.tensorrt_build import timings_refused
+    from builder.runtimes.tensorrt import timings_refused
 
     (tmp_path / "timing.cache").write_bytes(b"other")
     config = Config(made, taken)

@@ -7,10 +7,10 @@ from typing import Dict, List
 
 import pytest
 
-from builder import code_digest
 from builder.actions.recipes import LowerFp16
 from builder.errors import UsageError
 from builder.jobs import CodeFilesPin, CodePin, Job
+from builder.models import code_digest
 from builder.pinning import Pinner
 from tests.fakes import LAPTOP, REPOSITORY, Project
 

@@ -11,11 +11,11 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
-from builder import onnx_file
 from builder.actions.action import Action
 from builder.actions.recipes import Made, Simplify
 from builder.config.contract import Input, Output
 from builder.errors import StepFailed
+from builder.models import onnx_files
 from tests import onnx_models
 
 INPUTS = (Input("image", ("batch", 1, "8*h8", "8*w8")),)
@@ -23,13 +23,13 @@ OUTPUTS = (Output("out", ("batch", 3, "4*h8", "4*w8")),)
 
 
 def saved(path: Path, model: Any = None) -> Path:
-    onnx_file.save(model or onnx_models.convolutional(), path)
+    onnx_files.save(model or onnx_models.convolutional(), path)
     return path
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     saved(tmp_path / "a.onnx")
-    onnx_file.save(onnx_file.load(tmp_path / "a.onnx"), tmp_path / "b.onnx")
+    onnx_files.save(onnx_files.load(tmp_path / "a.onnx"), tmp_path / "b.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
@@ -37,13 +37,13 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 def test_what_is_no_onnx_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(data)
     with pytest.raises(StepFailed, match=r"m.onnx is not an ONNX model"):
-        onnx_file.load(tmp_path / "m.onnx")
+        onnx_files.load(tmp_path / "m.onnx")
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"")
     with pytest.raises(StepFailed):
-        onnx_file.save(onnx_file.load(tmp_path / "m.onnx"), tmp_path / "n.onnx")
+        onnx_files.save(onnx_files.load(tmp_path / "m.onnx"), tmp_path / "n.onnx")
 
 
 def _external(tensor: Any) -> None:
@@ -66,14 +66,14 @@ def test_external_data_is_refused_wherever_it_hides(tmp_path: Path, place: str) 
         model.graph.node.append(onnx.helper.make_node("If", ["c"], ["i"], then_branch=body, else_branch=body))
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(StepFailed, match="another file"):
-        onnx_file.load(tmp_path / "m.onnx")
+        onnx_files.load(tmp_path / "m.onnx")
 
 
 def test_a_model_that_the_checker_refuses_is_not_written(tmp_path: Path) -> None:
     model = onnx_models.convolutional()
     model.graph.node[0].input[0] = "nowhere"
     with pytest.raises(StepFailed, match="checker refuses"):
-        onnx_file.save(model, tmp_path / "m.onnx")
+        onnx_files.save(model, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
 
 
@@ -85,15 +85,15 @@ def test_strip_drops_what_depends_on_the_checkout() -> None:
     two.graph.node[1].metadata_props.add(key="stack", value="model.py:13")
     two.graph.initializer[0].doc_string = "weights"
     two.graph.value_info.add(name="c1")
-    onnx_file.strip(one)
-    onnx_file.strip(two)
+    onnx_files.strip(one)
+    onnx_files.strip(two)
     assert one.SerializeToString(deterministic=True) == two.SerializeToString(deterministic=True)
 
 
 def test_names_are_given_as_declared() -> None:
     model = onnx_models.convolutional()
-    onnx_file.name_dimensions(model, (Input("image", ("n", 1, "8 * a", "8*b")),), OUTPUTS)
-    assert onnx_file.dimensions(model.graph.input[0]) == ("n", 1, "8*a", "8*b")
+    onnx_files.name_dimensions(model, (Input("image", ("n", 1, "8 * a", "8*b")),), OUTPUTS)
+    assert onnx_files.dimensions(model.graph.input[0]) == ("n", 1, "8*a", "8*b")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_names_are_given_as_declared() -> None:
 )
 def test_what_differs_from_the_declaration_is_refused(inputs: Any, outputs: Any, said: str) -> None:
     with pytest.raises(StepFailed, match=said):
-        onnx_file.name_dimensions(onnx_models.convolutional(), inputs, outputs)
+        onnx_files.name_dimensions(onnx_models.convolutional(), inputs, outputs)
 
 
 def freeze(model: Any) -> Any:
@@ -118,13 +118,13 @@ def freeze(model: Any) -> Any:
 
 def test_frozen_tells_what_was_lost() -> None:
     before = onnx_models.convolutional()
-    assert onnx_file.frozen(before, onnx_models.convolutional()) == []
-    assert onnx_file.frozen(before, freeze(onnx_models.convolutional())) == [
+    assert onnx_files.frozen(before, onnx_models.convolutional()) == []
+    assert onnx_files.frozen(before, freeze(onnx_models.convolutional())) == [
         "input image: dimension 2 (8*h8) became 16"
     ]
     lost = onnx_models.convolutional()
     del lost.graph.output[:]
-    assert len(onnx_file.frozen(before, lost)) == 3
+    assert len(onnx_files.frozen(before, lost)) == 3
 
 
 # ------------------------------------------------------------------------------------------- simplify

@@ -11,11 +11,13 @@ np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 onnxruntime: Any = pytest.importorskip("onnxruntime")
 
-from builder import onnx_file, onnx_session, plugins
+from builder import plugins
 from builder.actions.recipes import Engine
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
+from builder.models import onnx_files
 from builder.platforms.platform import Platform
+from builder.runtimes import onnxruntime as onnx_session
 from tests import onnx_models
 
 IMAGE = np.ones((1, 1, 16, 24), np.float32)
@@ -25,7 +27,7 @@ BACKEND = "onnxruntime-gpu"
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    onnx_file.save(onnx_models.convolutional(), tmp_path / "model.onnx")
+    onnx_files.save(onnx_models.convolutional(), tmp_path / "model.onnx")
     return tmp_path / "model.onnx"
 
 

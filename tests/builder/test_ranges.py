@@ -11,10 +11,10 @@ np: Any = pytest.importorskip("numpy")
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from builder import onnx_file
 from builder.config.matrix import Calibration, Photographs
 from builder.errors import UsageError
 from builder.inspection import ranges
+from builder.models import onnx_files
 from builder.steps import calibrate, lower_int8, placement
 from tests import onnx_models
 
@@ -28,7 +28,7 @@ def test_ranges_are_those_of_the_codes(
     model = onnx_models.convolutional()
     places = placement.places(model, "inputs")
     grids = dict.fromkeys(places.pairs, calibrate.Grid(0.1, zero))
-    onnx_file.save(lower_int8.quantize(model, places, grids, signed=signed), tmp_path / "m.onnx")
+    onnx_files.save(lower_int8.quantize(model, places, grids, signed=signed), tmp_path / "m.onnx")
     found = ranges.of(tmp_path / "m.onnx", "m")
     assert [row.tensor for row in found] == ["image", "r1"]
     for row in found:
@@ -40,7 +40,7 @@ def test_ranges_are_those_of_the_codes(
 
 
 def test_a_graph_without_pairs_has_no_ranges(tmp_path: Path) -> None:
-    onnx_file.save(onnx_models.convolutional(), tmp_path / "m.onnx")
+    onnx_files.save(onnx_models.convolutional(), tmp_path / "m.onnx")
     assert ranges.of(tmp_path / "m.onnx", "m") == ()
 
 

@@ -184,16 +184,16 @@ def _bmp(height: int, width: int) -> bytes:
 
 def test_a_photograph_that_decodes_to_gigabytes_is_not_decoded(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
-    from builder import preprocess
+    from builder.models import preprocessing
 
     path = tmp_path / "bomb"
     for bomb in (_png(20_000, 10_001), _bmp(20_000, 10_001)):
         path.write_bytes(bomb)
         assert path.stat().st_size < 1 << 20
         with pytest.raises(UsageError, match=r"has more pixels than are decoded here"):
-            preprocess.read(path)
+            preprocessing.read(path)
     path.write_bytes(_png(20, 30))
-    assert preprocess.read(path).shape == (20, 30, 3)
+    assert preprocessing.read(path).shape == (20, 30, 3)
 
 
 def _npy(shape: str, data: bytes = b"", dtype: str = "<f8") -> bytes:

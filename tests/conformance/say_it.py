@@ -51,9 +51,9 @@ def say(trt: Any, options: Any, precision: str, method: str, version: str, folde
     from polygraphy.backend.trt import CreateConfig
 
     from builder.actions.recipes import Engine
-    from builder.backends import tensorrt_build
     from builder.compat import dialects
     from builder.config.contract import Profile, ShapeRange
+    from builder.runtimes import tensorrt
 
     image = ShapeRange("image", (1, 1, 8, 8), (1, 1, 8, 8), (2, 1, 8, 8))
     recipe = Engine(precision, "f32", (Profile("p", (image,)),), 1 << 30, options, method)
@@ -65,7 +65,7 @@ def say(trt: Any, options: Any, precision: str, method: str, version: str, folde
     timing = folder / "timing.cache"
     create = CreateConfig(
         load_timing_cache=str(timing) if options.timing_cache else None,
-        **tensorrt_build.config_arguments(recipe, calls, folder / "model.onnx", folder),
+        **tensorrt.config_arguments(recipe, calls, folder / "model.onnx", folder),
     )
     create(builder, None)
     if calls.dla_core is not None:
@@ -130,7 +130,7 @@ def main(folder: Path) -> None:
         except Exception as problem:  # the test tells a refusal that was foreseen from one that was not
             row["error"] = f"{type(problem).__name__}: {problem}"
         out["cases"][name] = row
-    # What `builder/backends/tensorrt_build.py` asks of the network and its layers, which exist only where a graph is parsed.
+    # What `builder/runtimes/tensorrt.py` asks of the network and its layers, which exist only where a graph is parsed.
     asked = {"INetworkDefinition": ("num_layers", "get_layer"), "ILayer": ("name", "num_outputs", *_TYPED)}
     out["cases"]["layers_of_the_network"] = {
         "refused": [],

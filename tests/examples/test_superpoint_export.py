@@ -15,16 +15,17 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
-from builder import digest, onnx_file, onnx_session
+from builder import digest
 from builder.actions.action import Action, Result
 from builder.actions.recipes import Export, Made
 from builder.config import loader as matrix_file
 from builder.errors import StepFailed
 from builder.executors.local import Local
 from builder.jobs import FilePin
+from builder.models import onnx_files, pytorch
 from builder.plan import Plan, plan
 from builder.platforms.platform import Pinned
-from builder.sources import torch_module
+from builder.runtimes import onnxruntime
 from builder.store.layout import Layout
 from tests import fakes
 from tests.examples import keypoint_rows
@@ -63,9 +64,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         if isinstance(pin, FilePin):
             (files / pin.name).symlink_to(fakes.REPOSITORY / pin.path)
     assert [path.name for path in files.iterdir()] == ["weights.safetensors"]
-    done = torch_module.TorchModule().export(job.recipe, files, fakes.REPOSITORY, out)
+    done = pytorch.TorchModule().export(job.recipe, files, fakes.REPOSITORY, out)
     assert [path.name for path in out.iterdir()] == ["model.onnx"]
-    module = torch_module.make(job.recipe, files, fakes.REPOSITORY)
+    module = pytorch.make(job.recipe, files, fakes.REPOSITORY)
     return Exported(job.recipe, out / "model.onnx", done.nodes, module)
 
 
@@ -86,10 +87,10 @@ def picture(shape: Tuple[int, int, int]) -> Any:
 
 
 def test_the_file_declares_what_the_matrix_does(exported: Exported) -> None:
-    model = onnx_file.load(exported.onnx)
+    model = onnx_files.load(exported.onnx)
     recipe = exported.recipe
-    assert [(v.name, onnx_file.dimensions(v)) for v in model.graph.input] == [(t.name, t.shape) for t in recipe.inputs]
-    assert [(v.name, onnx_file.dimensions(v)) for v in model.graph.output] == [
+    assert [(v.name, onnx_files.dimensions(v)) for v in model.graph.input] == [(t.name, t.shape) for t in recipe.inputs]
+    assert [(v.name, onnx_files.dimensions(v)) for v in model.graph.output] == [
         (o.name, o.shape) for o in recipe.outputs
     ]
     assert [(o.domain, o.version) for o in model.opset_import if o.domain == ""] == [("", 20)]
@@ -99,14 +100,14 @@ def test_the_file_declares_what_the_matrix_does(exported: Exported) -> None:
 
 
 def test_batch_height_and_width_are_dynamic(exported: Exported) -> None:
-    (image,) = onnx_file.load(exported.onnx).graph.input
-    assert onnx_file.dimensions(image) == ("batch", 1, "8*h8", "8*w8")
+    (image,) = onnx_files.load(exported.onnx).graph.input
+    assert onnx_files.dimensions(image) == ("batch", 1, "8*h8", "8*w8")
 
 
 def test_the_file_holds_the_shipped_weights(exported: Exported) -> None:
     """One convolution's kernel, found bit by bit: the exporter folds batch norms, but none into the first one."""
     wanted = exported.module.state_dict()["backbone.0.0.conv.weight"].numpy()
-    stored = onnx_file.load(exported.onnx).graph.initializer
+    stored = onnx_files.load(exported.onnx).graph.initializer
     kernels = [onnx.numpy_helper.to_array(tensor) for tensor in stored if tuple(tensor.dims) == wanted.shape]
     assert any(np.array_equal(kernel, wanted) for kernel in kernels)
 
@@ -117,7 +118,7 @@ def test_onnxruntime_gives_what_torch_gives(exported: Exported, shape: Tuple[int
     with torch.inference_mode():
         wanted = [tensor.numpy() for tensor in exported.module(torch.from_numpy(image))]
     names = [output.name for output in exported.recipe.outputs]
-    given: Dict[str, Any] = onnx_session.session_on(exported.onnx, 1)({exported.recipe.inputs[0].name: image})
+    given: Dict[str, Any] = onnxruntime.session_on(exported.onnx, 1)({exported.recipe.inputs[0].name: image})
     assert list(given) == names
     found = [given[name] for name in names]
     assert [part.dtype for part in found] == [np.float32] * len(names)

@@ -20,8 +20,8 @@ from builder.actions.recipes import Export, Reference
 from builder.config import loader as matrix_file
 from builder.config.matrix import TorchSource, WeightsFile
 from builder.errors import StepFailed
+from builder.models import pytorch
 from builder.plan import plan
-from builder.sources import torch_module
 from examples.superpoint.model import superpoint
 from tests import fakes
 
@@ -43,7 +43,7 @@ def export_recipe(head: str) -> Export:
 
 def made(head: str, folder: Path) -> Dict[str, Any]:
     """The state of the module that the builder makes with the weights in `folder`."""
-    module = torch_module.make(export_recipe(head), folder, fakes.REPOSITORY)
+    module = pytorch.make(export_recipe(head), folder, fakes.REPOSITORY)
     assert not module.training
     return dict(module.state_dict())
 
@@ -115,7 +115,7 @@ WRAPPINGS: List[Tuple[str, Callable[[Dict[str, Any]], Dict[str, Any]]]] = [
 def test_a_pytorch_file_is_read(head: str, wrap: Callable[[Dict[str, Any]], Dict[str, Any]], tmp_path: Path) -> None:
     state = random_state()
     path = saved(tmp_path, wrap(state))
-    assert_same(torch_module.read_weights(path), state)
+    assert_same(pytorch.read_weights(path), state)
     assert_same(made(head, tmp_path), state)
 
 
@@ -139,7 +139,7 @@ def test_the_reference_has_the_same_weights_as_the_export(tmp_path: Path) -> Non
     assert isinstance(recipe, Reference)
     state = random_state()
     saved(tmp_path, state)
-    module = torch_module.make(recipe, tmp_path, fakes.REPOSITORY)
+    module = pytorch.make(recipe, tmp_path, fakes.REPOSITORY)
     assert_same(dict(module.state_dict()), state)
 
 
@@ -150,7 +150,7 @@ def test_code_under_a_name_of_this_program_says_what_to_rename(tmp_path: Path) -
     recipe = export_recipe("dense")
     recipe = replace(recipe, source=replace(recipe.source, factory="hidden:make"))
     with pytest.raises(StepFailed, match=r"importing hidden: No module named 'builder\.layers'") as caught:
-        torch_module.make(recipe, tmp_path, tmp_path)
+        pytorch.make(recipe, tmp_path, tmp_path)
     assert "the name belongs to this program: rename builder beside matrix.yaml" in (caught.value.hint or "")
 
 

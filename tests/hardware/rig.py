@@ -193,12 +193,12 @@ class Rig:
             shutil.copyfile(Path(__file__).with_name("network.py"), self.folder / "network.py")
             wanted = "{scores: [batch, 8*h8, 8*w8], descriptors: [batch, 32, h8, w8]}"
             return '{factory: "network:corners", weights: {seed: 3}}', wanted, "true"
-        from builder import onnx_file
+        from builder.models import onnx_files
         from tests import onnx_models
 
         path = self.folder / "source.onnx"
         if not path.exists():
-            onnx_file.save(onnx_models.convolutional(), path)
+            onnx_files.save(onnx_models.convolutional(), path)
         given = f"{{onnx: source.onnx, sha256: {digest.of_file(path)[len('sha256:') :]}}}"
         return given, "{out: [batch, 3, 4*h4, 4*w4]}", "false"
 

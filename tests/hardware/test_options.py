@@ -113,7 +113,8 @@ def test_a_timing_cache_of_something_else_is_said_or_ignored(rig: Rig, tmp_path:
 REFIT = """
 import numpy as np, onnx
 from onnx import numpy_helper
-from builder import onnx_session, plugins as seams
+from builder.runtimes import onnxruntime as onnx_session
+from builder import plugins as seams
 held = engine(sys.argv[1])
 assert held.refittable
 model, changed = onnx.load(sys.argv[2]), Path(sys.argv[3]) / "changed.onnx"

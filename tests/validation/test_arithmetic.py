@@ -49,8 +49,8 @@ def test_openvino_tells_what_it_runs_in(stored_in_fp16: bool, tmp_path: Any) -> 
     openvino = pytest.importorskip("openvino")
     onnx = pytest.importorskip("onnx")
     np = pytest.importorskip("numpy")
-    from builder.backends.openvino_cpu import OpenVino
     from builder.plugins import OpenOptions, Telling
+    from builder.runtimes.openvino import OpenVino
     from tests import onnx_models
 
     onnx.save(onnx_models.convolutional(), str(tmp_path / "model.onnx"))

@@ -12,13 +12,14 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import plugins, preprocess
+from builder import plugins
 from builder.actions.action import Action
 from builder.actions.measurements import CaseScore, Score, TaskScores
 from builder.actions.recipes import MeasureTask, Sampled, ScoreReference, TaskCases
 from builder.config.contract import Input, Output, Preprocess
 from builder.config.matrix import Head, OnnxSource, SeededWeights, TorchSource
 from builder.errors import StepFailed
+from builder.models import preprocessing
 from builder.platforms.platform import Platform
 from builder.records import Setting, from_json, to_json
 from builder.steps import task as task_step
@@ -176,7 +177,7 @@ def test_a_case_is_stored_as_the_models_own_input(tmp_path: Path) -> None:
     with np.load(tmp_path / "many.npz", allow_pickle=False) as file:
         assert set(file.files) == {*(f"image/{i}" for i in range(13)), "truth/label", "truth/name"}
         for number, image in enumerate((*images, colour)):
-            np.testing.assert_array_equal(file[f"image/{number}"], preprocess.tensor(image, contract, SIZE))
+            np.testing.assert_array_equal(file[f"image/{number}"], preprocessing.tensor(image, contract, SIZE))
         assert file["image/12"].shape == (1, 1, *SIZE)
         assert file["truth/label"].tolist() == [0, 1, 2]
         assert str(file["truth/name"]) == "x"

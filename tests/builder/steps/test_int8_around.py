@@ -12,11 +12,11 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx import helper, numpy_helper
 
-from builder import onnx_file
 from builder.actions.action import Action
 from builder.actions.recipes import LowerInt8
 from builder.errors import StepFailed
 from builder.inspection import session_graph
+from builder.models import onnx_files
 from builder.steps import calibrate, fold_norms, lower_int8, placement, shifts
 from tests import onnx_models
 
@@ -87,7 +87,7 @@ def kinds(model: Any) -> List[str]:
 
 
 def lowered(model: Any, *keep: str, activations: str = "asymmetric") -> Any:
-    labels = onnx_file.labelled(model, keep)
+    labels = onnx_files.labelled(model, keep)
     folded = fold_norms.fold(model, labels)
     places = placement.places(folded, "around", labels)
     recipe = LowerInt8("mse", 99.0, activations, "around")
@@ -97,7 +97,7 @@ def lowered(model: Any, *keep: str, activations: str = "asymmetric") -> Any:
 
 def run_by_onnxruntime(model: Any, folder: Path) -> Dict[str, str]:
     """Layer -> the precision in which onnxruntime computes it here."""
-    onnx_file.save(model, folder / "m.onnx")
+    onnx_files.save(model, folder / "m.onnx")
     return {layer.name: layer.precision for layer in session_graph.layers(folder / "m.onnx", {}, "m.onnx").layers}
 
 
@@ -177,7 +177,7 @@ def test_onnxruntime_runs_all_but_the_last_convolution_in_int8(sign: float, tmp_
     wanted, found = onnx_models.run(model, IMAGES[0]), onnx_models.run(made, IMAGES[0])
     assert float((wanted * found).sum() / np.linalg.norm(wanted) / np.linalg.norm(found)) > 0.999
     assert np.abs(wanted - found).max() > 0
-    dims = [[onnx_file.dimensions(v) for v in (*m.graph.input, *m.graph.output)] for m in (model, made)]
+    dims = [[onnx_files.dimensions(v) for v in (*m.graph.input, *m.graph.output)] for m in (model, made)]
     assert dims[0] == dims[1]
 
 
@@ -226,7 +226,7 @@ def test_a_convolution_that_is_the_output_gets_a_pair_when_there_is_no_other(tmp
     made.conv("image", "out", (4, 1, 3, 3), relu=False)
     found = lowered(made.model(4))
     assert kinds(found).count("QuantizeLinear") == 1
-    onnx_file.save(found, tmp_path / "m.onnx")
+    onnx_files.save(found, tmp_path / "m.onnx")
 
 
 def test_a_kept_convolution_computes_in_float_and_the_others_do_not(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_with_every_node_kept_nothing_is_rounded() -> None:
 def test_symmetric_codes_are_written_too(tmp_path: Path) -> None:
     model = like_superpoint()
     made = lowered(model, activations="symmetric")
-    onnx_file.save(made, tmp_path / "m.onnx")
+    onnx_files.save(made, tmp_path / "m.onnx")
     wanted, found = onnx_models.run(model, IMAGES[0]), onnx_models.run(made, IMAGES[0])
     assert float((wanted * found).sum() / np.linalg.norm(wanted) / np.linalg.norm(found)) > 0.998
     assert not [i for i in made.graph.initializer if i.data_type == onnx.TensorProto.UINT8]
@@ -328,17 +328,17 @@ def test_constants_that_no_code_holds_are_left_in_float() -> None:
 
 
 def test_the_step_folds_and_places_as_the_recipe_says(tmp_path: Path) -> None:
-    onnx_file.save(like_superpoint(), tmp_path / "model.onnx")
+    onnx_files.save(like_superpoint(), tmp_path / "model.onnx")
     np.savez(tmp_path / "images.npz", images=np.concatenate(IMAGES))
     for how, norms in (("around", 0), ("inputs", 3)):
         (tmp_path / how).mkdir()
         action = Action(LowerInt8("minmax", 99.0, "asymmetric", how), (), ())
         lower_int8.perform(action, tmp_path, tmp_path / how, tmp_path)
-        assert kinds(onnx_file.load(tmp_path / how / "model.onnx")).count("BatchNormalization") == norms
+        assert kinds(onnx_files.load(tmp_path / how / "model.onnx")).count("BatchNormalization") == norms
 
 
 def test_a_model_without_convolutions_is_refused(tmp_path: Path) -> None:
-    onnx_file.save(
+    onnx_files.save(
         onnx_models.model([node("Relu", ["image"], ["out"])], {}, ["n", 1, 8, 8], ["n", 1, 8, 8]),
         tmp_path / "model.onnx",
     )
@@ -352,7 +352,7 @@ def test_to_keep_a_convolution_never_quantizes_another() -> None:
     """A model whose last convolutions are left in float: with those before them kept too, nothing is quantized."""
     model = onnx_models.convolutional()
     before = placement.places(model, "around").convolutions
-    names = [onnx_file.label(n) for n in model.graph.node if n.op_type == "Conv"]
+    names = [onnx_files.label(n) for n in model.graph.node if n.op_type == "Conv"]
     for kept in (frozenset(names[:1]), frozenset(names[1:]), frozenset(names)):
         after = placement.places(model, "around", kept)
         assert after.convolutions <= before
@@ -362,4 +362,4 @@ def test_to_keep_a_convolution_never_quantizes_another() -> None:
 
 
 def _labels(model: Any, outputs: Any) -> Any:
-    return {onnx_file.label(n) for n in model.graph.node if n.output[0] in outputs}
+    return {onnx_files.label(n) for n in model.graph.node if n.output[0] in outputs}

@@ -13,11 +13,11 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx import helper
 
-from builder import onnx_file
 from builder.actions.action import Action
 from builder.actions.measurements import LayerErrors
 from builder.actions.recipes import EmulateFp16, LowerFp16, LowerInt8, MeasureLayers, Parse
 from builder.errors import StepFailed
+from builder.models import onnx_files
 from builder.steps import emulate_fp16, layer_errors, lower_fp16
 from tests import onnx_models
 from validation.samples import Sample, save
@@ -27,7 +27,7 @@ INT8, FP16 = LowerInt8("minmax", 99.9, "symmetric", "inputs"), LowerFp16()
 
 
 def measured(model: Any, lowering: Any, folder: Path, *, unordered: bool = False) -> LayerErrors:
-    onnx_file.save(model, folder / "model.onnx")
+    onnx_files.save(model, folder / "model.onnx")
     np.savez(folder / "images.npz", images=np.concatenate(IMAGES))
     (folder / "reference").mkdir(exist_ok=True)
     for number, image in enumerate(IMAGES[:2]):
@@ -155,7 +155,7 @@ def test_noise_by_hand() -> None:
 def test_an_emulated_graph_rounds_every_tensor_that_was_float16(tmp_path: Path) -> None:
     model = onnx_models.convolutional()
     emulated = emulate_fp16.emulated(lower_fp16.to_float16(model))
-    onnx_file.save(emulated, tmp_path / "m.onnx")
+    onnx_files.save(emulated, tmp_path / "m.onnx")
     found = layer_errors._run(emulated, ["c1", "c2", "n", "out"], [{"image": IMAGES[0]}])
     for name in ("c1", "c2"):
         assert (found[name][0] == found[name][0].astype(np.float16)).all(), f"{name} was float16"
@@ -174,10 +174,10 @@ def test_an_overflow_that_the_next_node_would_undo_is_seen() -> None:
 
 
 def test_the_emulating_step(tmp_path: Path) -> None:
-    onnx_file.save(lower_fp16.to_float16(onnx_models.convolutional()), tmp_path / "model.onnx")
+    onnx_files.save(lower_fp16.to_float16(onnx_models.convolutional()), tmp_path / "model.onnx")
     (tmp_path / "out").mkdir()
     emulate_fp16.perform(Action(EmulateFp16(), (), ()), tmp_path, tmp_path / "out", tmp_path)
-    assert onnx_file.load(tmp_path / "out" / "model.onnx").graph.node
+    assert onnx_files.load(tmp_path / "out" / "model.onnx").graph.node
     with pytest.raises(StepFailed, match="needs an emulate-fp16 recipe"):
         emulate_fp16.perform(Action(Parse(), (), ()), tmp_path, tmp_path / "out", tmp_path)
 

@@ -12,10 +12,10 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx import helper
 
-from builder import onnx_file
 from builder.actions.action import Action
 from builder.actions.recipes import LowerOpset, Parse
 from builder.errors import StepFailed
+from builder.models import onnx_files
 from builder.steps import lower_fp16, lower_opset
 from tests import onnx_models
 
@@ -41,7 +41,7 @@ def test_a_reduction_keeps_its_axes(tmp_path: Path) -> None:
     before = model.SerializeToString()
     older = lower_opset.to_opset(model, 17)
     assert model.SerializeToString() == before, "a copy"
-    onnx_file.save(older, tmp_path / "m.onnx")  # checked with full type inference
+    onnx_files.save(older, tmp_path / "m.onnx")  # checked with full type inference
     assert (opset(older), older.ir_version) == (17, 8)
     assert attributes(node(older, "ReduceL2")) == {"axes": [1]}
     assert list(node(older, "ReduceL2").input) == ["c2"]
@@ -107,10 +107,10 @@ def test_an_older_graph_stays_as_it_is() -> None:
 
 def test_the_step(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    onnx_file.save(onnx_models.convolutional(), tmp_path / "model.onnx")
+    onnx_files.save(onnx_models.convolutional(), tmp_path / "model.onnx")
     action = Action(LowerOpset(17), (), ())
     made: Any = lower_opset.perform(action, tmp_path, tmp_path / "out", tmp_path)
     assert made.nodes == 7
-    assert opset(onnx_file.load(tmp_path / "out" / "model.onnx")) == 17
+    assert opset(onnx_files.load(tmp_path / "out" / "model.onnx")) == 17
     with pytest.raises(StepFailed, match="opset recipe"):
         lower_opset.perform(Action(Parse(), (), ()), tmp_path, tmp_path / "out", tmp_path)

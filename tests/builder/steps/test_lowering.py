@@ -13,9 +13,9 @@ onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx import helper, numpy_helper
 
-from builder import onnx_file
 from builder.actions.recipes import LowerFp16, LowerInt8
 from builder.errors import StepFailed
+from builder.models import onnx_files
 from builder.steps import calibrate, lower_fp16, lower_int8, placement
 from tests import onnx_models
 
@@ -23,7 +23,7 @@ IMAGES = [np.random.default_rng(i).random((1, 1, 16, 24), dtype=np.float32) for 
 
 
 def dims(model: Any) -> Any:
-    return [onnx_file.dimensions(v) for v in (*model.graph.input, *model.graph.output)]
+    return [onnx_files.dimensions(v) for v in (*model.graph.input, *model.graph.output)]
 
 
 def cosine(a: Any, b: Any) -> float:
@@ -36,7 +36,7 @@ def cosine(a: Any, b: Any) -> float:
 def test_fp16_is_near_and_keeps_the_outside(tmp_path: Path) -> None:
     model = onnx_models.convolutional()
     lowered = lower_fp16.to_float16(model)
-    onnx_file.save(lowered, tmp_path / "m.onnx")  # checked with full type inference
+    onnx_files.save(lowered, tmp_path / "m.onnx")  # checked with full type inference
     wanted, found = onnx_models.run(model, IMAGES[0]), onnx_models.run(lowered, IMAGES[0])
     assert found.dtype == np.float32
     assert 0 < np.abs(wanted - found).max() < 5e-3
@@ -69,7 +69,7 @@ def test_fp16_keeps_the_scales_of_a_resize(tmp_path: Path) -> None:
     arrays = {"w": weights, "scales": np.float32([1, 1, 2, 2]), "half": np.float32(0.5)}
     model = onnx_models.model(nodes, arrays, ["batch", 1, "h", "w"], ["batch", 2, "2*h", "2*w"])
     lowered = lower_fp16.to_float16(model)
-    onnx_file.save(lowered, tmp_path / "m.onnx")
+    onnx_files.save(lowered, tmp_path / "m.onnx")
     kinds = {i.name: i.data_type for i in lowered.graph.initializer}
     assert kinds["scales"] == onnx.TensorProto.FLOAT
     assert kinds["half_f16"] == onnx.TensorProto.FLOAT16, "the resize itself is float16, and what follows"
@@ -106,7 +106,7 @@ def quantized(activations: str, method: str = "minmax") -> Any:
 @pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
 def test_int8_is_near(activations: str, method: str, tmp_path: Path) -> None:
     model, lowered = onnx_models.convolutional(), quantized(activations, method)
-    onnx_file.save(lowered, tmp_path / "m.onnx")
+    onnx_files.save(lowered, tmp_path / "m.onnx")
     wanted, found = onnx_models.run(model, IMAGES[0]), onnx_models.run(lowered, IMAGES[0])
     assert cosine(wanted, found) > 0.99
     assert np.abs(wanted - found).max() > 0, "something was quantized"
@@ -148,7 +148,7 @@ def test_a_model_without_convolutions_is_refused(tmp_path: Path) -> None:
     from builder.actions.action import Action
 
     nodes = [onnx.helper.make_node("Relu", ["image"], ["out"])]
-    onnx_file.save(onnx_models.model(nodes, {}, ["n", 1, 8, 8], ["n", 1, 8, 8]), tmp_path / "model.onnx")
+    onnx_files.save(onnx_models.model(nodes, {}, ["n", 1, 8, 8], ["n", 1, 8, 8]), tmp_path / "model.onnx")
     with pytest.raises(StepFailed, match="no convolution to quantize"):
         lower_int8.perform(Action(recipe(), (), ()), tmp_path, tmp_path, tmp_path)
 
@@ -226,7 +226,7 @@ def branching() -> Any:
 
 
 def lowered(model: Any, precision: str, *keep: str) -> Any:
-    labels = onnx_file.labelled(model, keep)
+    labels = onnx_files.labelled(model, keep)
     if precision == "fp16":
         return lower_fp16.to_float16(model, labels)
     places = placement.places(model, "inputs", labels)
@@ -242,7 +242,7 @@ PRECISIONS = ("fp16", "symmetric", "asymmetric")
 def test_with_every_node_kept_the_numbers_are_those_of_float32(precision: str, make: Any, tmp_path: Path) -> None:
     model = make()
     same = lowered(model, precision, "*")
-    onnx_file.save(same, tmp_path / "m.onnx")
+    onnx_files.save(same, tmp_path / "m.onnx")
     assert (onnx_models.run(model, IMAGES[0]) == onnx_models.run(same, IMAGES[0])).all()
     assert [n.op_type for n in same.graph.node] == [n.op_type for n in model.graph.node], "not one node was added"
 
@@ -253,10 +253,10 @@ def test_a_kept_node_reads_and_writes_float32(precision: str, name: str, tmp_pat
     """It computes exactly what the float32 model computes from the same tensors."""
     model = branching()
     made = lowered(model, precision, name)
-    onnx_file.save(made, tmp_path / "m.onnx")
+    onnx_files.save(made, tmp_path / "m.onnx")
     assert np.abs(onnx_models.run(made, IMAGES[0]) - onnx_models.run(model, IMAGES[0])).max() < 0.3
-    original = next(n for n in model.graph.node if onnx_file.label(n) == name)
-    kept = next(n for n in made.graph.node if onnx_file.label(n) in (name, f"{name}_half"))
+    original = next(n for n in model.graph.node if onnx_files.label(n) == name)
+    kept = next(n for n in made.graph.node if onnx_files.label(n) in (name, f"{name}_half"))
     producer = {out: n for n in made.graph.node for out in n.output}
     for before, after in zip(original.input, kept.input):
         assert producer.get(after, onnx.NodeProto()).op_type != "DequantizeLinear", "no rounding on its way in"
@@ -287,7 +287,7 @@ def test_a_constant_of_a_kept_node_keeps_its_digits() -> None:
 
 def test_a_keep_that_names_nothing_names_the_nearest() -> None:
     with pytest.raises(StepFailed, match="no node 'frist'") as caught:
-        onnx_file.labelled(branching(), ("first", "frist"))
+        onnx_files.labelled(branching(), ("first", "frist"))
     assert "first" in str(caught.value.hint)
 
 
@@ -295,10 +295,10 @@ def test_a_keep_that_names_nothing_names_the_nearest() -> None:
 def test_the_steps_keep_what_the_recipe_says(precision: str, tmp_path: Path) -> None:
     from builder.actions.action import Action
 
-    onnx_file.save(branching(), tmp_path / "model.onnx")
+    onnx_files.save(branching(), tmp_path / "model.onnx")
     np.savez(tmp_path / "images.npz", images=np.concatenate(IMAGES))
     (tmp_path / "out").mkdir()
     keeping = LowerFp16(("*",)) if precision == "fp16" else dataclasses.replace(recipe(), keep=("*",))
     step = lower_fp16 if precision == "fp16" else lower_int8
     step.perform(Action(keeping, (), ()), tmp_path, tmp_path / "out", tmp_path)
-    assert len(onnx_file.load(tmp_path / "out" / "model.onnx").graph.node) == 9
+    assert len(onnx_files.load(tmp_path / "out" / "model.onnx").graph.node) == 9

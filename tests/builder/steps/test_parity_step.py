@@ -41,7 +41,7 @@ def test_a_frugal_session_has_no_arena(frugal: bool, tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     onnx.save(model, str(tmp_path / "model.onnx"))
-    from builder import onnx_session
+    from builder.runtimes import onnxruntime
 
-    session = onnx_session.session_on(tmp_path / "model.onnx", threads=1, frugal=frugal)
+    session = onnxruntime.session_on(tmp_path / "model.onnx", threads=1, frugal=frugal)
     assert session._session.get_session_options().enable_cpu_mem_arena is not frugal

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from builder import code_digest, onnx_file
 from builder.actions.recipes import Export, Made, ModelItself
 from builder.config import contract
 from builder.config.contract import Input
 from builder.config.matrix import TorchSource
 from builder.errors import StepFailed, first_line
+from builder.models import code_digest, onnx_files
 from builder.plugins import Tensors
 
 _LISTED_KEYS = 8
@@ -46,9 +46,9 @@ class TorchModule:
         if program is None:
             raise StepFailed("torch.onnx.export gave no program")
         model = program.model_proto
-        onnx_file.strip(model)
-        onnx_file.name_dimensions(model, recipe.inputs, recipe.outputs)
-        onnx_file.save(model, out / "model.onnx")
+        onnx_files.strip(model)
+        onnx_files.name_dimensions(model, recipe.inputs, recipe.outputs)
+        onnx_files.save(model, out / "model.onnx")
         return Made(nodes=len(model.graph.node), remarks=())
 
     def open(self, recipe: ModelItself, files: Path, root: Path) -> "Forward":

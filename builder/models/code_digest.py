@@ -15,7 +15,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 from builder import digest
 from builder.errors import UsageError
 
-_OURS = Path(__file__).absolute().parent.parent
+_OURS = Path(__file__).absolute().parent.parent.parent
 
 
 def of_factory(factory: str, root: Path) -> str:

@@ -1,21 +1,102 @@
-"""What TensorRT and TensorRT-RTX share: from ONNX to engine bytes, and running them, through Polygraphy's loaders.
+"""Native TensorRT 8 to 11, on the machine that has the GPU.
 
-What is asked of the builder was decided by `builder/compat/dialects.py`; this file says it to the real API. Polygraphy
-drives either package; which one is decided by POLYGRAPHY_USE_TENSORRT_RTX before it is imported.
+Nobody has run this file on a GPU yet: no machine of the project has one. Every name that it asks TensorRT for is held
+against the real Python bindings of 8.6, 10.16 and 11.4 (`tests/conformance/`), and what it asks of Polygraphy is what
+the TensorRT-RTX backend, which builds real engines, asks too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import io
+import os
+import re
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from builder.actions.recipes import Engine
+from builder.actions.recipes import Engine, Made
+from builder.compat import dialects
 from builder.compat.dialects import Calls
-from builder.errors import StepFailed
-from builder.tensorrt_words import Words
+from builder.errors import StepFailed, first_line
+from builder.platforms.platform import Platform
+from builder.plugins import OpenOptions, Runner
+
+# What TensorRT says when it refuses, made readable: the node or tensor it speaks of, and what to do about it.
+#
+# Its messages come through Polygraphy's logger, which prints them, several lines deep, with source positions of their own.
+
+
+_NOISE = re.compile(
+    r"(Begin node|End node|Runtime \(In catchCudaError|^ModelImporter\.cpp|^ERROR: \S+ In function|^\[\d+\] |^\s*Node name)"
+)
+_PREFIX = re.compile(
+    r"^(\[[EW!]\]\s*)?(\[\w+\.cpp::\w+::\d+\] )?(I?[A-Z]\w+::\w+: )?(Error Code \d+: )?((API Usage|Internal) Error )?"
+)
+_POSITION = re.compile(r"\.? In \w+ at /_?src\S*|\[\w+\.cpp:\d+: \w+\] ")
+_HINTS: Tuple[Tuple[str, str], ...] = (
+    (
+        r"UNSUPPORTED_NODE|[Nn]o importer|not supported|unsupported",
+        "replace that node in the model, or keep it on a CPU target",
+    ),
+    (r"[Pp]rofile", "correct `profiles:` in matrix.yaml"),
+    (
+        r"[Ww]orkspace|[Oo]ut of memory|OutOfMemory|find any implementation",
+        "raise `workspace:` for this cell, such as 4GiB, or lower `max` of its profile",
+    ),
+    (r"[Tt]iming cache", "drop `timing_cache:`, or build once without `strict` and keep the cache that comes out"),
+    (r"TopK", "ask for at most 3840 points"),
+)
+
+
+class Words:
+    """Collects what is printed inside its `with` block, to standard output or standard error."""
+
+    def __init__(self) -> None:
+        self._text = io.StringIO()
+        self._redirects = contextlib.ExitStack()
+
+    def __enter__(self) -> "Words":
+        self._redirects.enter_context(contextlib.redirect_stdout(self._text))
+        self._redirects.enter_context(contextlib.redirect_stderr(self._text))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._redirects.close()
+
+    def said(self, problem: Exception) -> str:
+        """TensorRT's own reason, or, when it gave none, Polygraphy's."""
+        return readable(self._text.getvalue()) or first_line(problem)
+
+    def hint(self) -> Optional[str]:
+        return next((hint for pattern, hint in _HINTS if re.search(pattern, self._text.getvalue())), None)
+
+
+def readable(text: str) -> str:
+    """The telling lines of a log, at most two, without prefixes and source positions."""
+    lines: List[str] = []
+    for line in text.splitlines():
+        plain = _PREFIX.sub("", line.strip())
+        if not plain or _NOISE.search(plain) or _is_polygraphys(line):
+            continue
+        plain = _POSITION.sub("", plain.replace("UNSUPPORTED_NODE: ", "unsupported: ")).strip("() ")
+        if plain not in lines:
+            lines.append(plain)
+    return "; ".join(lines[-2:])
+
+
+def _is_polygraphys(line: str) -> bool:
+    """`[!]` is its own summary of what TensorRT said before, `[W]` and `[I]` are not why something was refused."""
+    return line.startswith(("[!]", "[W]", "[I]"))
+
+
+# What TensorRT and TensorRT-RTX share: from ONNX to engine bytes, and running them, through Polygraphy's loaders.
+#
+# What is asked of the builder was decided by `builder/compat/dialects.py`; this file says it to the real API. Polygraphy
+# drives either package; which one is decided by POLYGRAPHY_USE_TENSORRT_RTX before it is imported.
+
 
 ENGINE, TIMING_CACHE, CALIBRATION_CACHE = "model.engine", "timing.cache", "calibration.cache"
 Configure = Callable[[Any], None]
@@ -178,3 +259,71 @@ class EngineRunner:
 
     def __call__(self, inputs: Any) -> Dict[str, Any]:
         return dict(self._runner.infer(dict(inputs), check_inputs=False, copy_outputs_to_host=True))
+
+
+class TensorRt:
+    def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
+
+        calls = dialects.compiled(
+            recipe.tensorrt, recipe.precision, recipe.calibration, platform.runtime, platform.version
+        )
+
+        def for_the_core(config: Any) -> None:
+            if calls.dla_core is not None:  # Polygraphy always takes core 0
+                config.DLA_core = calls.dla_core
+
+        return Made(*build(recipe, calls, onnx, out, for_the_core))
+
+    def open(self, folder: Path, options: OpenOptions) -> Runner:
+
+        return EngineRunner(folder)
+
+
+# TensorRT-RTX: engines built ahead of time for a named compute capability. Building needs no GPU, running does.
+
+
+class TensorRtRtx:
+    def __init__(self) -> None:
+        os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # before Polygraphy's first import of TensorRT
+
+    def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
+
+        def for_the_gpu(config: Any) -> None:
+            import tensorrt_rtx
+
+            named = f"SM{(platform.sm or '').replace('.', '')}"
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(getattr(tensorrt_rtx.ComputeCapability, named), 0)
+
+        calls = dialects.compiled(
+            recipe.tensorrt, recipe.precision, recipe.calibration, platform.runtime, platform.version
+        )
+        return Made(*build(recipe, calls, onnx, out, for_the_gpu))
+
+    def open(self, folder: Path, options: OpenOptions) -> Runner:
+
+        return EngineRunner(folder)
+
+
+# TensorRT's real ONNX parser on this machine, without a GPU: the one that comes with TensorRT-RTX.
+#
+# It is the parser of today's TensorRT. A graph that it refuses no TensorRT of the last years takes; one that it takes may
+# still be refused by an older version.
+
+
+def parsed(onnx: Path) -> int:
+    """The number of network layers that the parser makes of `onnx`. StepFailed in the parser's words when it refuses."""
+    os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # before Polygraphy's first import of TensorRT
+    from polygraphy.backend.trt import NetworkFromOnnxPath
+    from polygraphy.exception import PolygraphyException
+    from polygraphy.logger import G_LOGGER
+
+    G_LOGGER.module_severity = G_LOGGER.ERROR
+    with Words() as words:
+        try:
+            _, network, _ = NetworkFromOnnxPath(str(onnx.resolve()), strongly_typed=True)()
+        except PolygraphyException as problem:
+            raise StepFailed(
+                f"TensorRT's ONNX parser refuses the graph: {words.said(problem)}", hint=words.hint()
+            ) from problem
+    return int(network.num_layers)

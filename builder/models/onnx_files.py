@@ -9,9 +9,12 @@ from typing import FrozenSet, Iterable, Iterator, List, Set, Tuple, Union
 
 import onnx
 
+from builder.actions.recipes import Export, Made, ModelItself
 from builder.config import contract
 from builder.config.contract import Input, Output
 from builder.errors import StepFailed, first_line
+from builder.plugins import Runner
+from builder.runtimes import onnxruntime
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -135,3 +138,18 @@ def frozen(before: onnx.ModelProto, after: onnx.ModelProto) -> List[str]:
                     became = found[axis] if axis < len(found) else "nothing"
                     lost.append(f"{kind} {value.name}: dimension {axis} ({dim}) became {became}")
     return lost
+
+
+# A model that is only an ONNX file: the file is the export, and onnxruntime on it is the reference.
+
+
+class OnnxFile:
+    def export(self, recipe: Export, files: Path, root: Path, out: Path) -> Made:
+        model = load(files / "source.onnx")
+        strip(model)
+        name_dimensions(model, recipe.inputs, recipe.outputs)
+        save(model, out / "model.onnx")
+        return Made(nodes=len(model.graph.node), remarks=())
+
+    def open(self, recipe: ModelItself, files: Path, root: Path) -> Runner:
+        return onnxruntime.session_on(files / "source.onnx", threads=0, frugal=True)

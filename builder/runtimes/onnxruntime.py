@@ -5,6 +5,7 @@ the naive yardstick share; on an NVIDIA GPU, for onnxruntime-gpu.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Dict, Union
@@ -12,8 +13,10 @@ from typing import Any, Dict, Union
 import numpy as np
 import onnxruntime
 
+from builder.actions.recipes import Engine, Made
 from builder.errors import StepFailed, first_line
-from builder.plugins import Tensors
+from builder.platforms.platform import Platform
+from builder.plugins import OpenOptions, Runner, Tensors
 
 _CUDA = "CUDAExecutionProvider"
 _FIRST_WITH_TF32 = (1, 18)
@@ -82,3 +85,32 @@ def session_on_gpu(onnx: Path, threads: int) -> Session:
             hint="its log above says which library it missed; `build explain CELL` has the versions that fit together",
         )
     return Session(session)
+
+
+# onnxruntime on the CPU. Its artifact is the lowered ONNX file itself: portable, and optimised when opened.
+
+
+class OnnxRuntime:
+    def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
+        session_on(onnx, threads=1)  # what cannot be opened is not an artifact
+        shutil.copyfile(onnx, out / "model.onnx")
+        return Made(nodes=0, remarks=())
+
+    def open(self, folder: Path, options: OpenOptions) -> Runner:
+        return session_on(folder / "model.onnx", options.threads, frugal=options.frugal)
+
+
+# onnxruntime on an NVIDIA GPU, through its CUDA provider. Its artifact is the lowered ONNX file itself.
+#
+# Nobody has run this file on a GPU yet: no machine of the project has one. Building is a copy of a file that opens on the
+# CPU; opening never falls back to the CPU (`builder/runtimes/onnxruntime.py`), but single nodes without a CUDA kernel run there.
+
+
+class OnnxRuntimeCuda:
+    def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
+        session_on(onnx, threads=1)  # what cannot be opened is not an artifact
+        shutil.copyfile(onnx, out / "model.onnx")
+        return Made(nodes=0, remarks=())
+
+    def open(self, folder: Path, options: OpenOptions) -> Runner:
+        return session_on_gpu(folder / "model.onnx", options.threads)

@@ -7,7 +7,7 @@ from typing import List, Optional, Tuple
 
 from builder.actions.action import SIDECAR
 from builder.errors import DeployError
-from builder.inspection import reading
+from builder.inspection import formats
 from builder.inspection.contents import MOSTLY, Contents, flag
 from builder.inspection.subject import Subject
 from builder.platforms.machines import Machine
@@ -35,13 +35,13 @@ def look(subject: Subject, machine: Machine) -> Findings:
     identity = subject.identity
     by = SIDECAR if subject.sidecar is not None else f"the manifest of v{subject.version}" if identity else ""
     problems = list(_disagreements(subject, identity, by))
-    known = reading.Known()
+    known = formats.Known()
     if identity is not None and not problems:
-        known = reading.Known(identity.platform, identity.compute, identity.profiles)
+        known = formats.Known(identity.platform, identity.compute, identity.profiles)
     contents: List[Contents] = []
     for path in subject.files:
         try:
-            contents.append(reading.read(path, path.name, known, machine))
+            contents.append(formats.read(path, path.name, known, machine))
         except DeployError as problem:
             if identity is None:
                 raise

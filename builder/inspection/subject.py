@@ -15,7 +15,7 @@ from builder import digest
 from builder.actions.action import SIDECAR
 from builder.errors import StoreDamaged, UsageError
 from builder.hosting import pull
-from builder.inspection import reading
+from builder.inspection import formats
 from builder.store import sidecar, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, Manifest
@@ -50,7 +50,7 @@ class Subject:
         if self.file:
             return (self.folder / self.file,)
         found = sorted(p for p in self.folder.iterdir() if p.is_file() and p.name != SIDECAR)
-        return tuple(path for path in found if reading.recognised(path) is not None)
+        return tuple(path for path in found if formats.recognised(path) is not None)
 
 
 def find(word: str, store: Layout, scratch: Path) -> Tuple[Subject, ...]:

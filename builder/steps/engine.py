@@ -9,7 +9,7 @@ from builder import plugins
 from builder.actions.action import Action
 from builder.actions.recipes import Engine, Facts
 from builder.errors import StepFailed
-from builder.inspection import reading
+from builder.inspection import formats
 from builder.inspection.contents import flag
 from builder.store import sidecar
 
@@ -21,11 +21,11 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     try:
         made = plugins.backend(platform.runtime).build(recipe, platform, inputs / "model.onnx", out)
     except StepFailed as problem:
-        largest = "workspace" in (problem.hint or "") and reading.largest_tensor(inputs / "model.onnx", recipe.profiles)
+        largest = "workspace" in (problem.hint or "") and formats.largest_tensor(inputs / "model.onnx", recipe.profiles)
         raise StepFailed(problem.what, hint=f"{problem.hint}; {largest}" if largest else problem.hint) from problem
     sidecar.write(action, out)
     if recipe.precision != "int8":
         return made
-    known = reading.Known(platform, recipe.compute, recipe.profiles)
-    flags = (flag(recipe.precision, reading.realised(file, known)) for file in sorted(out.iterdir()))
+    known = formats.Known(platform, recipe.compute, recipe.profiles)
+    flags = (flag(recipe.precision, formats.realised(file, known)) for file in sorted(out.iterdir()))
     return replace(made, remarks=(*made.remarks, *(said for said in flags if said)))

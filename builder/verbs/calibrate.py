@@ -114,13 +114,13 @@ def _show(desk: _Desk, chosen: Calibration, args: argparse.Namespace) -> int:
         if failed is not None:
             raise failed
         graphs.setdefault(outcome.results[cell.onnx].output("model.onnx").digest, []).append(cell.cell.id)
-    from builder.inspection import ranges  # here, since it needs onnx, and what was said above does not
+    from builder.inspection import onnx  # here, since it needs onnx, and what was said above does not
 
-    found = [(tuple(ids), ranges.of(desk.store.fetch(graph), ids[0])) for graph, ids in graphs.items()]
+    found = [(tuple(ids), onnx.ranges_of(desk.store.fetch(graph), ids[0])) for graph, ids in graphs.items()]
     if args.format == "json":
-        print(json.dumps(ranges.as_json(chosen, found), indent=1, ensure_ascii=False))
+        print(json.dumps(onnx.as_json(chosen, found), indent=1, ensure_ascii=False))
     else:
-        print(ranges.as_text(chosen, found))
+        print(onnx.as_text(chosen, found))
         print("\nWhat other methods and fewer photographs would give: build calibrate --sweep --only CELL")
     return 0
 

@@ -13,7 +13,7 @@ from builder import cli, digest
 from builder.actions.action import SIDECAR, Action, Result
 from builder.actions.recipes import Engine, Made
 from builder.config.tensorrt import TensorRtOptions
-from builder.inspection import engine_layers, engine_plan, reading
+from builder.inspection import formats, tensorrt
 from builder.inspection.contents import Count, Layer, Layers, Weights, concrete, counted, flag, summed
 from builder.inspection.contents import Tensor as T
 from builder.platforms.platform import Pinned, Platform, Tool
@@ -69,7 +69,7 @@ def artifact(folder: Path, data: bytes, *, precision: str = "int8", runtime: str
 
 def test_a_plan_of_rtx_tells_version_gpu_and_layers(tmp_path: Path) -> None:
     (tmp_path / "e").write_bytes(plan())
-    told = engine_plan.read(tmp_path / "e", "e")
+    told = tensorrt.read(tmp_path / "e", "e")
     assert {f.name: f.value for f in told.facts} == {
         "built by": "TensorRT-RTX 1.7.1.116",
         "compute capability": "8.6",
@@ -84,14 +84,14 @@ def test_a_plan_of_rtx_tells_version_gpu_and_layers(tmp_path: Path) -> None:
 
 def test_a_plan_of_tensorrt_tells_its_version_as_trtexec_reads_it(tmp_path: Path) -> None:
     (tmp_path / "e").write_bytes(plan(b"ftrt", (10, 3, 0, 26), b"whatever"))
-    told = engine_plan.read(tmp_path / "e", "e")
+    told = tensorrt.read(tmp_path / "e", "e")
     assert [f.value for f in told.facts] == ["TensorRT 10.3.0.26"]
     assert told.realised is None
 
 
 def test_a_serialization_that_is_not_known_gives_no_version(tmp_path: Path) -> None:
     (tmp_path / "e").write_bytes(b"ftrt" + bytes([9]) + bytes(60))
-    told = engine_plan.read(tmp_path / "e", "e")
+    told = tensorrt.read(tmp_path / "e", "e")
     assert told.facts == ()
     assert "no version found" in told.notes[0]
 
@@ -389,16 +389,16 @@ _TOLD: List[Any] = [
 
 
 def test_what_the_inspector_of_an_engine_says_is_read() -> None:
-    found = engine_layers.parsed(json.dumps({"Layers": _TOLD}))
+    found = tensorrt.parsed(json.dumps({"Layers": _TOLD}))
     assert [(layer.name, layer.precision) for layer in found.layers] == [("c1", "int8"), ("c2", "fp16"), ("m", "bf16")]
-    assert engine_layers.kinds(json.dumps({"Layers": _TOLD}))[-1] == "CaskPooling"
+    assert tensorrt.kinds(json.dumps({"Layers": _TOLD}))[-1] == "CaskPooling"
 
 
 @pytest.mark.parametrize("told", ["", "[]", "{}", '{"Layers": ["c1", "c2"]}', "no JSON"])
 def test_an_inspector_that_gives_names_only_gives_no_layers(told: str) -> None:
-    assert engine_layers.parsed(told).layers == ()
+    assert tensorrt.parsed(told).layers == ()
 
 
 def test_a_blob_of_an_unknown_format_is_not_recognised(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\x08\xff\xff\xff")
-    assert reading.recognised(tmp_path / "x") is None
+    assert formats.recognised(tmp_path / "x") is None

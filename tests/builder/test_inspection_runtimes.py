@@ -22,7 +22,7 @@ from builder.actions.recipes import Engine, Made
 from builder.config.contract import Profile, ShapeRange
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import UsageError
-from builder.inspection import onnx_graph
+from builder.inspection import onnx as onnx_graph
 from builder.inspection.contents import Fact, Weights, flag
 from builder.leash import worker_environment
 from builder.platforms.platform import Pinned, Platform, Tool
@@ -180,7 +180,7 @@ def test_a_truncated_onnx_file_is_an_error(tmp_path: Path, look: Look) -> None:
 
 def test_without_onnx_the_rest_of_the_report_stands(tmp_path: Path, look: Look, monkeypatch: Any) -> None:
     onnx.save(onnx_models.convolutional(), str(tmp_path / "m.onnx"))
-    monkeypatch.setattr("builder.inspection.reading.util.find_spec", lambda name: None)
+    monkeypatch.setattr("builder.inspection.formats.util.find_spec", lambda name: None)
     code, said = look("m.onnx")
     assert code == 0
     assert "pip install onnx" in said

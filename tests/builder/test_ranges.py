@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 
 from builder.config.matrix import Calibration, Photographs
 from builder.errors import UsageError
-from builder.inspection import ranges
+from builder.inspection import onnx as ranges
 from builder.models import onnx_files
 from builder.steps import calibrate, lower_int8, placement
 from tests import onnx_models
@@ -29,7 +29,7 @@ def test_ranges_are_those_of_the_codes(
     places = placement.places(model, "inputs")
     grids = dict.fromkeys(places.pairs, calibrate.Grid(0.1, zero))
     onnx_files.save(lower_int8.quantize(model, places, grids, signed=signed), tmp_path / "m.onnx")
-    found = ranges.of(tmp_path / "m.onnx", "m")
+    found = ranges.ranges_of(tmp_path / "m.onnx", "m")
     assert [row.tensor for row in found] == ["image", "r1"]
     for row in found:
         assert (row.low, row.high, row.scale) == pytest.approx((low, high, 0.1))
@@ -41,10 +41,10 @@ def test_ranges_are_those_of_the_codes(
 
 def test_a_graph_without_pairs_has_no_ranges(tmp_path: Path) -> None:
     onnx_files.save(onnx_models.convolutional(), tmp_path / "m.onnx")
-    assert ranges.of(tmp_path / "m.onnx", "m") == ()
+    assert ranges.ranges_of(tmp_path / "m.onnx", "m") == ()
 
 
 def test_a_file_that_is_no_graph_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x08\x09")
     with pytest.raises(UsageError):
-        ranges.of(tmp_path / "m.onnx", "m")
+        ranges.ranges_of(tmp_path / "m.onnx", "m")

@@ -55,9 +55,9 @@ def layers(rig: Rig, made: Made) -> List[Dict[str, Any]]:
 
 def convolutions(rig: Rig, made: Made) -> Dict[str, str]:
     """name -> the precision in which it computes, by the product's own reading of the inspector."""
-    from builder.inspection import engine_layers
+    from builder.inspection import tensorrt
 
-    told = engine_layers.parsed(json.dumps({"Layers": layers(rig, made)}))
+    told = tensorrt.parsed(json.dumps({"Layers": layers(rig, made)}))
     return {layer.name: layer.precision for layer in told.layers}
 
 

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from builder.actions.action import Action
 from builder.actions.recipes import LowerInt8
 from builder.errors import StepFailed
-from builder.inspection import session_graph
+from builder.inspection import onnx as session_graph
 from builder.models import onnx_files
 from builder.steps import calibrate, fold_norms, lower_int8, placement, shifts
 from tests import onnx_models
@@ -98,7 +98,9 @@ def lowered(model: Any, *keep: str, activations: str = "asymmetric") -> Any:
 def run_by_onnxruntime(model: Any, folder: Path) -> Dict[str, str]:
     """Layer -> the precision in which onnxruntime computes it here."""
     onnx_files.save(model, folder / "m.onnx")
-    return {layer.name: layer.precision for layer in session_graph.layers(folder / "m.onnx", {}, "m.onnx").layers}
+    return {
+        layer.name: layer.precision for layer in session_graph.session_layers(folder / "m.onnx", {}, "m.onnx").layers
+    }
 
 
 # ------------------------------------------------------------------------------------------- norms

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import math
 import re
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import onnx
-from onnx import TensorProto, helper
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
 
+from builder import terminal
+from builder.config.matrix import Calibration
+from builder.digest import Json
 from builder.errors import UsageError, first_line
 from builder.inspection.contents import (
     Contents,
@@ -30,6 +37,7 @@ from builder.inspection.contents import (
     summed,
 )
 from builder.models import onnx_files
+from builder.records import to_json
 
 # operator -> where its two operands are; the second one holds the weights.
 FLOATING: Dict[str, Tuple[int, int]] = {"Conv": (0, 1), "ConvTranspose": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1)}
@@ -249,3 +257,106 @@ def _dtype(number: int) -> str:
 
 def _word(dtype: Optional[str]) -> str:
     return _WORDS.get(dtype or "unknown", dtype or "unknown")
+
+
+# What onnxruntime makes of an ONNX file on the CPU: the graph that its session runs, read back.
+#
+# A Q/DQ pair is a wish. onnxruntime turns a convolution into an integer one only where it finds the pattern that it
+# knows, and computes in float otherwise; its CPU provider has no float16 at all. Only the optimised graph tells.
+
+
+def session_layers(path: Path, sizes: Shapes, name: str) -> Layers:
+    """The convolutions and matrix products that run. UsageError when onnxruntime cannot open the file."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    # The level above it only lays tensors out anew, in operators that no shape inference knows.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    original = load(path, name)
+    with tempfile.TemporaryDirectory(prefix="deploymatrix-") as folder:
+        written = Path(folder) / "optimised.onnx"
+        options.optimized_model_filepath = str(written)
+        try:
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as problem:  # onnxruntime's exceptions share no base but Exception
+            raise UsageError(f"onnxruntime cannot open it: {first_line(problem)}", where=name) from None
+        optimised = load(written, name)
+    found = layers(optimised, sizes, f"as onnxruntime {onnxruntime.__version__} runs it here", realised=True)
+    known = {**FLOATING, **INTEGER, **FUSED}
+    roots = [weight_name(n, optimised.graph) for n in optimised.graph.node if n.op_type in known]
+    work = _work(original, sizes)
+    named = tuple(
+        replace(layer, macs=layer.macs if layer.macs is not None else work.get(root))
+        for layer, root in zip(found.layers, roots)
+    )
+    counts = all(layer.macs is not None for layer in named)
+    return Layers(found.source, named, spelled(sizes) if counts else "")
+
+
+def _work(original: Any, sizes: Shapes) -> Dict[str, Optional[int]]:
+    """Weights -> multiply-accumulates, of the file as it was; weights that several nodes share are left out."""
+    known = {**FLOATING, **INTEGER}
+    roots = [weight_name(n, original.graph) for n in original.graph.node if n.op_type in known]
+    once = {root for root, times in Counter(roots).items() if times == 1}
+    counted = layers(original, sizes, "").layers
+    return {root: layer.macs for root, layer in zip(roots, counted) if root in once}
+
+
+# The ranges that calibration wrote into an int8 graph, read back from its Q/DQ pairs.
+
+
+Found = Sequence[Tuple[Tuple[str, ...], Tuple["Range", ...]]]  # cells that share a graph, and its ranges
+
+
+@dataclass(frozen=True)
+class Range:
+    """`low` and `high` are the outermost values that a code stands for; what lies beyond is clipped to them."""
+
+    tensor: str
+    low: float
+    high: float
+    scale: float
+    zero: int
+    codes: str
+
+
+def ranges_of(path: Path, name: str) -> Tuple[Range, ...]:
+    """Of every tensor that is quantized when the graph runs, in graph order. UsageError when it is no ONNX file."""
+    graph = load(path, name).graph
+    arrays: Dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
+    found: List[Range] = []
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" and all(given in arrays for given in node.input[1:]):
+            scale = float(numpy_helper.to_array(arrays[node.input[1]]))
+            zero = numpy_helper.to_array(arrays[node.input[2]])
+            least, most = (-128, 127) if zero.dtype.kind == "i" else (0, 255)
+            low, high = (least - int(zero)) * scale, (most - int(zero)) * scale
+            found.append(Range(node.input[0], low, high, scale, int(zero), str(zero.dtype)))
+    return tuple(found)
+
+
+def as_text(chosen: Calibration, found: Found) -> str:
+    parts = [_title(chosen)]
+    for cells, rows in found:
+        shown = [(r.tensor, f"{r.low:.4g}", f"{r.high:.4g}", f"{r.scale:.4g}", str(r.zero), r.codes) for r in rows]
+        parts += [
+            "",
+            ", ".join(cells),
+            terminal.table(("tensor", "low", "high", "scale", "zero", "codes"), shown, status=5),
+        ]
+    return "\n".join(parts)
+
+
+def as_json(chosen: Calibration, found: Found) -> Json:
+    graphs: List[Json] = [{"cells": list(cells), "ranges": [to_json(row) for row in rows]} for cells, rows in found]
+    return {"calibration": to_json(chosen), "graphs": graphs}
+
+
+def _title(chosen: Calibration) -> str:
+    height, width = chosen.size
+    method = f"percentile {chosen.percentile:g}" if chosen.method == "percentile" else chosen.method
+    if chosen.photographs is None:
+        return f"Ranges by {method}, from the images of {chosen.source} at {height}x{width}"
+    files = chosen.photographs.files
+    return terminal.wrapped(
+        f"Ranges by {method}, from {len(files)} photographs at {height}x{width}: {', '.join(files)}", ""
+    )

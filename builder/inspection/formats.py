@@ -14,7 +14,7 @@ from typing import Optional, Tuple
 from builder import release
 from builder.config.contract import Profile
 from builder.errors import DeployError, UsageError
-from builder.inspection import engine_plan
+from builder.inspection import tensorrt
 from builder.inspection.contents import Contents, Format, Layers, Shapes, concrete
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Platform, cannot_run
@@ -41,8 +41,8 @@ def recognised(path: Path) -> Optional[Format]:
     """The format of a file, by its content; None for what is none of these."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
-    if engine_plan.is_plan(head):
-        return "tensorrt-plan" if head[:4] == engine_plan.NATIVE else "tensorrt-rtx-plan"
+    if tensorrt.is_plan(head):
+        return "tensorrt-plan" if head[:4] == tensorrt.NATIVE else "tensorrt-rtx-plan"
     if re.match(rb"\s*(<\?xml[^>]*>\s*)?<net\s", head.lstrip(b"\xef\xbb\xbf")):
         return "openvino-ir"
     return "onnx" if _ONNX_START.match(head) else None
@@ -63,9 +63,9 @@ def read(path: Path, name: str, known: Known, machine: Machine) -> Contents:
 def _onnx(path: Path, name: str, known: Known) -> Contents:
     if util.find_spec("onnx") is None:
         return _closed(path, name, "onnx", "onnx")
-    from builder.inspection import onnx_graph
+    from builder.inspection import onnx
 
-    contents = onnx_graph.read(path, known.sizes, name)
+    contents = onnx.read(path, known.sizes, name)
     if known.platform is not None and known.platform.runtime != "onnxruntime":
         return contents  # it is for another runtime than the one that can tell here
     if util.find_spec("onnxruntime") is None:
@@ -73,11 +73,11 @@ def _onnx(path: Path, name: str, known: Known) -> Contents:
             contents,
             f"what onnxruntime makes of it shows where onnxruntime is installed: {release.pip_install('build')}",
         )
-    from builder.inspection import session_graph
+    from builder.inspection import onnx
 
     try:
         sizes = concrete(contents.inputs, known.sizes)
-        return replace(contents, realised=session_graph.layers(path, sizes, name))
+        return replace(contents, realised=onnx.session_layers(path, sizes, name))
     except DeployError as problem:
         return _noted(contents, problem.what)
 
@@ -85,23 +85,22 @@ def _onnx(path: Path, name: str, known: Known) -> Contents:
 def _ir(path: Path, name: str, known: Known) -> Contents:
     if util.find_spec("openvino") is None:
         return _closed(path, name, "openvino-ir", "openvino")
-    from builder.inspection import openvino_ir
+    from builder.inspection import openvino
 
-    return openvino_ir.read(path, known.sizes, known.compute, name)
+    return openvino.read(path, known.sizes, known.compute, name)
 
 
 def _plan(path: Path, name: str, known: Known, machine: Machine) -> Contents:
-    contents = engine_plan.read(path, name)
+    contents = tensorrt.read(path, name)
     platform = known.platform or _platform(contents, machine)
     problem = cannot_run(platform, machine)
     if problem is not None:
         return _noted(contents, f"not loaded: {problem}")
     if util.find_spec("polygraphy") is None:
         return _noted(contents, "not loaded: polygraphy is not installed here")
-    from builder.inspection import engine_layers
 
     try:
-        return engine_layers.add(contents, path)
+        return tensorrt.add(contents, path)
     except DeployError as failed:
         return _noted(contents, failed.what)
 
@@ -120,13 +119,13 @@ def realised(path: Path, known: Known) -> Optional[Layers]:
     runtime = known.platform.runtime if known.platform is not None else ""
     try:
         if runtime == "openvino" and path.suffix == ".xml":
-            from builder.inspection import openvino_ir
+            from builder.inspection import openvino
 
-            return openvino_ir.realised(path, known.sizes, known.compute, path.name)
+            return openvino.realised(path, known.sizes, known.compute, path.name)
         if runtime == "onnxruntime" and path.suffix == ".onnx" and util.find_spec("onnx") is not None:
             return _onnx(path, path.name, known).realised
         if runtime == "tensorrt-rtx" and recognised(path) == "tensorrt-rtx-plan":
-            return engine_plan.read(path, path.name).realised
+            return tensorrt.read(path, path.name).realised
     except DeployError:
         return None  # measuring the artifact will say what is wrong with it
     return None
@@ -136,11 +135,11 @@ def largest_tensor(path: Path, profiles: Tuple[Profile, ...]) -> str:
     """What takes most memory in a graph at the largest shapes of its profiles, in words; empty where that cannot be told."""
     if util.find_spec("onnx") is None or not profiles:
         return ""
-    from builder.inspection import onnx_graph
+    from builder.inspection import onnx
 
     widest = max(profiles, key=lambda profile: sum(math.prod(shape.max) for shape in profile.inputs))
     try:
-        return onnx_graph.largest_tensor(path, {shape.name: shape.max for shape in widest.inputs})
+        return onnx.largest_tensor(path, {shape.name: shape.max for shape in widest.inputs})
     except DeployError:
         return ""  # the graph is not what was complained of
 
@@ -158,7 +157,7 @@ def _unknown(path: Path, name: str) -> UsageError:
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
-    said = engine_plan.wrapped(head)
+    said = tensorrt.wrapped(head)
     hint = "it must be an ONNX file, an OpenVINO IR (.xml) or a TensorRT plan"
     if not size:
         said = "it is empty"

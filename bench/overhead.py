@@ -24,8 +24,8 @@ from typing import Dict, List, Tuple
 from builder import leash
 from builder.config.loader import load
 from builder.executors import local
-from builder.pinning import Pinner
-from builder.plan import plan
+from builder.planning.planner import plan
+from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.run import prospect
 from builder.store.layout import Layout

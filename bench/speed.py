@@ -22,8 +22,8 @@ from builder.choosing.choose import choose
 from builder.config import contract
 from builder.config.loader import load
 from builder.hosting import pull
-from builder.pinning import Pinner
-from builder.plan import plan
+from builder.planning.planner import plan
+from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.run import prospect
 from builder.runtimes import onnxruntime

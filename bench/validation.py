@@ -25,8 +25,8 @@ from builder.actions.action import Action
 from builder.actions.recipes import MeasureParity, MeasureTask
 from builder.config.loader import load
 from builder.executors import local
-from builder.pinning import Pinner
-from builder.plan import PlannedCell, plan
+from builder.planning.planner import PlannedCell, plan
+from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.run import prospect
 from builder.store.layout import Layout

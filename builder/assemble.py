@@ -12,8 +12,8 @@ from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, OnnxSource, SeededWeights
 from builder.errors import DeployError
 from builder.hosting import golden
-from builder.jobs import Job
-from builder.plan import Plan, PlannedCell
+from builder.planning.jobs import Job
+from builder.planning.planner import Plan, PlannedCell
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Tool
 from builder.run import Outcome

@@ -12,7 +12,7 @@ from builder.compat import alternatives, rules
 from builder.config.cells import Settings, selects
 from builder.config.gates import Limit
 from builder.config.matrix import Matrix, Search, Target, TorchSource
-from builder.plan import Plan, PlannedCell, asked_of
+from builder.planning.planner import Plan, PlannedCell, asked_of
 from builder.platforms.machines import Machine
 from builder.records import fields_of
 from builder.run import Outcome

@@ -12,11 +12,11 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 from builder.actions.action import Result
 from builder.actions.measurements import LayerError, LayerErrors
 from builder.config.loader import Loaded
-from builder.drawing.draw_layers import layer_errors
 from builder.errors import DeployError, StepFailed
-from builder.jobs import Job, Wanted
-from builder.pinning import Pinner
-from builder.plan import plan
+from builder.planning.job_graph import layer_errors
+from builder.planning.jobs import Job, Wanted
+from builder.planning.planner import plan
+from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
 from builder.plugins import Executor
 from builder.run import perform_here, prospect

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from builder.plan import Plan, PlannedCell
+from builder.planning.planner import Plan, PlannedCell
 
 _STYLES = {
     "done": "green",

@@ -14,8 +14,8 @@ from typing import Callable, Dict, List, Mapping
 from builder.actions.action import Action, Pending, Result
 from builder.config.cells import expand
 from builder.errors import DeployError
-from builder.pinning import Pinner
-from builder.plan import Plan
+from builder.planning.planner import Plan
+from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
 from builder.platforms.platform import cannot_build, cannot_run
 from builder.plugins import Executor

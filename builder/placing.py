@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Sequence, Set
 
 from builder.config.remote_machines import Reached
 from builder.errors import DeployError, StepFailed, Unreachable
-from builder.jobs import Job
+from builder.planning.jobs import Job
 
 MOST_OF_A_FLEET = 64  # jobs that are left to it at once: each has a thread here that waits
 

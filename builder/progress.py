@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import IO, AbstractSet, Optional, Protocol
 
-from builder.plan import Plan
+from builder.planning.planner import Plan
 
 
 class Reporter(Protocol):

@@ -17,10 +17,10 @@ from typing import AbstractSet, Callable, Dict, List, Mapping, Optional, Set
 from builder.actions.action import Action, Result, this_site
 from builder.config.remote_machines import Reached
 from builder.errors import DeployError, Unreachable
-from builder.jobs import Job
-from builder.pinning import Pinner
 from builder.placing import MOST_OF_A_FLEET, Placing
-from builder.plan import Plan
+from builder.planning.jobs import Job
+from builder.planning.planner import Plan
+from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
 from builder.plugins import Executor
 from builder.progress import Reporter

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional
 
 from builder import terminal
 from builder.digest import Json
-from builder.plan import Plan
+from builder.planning.planner import Plan
 from builder.records import to_json
 from builder.run import Outcome
 from builder.search import words as search_words

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Dict, Iterator, List, Tuple
 
 from builder.digest import Json
-from builder.jobs import Job
-from builder.plan import Plan, PlannedCell
+from builder.planning.jobs import Job
+from builder.planning.planner import Plan, PlannedCell
 from builder.platforms.platform import Pinned
 from builder.records import Setting, to_json
 from builder.run import Outcome

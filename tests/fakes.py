@@ -41,8 +41,8 @@ from builder.actions.recipes import (
 from builder.config.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
 from builder.config.loader import Loaded, load
 from builder.errors import StepFailed
-from builder.pinning import Pinner
-from builder.plan import Plan, plan
+from builder.planning.planner import Plan, plan
+from builder.planning.resolver import Pinner
 from builder.platforms.gpus import Gpu
 from builder.platforms.machines import Machine
 from builder.platforms.packages import Package

@@ -37,8 +37,8 @@ from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, TorchSource
 from builder.errors import DeployError
 from builder.models import code_digest
-from builder.pinning import Pinner
-from builder.plan import Plan, plan
+from builder.planning.planner import Plan, plan
+from builder.planning.resolver import Pinner
 from builder.records import to_json
 from builder.store.layout import Layout
 from builder.store.manifest import Check, TaskResult

@@ -10,8 +10,8 @@ from typing import Mapping, Optional
 
 from builder.actions.recipes import MeasureParity
 from builder.config.matrix import Matrix
-from builder.jobs import Job, OutputPin
-from builder.plan import PlannedCell
+from builder.planning.jobs import Job, OutputPin
+from builder.planning.planner import PlannedCell
 from builder.run import Outcome
 from builder.store.manifest import Golden, Verdict
 from validation import limits

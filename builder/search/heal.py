@@ -10,9 +10,9 @@ from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence,
 from builder import assemble, terminal
 from builder.actions.measurements import Cost, LayerError
 from builder.config.matrix import Matrix, Search
-from builder.jobs import Job
-from builder.pinning import Pinner
-from builder.plan import Plan, PlannedCell, redrawn
+from builder.planning.jobs import Job
+from builder.planning.planner import Plan, PlannedCell, redrawn
+from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
 from builder.run import Outcome, prospect
 from builder.search.strategy import Kept, smallest

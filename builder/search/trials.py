@@ -14,11 +14,11 @@ from builder import assemble
 from builder.actions.measurements import Cost, LayerError, LayerErrors
 from builder.config.matrix import Matrix
 from builder.config.tensorrt import TensorRtOptions
-from builder.drawing.draw_layers import layer_errors
-from builder.drawing.draw_measurements import cost
 from builder.errors import DeployError
-from builder.jobs import Job
-from builder.plan import Plan, PlannedCell, redrawn, wanted_of
+from builder.planning.job_graph import layer_errors
+from builder.planning.jobs import Job
+from builder.planning.measurement_jobs import cost
+from builder.planning.planner import Plan, PlannedCell, redrawn, wanted_of
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Platform, cannot_run
 from builder.run import Outcome

@@ -14,8 +14,8 @@ from builder.actions.action import Action
 from builder.actions.recipes import Facts, Reference, Sampled
 from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed
-from builder.jobs import sample_name
 from builder.models import preprocessing
+from builder.planning.jobs import sample_name
 from validation import samples
 from validation.samples import Sample
 

@@ -14,7 +14,7 @@ from builder.actions.action import Action
 from builder.actions.measurements import SweepPoint, SweepRow, Swept
 from builder.actions.recipes import Facts, MeasureSweep
 from builder.errors import StepFailed, first_line
-from builder.jobs import sample_name
+from builder.planning.jobs import sample_name
 from validation import parity, timing
 from validation.samples import Arrays, Sample, load
 

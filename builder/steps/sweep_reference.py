@@ -13,8 +13,8 @@ from builder.actions.action import Action
 from builder.actions.recipes import Facts, Sampled, SweepReference
 from builder.config.matrix import OnnxSource
 from builder.errors import StepFailed, first_line
-from builder.jobs import sample_name
 from builder.models import preprocessing
+from builder.planning.jobs import sample_name
 from validation import samples
 from validation.samples import Arrays, Sample
 

@@ -19,8 +19,8 @@ from builder.config.loader import Loaded
 from builder.config.matrix import Calibration, Matrix, Method
 from builder.errors import NothingFits, StepFailed, UsageError
 from builder.executors.local import Local
-from builder.pinning import Pinner
-from builder.plan import Plan, PlannedCell, plan
+from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.progress import Lines, Reporter, Silent
 from builder.run import Outcome

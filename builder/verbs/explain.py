@@ -10,8 +10,8 @@ from typing import List, Tuple
 from builder import terminal
 from builder.errors import UsageError
 from builder.explanation import Explanation, Line, explain
-from builder.pinning import Pinner
-from builder.plan import plan
+from builder.planning.planner import plan
+from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.records import to_json
 from builder.search.heal import recalled

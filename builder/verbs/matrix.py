@@ -16,8 +16,8 @@ from builder.config.loader import Loaded, load
 from builder.config.remote_machines import Reached
 from builder.errors import GateFailed, StepFailed, UsageError
 from builder.executors.local import Local
-from builder.pinning import Pinner
-from builder.plan import Plan, plan
+from builder.planning.planner import Plan, plan
+from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.plugins import Executor

@@ -9,8 +9,8 @@ from typing import AbstractSet, Dict, List
 
 from builder import terminal
 from builder.digest import Json
-from builder.pinning import Pinner
-from builder.plan import Plan, PlannedCell, plan
+from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.run import Outcome
 from builder.search.heal import recalled

@@ -16,8 +16,8 @@ from builder.config import checks
 from builder.config.matrix import Matrix
 from builder.errors import GateFailed, NothingFits, UsageError
 from builder.executors.local import Local
-from builder.pinning import Pinner
-from builder.plan import Plan, PlannedCell, plan
+from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.progress import Lines, Silent
 from builder.records import RecordError

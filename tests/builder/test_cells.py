@@ -8,7 +8,7 @@ import pytest
 
 from builder.config.cells import Cell, all_cells, any_selects, expand, resolve, selects
 from builder.errors import UsageError
-from builder.plan import plan
+from builder.planning.planner import plan
 from tests.fakes import LAPTOP, Project
 
 CELL = Cell("tiny", "dense", "int8", "ort")

@@ -9,9 +9,9 @@ import pytest
 
 from builder.actions.recipes import LowerFp16
 from builder.errors import UsageError
-from builder.jobs import CodeFilesPin, CodePin, Job
 from builder.models import code_digest
-from builder.pinning import Pinner
+from builder.planning.jobs import CodeFilesPin, CodePin, Job
+from builder.planning.resolver import Pinner
 from tests.fakes import LAPTOP, REPOSITORY, Project
 
 

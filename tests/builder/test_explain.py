@@ -10,7 +10,7 @@ import pytest
 
 from builder import cli
 from builder.config.loader import load
-from builder.plan import plan
+from builder.planning.planner import plan
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from tests.fakes import GTX1060, LAPTOP, RTX3090, FakeExecutor, Project, run_project

@@ -18,7 +18,7 @@ from builder.config.contract import Precision
 from builder.config.loader import load
 from builder.errors import UsageError
 from builder.explanation import explain
-from builder.plan import Plan, plan
+from builder.planning.planner import Plan, plan
 from builder.platforms import machines, requirements
 from builder.platforms.gpus import Gpu
 from builder.run import Outcome

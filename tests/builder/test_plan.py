@@ -14,9 +14,9 @@ import pytest
 from builder import digest
 from builder.actions.recipes import LowerFp16, LowerInt8, MeasureLayers
 from builder.config.loader import Loaded
-from builder.drawing.draw_layers import layer_errors
-from builder.jobs import Wanted, sample_name
-from builder.plan import Plan, plan
+from builder.planning.job_graph import layer_errors
+from builder.planning.jobs import Wanted, sample_name
+from builder.planning.planner import Plan, plan
 from builder.platforms.platform import Platform
 from tests.fact_machines import MACHINES as FACTS
 from tests.fact_machines import RECORDED
@@ -46,7 +46,7 @@ def test_what_the_plan_of_the_shipped_matrix_says(shipped: Loaded, golden: Any) 
 _PLAN = """
 from builder import digest
 from builder.config.loader import load
-from builder.plan import plan
+from builder.planning.planner import plan
 from tests.fakes import LAPTOP, REPOSITORY
 print(digest.of_bytes(repr(plan(load(REPOSITORY / "matrix.yaml").matrix, LAPTOP)).encode()))
 """

@@ -12,8 +12,8 @@ import pytest
 from builder import digest, pending
 from builder.actions.action import Action
 from builder.errors import StepFailed, UsageError
-from builder.pinning import Pinner
-from builder.plan import plan
+from builder.planning.planner import plan
+from builder.planning.resolver import Pinner
 from builder.run import prospect
 from builder.store.layout import Layout
 from tests.fakes import (

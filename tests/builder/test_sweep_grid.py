@@ -6,9 +6,9 @@ from typing import Any, List, Tuple
 
 import pytest
 
-from builder import sweep_grid
 from builder.config import contract
 from builder.config.contract import Input, Profile, ShapeRange
+from builder.planning import sweep_grid
 
 hypothesis: Any = pytest.importorskip("hypothesis")
 from hypothesis import given

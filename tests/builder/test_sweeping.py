@@ -9,8 +9,8 @@ from typing import Dict, List
 import pytest
 
 from builder.actions.recipes import MeasureSweep, SweepReference
-from builder.jobs import Job
-from builder.plan import plan
+from builder.planning.jobs import Job
+from builder.planning.planner import plan
 from builder.progress import Lines
 from builder.store.manifest import Entry
 from tests.builder.test_verbs import Shell

@@ -21,9 +21,9 @@ from builder.actions.recipes import Export, Made
 from builder.config import loader as matrix_file
 from builder.errors import StepFailed
 from builder.executors.local import Local
-from builder.jobs import FilePin
 from builder.models import onnx_files, pytorch
-from builder.plan import Plan, plan
+from builder.planning.jobs import FilePin
+from builder.planning.planner import Plan, plan
 from builder.platforms.platform import Pinned
 from builder.runtimes import onnxruntime
 from builder.store.layout import Layout

@@ -21,7 +21,7 @@ from builder.config import loader as matrix_file
 from builder.config.matrix import TorchSource, WeightsFile
 from builder.errors import StepFailed
 from builder.models import pytorch
-from builder.plan import plan
+from builder.planning.planner import plan
 from examples.superpoint.model import superpoint
 from tests import fakes
 

@@ -20,7 +20,7 @@ from builder.actions.measurements import Parity
 from builder.config.contract import PACKAGE
 from builder.config.loader import Loaded, load
 from builder.errors import StepFailed
-from builder.plan import Plan, PlannedCell, plan
+from builder.planning.planner import Plan, PlannedCell, plan
 from builder.platforms import requirements
 from builder.platforms.machines import Machine
 from builder.platforms.platform import numbers
@@ -160,7 +160,7 @@ class Rig:
     def _run(self, loaded: Loaded, planned: Plan, wanted: "set[str]") -> Dict[str, Result]:
         """The wanted jobs and all that they need, each in a worker, or recalled."""
         from builder.executors.local import Local
-        from builder.pinning import Pinner
+        from builder.planning.resolver import Pinner
         from builder.progress import Silent
         from builder.run import run
 

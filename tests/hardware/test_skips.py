@@ -10,7 +10,7 @@ from typing import Tuple
 
 import pytest
 
-from builder.plan import plan
+from builder.planning.planner import plan
 from builder.platforms import machines
 from tests import fakes
 from tests.fact_machines import MACHINES

@@ -8,8 +8,8 @@ from typing import Callable, Dict, List, Mapping
 from builder.actions.action import Action, Result
 from builder.config.remote_machines import Reached
 from builder.errors import Unreachable
-from builder.pinning import Pinner
-from builder.plan import plan
+from builder.planning.planner import plan
+from builder.planning.resolver import Pinner
 from builder.plugins import Store
 from builder.progress import Silent
 from builder.run import Outcome, run

@@ -14,8 +14,8 @@ from builder.actions.action import Action
 from builder.actions.measurements import Cost, LayerError, LayerErrors, OutputParity, Parity, Percentiles
 from builder.actions.recipes import Engine, Facts, LowerFp16, LowerInt8, MeasureCost, MeasureLayers, MeasureParity
 from builder.errors import StepFailed
-from builder.pinning import Pinner
-from builder.plan import Plan, plan
+from builder.planning.planner import Plan, plan
+from builder.planning.resolver import Pinner
 from builder.run import Outcome, run
 from builder.search import words
 from builder.search.heal import Healed, heal, recalled

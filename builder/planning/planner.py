@@ -9,8 +9,8 @@ from builder.compat import alternatives, rules
 from builder.config.cells import Cell, Settings, all_cells, any_selects, resolve, settings_of
 from builder.config.matrix import Matrix, TorchSource
 from builder.config.remote_machines import Reached
-from builder.drawing.draw import draw
-from builder.jobs import DrawnTask, Job, Wanted
+from builder.planning.job_graph import draw
+from builder.planning.jobs import DrawnTask, Job, Wanted
 from builder.platforms.machines import Machine
 from builder.platforms.platform import (
     PARSER,

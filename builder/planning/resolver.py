@@ -10,8 +10,8 @@ from builder import digest
 from builder.actions.action import Action, Result
 from builder.config import datasets
 from builder.errors import UsageError
-from builder.jobs import CodeFilesPin, CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
 from builder.models import code_digest
+from builder.planning.jobs import CodeFilesPin, CodePin, FilePin, Job, OutputPin, PhotographPin, Pin
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Pinned, Tool
 from builder.plugins import Store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from builder import digest
 from builder.actions.recipes import (
@@ -13,16 +13,28 @@ from builder.actions.recipes import (
     LowerFp16,
     LowerInt8,
     LowerOpset,
+    MeasureLayers,
     Parse,
     Simplify,
 )
 from builder.compat import tensorrt
 from builder.config.matrix import Head, Matrix, TorchSource
-from builder.drawing import draw_measurements as measure
-from builder.drawing import draw_sweep
-from builder.drawing.draw_source import options, source_pins
 from builder.files import bytes_of
-from builder.jobs import CodeFilesPin, Drawn, FilePin, Job, OutputPin, PhotographPin, Pin, Wanted
+from builder.planning import measurement_jobs
+from builder.planning import measurement_jobs as measure
+from builder.planning.jobs import (
+    CodeFilesPin,
+    Drawn,
+    FilePin,
+    Job,
+    OutputPin,
+    PhotographPin,
+    Pin,
+    Wanted,
+    options,
+    sample_name,
+    source_pins,
+)
 from builder.platforms.platform import BUILDER
 
 CALIBRATION = "calibration-data"  # the job
@@ -51,7 +63,7 @@ def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
     parity = measure.parity(matrix, wanted, engine.id, reference.id)
     tasks = [measure.task(matrix, wanted, task, engine.id) for task in measure.fitting_tasks(matrix, wanted)]
     latency = measure.latency(matrix, wanted, engine.id, export.id)
-    sweep = draw_sweep.drawn(matrix, wanted, engine.id)
+    sweep = measurement_jobs.drawn(matrix, wanted, engine.id)
     parse = _parse(matrix, wanted, graphs[-1].id)
     scored = [job for made, _ in tasks for job in made]
     return Drawn(
@@ -186,3 +198,45 @@ def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str
         elsewhere=wanted.elsewhere,
         reached=wanted.reached,
     )
+
+
+# The job that finds how much each layer of a cell suffers from being lowered, and what it needs. Pure.
+#
+# It belongs to the lowering, not to the target: cells that share a lowered graph share it. `build matrix` draws it for the
+# search of a cell that failed, a report for any cell of int8 or fp16.
+
+
+_PHOTOGRAPHS = 2  # each layer runs once on each of them
+
+
+def layer_errors(matrix: Matrix, wanted: Wanted) -> Tuple[Job, ...]:
+    """Jobs in order of need, the one that gives `LayerErrors` last. None where no step lowers the graph: fp32, bf16, fp16
+    that OpenVINO stores by itself, int8 that TensorRT's own calibrator makes."""
+    drawn = {job.id: job for job in draw(matrix, wanted).jobs}
+    for job in drawn.values():
+        if isinstance(job.recipe, (LowerFp16, LowerInt8)):
+            return (*_needed(job, drawn), *_reference(matrix, wanted, drawn), _measure(matrix, wanted, job))
+    return ()
+
+
+def _reference(matrix: Matrix, wanted: Wanted, drawn: Dict[str, Job]) -> Tuple[Job, ...]:
+    return (drawn[f"reference/{wanted.cell.head}"],)
+
+
+def _measure(matrix: Matrix, wanted: Wanted, lowering: Job) -> Job:
+    assert isinstance(lowering.recipe, (LowerFp16, LowerInt8))
+    size = min(matrix.parity.sizes, key=lambda size: size[0] * size[1])
+    samples = tuple(sample_name(file, size) for file in matrix.parity.photographs.files[:_PHOTOGRAPHS])
+    recipe = MeasureLayers(lowering.recipe, samples, matrix.head(wanted.cell.head).align is not None)
+    reference = f"reference/{wanted.cell.head}"
+    pins: Tuple[Pin, ...] = tuple(OutputPin(f"reference/{name}.npz", reference, f"{name}.npz") for name in samples)
+    return Job(f"layer-errors/{lowering.id}", recipe, (*lowering.pins, *pins), ("onnx", "onnxruntime", "numpy"))
+
+
+def _needed(job: Job, drawn: Dict[str, Job]) -> Tuple[Job, ...]:
+    """The jobs that make the inputs of `job`, in order of need."""
+    found: Dict[str, Job] = {}
+    for need in job.needs:
+        found.update({one.id: one for one in _needed(drawn[need], drawn)})
+        found[need] = drawn[need]
+    return tuple(found.values())

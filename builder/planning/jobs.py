@@ -1,19 +1,21 @@
 """Jobs: the symbolic steps that make cells, and what each needs. Data only.
 
-A job names files and the outputs of other jobs; `builder/drawing/draw.py` draws the jobs of a cell, `builder/pinning.py` turns
+A job names files and the outputs of other jobs; `builder/planning/job_graph.py` draws the jobs of a cell, `builder/planning/resolver.py` turns
 each into an action with digests, `builder/run.py` performs it. Cells that need the same ONNX draw the same job.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple, Union
+from pathlib import PurePosixPath
+from typing import List, Optional, Tuple, Union
 
 from builder.actions.recipes import Recipe
 from builder.config.cells import Cell, Settings
-from builder.config.matrix import Photographs
+from builder.config.matrix import Head, Matrix, OnnxSource, Photographs, TorchSource, WeightsFile
 from builder.config.remote_machines import Reached
 from builder.platforms.platform import Platform
+from builder.records import Setting
 
 
 @dataclass(frozen=True)
@@ -123,3 +125,28 @@ def sample_name(photograph: str, size: Tuple[int, int]) -> str:
     """`camera-480x640` for photographs/camera.png at 480x640."""
     stem = photograph.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     return f"{stem}-{size[0]}x{size[1]}"
+
+
+# What every job that opens the model itself needs: its files, its options and the package that runs it.
+
+
+def source_pins(matrix: Matrix) -> Tuple[Pin, ...]:
+    source = matrix.model.source
+    if isinstance(source, OnnxSource):
+        return (FilePin("source.onnx", source.onnx, source.sha256),)
+    pins: List[Pin] = [CodePin("code", source.factory)]
+    if isinstance(source.weights, WeightsFile):
+        suffix = PurePosixPath(source.weights.file).suffix or ".pth"
+        pins.append(FilePin(f"weights{suffix}", source.weights.file, source.weights.sha256))
+    return tuple(pins)
+
+
+def options(matrix: Matrix, head: Head) -> Tuple[Setting, ...]:
+    """The factory's options with the head's laid over them."""
+    own = matrix.model.source.options if isinstance(matrix.model.source, TorchSource) else ()
+    merged = {s.name: s for s in (*own, *head.options)}
+    return tuple(merged.values())
+
+
+def source_runtime(matrix: Matrix) -> str:
+    return "torch" if isinstance(matrix.model.source, TorchSource) else "onnxruntime"

@@ -30,7 +30,7 @@ from builder.store.manifest import (
     TaskResult,
     Verdict,
 )
-from validation import arithmetic, limits, sweep, task_results, verdict
+from validation import verdict
 
 
 def manifest(
@@ -183,25 +183,25 @@ def scored(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, ...]:
     for task in planned.tasks:
         scored, reference = outcome.results.get(task.job), outcome.results.get(task.reference)
         if scored and reference and isinstance(scored.facts, TaskScores) and isinstance(reference.facts, TaskScores):
-            results += task_results.against(task.name, reference.facts, scored.facts)
+            results += verdict.task_results(task.name, reference.facts, scored.facts)
     return tuple(results)
 
 
 def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, outcome: Outcome) -> Verdict:
     swept = _swept(planned, outcome)
-    broken = (*verdict.problems(parity.outputs), *(sweep.problems(swept) if swept else ()))
+    broken = (*verdict.problems(parity.outputs), *(verdict.sweep_problems(swept) if swept else ()))
     if broken:
         return Verdict("failed", broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""))
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
-    wanted = limits.resolve(matrix.gates, planned.cell, outputs, [task.name for task in planned.tasks])
+    wanted = verdict.limits_of(matrix.gates, planned.cell, outputs, [task.name for task in planned.tasks])
     if all(limit.report_only for limit in wanted):
         return Verdict(
             "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)
         )
     results = scored(planned, outcome)
     checks = verdict.checks(wanted, parity.outputs, results, _latency(planned, outcome))
-    checks += sweep.checks(wanted, swept) if swept else ()
-    checks += arithmetic.checks(planned.cell.precision, planned.settings.compute, parity.arithmetic)
+    checks += verdict.sweep_checks(wanted, swept) if swept else ()
+    checks += verdict.arithmetic_checks(planned.cell.precision, planned.settings.compute, parity.arithmetic)
     found = Verdict("passed", checks=checks)
     if found.misses:
         unknown = verdict.unknown_metrics(wanted, results)

@@ -18,7 +18,7 @@ from builder.records import fields_of
 from builder.run import Outcome
 from builder.search import words as search_words
 from builder.store.manifest import Searched
-from validation import limits, sweep, verdict
+from validation import verdict
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _gates(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
     tasks = [task.name for task in planned.tasks]
     return tuple(
         Line(f"{limit.subject} {limit.metric}", _limit(limit), f'gate "{limit.select}"')
-        for limit in limits.resolve(matrix.gates, planned.cell, outputs, tasks)
+        for limit in verdict.limits_of(matrix.gates, planned.cell, outputs, tasks)
     )
 
 
@@ -188,11 +188,11 @@ def _sizes(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Tuple[Line
     if result is None or not isinstance(result.facts, Swept):
         return (Line("sweep", f"not measured yet; see it with: {ask}"),)
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
-    checks = sweep.checks(limits.resolve(matrix.gates, planned.cell, outputs, ()), result.facts)
+    checks = verdict.sweep_checks(verdict.limits_of(matrix.gates, planned.cell, outputs, ()), result.facts)
     told = [("beyond a gate", verdict.describe(check)) for check in checks if not check.kept]
-    told += [("no answer", said) for said in sweep.problems(result.facts)]
-    told += [("outside, wrong", said) for said in sweep.findings(result.facts, checks)]
-    return (Line("sweep", f"{sweep.in_a_line(result.facts, checks)}; all of it: {ask}"), *(Line(*t) for t in told))
+    told += [("no answer", said) for said in verdict.sweep_problems(result.facts)]
+    told += [("outside, wrong", said) for said in verdict.sweep_findings(result.facts, checks)]
+    return (Line("sweep", f"{verdict.sweep_line(result.facts, checks)}; all of it: {ask}"), *(Line(*t) for t in told))
 
 
 def _limit(limit: Limit) -> str:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
-from builder import keypoints
 from builder.choosing import measured
 from builder.choosing.choose import choose, covering
 from builder.config import contract
@@ -32,6 +31,7 @@ from builder.platforms import machines
 from builder.store import trust, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, Manifest
+from validation import keypoints
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from builder.records import to_json
 from builder.run import Outcome
 from builder.search import words as search_words
 from builder.store.manifest import Entry, Manifest
-from validation import sweep, verdict
+from validation import verdict
 
 _ORDER = ("passed", "failed", "unverified", "waiting", "skipped")
 
@@ -126,7 +126,7 @@ def _remark(entry: Entry) -> str:
         return f"{reason} ({hint})" if hint else reason
     remarks = entry.artifact.remarks if entry.artifact else ()
     warned = [f"reported only: {verdict.describe(check)}" for check in entry.verdict.warnings]
-    swept = (sweep.in_a_line(entry.sweep, entry.verdict.checks),) if entry.sweep else ()
+    swept = (verdict.sweep_line(entry.sweep, entry.verdict.checks),) if entry.sweep else ()
     return "; ".join((*warned, *_worst(entry), *_tasks(entry), *swept, *remarks))
 
 

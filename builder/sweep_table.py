@@ -10,7 +10,7 @@ from builder.actions.measurements import SweepRow, Swept
 from builder.digest import Json
 from builder.records import to_json
 from builder.store.manifest import Check
-from validation import sweep
+from validation.verdict import sweep_findings, sweep_line, told_of
 
 _ALWAYS = ("max_abs", "cosine")
 Column = Tuple[str, str]
@@ -33,7 +33,7 @@ class Judged:
 def as_text(one: Judged) -> str:
     header, rows = _cells(one)
     parts = [_title(one), "", terminal.table(header, rows, status=2), ""]
-    parts.append(terminal.wrapped(f"{sweep.in_a_line(one.swept, one.checks)}.", ""))
+    parts.append(terminal.wrapped(f"{sweep_line(one.swept, one.checks)}.", ""))
     if not one.checks:
         parts.append("No gate limits a tensor of this cell: nothing was judged but whether it answers.")
     for title, lines in (
@@ -50,13 +50,13 @@ def as_markdown(one: Judged) -> str:
     lines = [f"### {one.cell}", "", _title(one), ""]
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(word.replace("|", "\\|") for word in row) + " |" for row in rows]
-    return "\n".join([*lines, "", f"{sweep.in_a_line(one.swept, one.checks)}."])
+    return "\n".join([*lines, "", f"{sweep_line(one.swept, one.checks)}."])
 
 
 def as_json(one: Judged) -> Json:
     rows: List[Json] = []
     for row in one.swept.rows:
-        verdict, words = sweep.told_of(row, one.checks)
+        verdict, words = told_of(row, one.checks)
         made: Dict[str, Json] = {
             "size": list(row.point.size),
             "why": row.point.why,
@@ -93,7 +93,7 @@ def _cells(one: Judged) -> Tuple[List[str], List[List[str]]]:
     ]
     rows: List[List[str]] = []
     for row in one.swept.rows:
-        verdict, words = sweep.told_of(row, one.checks)
+        verdict, words = told_of(row, one.checks)
         times = [f"{row.time.p50:.1f}", f"{row.ms_per_megapixel:.0f}"] if row.time else ["", ""]
         numbers = [_number(_value(row, column)) for column in columns]
         rows.append([row.point.named, row.point.why, verdict, *times, *numbers, words])
@@ -122,9 +122,9 @@ def _number(value: Optional[float]) -> str:
 
 
 def _failures(one: Judged) -> List[str]:
-    told = [(row, sweep.told_of(row, one.checks)) for row in one.swept.rows if row.point.inside]
+    told = [(row, told_of(row, one.checks)) for row in one.swept.rows if row.point.inside]
     return [f"{row.point.named}: {words}" for row, (verdict, words) in told if verdict == "failed"]
 
 
 def _wrong(one: Judged) -> List[str]:
-    return list(sweep.findings(one.swept, one.checks))
+    return list(sweep_findings(one.swept, one.checks))

@@ -417,7 +417,7 @@ def test_parity_keeps_its_numbers(frozen: Frozen) -> None:
     """The numbers of a host, and the same from Polygraphy where it is installed."""
     np: Any = pytest.importorskip("numpy")
     from builder.config.contract import Agreement, Align
-    from validation import statistics
+    from validation import comparison
     from validation.comparison import compared
     from validation.samples import Sample
 
@@ -440,11 +440,11 @@ def test_parity_keeps_its_numbers(frozen: Frozen) -> None:
 
     def numbers(compare: Callable[..., Any]) -> str:
         rows = [one for sample, answer, align in samples for one in compare(sample, answer, align)]
-        rows.append(statistics.of("flags", "all", *flags))
+        rows.append(comparison.of("flags", "all", *flags))
         return text(f"{one.sample} {one.output} {_parity_line(one)}" for one in rows)
 
     def on_a_host(sample: Any, answer: Any, align: Any) -> Any:
-        return compared(sample, answer, tuple(sample.outputs), align, agreement, statistics.of)
+        return compared(sample, answer, tuple(sample.outputs), align, agreement, comparison.of)
 
     def by_polygraphy(sample: Any, answer: Any, align: Any) -> Any:
         return parity.compare(lambda inputs: answer, sample, tuple(sample.outputs), align, agreement)
@@ -466,7 +466,7 @@ def _parity_line(found: OutputParity) -> str:
 def test_keypoints_keep_their_numbers(frozen: Frozen) -> None:
     np: Any = pytest.importorskip("numpy")
     pytest.importorskip("cv2")
-    from validation import keypoint_metrics as metrics
+    from validation import keypoints as metrics
     from validation.homography import shift
 
     size, rows = (96, 128), []  # type: Tuple[int, int], List[str]

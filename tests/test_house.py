@@ -44,7 +44,7 @@ LAYERS: Dict[int, str] = {
     "search.strategy transfers.meter validation.homography",
     1: "cli clock digest tensorrt_words compat.cuda compat.jetpack compat.onnxruntime_gpu compat.precision compat.rtx "
     "compat.tensorrt detect.libcuda detect.nvidia_smi detect.nvml detect.packages detect.processor "
-    "detect.surroundings hosting.placed http.address signing.minisign transfers.pace validation.keypoint_metrics "
+    "detect.surroundings hosting.placed http.address signing.minisign transfers.pace validation.keypoints "
     "validation.light validation.samples",
     2: "code_digest descriptor manifest_upgrade onnx_parser record strict_json detect.jetson detect.nvidia "
     "http.logins http.proxies remote.framing transfers.copies trusting.keyring verbs.completion verbs.transferring",
@@ -53,18 +53,18 @@ LAYERS: Dict[int, str] = {
     "inspection.contents trusting.key_statement",
     4: "campaign evidence fact_file gpu_model keypoints onnx_file portrait preprocess searched site sweep yaml_file "
     "compat.dialects fleet.broker hosting.pull_memory http.reply inspection.engine_layers inspection.engine_plan "
-    "inspection.openvino_ir remote.ssh_words trusting.key_changes trusting.key_memory validation.align "
-    "validation.statistics validation.timing",
+    "inspection.openvino_ir remote.ssh_words trusting.key_changes trusting.key_memory validation.comparison "
+    "validation.comparison validation.timing",
     5: "manifest matrix provenance sweep_grid fleet.mail fleet.presence fleet.taking http.client "
     "inspection.onnx_graph remote.site_lock search.words steps.fold_norms steps.placement validation.comparison",
     6: "cells merge photographs recipes revision schema attest.materials choosing.accuracy choosing.tiers "
     "compat.install consistent.consistency_gates hosting.proof http.challenge inspection.ranges "
-    "inspection.session_graph report.margins validation.arithmetic validation.readings validation.task_results "
+    "inspection.session_graph report.margins validation.verdict validation.readings validation.verdict "
     "validation.verdict",
     7: "action calibration_study jobs places attest.bill attest.slsa backends.tensorrt_build ci.pipeline compat.asked "
     "consistent.consistency_drift consistent.consistency_sweep consistent.reachable hosting.apart report.overview "
-    "repositories.registry_access validation.allowances validation.history validation.limits validation.series "
-    "validation.sweep validation.worst_case verbs.schema",
+    "repositories.registry_access validation.allowances validation.history validation.verdict validation.series "
+    "validation.verdict validation.worst_case verbs.schema",
     8: "abilities calibration_table fitness inventory placing seams sidecar sweep_table worker choosing.fits "
     "ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
     "consistent.consistency drawing.draw_source fleet.queues inspection.reading remote.messages report.cells "
@@ -240,7 +240,7 @@ HEAVY: Dict[str, Set[str]] = {
         "preprocess",
         "keypoints",
         "validation.homography",
-        "validation.keypoint_metrics",
+        "validation.keypoints",
         "validation.keypoint_tasks",
         "validation.light",
         "validation.worst_case",
@@ -269,14 +269,12 @@ HEAVY: Dict[str, Set[str]] = {
         "steps.lower_opset",
         "steps.shifts",
         "steps.simplify",
-        "validation.align",
         "validation.comparison",
         "validation.homography",
-        "validation.keypoint_metrics",
+        "validation.keypoints",
         "validation.keypoint_tasks",
         "validation.light",
         "validation.samples",
-        "validation.statistics",
         "validation.task",
         "validation.worst_case",
         "verbs.run",

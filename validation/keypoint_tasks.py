@@ -18,13 +18,12 @@ from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 import cv2
 import numpy as np
 
-from builder import keypoints
 from builder.config.matrix import Head
 from builder.errors import StepFailed
 from builder.models import preprocessing
-from validation import light
+from validation import keypoints, light
 from validation.homography import Bytes, Matrix, random_homography, shift, warp_image
-from validation.keypoint_metrics import Features, sameness, scores, stereo_scores
+from validation.keypoints import Features, sameness, scores, stereo_scores
 from validation.samples import Arrays
 from validation.task import Case, Scores, mean
 

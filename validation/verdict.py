@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from typing import Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Literal, Optional, Sequence, Tuple
 
-from builder.actions.measurements import AT_LEAST, Latency, OutputParity, Percentiles
-from builder.config.gates import Limit
+from builder.actions.measurements import (
+    AT_LEAST,
+    Arithmetic,
+    Latency,
+    OutputParity,
+    Percentiles,
+    SweepRow,
+    Swept,
+    TaskScores,
+)
+from builder.config.cells import Cell, selects
+from builder.config.contract import Compute
+from builder.config.gates import Bound, Gate, Level, Limit, MetricGate, OutputGate
 from builder.store.manifest import Check, TaskResult
 
 
@@ -154,3 +166,193 @@ def describe(check: Check) -> str:
     digits = next((d for d in (4, 7) if float(f"{check.found:.{d}g}") != float(f"{check.limit:.{d}g}")), 12)
     numbers = f"{lost}{check.found:.{digits}g}{unit} {sign} {check.limit:.{digits}g}{unit}"
     return f"{check.subject} {check.metric} {numbers}{where}{gate}"
+
+
+# Which limits a cell is held to: the gates of matrix.yaml that select it, later ones over earlier ones. Pure.
+#
+# A gate that only reports does not take the place of one that decides: the two kinds are laid over each other apart, so a
+# limit that is being tried out never loosens the one in force.
+
+
+METRICS = tuple(f.name for f in dataclasses.fields(OutputGate) if f.name != "output")
+_BOUNDS: Tuple[Tuple[str, Bound], ...] = (
+    ("threshold", "value"),
+    ("max_degradation", "degradation"),
+    ("percent_max_degradation", "percent degradation"),
+)
+LATENCY = "latency"  # the subject of every speed limit
+
+
+def limits_of(gates: Iterable[Gate], cell: Cell, outputs: Sequence[str], tasks: Sequence[str]) -> Tuple[Limit, ...]:
+    """Every limit on the cell's `outputs`, on the `tasks` it is scored on, and on its speed."""
+    laid: Dict[Tuple[bool, Level, str, str, Bound], Limit] = {}
+    for gate in gates:
+        if selects(gate.select, cell):
+            for limit in _limits(gate, outputs, tasks):
+                laid[limit.report_only, limit.level, limit.subject, limit.metric, limit.bound] = limit
+    return tuple(laid.values())
+
+
+def _limits(gate: Gate, outputs: Sequence[str], tasks: Sequence[str]) -> Iterator[Limit]:
+    for wanted in gate.outputs:
+        for name in outputs if wanted.output == "*" else [o for o in outputs if o == wanted.output]:
+            for metric in METRICS:
+                value = getattr(wanted, metric)
+                if value is not None:
+                    yield Limit("tensor", name, metric, "value", value, gate.select, gate.report_only)
+    for gated in gate.tasks:
+        if gated.task in tasks:
+            yield from _bounds(gate, "task", gated.task, gated.metrics)
+    yield from _bounds(gate, "speed", LATENCY, gate.speed)
+
+
+def _bounds(gate: Gate, level: Level, subject: str, metrics: Sequence[MetricGate]) -> Iterator[Limit]:
+    for limited in metrics:
+        for name, bound in _BOUNDS:
+            value = getattr(limited, name)
+            if value is not None:
+                yield Limit(level, subject, limited.metric, bound, value, gate.select, gate.report_only)
+
+
+# Did an artifact compute as it was declared? The runtime's own word for each layer, held against `compute:`. Pure.
+#
+# A runtime may lower precision by itself: OpenVINO computes an fp32 model in bf16 on processors that can, if nothing tells
+# it not to. Nobody gates that by hand, so this check is always made where a runtime tells.
+
+
+BUILT_IN = "built in"
+_WORDS: Dict[Compute, str] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+
+
+def arithmetic_checks(precision: str, compute: Compute, found: Sequence[Arithmetic]) -> Tuple[Check, ...]:
+    """The share of layers that run in the declared arithmetic or a finer one; int8 where the cell's precision is int8."""
+    total = sum(one.layers for one in found)
+    if not total:
+        return ()
+    allowed = {"fp32", _WORDS[compute], *(("int8",) if precision == "int8" else ())}
+    others = [one for one in found if one.precision not in allowed]
+    kept = total - sum(one.layers for one in others)
+    told = " and ".join(f"{one.layers} of {total} layers ran in {one.precision}" for one in others)
+    return (Check("arithmetic", "compute", compute, round(kept / total, 6), 1.0, False, BUILT_IN, told),)
+
+
+# A task's metrics of an artifact beside the model's own on the same cases. Pure; judges nothing.
+
+
+def task_results(task: str, reference: TaskScores, candidate: TaskScores) -> Tuple[TaskResult, ...]:
+    """The candidate's metrics beside the model's own, each with the case in which it lost most.
+
+    A case for which the model has a number and the candidate none leaves the total without a value: the mean of the
+    other cases would hide that it found nothing there.
+    """
+    own = {score.metric: score.value for score in reference.scores}
+    results: List[TaskResult] = []
+    for score in candidate.scores:
+        silent = _silent_case(score.metric, reference, candidate)
+        worst = silent or _worst_case(score.metric, reference, candidate, 1 if score.lower_is_better else -1)
+        value = None if silent else score.value
+        results.append(TaskResult(task, score.metric, value, own.get(score.metric), score.lower_is_better, worst))
+    return tuple(results)
+
+
+def _silent_case(metric: str, reference: TaskScores, candidate: TaskScores) -> str:
+    """The first case in which only the model has a number of this name, or ""."""
+    had = {row.case for row in reference.cases if row.metric == metric and row.value is not None}
+    has = {row.case for row in candidate.cases if row.metric == metric and row.value is not None}
+    return min(had - has, default="")
+
+
+def _worst_case(metric: str, reference: TaskScores, candidate: TaskScores, sign: int) -> str:
+    """ "" when no case has a number of this name, or none lost anything."""
+    own = {row.case: row.value for row in reference.cases if row.metric == metric}
+    lost = [
+        (sign * (row.value - (own[row.case] or 0.0)), row.case)
+        for row in candidate.cases
+        if row.metric == metric and row.value is not None and own.get(row.case) is not None
+    ]
+    worst = max(lost, default=(0.0, ""))
+    return worst[1] if worst[0] > 0 else ""
+
+
+# Judging a resolution sweep: sizes inside a profile are held to the gates on tensors, those outside are told. Pure.
+#
+# Inside, a size that is beyond a gate, or gives no answer, fails the cell. Outside, no host sends an image: an answer that is
+# not the model's is a finding for the person, and fails nothing.
+
+
+Word = Literal["passed", "failed", "answers", "refuses", "differs"]
+_PLURAL = {"answers": "answer", "refuses": "refuse", "differs": "differ"}
+
+
+def sweep_checks(limits: Iterable[Limit], swept: Swept) -> Tuple[Check, ...]:
+    """Each limit on a tensor at the size where it is kept worst; `worst` is that size."""
+    rows = [
+        dataclasses.replace(parity, sample=row.point.named)
+        for row in swept.rows
+        if row.point.inside
+        for parity in row.parity
+    ]
+    tensors = [limit for limit in limits if limit.level == "tensor"]
+    return tuple(dataclasses.replace(check, level="sweep") for check in checks(tensors, rows, (), None))
+
+
+def sweep_problems(swept: Swept) -> Tuple[str, ...]:
+    """Sizes inside that could not be compared at all, and why."""
+    return tuple(f"{row.point.named}: {said}" for row in swept.rows if row.point.inside for said in _no_answer(row))
+
+
+def sweep_findings(swept: Swept, held_to: Sequence[Check]) -> Tuple[str, ...]:
+    """Sizes outside at which it answers, and not as the model does."""
+    outside = [row for row in swept.rows if not row.point.inside]
+    told = [(row, told_of(row, held_to)) for row in outside]
+    return tuple(f"{row.point.named} ({row.point.why}): {words}" for row, (word, words) in told if word == "differs")
+
+
+def told_of(row: SweepRow, held_to: Sequence[Check]) -> Tuple[Word, str]:
+    """(what became of this size, in which words). Inside: passed or failed; outside: answers (as the model
+    does, as far as gates say), refuses or differs."""
+    broken = [*_no_answer(row), *(describe(check) for check in _beyond(row.parity, held_to))]
+    if row.point.inside:
+        return ("failed", "; ".join(broken)) if broken else ("passed", "")
+    if row.refused:
+        also = "; the model itself does too" if row.model_refused else ""
+        return "refuses", row.refused + also
+    return ("differs", "; ".join(broken)) if broken else ("answers", "")
+
+
+def sweep_line(swept: Swept, held_to: Sequence[Check]) -> str:
+    """'12 sizes; outside 2 answer, 4 refuse; 240 to 310 ms per megapixel', and at which size it failed."""
+    words = [(row, told_of(row, held_to)[0]) for row in swept.rows]
+    inside = [row for row, _ in words if row.point.inside]
+    failed = [row.point.named for row, word in words if word == "failed"]
+    said = [f"{len(inside)} sizes" + (f", failed at {', '.join(failed)}" if failed else "")]
+    told: Tuple[Word, ...] = ("answers", "refuses", "differs")
+    counts = [(sum(w == word for _, w in words), word) for word in told]
+    counted = [f"{count} {word if count == 1 else _PLURAL[word]}" for count, word in counts if count]
+    if counted:
+        said.append(f"outside {', '.join(counted)}")
+    times = [row.ms_per_megapixel for row in inside if row.ms_per_megapixel is not None]
+    if times:
+        said.append(f"{min(times):.0f} to {max(times):.0f} ms per megapixel")
+    return "; ".join(said)
+
+
+def _no_answer(row: SweepRow) -> List[str]:
+    if row.model_refused:
+        return [f"the model itself refuses: {row.model_refused}"]
+    if row.refused:
+        return [f"refused: {row.refused}"]
+    return [f"{parity.output}: {parity.problem}" for parity in row.parity if parity.problem is not None]
+
+
+def _beyond(rows: Sequence[OutputParity], held_to: Sequence[Check]) -> List[Check]:
+    """The limits that this one size does not keep."""
+    limits = [
+        Limit("tensor", c.subject, c.metric, c.bound, c.limit, c.gate, c.report_only)
+        for c in held_to
+        if not c.report_only
+    ]
+    compared = [row for row in rows if row.problem is None]
+    named = {row.output for row in compared}
+    found = checks([limit for limit in limits if limit.subject in named], compared, (), None)
+    return [dataclasses.replace(check, worst="") for check in found if not check.kept]

@@ -13,12 +13,12 @@ from typing import Any, Optional, Tuple
 import cv2
 import numpy as np
 
-from builder import keypoints
 from builder.actions.measurements import MapDifference, Place, WorstCase
 from builder.actions.recipes import DrawWorstCase
 from builder.config.contract import Preprocess
 from builder.errors import StepFailed
-from validation.align import mutual
+from validation import keypoints
+from validation.comparison import mutual
 from validation.samples import Arrays, Sample
 
 Array = np.ndarray[Any, np.dtype[Any]]

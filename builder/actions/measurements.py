@@ -204,7 +204,7 @@ class Cost:
 
 # The nouns of the resolution sweep: what `sweep:` in matrix.yaml says, a size of the grid, and what was found there.
 #
-# The grid itself is `builder/planning/sweep_grid.py`; judging what was found is `validation/sweep.py`. Sizes are (height, width) in
+# The grid itself is `builder/planning/sweep_grid.py`; judging what was found is `validation/verdict.py`. Sizes are (height, width) in
 # pixels, times milliseconds.
 
 

@@ -6,13 +6,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Union
 
-from builder import keypoints
 from builder.choosing.choose import accepts
 from builder.config import contract
 from builder.errors import NothingFits, UsageError
 from builder.hosting.opened import Opened
 from builder.models import preprocessing
 from builder.store.manifest import Entry, Manifest
+from validation import keypoints
 
 if TYPE_CHECKING:
     import numpy as np

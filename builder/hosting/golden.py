@@ -14,7 +14,7 @@ from builder.planning.jobs import Job, OutputPin
 from builder.planning.planner import PlannedCell
 from builder.run import Outcome
 from builder.store.manifest import Golden, Verdict
-from validation import limits
+from validation.verdict import limits_of
 
 
 def of(
@@ -31,7 +31,7 @@ def of(
         return None
     sample = min((result.output(name) for result, name in made), key=lambda blob: blob.size)
     outputs = [output.name for output in matrix.head(planned.cell.head).outputs]
-    unjudged = () if verdict.checks else limits.resolve(matrix.gates, planned.cell, outputs, ())
+    unjudged = () if verdict.checks else limits_of(matrix.gates, planned.cell, outputs, ())
     return Golden(
         sample,
         job.recipe.align,

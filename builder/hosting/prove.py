@@ -17,7 +17,7 @@ from builder.hosting import pull
 from builder.hosting.proof import Answer, limits
 from builder.records import to_json
 from builder.store.manifest import Check, Entry, Manifest
-from validation import statistics, verdict
+from validation import comparison, verdict
 from validation.comparison import compared
 from validation.samples import Sample, load
 
@@ -38,7 +38,7 @@ def answer(runner: plugins.Runner, manifest: Manifest, entry: Entry, sample: Sam
     except Exception as problem:  # whatever a runtime raises is this artifact's failure
         return Answer(f"it did not run: {first_line(problem)}")
     outputs = tuple(output.name for output in manifest.head(entry.head).outputs)
-    rows = list(compared(sample, found, outputs, entry.golden.align, entry.golden.agreement, statistics.of))
+    rows = list(compared(sample, found, outputs, entry.golden.align, entry.golden.agreement, comparison.of))
     checks: Tuple[Check, ...] = verdict.checks(limits(entry), rows, (), None)
     missed = [verdict.describe(check) for check in checks if not check.kept]
     return Answer("; ".join([*verdict.problems(rows), *missed]), checks)

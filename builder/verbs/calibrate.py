@@ -27,7 +27,7 @@ from builder.run import Outcome
 from builder.run import run as perform
 from builder.store.layout import Layout
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
-from validation import limits, verdict
+from validation import verdict
 
 _METHODS: Tuple[Method, ...] = ("minmax", "percentile", "mse", "entropy")
 _COUNTS: Tuple[Optional[int], ...] = (1, 2, 4, 8, None)
@@ -205,7 +205,7 @@ def _of_cell(matrix: Matrix, cell: PlannedCell, variant: Variant, outcome: Outco
     parity = found.outputs if isinstance(found, Parity) else ()
     tasks = assemble.scored(cell, outcome)
     outputs = [o.name for o in matrix.head(cell.cell.head).outputs]
-    wanted = limits.resolve(matrix.gates, cell.cell, outputs, [task.name for task in cell.tasks])
+    wanted = verdict.limits_of(matrix.gates, cell.cell, outputs, [task.name for task in cell.tasks])
     judged = [limit for limit in wanted if limit.level != "speed"]
     return Measured(variant, parity, tasks, verdict.checks(judged, parity, tasks, None), verdict.problems(parity))
 

@@ -9,8 +9,9 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
-from builder import host, keypoints
+from builder import host
 from builder.models import preprocessing
+from validation import keypoints
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

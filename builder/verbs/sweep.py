@@ -26,7 +26,7 @@ from builder.run import run as perform
 from builder.store.layout import Layout
 from builder.sweep_table import Judged
 from builder.verbs.selection import add_matrix, known_cells, load_matrix
-from validation import limits, sweep
+from validation import verdict
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         table = sweep_table.as_markdown if args.format == "markdown" else sweep_table.as_text
         print("\n\n".join(table(one) for one in judged))
-    failed = any(sweep.problems(one.swept) or one.missed for one in judged)
+    failed = any(verdict.sweep_problems(one.swept) or one.missed for one in judged)
     return GateFailed.exit_code if failed else 0
 
 
@@ -108,5 +108,5 @@ def _judged(matrix: Matrix, cell: PlannedCell, outcome: Outcome) -> Judged:
         reason = cell.reason or cell.unverified
         raise NothingFits(f"{cell.cell.id} cannot be swept here: {reason}", hint="; ".join(cell.remedies) or None)
     outputs = [o.name for o in matrix.head(cell.cell.head).outputs]
-    held_to = limits.resolve(matrix.gates, cell.cell, outputs, ())
-    return Judged(cell.cell.id, tuple(outputs), result.facts, sweep.checks(held_to, result.facts))
+    held_to = verdict.limits_of(matrix.gates, cell.cell, outputs, ())
+    return Judged(cell.cell.id, tuple(outputs), result.facts, verdict.sweep_checks(held_to, result.facts))

@@ -21,10 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from builder import host, keypoints
+from builder import host
 from builder.errors import DeployError, NothingFits, UsageError
 from builder.models import preprocessing
 from builder.records import to_json
+from validation import keypoints
 
 ALLOWED = {"/health": "GET", "/infer": "POST"}
 

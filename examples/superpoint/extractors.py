@@ -11,7 +11,7 @@ from torch import nn
 
 from examples.superpoint.metrics import Extractor
 from validation.homography import Bytes
-from validation.keypoint_metrics import Features
+from validation.keypoints import Features
 
 
 def network(model: nn.Module, half: bool = False) -> Extractor:

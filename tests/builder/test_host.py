@@ -10,7 +10,7 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import host, keypoints, plugins
+from builder import host, plugins
 from builder.config.contract import Keypoints
 from builder.errors import NothingFits, StoreDamaged, UsageError
 from builder.hosting import pull
@@ -18,6 +18,7 @@ from builder.store import versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry
 from tests.fakes import LAPTOP, entry, manifest, stored
+from validation import keypoints
 
 
 class FakeBackend:

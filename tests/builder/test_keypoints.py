@@ -9,9 +9,9 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import keypoints
 from builder.config.contract import Keypoints
 from builder.errors import UsageError
+from validation import keypoints
 
 
 def slow_peaks(scores: Any, contract: Keypoints) -> List[Tuple[float, int, int]]:

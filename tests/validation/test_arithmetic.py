@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 import pytest
 
 from builder.actions.measurements import Arithmetic
-from validation import arithmetic, verdict
+from validation import verdict
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from validation import arithmetic, verdict
 def test_finer_than_declared_is_right_and_coarser_is_told(
     precision: str, compute: Any, layers: Dict[str, int], share: Optional[float], said: str
 ) -> None:
-    found = arithmetic.checks(precision, compute, [Arithmetic(*item) for item in layers.items()])
+    found = verdict.arithmetic_checks(precision, compute, [Arithmetic(*item) for item in layers.items()])
     if share is None:
         assert found == (), "a runtime that does not tell is not judged"
         return

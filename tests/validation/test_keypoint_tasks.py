@@ -294,7 +294,7 @@ def test_only_the_best_keypoints_are_scored(files: Dict[str, Path]) -> None:
 
 def test_a_dense_head_is_scored_on_what_its_postprocess_finds(files: Dict[str, Path]) -> None:
     """A map of scores and a coarse one of descriptors, as a host gets them."""
-    from builder import keypoints
+    from validation import keypoints
 
     contract = Keypoints(threshold=0.5, nms_radius=2)
     dense = Head("dense", (Output("scores", ("batch",)), Output("descriptors", ("batch",))), postprocess=contract)

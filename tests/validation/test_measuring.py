@@ -11,7 +11,7 @@ import pytest
 np: Any = pytest.importorskip("numpy")
 from builder.config.contract import Agreement, Align
 from builder.errors import StepFailed
-from validation import align, samples, timing
+from validation import comparison, samples, timing
 from validation.samples import Sample
 
 ALIGN = Align("points", "scores", at_least=0.1, within=1.0)
@@ -28,7 +28,7 @@ def tensors(points: List[List[float]], scores: List[float]) -> Dict[str, Any]:
 
 def test_swapped_rows_are_the_same_set() -> None:
     one, two = tensors([[1, 1], [5, 5]], [0.9, 0.8]), tensors([[5, 5], [1, 1]], [0.9, 0.8])
-    reference, candidate, matched = align.paired(one, two, ALIGN)
+    reference, candidate, matched = comparison.paired(one, two, ALIGN)
     assert matched == 1
     np.testing.assert_array_equal(reference["points"], candidate["points"])
     np.testing.assert_array_equal(reference["descriptors"], candidate["descriptors"])
@@ -37,25 +37,25 @@ def test_swapped_rows_are_the_same_set() -> None:
 
 def test_a_point_is_lost_beyond_the_radius_and_found_at_it() -> None:
     one = tensors([[10, 10], [20, 20]], [0.9, 0.8])
-    _, _, matched = align.paired(one, tensors([[11, 10], [20, 21.5]], [0.9, 0.8]), ALIGN)
+    _, _, matched = comparison.paired(one, tensors([[11, 10], [20, 21.5]], [0.9, 0.8]), ALIGN)
     assert matched == 0.5
 
 
 def test_one_point_is_not_found_twice() -> None:
     one = tensors([[10, 10], [10.5, 10]], [0.9, 0.8])
-    _, candidate, matched = align.paired(one, tensors([[10.1, 10]], [0.9]), ALIGN)
+    _, candidate, matched = comparison.paired(one, tensors([[10.1, 10]], [0.9]), ALIGN)
     assert matched == 0.5
     assert candidate["points"].shape == (1, 2)
 
 
 def test_padding_does_not_count() -> None:
     one, two = tensors([[1, 1], [0, 0]], [0.9, 0.0]), tensors([[1, 1], [7, 7]], [0.9, 0.0])
-    assert align.paired(one, two, ALIGN)[2] == 1
+    assert comparison.paired(one, two, ALIGN)[2] == 1
 
 
 @pytest.mark.parametrize(("score", "matched"), [(0.05, 1.0), (0.9, 0.0)])
 def test_an_empty_reference(score: float, matched: float) -> None:
-    reference, candidate, found = align.paired(tensors([[0, 0]], [0.0]), tensors([[3, 3]], [score]), ALIGN)
+    reference, candidate, found = comparison.paired(tensors([[0, 0]], [0.0]), tensors([[3, 3]], [score]), ALIGN)
     assert found == matched
     assert reference["points"].size == candidate["points"].size == 0
 
@@ -64,8 +64,8 @@ def test_images_of_a_batch_are_paired_each_with_its_own() -> None:
     one, two = tensors([[1, 1]], [0.9]), tensors([[5, 5]], [0.9])
     both = {name: np.concatenate([one[name], two[name]]) for name in one}
     swapped = {name: np.concatenate([two[name], one[name]]) for name in one}
-    assert align.paired(both, both, ALIGN)[2] == 1
-    assert align.paired(both, swapped, ALIGN)[2] == 0
+    assert comparison.paired(both, both, ALIGN)[2] == 1
+    assert comparison.paired(both, swapped, ALIGN)[2] == 0
 
 
 # ------------------------------------------------------------------------------------------- parity

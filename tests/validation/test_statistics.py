@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 np: Any = pytest.importorskip("numpy")
-from validation import statistics
+from validation import comparison
 from validation.samples import Sample
 
 RANDOM = np.random.default_rng(5)
@@ -49,5 +49,5 @@ def test_every_number_is_polygraphys(name: str) -> None:
     wanted, found = PAIRS[name]
     with np.errstate(all="ignore"):
         (theirs,) = parity.compare(lambda inputs: {"out": found}, Sample("s", {}, {"out": wanted}), ("out",), None)
-    ours = statistics.of("out", "s", wanted, found)
+    ours = comparison.of("out", "s", wanted, found)
     assert dataclasses.asdict(ours) == dataclasses.asdict(theirs)

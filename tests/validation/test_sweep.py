@@ -6,7 +6,7 @@ from typing import Optional, Tuple
 
 from builder.actions.measurements import OutputParity, Percentiles, SweepPoint, SweepRow, Swept
 from builder.config.gates import Limit
-from validation import sweep
+from validation import verdict
 
 LIMITS = (
     Limit("tensor", "scores", "max_abs", "value", 0.1, "*-int8-*"),
@@ -37,7 +37,7 @@ def swept(*rows: SweepRow) -> Swept:
 
 
 def test_every_limit_on_a_tensor_is_judged_at_its_worst_size_and_no_other_limit() -> None:
-    found = sweep.checks(
+    found = verdict.sweep_checks(
         LIMITS, swept(row((8, 8)), row((16, 8), 0.2), row((8, 16), 0.07), row((8, 24), 9, inside=False))
     )
     assert [(c.level, c.subject, c.metric, c.found, c.worst, c.kept) for c in found] == [
@@ -55,7 +55,7 @@ def test_a_size_inside_without_an_answer_is_a_problem_in_its_own_words() -> None
         row((24, 8), problem="3 of 4 values are NaN or Inf"),
         row((8, 24), refused="too wide", inside=False),
     )
-    assert sweep.problems(made) == (
+    assert verdict.sweep_problems(made) == (
         "16x8: refused: out of memory",
         "8x16: the model itself refuses: odd size",
         "24x8: scores: 3 of 4 values are NaN or Inf",
@@ -63,7 +63,7 @@ def test_a_size_inside_without_an_answer_is_a_problem_in_its_own_words() -> None
 
 
 def told(one: SweepRow) -> Tuple[str, str]:
-    return sweep.told_of(one, sweep.checks(LIMITS, swept(row((8, 8)))))
+    return verdict.told_of(one, verdict.sweep_checks(LIMITS, swept(row((8, 8)))))
 
 
 def test_what_becomes_of_a_size() -> None:
@@ -82,21 +82,21 @@ def test_what_becomes_of_a_size() -> None:
 
 def test_an_answer_outside_that_is_not_the_models_is_a_finding_and_no_problem() -> None:
     made = swept(row((8, 8)), row((8, 16), 0.5, inside=False), row((8, 24), inside=False))
-    checks = sweep.checks(LIMITS, made)
+    checks = verdict.sweep_checks(LIMITS, made)
     assert all(check.kept for check in checks)
-    assert sweep.problems(made) == ()
-    assert sweep.findings(made, checks) == ("8x16 (wider than max): scores max_abs 0.5 > 0.1, gate *-int8-*",)
+    assert verdict.sweep_problems(made) == ()
+    assert verdict.sweep_findings(made, checks) == ("8x16 (wider than max): scores max_abs 0.5 > 0.1, gate *-int8-*",)
 
 
 def test_in_a_line() -> None:
     made = swept(
         row((8, 8)), row((16, 8), 0.2), row((8, 16), 0.5, inside=False), row((8, 24), refused="no", inside=False)
     )
-    said = sweep.in_a_line(made, sweep.checks(LIMITS, made))
+    said = verdict.sweep_line(made, verdict.sweep_checks(LIMITS, made))
     assert said == "2 sizes, failed at 16x8; outside 1 refuses, 1 differs; 15625 to 31250 ms per megapixel"
 
 
 def test_without_a_gate_only_answers_are_judged() -> None:
     made = swept(row((8, 8), 9.0), row((8, 16), 9.0, inside=False))
-    assert sweep.checks((), made) == ()
-    assert [sweep.told_of(one, ())[0] for one in made.rows] == ["passed", "answers"]
+    assert verdict.sweep_checks((), made) == ()
+    assert [verdict.told_of(one, ())[0] for one in made.rows] == ["passed", "answers"]

@@ -12,8 +12,8 @@ from builder.actions.measurements import AT_LEAST, CaseScore, Latency, OutputPar
 from builder.config.cells import Cell
 from builder.config.gates import Bound, Gate, Limit, MetricGate, OutputGate, TaskGate
 from builder.store.manifest import Check, TaskResult, Verdict
-from validation import limits as gate_limits
-from validation import task_results, verdict
+from validation import verdict
+from validation import verdict as gate_limits
 
 CELL = Cell("tiny", "dense", "int8", "ort")
 OUTPUTS = ("scores", "descriptors")
@@ -25,7 +25,7 @@ def row(output: str = "scores", sample: str = "a", **numbers: Any) -> OutputPari
 
 def limits(*gates: Tuple[str, str, Dict[str, float]]) -> Dict[Tuple[str, str], float]:
     made = [Gate(select, (OutputGate(output, **numbers),)) for select, output, numbers in gates]
-    found = gate_limits.resolve(made, CELL, OUTPUTS, ())
+    found = gate_limits.limits_of(made, CELL, OUTPUTS, ())
     assert all((limit.level, limit.bound) == ("tensor", "value") for limit in found)
     return {(limit.subject, limit.metric): limit.value for limit in found}
 
@@ -164,7 +164,7 @@ NAMES: Dict[Bound, str] = {
 def task_limits(*gates: Gate, tasks: Sequence[str] = ("views", "stereo")) -> Dict[Tuple[str, str], MetricGate]:
     """What is resolved, put together as it would be written."""
     given_: Dict[Tuple[str, str], Dict[str, float]] = {}
-    for limit in gate_limits.resolve(gates, CELL, (), tasks):
+    for limit in gate_limits.limits_of(gates, CELL, (), tasks):
         assert limit.level == "task"
         given_.setdefault((limit.subject, limit.metric), {})[NAMES[limit.bound]] = limit.value
     return {at: MetricGate(at[1], **values) for at, values in given_.items()}
@@ -172,7 +172,7 @@ def task_limits(*gates: Gate, tasks: Sequence[str] = ("views", "stereo")) -> Dic
 
 def task_misses(results: Sequence[TaskResult], wanted: Dict[Tuple[str, str], MetricGate]) -> List[Check]:
     gates = [Gate("*", tasks=(TaskGate(task, (metric,)),)) for (task, _), metric in wanted.items()]
-    held = gate_limits.resolve(gates, CELL, (), [task for task, _ in wanted])
+    held = gate_limits.limits_of(gates, CELL, (), [task for task, _ in wanted])
     return [check for check in verdict.checks(held, (), results, None) if not check.kept]
 
 
@@ -190,7 +190,7 @@ def test_a_task_that_the_cell_is_not_scored_on_has_no_limits() -> None:
 
 def test_limits_on_outputs_and_on_tasks_do_not_mix() -> None:
     gate = Gate("*", (OutputGate("scores", cosine=0.9),), (TaskGate("views", (MetricGate("cosine", threshold=1),)),))
-    found = gate_limits.resolve([gate], CELL, OUTPUTS, ["views"])
+    found = gate_limits.limits_of([gate], CELL, OUTPUTS, ["views"])
     assert [(limit.level, limit.subject, limit.value) for limit in found] == [
         ("tensor", "scores", 0.9),
         ("task", "views", 1),
@@ -328,7 +328,7 @@ def scores(total: Dict[str, Optional[float]], *cases: Tuple[str, Dict[str, Optio
 
 def against(reference: TaskScores, candidate: TaskScores) -> List[Tuple[Optional[float], Optional[float], str]]:
     """(value, reference, worst) of each metric."""
-    found = task_results.against("views", reference, candidate)
+    found = verdict.task_results("views", reference, candidate)
     assert [row.metric for row in found] == [score.metric for score in candidate.scores]
     assert all(row.task == "views" and row.lower_is_better == row.metric.endswith("error") for row in found)
     return [(row.value, row.reference, row.worst) for row in found]
@@ -371,7 +371,7 @@ def test_an_artifact_that_is_silent_on_a_case_is_not_judged_by_the_others(row: D
     )
     assert against(MODEL, candidate) == [(None, 0.7, "b"), (2.0, 2.0, "")]
     wanted = {("views", "m"): MetricGate("m", threshold=0.5)}
-    (miss,) = task_misses(task_results.against("views", MODEL, candidate), wanted)
+    (miss,) = task_misses(verdict.task_results("views", MODEL, candidate), wanted)
     assert verdict.describe(miss) == "views m has no number (limit 0.5) on b, gate *"
 
 
@@ -382,7 +382,7 @@ def test_a_case_for_which_the_model_has_no_number_asks_nothing_of_the_artifact()
 
 
 def test_a_metric_without_a_number_of_the_model_has_no_loss() -> None:
-    (found,) = task_results.against("views", scores({"n": 1.0}), scores({"m": 0.6}))
+    (found,) = verdict.task_results("views", scores({"n": 1.0}), scores({"m": 0.6}))
     assert (found.value, found.reference, found.lost) == (0.6, None, None)
 
 
@@ -435,7 +435,7 @@ def latency(artifact: float, naive: Optional[float], noise: Optional[float] = No
 
 def speed(measured: Optional[Latency], metric: str, **given_: float) -> Dict[Bound, Tuple[Optional[float], bool]]:
     """bound -> what was found, and whether it keeps its limit."""
-    held = gate_limits.resolve([Gate("*", speed=(MetricGate(metric, **given_),))], CELL, OUTPUTS, ())
+    held = gate_limits.limits_of([Gate("*", speed=(MetricGate(metric, **given_),))], CELL, OUTPUTS, ())
     found = verdict.checks(held, (), (), measured)
     assert all((made.level, made.subject, made.metric) == ("speed", "latency", metric) for made in found)
     return {made.bound: (made.found, made.kept) for made in found}
@@ -488,7 +488,9 @@ def test_a_gate_that_only_reports_does_not_loosen_one_that_decides() -> None:
         Gate("*", (OutputGate("scores", max_abs=0.1),)),
         Gate("*", (OutputGate("scores", max_abs=0.5, cosine=0.9),), report_only=True),
     ]
-    found = {(limit.metric, limit.report_only): limit.value for limit in gate_limits.resolve(gates, CELL, OUTPUTS, ())}
+    found = {
+        (limit.metric, limit.report_only): limit.value for limit in gate_limits.limits_of(gates, CELL, OUTPUTS, ())
+    }
     assert found == {("max_abs", False): 0.1, ("max_abs", True): 0.5, ("cosine", True): 0.9}
 
 

@@ -50,26 +50,26 @@ Step = Callable[[Action, Path, Path, Path], Facts]
 
 # Modules, imported when their step is ordered: a Jetson that builds an engine has no torch and no onnxsim.
 STEPS: Dict[str, str] = {
-    "export": "builder.steps.export",
-    "simplify": "builder.steps.simplify",
-    "lower-fp16": "builder.steps.lower_fp16",
-    "emulate-fp16": "builder.steps.emulate_fp16",
-    "lower-int8": "builder.steps.lower_int8",
-    "calibration-data": "builder.steps.calibration_data",
-    "lower-opset": "builder.steps.lower_opset",
-    "parse": "builder.steps.parse",
-    "engine": "builder.steps.engine",
-    "reference": "builder.steps.reference",
-    "parity": "builder.steps.parity",
-    "layer-errors": "builder.steps.layer_errors",
-    "task-cases": "builder.steps.task_cases",
-    "task-reference": "builder.steps.task_reference",
-    "task": "builder.steps.task",
-    "latency": "builder.steps.latency",
-    "sweep-reference": "builder.steps.sweep_reference",
-    "sweep": "builder.steps.sweep",
-    "worst-case": "builder.steps.worst_case",
-    "cost": "builder.steps.cost",
+    "export": "builder.steps.export:export",
+    "simplify": "builder.steps.export:simplify",
+    "lower-fp16": "builder.steps.fp16:lower_fp16",
+    "emulate-fp16": "builder.steps.fp16:emulate_fp16",
+    "lower-int8": "builder.steps.quantization.int8:lower_int8",
+    "calibration-data": "builder.steps.quantization.calibration:gather_calibration_data",
+    "lower-opset": "builder.steps.lower_opset:lower_opset",
+    "parse": "builder.steps.export:parse",
+    "engine": "builder.steps.engine:build_engine",
+    "reference": "builder.steps.measure:answer_reference",
+    "parity": "builder.steps.measure:measure_parity",
+    "layer-errors": "builder.steps.layer_errors:measure_layer_errors",
+    "task-cases": "builder.steps.tasks:make_cases",
+    "task-reference": "builder.steps.tasks:score_reference",
+    "task": "builder.steps.tasks:score_artifact",
+    "latency": "builder.steps.measure:measure_latency",
+    "sweep-reference": "builder.steps.sweep:sweep_reference",
+    "sweep": "builder.steps.sweep:sweep_artifact",
+    "worst-case": "builder.steps.measure:draw_worst_case",
+    "cost": "builder.steps.measure:measure_cost",
 }
 
 
@@ -78,7 +78,8 @@ def perform(order: Order) -> Outcome:
     facts: Optional[Facts] = None
     failure: Optional[DeployError] = None
     try:
-        step = cast(Step, import_module(STEPS[order.action.recipe.step]).perform)
+        module, _, name = STEPS[order.action.recipe.step].partition(":")
+        step = cast(Step, getattr(import_module(module), name))
         facts = step(order.action, Path(order.inputs), Path(order.out), Path(order.root))
     except DeployError as problem:
         failure = problem

@@ -135,10 +135,10 @@ SIBLINGS = {
         for step in ("calibrate", "emulate_fp16", "lower_fp16", "lower_int8", "placement")
     ),
     *(
-        ("builder.steps.lower_int8", f"builder.steps.{part}")
+        ("builder.steps.quantization.int8", f"builder.steps.{part}")
         for part in ("calibrate", "fold_norms", "placement", "shifts")
     ),
-    *(("builder.steps.shifts", f"builder.steps.{part}") for part in ("calibrate", "placement")),
+    *(("builder.steps.quantization.int8", f"builder.steps.{part}") for part in ("calibrate", "placement")),
     ("builder.runtimes.tensorrt", "builder.runtimes.tensorrt"),
     ("builder.runtimes.tensorrt", "builder.runtimes.tensorrt"),
     *COMPAT,

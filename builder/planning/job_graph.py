@@ -38,7 +38,7 @@ from builder.planning.jobs import (
 from builder.platforms.platform import BUILDER
 
 CALIBRATION = "calibration-data"  # the job
-# Where Q/DQ pairs go: builder/steps/placement.py says why.
+# Where Q/DQ pairs go: builder/steps/quantization/placement.py says why.
 _PLACEMENT = {"onnxruntime": "around", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt"}
 
 

@@ -14,7 +14,7 @@ from builder.inspection.contents import flag
 from builder.store import sidecar
 
 
-def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+def build_engine(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe, platform = action.recipe, action.platform
     if not isinstance(recipe, Engine) or platform is None:
         raise StepFailed("an engine action needs an engine recipe and a platform")

@@ -8,7 +8,7 @@ layer's result has drifted when everything is lowered.
 A layer of an int8 graph is a convolution. One of an fp16 graph is a node that multiplies by weights or joins several
 tensors, with the nodes after it that work on its result alone: to keep a convolution in float32 and not its activation
 would put a cast between two that a runtime computes as one. Everything runs in onnxruntime on the CPU, whatever the
-target is: the graph is the same, float16 is emulated (`builder/steps/emulate_fp16.py`), and the arithmetic of another
+target is: the graph is the same, float16 is emulated (`builder/steps/fp16.py`), and the arithmetic of another
 runtime may round otherwise.
 """
 
@@ -29,8 +29,9 @@ from builder.actions.recipes import Facts, LowerInt8, MeasureLayers
 from builder.errors import StepFailed, first_line
 from builder.models import onnx_files
 from builder.runtimes import onnxruntime
-from builder.steps import emulate_fp16, lower_fp16, lower_int8, placement
-from builder.steps.calibrate import grids
+from builder.steps import fp16
+from builder.steps.quantization import int8, placement
+from builder.steps.quantization.calibration import grids
 from validation.samples import Arrays, load
 
 # Operators that multiply by weights: each begins a layer.
@@ -40,7 +41,7 @@ Lower = Callable[[FrozenSet[str]], onnx.ModelProto]
 Layer = Tuple[str, ...]
 
 
-def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+def measure_layer_errors(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     recipe = action.recipe
     if not isinstance(recipe, MeasureLayers):
         raise StepFailed("a layer-errors action needs a layer-errors recipe")
@@ -48,13 +49,13 @@ def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     kept = onnx_files.labelled(model, recipe.lowering.keep)
     layers: List[Layer]
     if isinstance(recipe.lowering, LowerInt8):
-        model = lower_int8.prepared(model, recipe.lowering, kept)
+        model = int8.prepared(model, recipe.lowering, kept)
         layers = [(name,) for name in _quantized(model, placement.places(model, recipe.lowering.placement, kept))]
         with np.load(inputs / "images.npz", allow_pickle=False) as file:
             images = [image[None] for image in file["images"]]
         lower = _int8(model, recipe.lowering, layers, kept, images)
     else:
-        layers = _grouped(model, lower_fp16.halved(model, kept))
+        layers = _grouped(model, fp16.halved(model, kept))
         lower = _fp16(model)
     feeds = [load(inputs / "reference" / f"{name}.npz", name).inputs for name in recipe.samples]
     return measure(model, layers, lower, feeds, kept=kept, unordered=recipe.unordered)
@@ -197,7 +198,7 @@ def _grouped(model: onnx.ModelProto, labels: Sequence[str]) -> List[Layer]:
 
 
 def _fp16(model: onnx.ModelProto) -> Lower:
-    return lambda keep: emulate_fp16.emulated(lower_fp16.to_float16(model, keep))
+    return lambda keep: fp16.emulated(fp16.to_float16(model, keep))
 
 
 def _int8(
@@ -212,7 +213,7 @@ def _int8(
     def lower(keep: FrozenSet[str]) -> onnx.ModelProto:
         places = placement.places(model, lowering.placement, keep)
         pairs = {name: found[name] for name in places.pairs}
-        return lower_int8.quantize(model, places, pairs, signed=lowering.activations == "symmetric")
+        return int8.quantize(model, places, pairs, signed=lowering.activations == "symmetric")
 
     return lower
 

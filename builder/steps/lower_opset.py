@@ -33,7 +33,7 @@ _FORMATS = ((14, 7), (18, 8), (20, 9))
 _HINT = "export with a lower `opset:`, or keep this head on a newer TensorRT"
 
 
-def perform(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
+def lower_opset(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     if not isinstance(action.recipe, LowerOpset):
         raise StepFailed("an opset action needs an opset recipe")
     model = to_opset(onnx_files.load(inputs / "model.onnx"), action.recipe.opset)

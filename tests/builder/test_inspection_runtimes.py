@@ -37,9 +37,9 @@ Look = Callable[..., Tuple[int, str]]
 
 def quantized(*, signed: bool, only: int = 2) -> Any:
     """The small network with Q/DQ before its first `only` convolutions, written by the int8 step's own writer."""
-    lower_int8 = pytest.importorskip("builder.steps.lower_int8")
-    placement = pytest.importorskip("builder.steps.placement")
-    calibrate = pytest.importorskip("builder.steps.calibrate")
+    lower_int8 = pytest.importorskip("builder.steps.quantization.int8")
+    placement = pytest.importorskip("builder.steps.quantization.placement")
+    calibrate = pytest.importorskip("builder.steps.quantization.calibration")
     made = onnx_models.convolutional()
     places = placement.places(made, "inputs", frozenset(["c2"] if only == 1 else []))
     grids = dict.fromkeys(places.pairs, calibrate.Grid(0.05, 0))
@@ -69,7 +69,7 @@ def build(folder: Path, model: Any, runtime: str, precision: str, version: str =
     sm = "8.6" if runtime.startswith("tensorrt") else None
     platform = Platform(runtime, version, "linux", "x86_64", sm, None, ("avx2",))
     action = Action(recipe, (Pinned("model.onnx", SHA),), (Tool(runtime, version),), platform)
-    made = _in_a_process(action, given, folder) if sm else engine.perform(action, given, folder, folder)
+    made = _in_a_process(action, given, folder) if sm else engine.build_engine(action, given, folder, folder)
     assert isinstance(made, Made)
     return made
 

@@ -133,7 +133,7 @@ def test_frozen_tells_what_was_lost() -> None:
 def simplified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simplify: Any, **options: Any) -> Made:
     """What the step says when onnxsim is `simplify`."""
     pytest.importorskip("onnxruntime")
-    from builder.steps import simplify as step
+    from builder.steps import export as step
 
     fake: Any = types.ModuleType("onnxsim")
     fake.simplify = simplify
@@ -141,7 +141,7 @@ def simplified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simplify: Any, *
     (tmp_path / "out").mkdir()
     saved(tmp_path / "model.onnx")
     recipe = Simplify(INPUTS, OUTPUTS, ((1, 1, 16, 16), (2, 1, 24, 16)), options.get("unordered", False))
-    made = step.perform(Action(recipe, (), ()), tmp_path, tmp_path / "out", tmp_path)
+    made = step.simplify(Action(recipe, (), ()), tmp_path, tmp_path / "out", tmp_path)
     assert isinstance(made, Made)
     return made
 

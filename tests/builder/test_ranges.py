@@ -15,7 +15,7 @@ from builder.config.matrix import Calibration, Photographs
 from builder.errors import UsageError
 from builder.inspection import onnx as ranges
 from builder.models import onnx_files
-from builder.steps import calibrate, lower_int8, placement
+from builder.steps.quantization import calibration, int8, placement
 from tests import onnx_models
 
 
@@ -27,8 +27,8 @@ def test_ranges_are_those_of_the_codes(
 ) -> None:
     model = onnx_models.convolutional()
     places = placement.places(model, "inputs")
-    grids = dict.fromkeys(places.pairs, calibrate.Grid(0.1, zero))
-    onnx_files.save(lower_int8.quantize(model, places, grids, signed=signed), tmp_path / "m.onnx")
+    grids = dict.fromkeys(places.pairs, calibration.Grid(0.1, zero))
+    onnx_files.save(int8.quantize(model, places, grids, signed=signed), tmp_path / "m.onnx")
     found = ranges.ranges_of(tmp_path / "m.onnx", "m")
     assert [row.tensor for row in found] == ["image", "r1"]
     for row in found:

@@ -69,9 +69,9 @@ def order(tmp_path: Path, recipe: Any = None) -> worker.Order:
 
 
 def _step(monkeypatch: pytest.MonkeyPatch, perform: Any) -> None:
-    module: Any = types.ModuleType("builder.steps.lower_fp16")
+    module: Any = types.ModuleType("builder.steps.fp16")
     module.perform = perform
-    monkeypatch.setitem(sys.modules, "builder.steps.lower_fp16", module)
+    monkeypatch.setitem(sys.modules, "builder.steps.fp16", module)
 
 
 def test_a_step_gets_its_folders_and_gives_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

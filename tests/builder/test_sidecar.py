@@ -36,7 +36,7 @@ class Mine:
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(plugins, "backend", lambda name: Mine())
-    assert engine.perform(action(), tmp_path, tmp_path, tmp_path) == Made(3, ("as asked",))
+    assert engine.build_engine(action(), tmp_path, tmp_path, tmp_path) == Made(3, ("as asked",))
     return tmp_path
 
 
@@ -52,7 +52,7 @@ def test_the_engine_step_says_what_it_made_and_leaves_by_products_out(made: Path
 
 def test_what_is_written_is_the_same_for_the_same_build(made: Path) -> None:
     before = (made / SIDECAR).read_bytes()
-    engine.perform(action(), made, made, made)
+    engine.build_engine(action(), made, made, made)
     assert (made / SIDECAR).read_bytes() == before
 
 

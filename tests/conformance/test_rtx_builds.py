@@ -27,8 +27,9 @@ from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
 from builder.executors.local import Local
 from builder.platforms.platform import Pinned, Platform
-from builder.steps import lower_fp16, lower_int8, placement
-from builder.steps.calibrate import Grid
+from builder.steps import fp16
+from builder.steps.quantization import int8, placement
+from builder.steps.quantization.calibration import Grid
 from builder.store.layout import Layout
 from tests import onnx_models
 from tests.fakes import REPOSITORY
@@ -86,7 +87,7 @@ def test_a_float16_graph_makes_a_smaller_engine(tmp_path: Path) -> None:
     ]
     model = onnx_models.model(nodes, {"w": weights, "v": wide}, ["batch", 1, "h", "w"], ["batch", 256, "h", "w"])
     (tmp_path / "half").mkdir()
-    full, half = performed(model, tmp_path), performed(lower_fp16.to_float16(model), tmp_path / "half")
+    full, half = performed(model, tmp_path), performed(fp16.to_float16(model), tmp_path / "half")
     assert len(engine(half)) < 0.7 * len(engine(full))
 
 
@@ -94,7 +95,7 @@ def test_a_symmetric_qdq_graph_is_taken(tmp_path: Path) -> None:
     model = onnx_models.convolutional()
     places = placement.places(model, "inputs")
     grids = {name: Grid(0.05, 0) for name in places.pairs}
-    made = performed(lower_int8.quantize(model, places, grids, signed=True), tmp_path)
+    made = performed(int8.quantize(model, places, grids, signed=True), tmp_path)
     assert isinstance(made[0].facts, Made) and made[0].facts.nodes > 10
 
 

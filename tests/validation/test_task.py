@@ -22,8 +22,8 @@ from builder.errors import StepFailed
 from builder.models import preprocessing
 from builder.platforms.platform import Platform
 from builder.records import Setting, from_json, to_json
-from builder.steps import task as task_step
-from builder.steps import task_cases, task_reference
+from builder.steps import tasks
+from builder.steps import tasks as task_step
 from validation import task
 from validation.task import Case
 
@@ -378,7 +378,7 @@ def cases_action(*files: str, **options: Any) -> Action:
 def make_cases(inputs: Path, *files: str, **options: Any) -> Tuple[Any, Path]:
     out = inputs / "cases"
     out.mkdir(exist_ok=True)
-    return task_cases.perform(cases_action(*files, **options), inputs, out, inputs), out
+    return tasks.make_cases(cases_action(*files, **options), inputs, out, inputs), out
 
 
 def test_cases_are_made_in_the_order_of_the_matrix(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -429,7 +429,7 @@ def test_a_photograph_with_a_space_in_its_name_makes_a_case(inputs: Path) -> Non
     recipe = TaskCases("validation.keypoint_tasks:Homographies", (), ("data/my photo.png",), (16, 16), GREY)
     out = inputs / "cases"
     out.mkdir()
-    facts = task_cases.perform(Action(recipe, (), (), None), inputs, out, inputs)
+    facts = tasks.make_cases(Action(recipe, (), (), None), inputs, out, inputs)
     assert isinstance(facts, Sampled)
     assert len(facts.samples) == len(list(out.iterdir())) == 1
 
@@ -450,7 +450,7 @@ def score_artifact(inputs: Path, backend: Backend, monkeypatch: pytest.MonkeyPat
     settings = tuple(Setting(name, value) for name, value in options.items())
     recipe = MeasureTask(HEAD, "image", "light_metric:Brightness", settings, "bf16", True)
     action = Action(recipe, (), (), Platform("openvino", "1", "linux", "x86_64"))
-    return task_step.perform(action, inputs, inputs, inputs)
+    return task_step.score_artifact(action, inputs, inputs, inputs)
 
 
 def rounded(found: TaskScores) -> Dict[str, float]:
@@ -480,7 +480,7 @@ def test_the_model_itself_is_scored_on_the_same_cases(
     monkeypatch.setattr(plugins, "source", lambda name: {kind: model}[name])
     image = Input("image", ("batch", 1, "h", "w"))
     recipe = ScoreReference(source, "main", (), image, ("mean",), HEAD, "light_metric:Brightness", ())
-    found = task_reference.perform(Action(recipe, (), (), None), inputs, inputs, inputs / "root")
+    found = tasks.score_reference(Action(recipe, (), (), None), inputs, inputs, inputs / "root")
     assert model.opened == [(recipe, inputs, inputs / "root")]
     assert rounded(found) == {"brightness": 0.5, "error": 0.0}
     assert found == score_artifact(inputs, Backend(1.0), monkeypatch), "the same tensors, the same numbers"

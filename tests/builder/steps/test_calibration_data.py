@@ -13,14 +13,14 @@ from builder.actions.action import Action
 from builder.actions.recipes import CalibrationData, Sampled
 from builder.config.contract import Preprocess
 from builder.errors import DeployError, StepFailed
-from builder.steps import calibration_data
+from builder.steps.quantization import calibration
 
 GRAY = Preprocess(range=(0.0, 1.0))
 
 
 def performed(tmp_path: Path, recipe: CalibrationData) -> Any:
     (tmp_path / "out").mkdir()
-    facts = calibration_data.perform(Action(recipe, (), ()), tmp_path / "in", tmp_path / "out", tmp_path)
+    facts = calibration.gather_calibration_data(Action(recipe, (), ()), tmp_path / "in", tmp_path / "out", tmp_path)
     assert isinstance(facts, Sampled)
     with np.load(tmp_path / "out" / "images.npz", allow_pickle=False) as file:
         return facts.samples, file["images"]

@@ -17,7 +17,7 @@ from builder.actions.recipes import LowerInt8
 from builder.errors import StepFailed
 from builder.inspection import onnx as session_graph
 from builder.models import onnx_files
-from builder.steps import calibrate, fold_norms, lower_int8, placement, shifts
+from builder.steps.quantization import calibration, fold_norms, int8, placement
 from tests import onnx_models
 
 IMAGES = [np.random.default_rng(i).random((1, 1, 16, 24), dtype=np.float32) for i in range(3)]
@@ -91,8 +91,8 @@ def lowered(model: Any, *keep: str, activations: str = "asymmetric") -> Any:
     folded = fold_norms.fold(model, labels)
     places = placement.places(folded, "around", labels)
     recipe = LowerInt8("mse", 99.0, activations, "around")
-    grids = calibrate.grids(folded, places.pairs, IMAGES, recipe) if places.pairs else {}
-    return lower_int8.quantize(folded, places, grids, signed=activations == "symmetric")
+    grids = calibration.grids(folded, places.pairs, IMAGES, recipe) if places.pairs else {}
+    return int8.quantize(folded, places, grids, signed=activations == "symmetric")
 
 
 def run_by_onnxruntime(model: Any, folder: Path) -> Dict[str, str]:
@@ -187,8 +187,8 @@ def test_pairs_on_inputs_alone_leave_them_all_in_float(tmp_path: Path) -> None:
     """Why `around` is: the same network with the placement of the other runtimes."""
     model = like_superpoint()
     places = placement.places(model, "inputs")
-    grids = calibrate.grids(model, places.pairs, IMAGES, LowerInt8("mse", 99.0, "asymmetric", "inputs"))
-    found = run_by_onnxruntime(lower_int8.quantize(model, places, grids, signed=False), tmp_path)
+    grids = calibration.grids(model, places.pairs, IMAGES, LowerInt8("mse", 99.0, "asymmetric", "inputs"))
+    found = run_by_onnxruntime(int8.quantize(model, places, grids, signed=False), tmp_path)
     assert set(found.values()) == {"fp32"}
 
 
@@ -307,8 +307,8 @@ def test_what_rounding_a_shift_lost_comes_back_in_the_bias() -> None:
     """Away from the edges, where padding does not know of the constant, the sums are those of the exact constant."""
     model = fold_norms.fold(like_superpoint())
     places = placement.places(model, "around")
-    grids = dict.fromkeys(places.pairs, calibrate.Grid(0.3, 40))  # coarse: much is lost
-    aligned, _ = shifts.align(model, places.shifts, grids, signed=False)
+    grids = dict.fromkeys(places.pairs, calibration.Grid(0.3, 40))  # coarse: much is lost
+    aligned, _ = int8.align(model, places.shifts, grids, signed=False)
     before, after = ({i.name: numpy_helper.to_array(i) for i in m.graph.initializer} for m in (model, aligned))
     assert np.abs(before["n1_shift"] - after["n1_shift"]).max() > 0.05
     assert after["n1_shift"] / np.float32(0.3) == pytest.approx(np.round(after["n1_shift"] / 0.3))
@@ -320,8 +320,8 @@ def test_what_rounding_a_shift_lost_comes_back_in_the_bias() -> None:
 def test_constants_that_no_code_holds_are_left_in_float() -> None:
     model = fold_norms.fold(like_superpoint())
     places = placement.places(model, "around")
-    fine = dict.fromkeys(places.pairs, calibrate.Grid(1e-4, 0))
-    aligned, grids = shifts.align(model, places.shifts, fine, signed=False)
+    fine = dict.fromkeys(places.pairs, calibration.Grid(1e-4, 0))
+    aligned, grids = int8.align(model, places.shifts, fine, signed=False)
     assert grids == fine
     assert onnx_models.run(aligned, IMAGES[0]) == pytest.approx(onnx_models.run(model, IMAGES[0]))
 
@@ -335,7 +335,7 @@ def test_the_step_folds_and_places_as_the_recipe_says(tmp_path: Path) -> None:
     for how, norms in (("around", 0), ("inputs", 3)):
         (tmp_path / how).mkdir()
         action = Action(LowerInt8("minmax", 99.0, "asymmetric", how), (), ())
-        lower_int8.perform(action, tmp_path, tmp_path / how, tmp_path)
+        int8.lower_int8(action, tmp_path, tmp_path / how, tmp_path)
         assert kinds(onnx_files.load(tmp_path / how / "model.onnx")).count("BatchNormalization") == norms
 
 
@@ -345,9 +345,7 @@ def test_a_model_without_convolutions_is_refused(tmp_path: Path) -> None:
         tmp_path / "model.onnx",
     )
     with pytest.raises(StepFailed, match="no convolution to quantize"):
-        lower_int8.perform(
-            Action(LowerInt8("minmax", 99.0, "asymmetric", "around"), (), ()), tmp_path, tmp_path, tmp_path
-        )
+        int8.lower_int8(Action(LowerInt8("minmax", 99.0, "asymmetric", "around"), (), ()), tmp_path, tmp_path, tmp_path)
 
 
 def test_to_keep_a_convolution_never_quantizes_another() -> None:

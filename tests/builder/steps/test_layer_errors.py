@@ -18,7 +18,7 @@ from builder.actions.measurements import LayerErrors
 from builder.actions.recipes import EmulateFp16, LowerFp16, LowerInt8, MeasureLayers, Parse
 from builder.errors import StepFailed
 from builder.models import onnx_files
-from builder.steps import emulate_fp16, layer_errors, lower_fp16
+from builder.steps import fp16, layer_errors
 from tests import onnx_models
 from validation.samples import Sample, save
 
@@ -33,7 +33,7 @@ def measured(model: Any, lowering: Any, folder: Path, *, unordered: bool = False
     for number, image in enumerate(IMAGES[:2]):
         save(folder / "reference" / f"s{number}.npz", Sample(f"s{number}", {"image": image}, {}))
     action = Action(MeasureLayers(lowering, ("s0", "s1"), unordered), (), ())
-    found = layer_errors.perform(action, folder, folder, folder)
+    found = layer_errors.measure_layer_errors(action, folder, folder, folder)
     assert isinstance(found, LayerErrors)
     return found
 
@@ -140,7 +140,7 @@ def test_equal_models_have_no_noise(tmp_path: Path) -> None:
 
 def test_the_step_refuses_another_recipe(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="needs a layer-errors recipe"):
-        layer_errors.perform(Action(Parse(), (), ()), tmp_path, tmp_path, tmp_path)
+        layer_errors.measure_layer_errors(Action(Parse(), (), ()), tmp_path, tmp_path, tmp_path)
 
 
 def test_noise_by_hand() -> None:
@@ -154,7 +154,7 @@ def test_noise_by_hand() -> None:
 
 def test_an_emulated_graph_rounds_every_tensor_that_was_float16(tmp_path: Path) -> None:
     model = onnx_models.convolutional()
-    emulated = emulate_fp16.emulated(lower_fp16.to_float16(model))
+    emulated = fp16.emulated(fp16.to_float16(model))
     onnx_files.save(emulated, tmp_path / "m.onnx")
     found = layer_errors._run(emulated, ["c1", "c2", "n", "out"], [{"image": IMAGES[0]}])
     for name in ("c1", "c2"):
@@ -168,18 +168,18 @@ def test_an_emulated_graph_rounds_every_tensor_that_was_float16(tmp_path: Path) 
 
 def test_an_overflow_that_the_next_node_would_undo_is_seen() -> None:
     """onnxruntime's CPU provider never makes this infinity; a GPU does."""
-    half = lower_fp16.to_float16(onnx_models.overflowing(weight=2e4))
+    half = fp16.to_float16(onnx_models.overflowing(weight=2e4))
     assert np.isfinite(onnx_models.run(half, IMAGES[0])).all()
-    assert not np.isfinite(onnx_models.run(emulate_fp16.emulated(half), IMAGES[0])).all()
+    assert not np.isfinite(onnx_models.run(fp16.emulated(half), IMAGES[0])).all()
 
 
 def test_the_emulating_step(tmp_path: Path) -> None:
-    onnx_files.save(lower_fp16.to_float16(onnx_models.convolutional()), tmp_path / "model.onnx")
+    onnx_files.save(fp16.to_float16(onnx_models.convolutional()), tmp_path / "model.onnx")
     (tmp_path / "out").mkdir()
-    emulate_fp16.perform(Action(EmulateFp16(), (), ()), tmp_path, tmp_path / "out", tmp_path)
+    fp16.emulate_fp16(Action(EmulateFp16(), (), ()), tmp_path, tmp_path / "out", tmp_path)
     assert onnx_files.load(tmp_path / "out" / "model.onnx").graph.node
     with pytest.raises(StepFailed, match="needs an emulate-fp16 recipe"):
-        emulate_fp16.perform(Action(Parse(), (), ()), tmp_path, tmp_path / "out", tmp_path)
+        fp16.emulate_fp16(Action(Parse(), (), ()), tmp_path, tmp_path / "out", tmp_path)
 
 
 # ------------------------------------------------------------------------------------------- pairs around

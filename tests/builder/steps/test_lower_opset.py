@@ -16,7 +16,7 @@ from builder.actions.action import Action
 from builder.actions.recipes import LowerOpset, Parse
 from builder.errors import StepFailed
 from builder.models import onnx_files
-from builder.steps import lower_fp16, lower_opset
+from builder.steps import fp16, lower_opset
 from tests import onnx_models
 
 IMAGE = np.random.default_rng(0).random((1, 1, 16, 24), dtype=np.float32)
@@ -50,7 +50,7 @@ def test_a_reduction_keeps_its_axes(tmp_path: Path) -> None:
 
 
 def test_the_fp16_graph_too() -> None:
-    model = lower_fp16.to_float16(onnx_models.convolutional())
+    model = fp16.to_float16(onnx_models.convolutional())
     older = lower_opset.to_opset(model, 17)
     onnx.checker.check_model(older, full_check=True)
     assert np.array_equal(onnx_models.run(model, IMAGE), onnx_models.run(older, IMAGE))
@@ -109,8 +109,8 @@ def test_the_step(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     onnx_files.save(onnx_models.convolutional(), tmp_path / "model.onnx")
     action = Action(LowerOpset(17), (), ())
-    made: Any = lower_opset.perform(action, tmp_path, tmp_path / "out", tmp_path)
+    made: Any = lower_opset.lower_opset(action, tmp_path, tmp_path / "out", tmp_path)
     assert made.nodes == 7
     assert opset(onnx_files.load(tmp_path / "out" / "model.onnx")) == 17
     with pytest.raises(StepFailed, match="opset recipe"):
-        lower_opset.perform(Action(Parse(), (), ()), tmp_path, tmp_path / "out", tmp_path)
+        lower_opset.lower_opset(Action(Parse(), (), ()), tmp_path, tmp_path / "out", tmp_path)

@@ -16,7 +16,8 @@ from onnx import helper, numpy_helper
 from builder.actions.recipes import LowerFp16, LowerInt8
 from builder.errors import StepFailed
 from builder.models import onnx_files
-from builder.steps import calibrate, lower_fp16, lower_int8, placement
+from builder.steps import fp16
+from builder.steps.quantization import calibration, int8, placement
 from tests import onnx_models
 
 IMAGES = [np.random.default_rng(i).random((1, 1, 16, 24), dtype=np.float32) for i in range(3)]
@@ -35,7 +36,7 @@ def cosine(a: Any, b: Any) -> float:
 
 def test_fp16_is_near_and_keeps_the_outside(tmp_path: Path) -> None:
     model = onnx_models.convolutional()
-    lowered = lower_fp16.to_float16(model)
+    lowered = fp16.to_float16(model)
     onnx_files.save(lowered, tmp_path / "m.onnx")  # checked with full type inference
     wanted, found = onnx_models.run(model, IMAGES[0]), onnx_models.run(lowered, IMAGES[0])
     assert found.dtype == np.float32
@@ -46,7 +47,7 @@ def test_fp16_is_near_and_keeps_the_outside(tmp_path: Path) -> None:
 def test_fp16_halves_the_weights_and_spares_the_norm() -> None:
     model = onnx_models.convolutional()
     before = model.SerializeToString()
-    lowered = lower_fp16.to_float16(model)
+    lowered = fp16.to_float16(model)
     assert model.SerializeToString() == before, "a copy"
     kinds = {i.name: i.data_type for i in lowered.graph.initializer}
     assert kinds["w1_f16"] == kinds["w2_f16"] == kinds["b1_f16"] == onnx.TensorProto.FLOAT16
@@ -68,7 +69,7 @@ def test_fp16_keeps_the_scales_of_a_resize(tmp_path: Path) -> None:
     weights = np.random.default_rng(1).normal(size=(2, 1, 3, 3)).astype(np.float32)
     arrays = {"w": weights, "scales": np.float32([1, 1, 2, 2]), "half": np.float32(0.5)}
     model = onnx_models.model(nodes, arrays, ["batch", 1, "h", "w"], ["batch", 2, "2*h", "2*w"])
-    lowered = lower_fp16.to_float16(model)
+    lowered = fp16.to_float16(model)
     onnx_files.save(lowered, tmp_path / "m.onnx")
     kinds = {i.name: i.data_type for i in lowered.graph.initializer}
     assert kinds["scales"] == onnx.TensorProto.FLOAT
@@ -80,12 +81,12 @@ def test_fp16_keeps_the_scales_of_a_resize(tmp_path: Path) -> None:
 def test_fp16_works_at_another_size() -> None:
     model = onnx_models.convolutional()
     image = np.random.default_rng(9).random((2, 1, 40, 8), dtype=np.float32)
-    assert onnx_models.run(lower_fp16.to_float16(model), image).shape == onnx_models.run(model, image).shape
+    assert onnx_models.run(fp16.to_float16(model), image).shape == onnx_models.run(model, image).shape
 
 
 def test_a_weight_beyond_float16_is_refused() -> None:
     with pytest.raises(StepFailed, match=r"the weight w1 reaches .* beyond float16's 65504"):
-        lower_fp16.to_float16(onnx_models.convolutional(scale=1e6))
+        fp16.to_float16(onnx_models.convolutional(scale=1e6))
 
 
 # ------------------------------------------------------------------------------------------- int8
@@ -98,8 +99,8 @@ def recipe(activations: str = "symmetric", method: str = "minmax", percentile: f
 def quantized(activations: str, method: str = "minmax") -> Any:
     model = onnx_models.convolutional()
     places = placement.places(model, "inputs")
-    grids = calibrate.grids(model, places.pairs, IMAGES, recipe(activations, method))
-    return lower_int8.quantize(model, places, grids, signed=activations == "symmetric")
+    grids = calibration.grids(model, places.pairs, IMAGES, recipe(activations, method))
+    return int8.quantize(model, places, grids, signed=activations == "symmetric")
 
 
 @pytest.mark.parametrize("activations", ["symmetric", "asymmetric"])
@@ -137,7 +138,7 @@ def test_int8_pairs(activations: str, kind: Any) -> None:
 def test_weights_round_to_the_nearest_code() -> None:
     weight = np.random.default_rng(0).normal(size=(5, 2, 3, 3)).astype(np.float32)
     weight[3] = 0
-    made = lower_int8.quantize_weight(weight)
+    made = int8.quantize_weight(weight)
     back = made.values.astype(np.float32) * made.scale[:, None, None, None]
     assert np.abs(back - weight).max() <= made.scale.max() / 2 + 1e-7
     assert made.scale[3] == 1
@@ -150,18 +151,18 @@ def test_a_model_without_convolutions_is_refused(tmp_path: Path) -> None:
     nodes = [onnx.helper.make_node("Relu", ["image"], ["out"])]
     onnx_files.save(onnx_models.model(nodes, {}, ["n", 1, 8, 8], ["n", 1, 8, 8]), tmp_path / "model.onnx")
     with pytest.raises(StepFailed, match="no convolution to quantize"):
-        lower_int8.perform(Action(recipe(), (), ()), tmp_path, tmp_path, tmp_path)
+        int8.lower_int8(Action(recipe(), (), ()), tmp_path, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("activations", ["symmetric", "asymmetric"])
 def test_a_grid_covers_the_range_and_holds_zero(activations: str) -> None:
     model = onnx_models.convolutional()
-    found = calibrate.grids(model, ["image", "c1", "r1"], IMAGES, recipe(activations))
+    found = calibration.grids(model, ["image", "c1", "r1"], IMAGES, recipe(activations))
     for grid in found.values():
         assert grid.scale > 0
         assert 0 <= grid.zero <= 255
         assert activations == "asymmetric" or grid.zero == 0
-    histogram = calibrate.histograms(model, ["c1"], IMAGES)["c1"]
+    histogram = calibration.histograms(model, ["c1"], IMAGES)["c1"]
     assert histogram.counts.sum() == 3 * 4 * 16 * 24
     low, high = histogram.edges[0], histogram.edges[-1]
     top = max(-low, high) if activations == "symmetric" else high - low
@@ -170,20 +171,20 @@ def test_a_grid_covers_the_range_and_holds_zero(activations: str) -> None:
 
 def test_mse_is_no_worse_than_minmax_by_its_own_measure() -> None:
     model = onnx_models.convolutional()
-    histogram = calibrate.histograms(model, ["c1"], IMAGES)["c1"]
+    histogram = calibration.histograms(model, ["c1"], IMAGES)["c1"]
     for signed in (True, False):
         kind = "symmetric" if signed else "asymmetric"
-        mse = calibrate.grids(model, ["c1"], IMAGES, recipe(kind, "mse"))["c1"]
-        extremes = calibrate.grids(model, ["c1"], IMAGES, recipe(kind))["c1"]
-        assert calibrate._error(histogram, mse, signed) <= calibrate._error(histogram, extremes, signed)
+        mse = calibration.grids(model, ["c1"], IMAGES, recipe(kind, "mse"))["c1"]
+        extremes = calibration.grids(model, ["c1"], IMAGES, recipe(kind))["c1"]
+        assert calibration._error(histogram, mse, signed) <= calibration._error(histogram, extremes, signed)
 
 
 def test_a_percentile_cuts_an_outlier() -> None:
     model = onnx_models.convolutional()
     wild = IMAGES[0].copy()
     wild[0, 0, 0, 0] = 1000
-    cut = calibrate.grids(model, ["image"], [wild], recipe(method="percentile"))["image"]
-    kept = calibrate.grids(model, ["image"], [wild], recipe())["image"]
+    cut = calibration.grids(model, ["image"], [wild], recipe(method="percentile"))["image"]
+    kept = calibration.grids(model, ["image"], [wild], recipe())["image"]
     assert cut.scale < kept.scale / 10
 
 
@@ -192,8 +193,8 @@ def test_entropy_cuts_a_thin_tail_and_keeps_a_thick_one() -> None:
     centres = np.linspace(0, 10, 2049)
     bell = 1e6 * np.exp(-0.5 * ((centres[:-1] - 1) / 0.4) ** 2)
     tail = np.where(centres[:-1] > 9.9, 3.0, 0.0)
-    thin = calibrate._choose(calibrate.Histogram(np.round(bell) + tail, centres), recipe(method="entropy"), True)
-    flat = calibrate._choose(calibrate.Histogram(np.full(2048, 1e4), centres), recipe(method="entropy"), True)
+    thin = calibration._choose(calibration.Histogram(np.round(bell) + tail, centres), recipe(method="entropy"), True)
+    flat = calibration._choose(calibration.Histogram(np.full(2048, 1e4), centres), recipe(method="entropy"), True)
     assert thin.scale * 127 < 5, "three values of a million are clipped"
     assert flat.scale * 127 > 9.5, "nothing is clipped where every value is as likely"
 
@@ -228,10 +229,10 @@ def branching() -> Any:
 def lowered(model: Any, precision: str, *keep: str) -> Any:
     labels = onnx_files.labelled(model, keep)
     if precision == "fp16":
-        return lower_fp16.to_float16(model, labels)
+        return fp16.to_float16(model, labels)
     places = placement.places(model, "inputs", labels)
-    grids = calibrate.grids(model, places.pairs, IMAGES, recipe(precision)) if places.pairs else {}
-    return lower_int8.quantize(model, places, grids, signed=precision == "symmetric")
+    grids = calibration.grids(model, places.pairs, IMAGES, recipe(precision)) if places.pairs else {}
+    return int8.quantize(model, places, grids, signed=precision == "symmetric")
 
 
 PRECISIONS = ("fp16", "symmetric", "asymmetric")
@@ -299,6 +300,6 @@ def test_the_steps_keep_what_the_recipe_says(precision: str, tmp_path: Path) -> 
     np.savez(tmp_path / "images.npz", images=np.concatenate(IMAGES))
     (tmp_path / "out").mkdir()
     keeping = LowerFp16(("*",)) if precision == "fp16" else dataclasses.replace(recipe(), keep=("*",))
-    step = lower_fp16 if precision == "fp16" else lower_int8
+    step = fp16 if precision == "fp16" else int8
     step.perform(Action(keeping, (), ()), tmp_path, tmp_path / "out", tmp_path)
     assert len(onnx_files.load(tmp_path / "out" / "model.onnx").graph.node) == 9

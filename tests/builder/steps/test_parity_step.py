@@ -14,7 +14,7 @@ from builder import plugins
 from builder.actions.action import Action
 from builder.actions.recipes import MeasureParity
 from builder.platforms.platform import Platform
-from builder.steps import parity
+from builder.steps import measure
 
 
 class Backend:
@@ -29,7 +29,9 @@ def test_it_opens_the_artifact_frugally(monkeypatch: pytest.MonkeyPatch, tmp_pat
     backend = Backend()
     monkeypatch.setattr(plugins, "backend", lambda name: backend)
     recipe = MeasureParity(samples=(), outputs=("scores",), align=None, agreement=(), compute="f32", static=True)
-    parity.perform(Action(recipe, (), (), Platform("openvino", "1", "linux", "x86_64")), tmp_path, tmp_path, tmp_path)
+    measure.measure_parity(
+        Action(recipe, (), (), Platform("openvino", "1", "linux", "x86_64")), tmp_path, tmp_path, tmp_path
+    )
     assert backend.opened == [plugins.OpenOptions("f32", static=True, threads=0, frugal=True)]
 
 

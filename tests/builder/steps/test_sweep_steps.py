@@ -20,7 +20,7 @@ from builder.actions.recipes import MeasureSweep, Sampled, SweepReference
 from builder.config.contract import Input, Preprocess
 from builder.config.matrix import OnnxSource
 from builder.platforms.platform import Platform
-from builder.steps import sweep, sweep_reference
+from builder.steps import sweep
 from tests import onnx_models
 
 INPUT = Input("image", ("batch", 1, "8*h8", "8*w8"))
@@ -59,7 +59,7 @@ def reference(inputs: Path, model: Any) -> Sampled:
     sizes = tuple(point.size for point in POINTS)
     source = OnnxSource("m.onnx", "0" * 64)
     recipe = SweepReference(source, "main", (), INPUT, ("out",), "photographs/a.png", sizes, Preprocess(multiple=8))
-    found = sweep_reference.perform(Action(recipe, (), (), None), inputs, inputs / "reference", inputs)
+    found = sweep.sweep_reference(Action(recipe, (), (), None), inputs, inputs / "reference", inputs)
     assert isinstance(found, Sampled)
     return found
 
@@ -68,7 +68,7 @@ def swept(inputs: Path, artifact: Any) -> Dict[Tuple[int, int], SweepRow]:
     (inputs / "artifact").mkdir(exist_ok=True)
     onnx.save(artifact, str(inputs / "artifact" / "model.onnx"))
     recipe = MeasureSweep("a.png", POINTS, ("out",), None, (), 0.01, 1, "f32", False, "a laptop")
-    found = sweep.perform(Action(recipe, (), (), CPU), inputs, inputs, inputs)
+    found = sweep.sweep_artifact(Action(recipe, (), (), CPU), inputs, inputs, inputs)
     assert isinstance(found, Swept)
     assert (found.photograph, found.threads, found.machine) == ("a.png", 1, "a laptop")
     return {row.point.size: row for row in found.rows}

@@ -29,14 +29,14 @@ from builder.actions.recipes import Engine, Made
 from builder.config.contract import Profile, ShapeRange
 from builder.config.remote_machines import FleetSettings
 from builder.config.tensorrt import TensorRtOptions
-from builder.executors.fleet import Fleet
-from builder.fleet import queues, serving
-from builder.fleet.broker import Broker
-from builder.fleet.sealing import Seal
-from builder.fleet.station import Post
+from builder.execution.cache import Cache
+from builder.execution.fleet import queues, serving
+from builder.execution.fleet.broker import Broker
+from builder.execution.fleet.executor import Fleet
+from builder.execution.fleet.sealing import Seal
+from builder.execution.fleet.station import Post
 from builder.platforms import machines
 from builder.platforms.platform import Pinned, Platform
-from builder.remote.cache import Cache
 from builder.store.layout import Layout
 from tests import brokers
 

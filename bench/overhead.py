@@ -4,7 +4,7 @@
     python bench/overhead.py --store artifacts             only the fast commands, on what is built
 
 Every step of the cold build is afterwards run again by hand, as a person would: the same action, in a process of
-its own (`python -m builder.worker`). The ratio is wall time of the cold build over the sum of these. Times on a
+its own (`python -m builder.execution.worker`). The ratio is wall time of the cold build over the sum of these. Times on a
 shared machine are noisy; the ratio is what to quote.
 """
 
@@ -21,13 +21,12 @@ import time
 from pathlib import Path
 from typing import Dict, List, Tuple
 
-from builder import leash
 from builder.config.loader import load
-from builder.executors import local
+from builder.execution import local, processes
+from builder.execution.scheduler import prospect
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
-from builder.run import prospect
 from builder.store.layout import Layout
 
 TOOLS = ("export", "simplify", "lower-fp16", "lower-int8", "engine", "reference", "parity", "latency")
@@ -102,11 +101,11 @@ def _each_tool_alone(matrix: Path, place: Path, only: str) -> Dict[str, Tuple[in
 
 def _by_hand(order: Path) -> None:
     worker = subprocess.Popen(
-        [sys.executable, "-m", "builder.worker", str(order.absolute())],
+        [sys.executable, "-m", "builder.execution.worker", str(order.absolute())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         cwd=str(order.parent),
-        env=leash.worker_environment(),
+        env=processes.worker_environment(),
     )
     if worker.wait() != 0:
         raise SystemExit(json.loads(order.with_name("outcome.json").read_text())["problem"])

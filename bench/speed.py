@@ -21,11 +21,11 @@ from builder import plugins
 from builder.choosing.choose import choose
 from builder.config import contract
 from builder.config.loader import load
+from builder.execution.scheduler import prospect
 from builder.hosting import pull
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
-from builder.run import prospect
 from builder.runtimes import onnxruntime
 from builder.store import versions
 from builder.store.layout import Layout

@@ -31,8 +31,8 @@ from builder.actions.recipes import Engine
 from builder.config.contract import Profile, ShapeRange
 from builder.config.remote_machines import Reached, Worker
 from builder.config.tensorrt import TensorRtOptions
-from builder.executors.local import Local
-from builder.executors.ssh import Machines, Ssh
+from builder.execution.local import Local
+from builder.execution.ssh.executor import Machines, Ssh
 from builder.platforms import machines
 from builder.platforms.platform import Pinned, Platform
 from builder.store.layout import Layout

@@ -20,15 +20,15 @@ from typing import Any, Dict, Iterator, List
 
 import numpy as np
 
-from builder import leash, plugins
+from builder import plugins
 from builder.actions.action import Action
 from builder.actions.recipes import MeasureParity, MeasureTask
 from builder.config.loader import load
-from builder.executors import local
+from builder.execution import local, processes
+from builder.execution.scheduler import prospect
 from builder.planning.planner import PlannedCell, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
-from builder.run import prospect
 from builder.store.layout import Layout
 
 
@@ -76,14 +76,14 @@ def _row(name: str, spent: Any) -> None:
 
 def _by_hand(order: Path) -> float:
     """Seconds of the step in a process of its own."""
-    words = [sys.executable, "-m", "builder.worker", str(order.absolute())]
+    words = [sys.executable, "-m", "builder.execution.worker", str(order.absolute())]
     started = time.perf_counter()
     worker = subprocess.Popen(
         words,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         cwd=str(order.parent),
-        env=leash.worker_environment(),
+        env=processes.worker_environment(),
     )
     if worker.wait() != 0:
         raise SystemExit(order.with_name("outcome.json").read_text())

@@ -12,11 +12,11 @@ from builder.compat import alternatives, rules
 from builder.config.cells import Settings, selects
 from builder.config.gates import Limit
 from builder.config.matrix import Matrix, Search, Target, TorchSource
+from builder.execution import search_trials as search_words
+from builder.execution.scheduler import Outcome
 from builder.planning.planner import Plan, PlannedCell, asked_of
 from builder.platforms.machines import Machine
 from builder.records import fields_of
-from builder.run import Outcome
-from builder.search import words as search_words
 from builder.store.manifest import Searched
 from validation import verdict
 
@@ -85,7 +85,7 @@ def explain(
         gates=_gates(matrix, cell) if cell.fate != "skipped" else (),
         sizes=_sizes(matrix, cell, outcome),
         steps=_steps(planned, cell, outcome),
-        search=tuple(Line(name, said) for name, said in search_words.lines(searched)) if searched else (),
+        search=tuple(Line(name, said) for name, said in search_words.search_lines(searched)) if searched else (),
     )
 
 

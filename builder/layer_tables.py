@@ -13,13 +13,13 @@ from builder.actions.action import Result
 from builder.actions.measurements import LayerError, LayerErrors
 from builder.config.loader import Loaded
 from builder.errors import DeployError, StepFailed
+from builder.execution.scheduler import perform_here, prospect
 from builder.planning.job_graph import layer_errors
 from builder.planning.jobs import Job, Wanted
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
 from builder.plugins import Executor
-from builder.run import perform_here, prospect
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest
 

@@ -25,7 +25,7 @@ _MARKS = {"done": "built", "recalled": "recalled", "failed": "failed", "waiting"
 
 
 class LiveTable:
-    """A reporter (see `builder/progress.py`). Rows of skipped cells are left out; the summary counts them."""
+    """A reporter (see `builder/execution/scheduler.py`). Rows of skipped cells are left out; the summary counts them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

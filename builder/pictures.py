@@ -13,11 +13,11 @@ from builder.actions.measurements import WorstCase
 from builder.actions.recipes import DrawWorstCase
 from builder.choosing.fits import other_version
 from builder.errors import DeployError, StepFailed, StoreDamaged
+from builder.execution.scheduler import perform_here
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Pinned, Tool, cannot_run
 from builder.plugins import Executor
 from builder.report import margins
-from builder.run import perform_here
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, Manifest
 from builder.store.provenance import Provenance

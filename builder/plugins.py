@@ -36,9 +36,9 @@ if TYPE_CHECKING:  # who pulls need not load what only builds know
 
     from builder.actions.action import Action, Result
     from builder.actions.recipes import Engine, Export, Made, ModelItself
-    from builder.campaign import Campaign
     from builder.config.contract import Compute
     from builder.config.remote_machines import Reached
+    from builder.execution.executors import Campaign
 
     Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 else:
@@ -220,8 +220,8 @@ BUILT_IN: Dict[Tuple[str, str], str] = {
     ("backend", "tensorrt"): "builder.runtimes.tensorrt:TensorRt",
     ("source", "torch"): "builder.models.pytorch:TorchModule",
     ("source", "onnx"): "builder.models.onnx_files:OnnxFile",
-    ("executors", "ssh"): "builder.executors.ssh:machines",
-    ("executors", "fleet"): "builder.executors.fleet:fleet",
+    ("executors", "ssh"): "builder.execution.ssh.executor:machines",
+    ("executors", "fleet"): "builder.execution.fleet.executor:fleet",
     ("repository", "file"): "builder.store.remotes.folder:Folder",
     ("repository", "https"): "builder.store.remotes.web:Web",
     ("repository", "http"): "builder.store.remotes.web:Web",

@@ -7,10 +7,10 @@ from typing import Dict, List, Optional
 
 from builder import terminal
 from builder.digest import Json
+from builder.execution import search_trials as search_words
+from builder.execution.scheduler import Outcome
 from builder.planning.planner import Plan
 from builder.records import to_json
-from builder.run import Outcome
-from builder.search import words as search_words
 from builder.store.manifest import Entry, Manifest
 from validation import verdict
 
@@ -85,7 +85,7 @@ def as_text(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool, st
 def _searched(entries: List[Entry]) -> List[str]:
     """What layers had to stay in float32. A search in vain is told in the verdict's reason."""
     kept = [(entry.cell, entry.search) for entry in entries if entry.search is not None and entry.search.kept]
-    lines = [terminal.wrapped(f"searched: {cell}: {search_words.in_short(found)}", "") for cell, found in kept]
+    lines = [terminal.wrapped(f"searched: {cell}: {search_words.search_line(found)}", "") for cell, found in kept]
     return [*lines, ""] if lines else []
 
 

@@ -41,6 +41,7 @@ from builder.actions.recipes import (
 from builder.config.contract import Input, Keypoints, Output, Preprocess, Profile, ShapeRange
 from builder.config.loader import Loaded, load
 from builder.errors import StepFailed
+from builder.execution.scheduler import Outcome, run
 from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
 from builder.platforms.gpus import Gpu
@@ -49,7 +50,6 @@ from builder.platforms.packages import Package
 from builder.platforms.platform import Blob, Platform
 from builder.plugins import Store
 from builder.records import to_json
-from builder.run import Outcome, run
 from builder.store import sidecar
 from builder.store.layout import Layout
 from builder.store.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, Verdict

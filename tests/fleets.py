@@ -16,14 +16,14 @@ from builder.actions.action import Action, Result
 from builder.actions.recipes import Engine, Made, Recipe
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import Untrusted
-from builder.fleet import queues
-from builder.fleet.broker import Broker
-from builder.fleet.mail import Mail
-from builder.fleet.sealing import Seal
-from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
+from builder.execution.cache import Cache
+from builder.execution.fleet import queues
+from builder.execution.fleet.broker import Broker
+from builder.execution.fleet.mail import Mail
+from builder.execution.fleet.sealing import Seal
+from builder.execution.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
+from builder.execution.messages import File
 from builder.platforms.platform import Pinned, Platform
-from builder.remote.cache import Cache
-from builder.remote.messages import File
 
 CPU = Platform("onnxruntime", "any", "linux", "x86_64")
 ENGINE = Engine("fp32", "f32", (), 0, TensorRtOptions(), "")

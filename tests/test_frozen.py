@@ -32,10 +32,10 @@ from builder.actions.measurements import (
     TaskScores,
 )
 from builder.actions.recipes import Facts, MeasureLatency, MeasureParity, MeasureTask, Recipe, ScoreReference
-from builder.assemble import judge
 from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, TorchSource
 from builder.errors import DeployError
+from builder.execution.publish import judge
 from builder.models import code_digest
 from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner

@@ -359,9 +359,9 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.config.remote_machines",
         "builder.trust.minisign",
         "builder.digest",
-        "builder.fleet.words",
+        "builder.execution.fleet.words",
     },
-    "OSError": {"builder.remote.boot"},  # nothing of ours is there yet, and it catches it itself
+    "OSError": {"builder.execution.ssh.boot"},  # nothing of ours is there yet, and it catches it itself
     "TypeError": {"builder.records"},  # a record that has no JSON form is a bug of ours
     "ArgumentTypeError": {
         "builder.verbs.bench",
@@ -373,12 +373,19 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.verbs.transferring",
         "builder.verbs.worker",
     },  # argparse's own protocol
-    "ConnectionResetError": {"builder.fleet.taking"},  # as the library's own loop says that it is to connect again
+    "ConnectionResetError": {
+        "builder.execution.fleet.taking"
+    },  # as the library's own loop says that it is to connect again
     "HTTPException": {
         "builder.store.http.wire"
     },  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},
-    "SystemExit": {"builder.benchmark.bench_worker", "builder.cli", "builder.hosting.prove", "builder.worker"},
+    "SystemExit": {
+        "builder.benchmark.bench_worker",
+        "builder.cli",
+        "builder.hosting.prove",
+        "builder.execution.worker",
+    },
 }
 
 

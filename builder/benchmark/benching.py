@@ -21,7 +21,7 @@ from typing import Callable, List, Optional, Sequence, Tuple
 
 from builder.actions.measurements import Latency
 from builder.benchmark.bench_worker import Order
-from builder.leash import worker_environment
+from builder.execution.processes import worker_environment
 from builder.records import to_json
 from validation import timing
 

@@ -14,7 +14,7 @@ _FORM = re.compile(
     r"ssh://(?:(?P<user>[A-Za-z0-9_][\w.+-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?"
 )
 FORM = "ssh://HOST, where HOST is a name of ~/.ssh/config, or ssh://USER@HOST:PORT"
-FLEET = "fleet"  # any worker that has said what it is; builder/fleet/queues.py finds it
+FLEET = "fleet"  # any worker that has said what it is; builder/execution/fleet/queues.py finds it
 
 
 @dataclass(frozen=True)

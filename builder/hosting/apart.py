@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from builder.execution.processes import worker_environment
 from builder.hosting.proof import Answer
-from builder.leash import worker_environment
 from builder.records import RecordError, from_json
 
 

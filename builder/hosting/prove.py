@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import List, Tuple
 
-from builder import leash, plugins
+from builder import plugins
 from builder.errors import DeployError, first_line
+from builder.execution import processes
 from builder.hosting import pull
 from builder.hosting.proof import Answer, limits
 from builder.records import to_json
@@ -68,7 +69,7 @@ def _of_placed(folder: Path, cell: str) -> Answer:
 
 def main(words: List[str]) -> int:
     folder, cell, out = words
-    leash.hold()
+    processes.hold()
     found = _of_placed(Path(folder), cell)
     Path(out).write_text(json.dumps(to_json(found)), encoding="utf-8")
     return 0

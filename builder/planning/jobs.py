@@ -1,7 +1,7 @@
 """Jobs: the symbolic steps that make cells, and what each needs. Data only.
 
 A job names files and the outputs of other jobs; `builder/planning/job_graph.py` draws the jobs of a cell, `builder/planning/resolver.py` turns
-each into an action with digests, `builder/run.py` performs it. Cells that need the same ONNX draw the same job.
+each into an action with digests, `builder/execution/scheduler.py` performs it. Cells that need the same ONNX draw the same job.
 """
 
 from __future__ import annotations

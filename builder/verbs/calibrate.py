@@ -12,19 +12,19 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from builder import assemble, calibration_study, calibration_table
+from builder import calibration_study, calibration_table
 from builder.actions.measurements import Parity
 from builder.calibration_study import Measured, Study, Variant
 from builder.config.loader import Loaded
 from builder.config.matrix import Calibration, Matrix, Method
 from builder.errors import NothingFits, StepFailed, UsageError
-from builder.executors.local import Local
+from builder.execution import publish
+from builder.execution.local import Local
+from builder.execution.scheduler import Lines, Outcome, Reporter, Silent
+from builder.execution.scheduler import run as perform
 from builder.planning.planner import Plan, PlannedCell, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
-from builder.progress import Lines, Reporter, Silent
-from builder.run import Outcome
-from builder.run import run as perform
 from builder.store.layout import Layout
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 from validation import verdict
@@ -110,7 +110,7 @@ def _show(desk: _Desk, chosen: Calibration, args: argparse.Namespace) -> int:
         outcome = desk.perform(wanted)
     graphs: Dict[str, List[str]] = {}
     for cell in cells:
-        failed = assemble.first_failure(cell, outcome)
+        failed = publish.first_failure(cell, outcome)
         if failed is not None:
             raise failed
         graphs.setdefault(outcome.results[cell.onnx].output("model.onnx").digest, []).append(cell.cell.id)
@@ -198,12 +198,12 @@ def _measured(desk: _Desk, variant: Variant, cells: Sequence[PlannedCell], said:
 
 
 def _of_cell(matrix: Matrix, cell: PlannedCell, variant: Variant, outcome: Outcome) -> Measured:
-    failed = assemble.first_failure(cell, outcome)
+    failed = publish.first_failure(cell, outcome)
     if failed is not None:
         return Measured(variant, failed=f"{failed.where or 'a step'}: {failed.what}")
     found = outcome.results[cell.parity].facts
     parity = found.outputs if isinstance(found, Parity) else ()
-    tasks = assemble.scored(cell, outcome)
+    tasks = publish.scored(cell, outcome)
     outputs = [o.name for o in matrix.head(cell.cell.head).outputs]
     wanted = verdict.limits_of(matrix.gates, cell.cell, outputs, [task.name for task in cell.tasks])
     judged = [limit for limit in wanted if limit.level != "speed"]

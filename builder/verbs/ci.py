@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from builder import files
-from builder.ci import rendering
-from builder.ci.pipeline import Wishes, pipeline
 from builder.config.loader import load
 from builder.errors import UsageError
+from builder.execution import ci
+from builder.execution.ci import Wishes, pipeline
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
         args.package, args.publish, args.sign, tuple(args.runner or ("ubuntu-latest",)), args.matrix.as_posix()
     )
     wanted = pipeline(loaded.matrix, wishes)
-    text = rendering.rendered(wanted, args.service)
+    text = ci.rendered(wanted, args.service)
     if args.check:
-        return _checked(text, args.output or Path(rendering.USUAL[args.service]), args.service)
+        return _checked(text, args.output or Path(ci.USUAL[args.service]), args.service)
     if args.output is None:
         print(text, end="")
     else:

@@ -19,7 +19,7 @@ from builder.platforms.machines import text
 from builder.platforms.requirements import Ability
 
 if TYPE_CHECKING:
-    from builder.remote.messages import Facts
+    from builder.execution.messages import Facts
 
 _HERE = Path("matrix.yaml")
 
@@ -59,9 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _elsewhere(args: argparse.Namespace) -> int:
     """What machines that are worked on over SSH are, and how they fit the targets that are to be made there."""
-    from builder.executors.ssh import (
-        Machines,  # here, and what it needs: a host that asks about itself has no use for it
-    )
+    from builder.execution.ssh.executor import Machines
 
     matrix = _matrix_of(args)
     places, codes, problems = _reached(args.on, matrix), [], []  # type: Tuple[Reached, ...], List[int], List[Unreachable]

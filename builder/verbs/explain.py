@@ -9,12 +9,12 @@ from typing import List, Tuple
 
 from builder import terminal
 from builder.errors import UsageError
+from builder.execution.precision_search import recalled
 from builder.explanation import Explanation, Line, explain
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.records import to_json
-from builder.search.heal import recalled
 from builder.store.layout import Layout
 from builder.verbs import plan as plan_verb
 from builder.verbs.selection import add_matrix, known_cells, load_matrix

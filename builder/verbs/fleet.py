@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from builder.fleet import broker, roll
+        from builder.execution.fleet import broker, roll
     except ImportError as problem:
         raise UsageError(
             f"{problem.name or problem} is not installed here", hint=release.pip_install("fleet")
@@ -42,7 +42,7 @@ def _of_matrix(args: argparse.Namespace) -> "tuple[dict[str, str], Optional[str]
     if path is None:
         return {}, None
     from builder.config.loader import load
-    from builder.fleet import queues
+    from builder.execution.fleet import queues
     from builder.platforms import machines
     from builder.platforms.platform import platform_of
 

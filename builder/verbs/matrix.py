@@ -11,26 +11,25 @@ import sys
 from pathlib import Path
 from typing import Callable, FrozenSet, Mapping, Optional, Set, Tuple
 
-from builder import assemble, clock, gate_words, pending, placing, summary
+from builder import clock, gate_words, summary
 from builder.config.loader import Loaded, load
 from builder.config.remote_machines import Reached
 from builder.errors import GateFailed, StepFailed, UsageError
-from builder.executors.local import Local
+from builder.execution import orders, publish, scheduler
+from builder.execution.local import Local
+from builder.execution.precision_search import Healed, heal, recalled
+from builder.execution.scheduler import Lines, Outcome, Reporter, Silent, prospect
+from builder.execution.scheduler import run as perform
+from builder.execution.search_trials import Attempt
 from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.plugins import Executor
-from builder.progress import Lines, Reporter, Silent
 from builder.release import VERSION
-from builder.run import Outcome, prospect
-from builder.run import run as perform
-from builder.search.heal import Healed, heal, recalled
-from builder.search.trials import Attempt
 from builder.store import versions
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest, Searched
-from builder.stores import ongoing
 from builder.verbs import plan as plan_verb
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 
@@ -82,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
         finally:
             reporter.close()
         wanted, outcome = healed.plan, healed.outcome
-        pending.keep(wanted, outcome, pinner, store)
+        orders.keep(wanted, outcome, pinner, store)
         manifest, fresh = _publish(loaded, healed, pinner, store, machine, partly=bool(only or skip))
-        ongoing.end(store)
+        orders.end(store)
     ids = frozenset(cell.cell.id for cell in wanted.cells)
     if args.format == "json":
         print(json.dumps(summary.as_json(manifest, outcome, wanted, fresh), indent=1, ensure_ascii=False))
@@ -106,7 +105,7 @@ def _as_found(
 def _as_interrupted(args: argparse.Namespace) -> None:
     """Put the flags of the interrupted run into `args`. Raises UsageError when there is none, or flags of another one."""
     place = args.store if args.store is not None else load(args.matrix).store
-    found = ongoing.find(Layout(place))
+    found = orders.find(Layout(place))
     if found is None:
         raise UsageError(f"no run was interrupted in {place}", hint="build matrix")
     if args.only or args.skip or args.gate or args.force or args.machines:
@@ -120,18 +119,18 @@ def _as_interrupted(args: argparse.Namespace) -> None:
 
 def _begun(args: argparse.Namespace, store: Layout) -> Tuple[str, FrozenSet[str]]:
     """The id of this run, and the keys of what it has done already, when it goes on with an interrupted one."""
-    found = ongoing.find(store) if args.resume else None
+    found = orders.find(store) if args.resume else None
     machines = str(args.machines.absolute()) if args.machines else None
-    begun = ongoing.Ongoing(
-        found.id if found else ongoing.new_id(),
+    begun = orders.Ongoing(
+        found.id if found else orders.new_id(),
         tuple(args.only),
         tuple(args.skip),
         tuple(args.gate),
         args.force,
         machines,
     )
-    ongoing.begin(store, begun)
-    return begun.id, ongoing.made_since(store) if found and args.force else frozenset()
+    orders.begin(store, begun)
+    return begun.id, orders.made_since(store) if found and args.force else frozenset()
 
 
 def _machines(
@@ -140,11 +139,13 @@ def _machines(
     """The executors of the machines that the matrix says to work on, until `stack` ends; None without any."""
     if not any(job.reached for job in wanted.jobs):
         return None
-    from builder.campaign import Campaign  # here, so that a run without other machines does not pay for it
-    from builder.crew import Crew
+    from builder.execution.executors import (
+        Campaign,  # here, so that a run without other machines does not pay for it
+        Crew,
+    )
 
     fleet = loaded.matrix.fleet.beside(loaded.root) if loaded.matrix.fleet else None
-    campaign = Campaign(run_id, os.environ, placing.shared(wanted.jobs), fleet)
+    campaign = Campaign(run_id, os.environ, scheduler.shared(wanted.jobs), fleet)
     return stack.enter_context(Crew(campaign)).at
 
 
@@ -183,7 +184,7 @@ def _publish(
     their place when nothing they depend on has changed."""
     whole = _with_the_rest(loaded, healed, pinner, store, machine) if partly else healed
     last = versions.latest(store)
-    made = assemble.manifest(
+    made = publish.manifest(
         loaded,
         whole.plan,
         whole.outcome,
@@ -196,10 +197,10 @@ def _publish(
     )
     if last is not None and last.says_the_same_as(made):
         return last, False
-    from builder import tracing  # here, so that a run with nothing to say does not pay for it
+    # here, so that a run with nothing to say does not pay for it
     from builder.store import provenance  # here, so that a run with nothing to say does not pay for it
 
-    traced = tracing.trace(whole.plan, whole.outcome, made.version)
+    traced = publish.trace(whole.plan, whole.outcome, made.version)
     versions.publish(store, made, dataclasses.replace(traced, revision=provenance.of(loaded.root)))
     return made, True
 

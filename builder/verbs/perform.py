@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from builder import pending
 from builder.errors import NothingFits, StepFailed, UsageError
-from builder.executors.local import Local
+from builder.execution import orders
+from builder.execution.local import Local
 from builder.platforms import machines
 from builder.release import VERSION
 from builder.store.layout import Layout
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
             f"nothing waits in {args.store}", hint="run `build matrix` where the model is, then copy its store here"
         )
     with store.locked():
-        report = pending.perform(args.cells, store, Local(), machines.here(), lambda line: print(line, file=sys.stderr))
+        report = orders.perform(args.cells, store, Local(), machines.here(), lambda line: print(line, file=sys.stderr))
     for cell in report.done:
         print(f"{cell}: built and measured")
     for cell, reason in report.refused.items():

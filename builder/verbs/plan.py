@@ -9,11 +9,11 @@ from typing import AbstractSet, Dict, List
 
 from builder import terminal
 from builder.digest import Json
+from builder.execution.precision_search import recalled
+from builder.execution.scheduler import Outcome
 from builder.planning.planner import Plan, PlannedCell, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
-from builder.run import Outcome
-from builder.search.heal import recalled
 from builder.store.layout import Layout
 from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 

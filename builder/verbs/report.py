@@ -13,7 +13,7 @@ from builder import files, layer_tables, pictures, terminal
 from builder.audit import reading
 from builder.config.loader import Loaded, load
 from builder.errors import UsageError
-from builder.executors.local import Local
+from builder.execution.local import Local
 from builder.layer_tables import LayerTable
 from builder.pictures import Picture
 from builder.platforms import machines

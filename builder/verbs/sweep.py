@@ -15,14 +15,13 @@ from builder.actions.measurements import Sweep, Swept
 from builder.config import checks
 from builder.config.matrix import Matrix
 from builder.errors import GateFailed, NothingFits, UsageError
-from builder.executors.local import Local
+from builder.execution.local import Local
+from builder.execution.scheduler import Lines, Outcome, Silent
+from builder.execution.scheduler import run as perform
 from builder.planning.planner import Plan, PlannedCell, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
-from builder.progress import Lines, Silent
 from builder.records import RecordError
-from builder.run import Outcome
-from builder.run import run as perform
 from builder.store.layout import Layout
 from builder.sweep_table import Judged
 from builder.verbs.selection import add_matrix, known_cells, load_matrix

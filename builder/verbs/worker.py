@@ -58,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from builder.fleet import queues  # here, and below: its help needs no Celery
+    from builder.execution.fleet import queues  # here, and below: its help needs no Celery
 
     machine = machines.here()
     served = queues.served(machine)
@@ -74,13 +74,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) -> int:
     try:
-        from builder.fleet import broker, joining, serving
+        from builder.execution.fleet import broker, joining, serving
     except ImportError as problem:
         raise UsageError(
             f"{problem.name or problem} is not installed here", hint=release.pip_install("fleet")
         ) from None
     from builder import plugins
-    from builder.fleet.station import Post
+    from builder.execution.fleet.station import Post
 
     found = broker.found(args.broker, os.environ)
     seal = joining.sealed(str(args.key) if args.key else None, tuple(args.trust))

@@ -14,9 +14,9 @@ from builder.actions.recipes import CalibrationData
 from builder.config.contract import Preprocess
 from builder.config.gates import Limit
 from builder.errors import StepFailed
+from builder.execution.worker import Order, perform
 from builder.store.layout import Layout
 from builder.store.manifest import TaskResult
-from builder.worker import Order, perform
 from validation import verdict
 
 

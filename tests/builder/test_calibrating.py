@@ -15,7 +15,7 @@ from builder.actions.measurements import OutputParity, Parity
 from builder.actions.recipes import CalibrationData, Facts, LowerInt8, MeasureParity
 from builder.calibration_study import Choice, Measured, Study, Variant
 from builder.config.matrix import Calibration, Photographs
-from builder.progress import Lines
+from builder.execution.scheduler import Lines
 from builder.store import versions
 from builder.store.manifest import Check
 from tests.builder.test_verbs import Shell

@@ -17,11 +17,11 @@ from builder.choosing.choose import choose
 from builder.config.contract import Precision
 from builder.config.loader import load
 from builder.errors import UsageError
+from builder.execution.scheduler import Outcome
 from builder.explanation import explain
 from builder.planning.planner import Plan, plan
 from builder.platforms import machines, requirements
 from builder.platforms.gpus import Gpu
-from builder.run import Outcome
 from builder.store.manifest import Manifest
 from tests.fact_machines import FILES, FOLDER, MACHINES
 from tests.fakes import LAPTOP, REPOSITORY, Project, entry, manifest

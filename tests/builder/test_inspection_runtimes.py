@@ -16,15 +16,16 @@ np: Any = pytest.importorskip("numpy")
 
 from onnx import TensorProto, helper
 
-from builder import cli, worker
+from builder import cli
 from builder.actions.action import Action
 from builder.actions.recipes import Engine, Made
 from builder.config.contract import Profile, ShapeRange
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import UsageError
+from builder.execution import worker
+from builder.execution.processes import worker_environment
 from builder.inspection import onnx as onnx_graph
 from builder.inspection.contents import Fact, Weights, flag
-from builder.leash import worker_environment
 from builder.platforms.platform import Pinned, Platform, Tool
 from builder.records import from_json, to_json
 from builder.steps import engine
@@ -78,7 +79,7 @@ def _in_a_process(action: Action, given: Path, folder: Path) -> object:
     """As a run performs it. Polygraphy decides at its first import which TensorRT it drives."""
     order = folder.parent / "order.json"
     order.write_text(json.dumps(to_json(worker.Order(action, str(given), str(folder), str(folder)))), encoding="utf-8")
-    command = [sys.executable, "-m", "builder.worker", str(order)]
+    command = [sys.executable, "-m", "builder.execution.worker", str(order)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=worker_environment()) as process:
         assert process.wait(timeout=300) == 0  # its standard input stays open: it ends when that does
     return from_json(worker.Outcome, json.loads(order.with_name("outcome.json").read_bytes())).facts

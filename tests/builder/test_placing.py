@@ -15,12 +15,11 @@ from builder.actions.recipes import LowerOpset
 from builder.config.loader import with_inventory
 from builder.config.remote_machines import FLEET, Listed, Reached
 from builder.errors import StepFailed, Unreachable, UsageError
-from builder.placing import MOST_OF_A_FLEET, Placing, shared
+from builder.execution.scheduler import MOST_OF_A_FLEET, Outcome, Placing, run, shared
 from builder.planning.jobs import Job, OutputPin
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.plugins import Store
-from builder.run import Outcome, run
 from tests.fakes import LAPTOP, FakeExecutor, Project, Recorder
 
 A, B, ALL = Reached("ssh://a"), Reached("ssh://b"), Reached(FLEET)

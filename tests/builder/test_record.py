@@ -17,11 +17,11 @@ from builder.actions.recipes import CalibrationData, Engine, Export, Facts, Made
 from builder.config.contract import Output, Preprocess, Profile
 from builder.config.matrix import Matrix, OnnxSource
 from builder.config.tensorrt import TensorRtOptions
+from builder.execution.worker import Order, Outcome
 from builder.platforms.machines import FactFile
 from builder.platforms.platform import Pinned, Platform, Tool
 from builder.records import RecordError, Setting, dotted, fields_of, from_json, hints_of, keyed, to_json
 from builder.store.manifest import Manifest
-from builder.worker import Order, Outcome
 
 _SCALARS = {
     str: st.text(max_size=6),

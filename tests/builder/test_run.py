@@ -9,12 +9,13 @@ from typing import Any, Callable, Dict, List, Mapping, Set, Tuple
 
 import pytest
 
-from builder import digest, pending
+from builder import digest
 from builder.actions.action import Action
 from builder.errors import StepFailed, UsageError
+from builder.execution import orders
+from builder.execution.scheduler import prospect
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
-from builder.run import prospect
 from builder.store.layout import Layout
 from tests.fakes import (
     GTX1060,
@@ -412,12 +413,12 @@ def test_a_module_that_does_not_parse_has_a_place(project: Project) -> None:
 
 def kept(project: Project) -> Ran:
     ran = run_project(project)
-    pending.keep(ran.plan, ran.outcome, Pinner(project.root, LAPTOP, project.store), project.store)
+    orders.keep(ran.plan, ran.outcome, Pinner(project.root, LAPTOP, project.store), project.store)
     return ran
 
 
-def performed_on(project: Project, machine: object, selector: str = "*") -> pending.Performed:
-    return pending.perform(selector, project.store, FakeExecutor(), machine, lambda line: None)  # type: ignore[arg-type]
+def performed_on(project: Project, machine: object, selector: str = "*") -> orders.Performed:
+    return orders.perform(selector, project.store, FakeExecutor(), machine, lambda line: None)  # type: ignore[arg-type]
 
 
 def test_work_for_another_machine_is_kept_done_there_and_recalled_here(project: Project) -> None:
@@ -460,7 +461,7 @@ def test_only_the_selected_cells_are_performed(project: Project) -> None:
 def test_a_failure_there_is_told_and_the_rest_goes_on(project: Project) -> None:
     kept(project)
     executor = FakeExecutor(fails=lambda action: "fp16" in str(action.recipe))
-    report = pending.perform("*", project.store, executor, RTX3090, lambda line: None)
+    report = orders.perform("*", project.store, executor, RTX3090, lambda line: None)
     assert set(report.failed) == {"tiny-dense-fp16-trt", "tiny-dense-fp16-rtx"} - set(report.done)
     assert all(isinstance(problem, StepFailed) for problem in report.failed.values())
     assert "tiny-dense-fp32-trt" in report.done
@@ -491,7 +492,7 @@ def test_a_store_copied_elsewhere_is_enough(project: Project, tmp_path: Path) ->
     kept(project)
     shutil.copytree(str(project.store.root), str(tmp_path / "copy"))
     there = Layout(tmp_path / "copy")
-    report = pending.perform(
+    report = orders.perform(
         "*-trt", there, FakeExecutor(), dataclasses.replace(RTX3090, cpu="Other"), lambda line: None
     )
     assert len(report.done) == 3
@@ -522,7 +523,7 @@ def test_the_metric_travels_in_the_store_to_a_machine_without_the_project(scored
     away = tmp_path / "away"
     scored.root.rename(away)
     there, executor = Layout(tmp_path / "copied"), Reading()
-    report = pending.perform("*-{rtx,trt}", there, executor, RTX3090, lambda line: None)
+    report = orders.perform("*-{rtx,trt}", there, executor, RTX3090, lambda line: None)
     assert (report.refused, report.failed, len(report.done)) == ({}, {}, 5)
     assert len(executor.read) == 5
     for read in executor.read:
@@ -562,6 +563,6 @@ def test_a_changed_metric_waits_for_the_other_machine_and_the_engine_does_not(sc
     ran = kept(scored)
     assert {job.partition("/")[0] for job in ran.outcome.waiting} == {"task"}
     executor = FakeExecutor()
-    pending.perform("*", scored.store, executor, RTX3090, lambda line: None)
+    orders.perform("*", scored.store, executor, RTX3090, lambda line: None)
     assert set(executor.steps) == {"task"}
     assert run_project(scored).outcome.waiting == set()

@@ -11,12 +11,13 @@ from typing import Any, get_args
 
 import pytest
 
-from builder import plugins, release, worker
+from builder import plugins, release
 from builder.actions.action import Action
 from builder.actions.recipes import Engine, LowerFp16, Made, Recipe
 from builder.config.contract import PACKAGE, Runtime
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed, UsageError
+from builder.execution import worker
 from builder.platforms.platform import Platform
 from builder.records import from_json, to_json
 from tests.fakes import REPOSITORY
@@ -109,7 +110,7 @@ def test_a_step_that_fails_says_why(
 
 def test_an_order_is_one_file_that_a_person_can_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _step(monkeypatch, lambda *_: Made(3, ("a remark",)))
-    monkeypatch.setattr("builder.leash.hold", lambda: None)
+    monkeypatch.setattr("builder.execution.processes.hold", lambda: None)
     path = tmp_path / "order.json"
     path.write_text(json.dumps(to_json(order(tmp_path))))
     for _ in range(2):

@@ -9,9 +9,9 @@ from typing import Dict, List
 import pytest
 
 from builder.actions.recipes import MeasureSweep, SweepReference
+from builder.execution.scheduler import Lines
 from builder.planning.jobs import Job
 from builder.planning.planner import plan
-from builder.progress import Lines
 from builder.store.manifest import Entry
 from tests.builder.test_verbs import Shell
 from tests.fakes import LAPTOP, MATRIX, RTX3090, FakeExecutor, Project, run_project

@@ -40,7 +40,7 @@ def _runtimes() -> None:
         pytest.importorskip(name)
 
 
-@pytest.mark.parametrize("first", ["builder.cli", "builder.worker", "builder.host"])
+@pytest.mark.parametrize("first", ["builder.cli", "builder.execution.worker", "builder.host"])
 def test_a_process_of_ours_sends_nothing(tmp_path: Path, first: str) -> None:
     assert _kept(tmp_path / "home", f"import {first}\n{_USE}") == set()
 

@@ -9,7 +9,7 @@ from typing import Optional
 import pytest
 
 from builder import terminal
-from builder.progress import Lines
+from builder.execution.scheduler import Lines
 
 
 class Terminal(io.StringIO):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import cli, digest, tracing
+from builder import cli, digest
 from builder.errors import StoreDamaged
+from builder.execution import publish
 from builder.platforms.platform import Pinned, Tool
 from builder.records import from_json, to_json
 from builder.store import provenance, versions
@@ -135,11 +136,11 @@ _VALUE = st.recursive(_LEAF, lambda inner: st.lists(inner, max_size=3) | st.dict
 
 @given(_VALUE)
 def test_flat_settings_have_each_path_once(value: object) -> None:
-    names = [setting.name for setting in tracing.flat({"recipe": value})]  # type: ignore[dict-item]
+    names = [setting.name for setting in publish.flat({"recipe": value})]  # type: ignore[dict-item]
     assert len(names) == len(set(names))
 
 
 def test_a_run_with_nothing_to_say_traces_nothing(recorded: Provenance, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "builder.tracing")
+    monkeypatch.delitem(sys.modules, "builder.execution.publish")
     assert cli.main(["matrix", "--quiet"]) == 0
-    assert "builder.tracing" not in sys.modules
+    assert "builder.execution.publish" not in sys.modules

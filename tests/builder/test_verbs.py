@@ -11,9 +11,9 @@ import pytest
 
 from builder import cli
 from builder.actions.action import Action
+from builder.execution.scheduler import Lines
 from builder.hosting.proof import Answer
 from builder.platforms.machines import Machine
-from builder.progress import Lines
 from builder.store import versions
 from builder.store.manifest import Entry, Manifest, TaskResult
 from tests.builder.search.test_heal import Harmed, searching

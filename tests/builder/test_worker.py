@@ -14,15 +14,15 @@ from builder.actions.action import Action
 from builder.actions.recipes import Engine
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
-from builder.executors.local import Local
-from builder.leash import worker_environment
+from builder.execution import local as site_lock
+from builder.execution.local import Local
+from builder.execution.processes import worker_environment
+from builder.execution.worker import Order, Outcome
 from builder.platforms import machines
 from builder.platforms.gpus import Gpu
 from builder.platforms.platform import Platform
 from builder.records import from_json, to_json
-from builder.remote import site_lock
 from builder.store.layout import Layout
-from builder.worker import Order, Outcome
 from tests.fakes import RTX3090, _with
 
 
@@ -34,7 +34,7 @@ def test_it_ends_in_order_while_its_standard_input_is_open(tmp_path: Path) -> No
     order = tmp_path / "order.json"
     order.write_text(json.dumps(to_json(Order(action, str(tmp_path), str(tmp_path), str(tmp_path)))))
     worker = subprocess.Popen(
-        [sys.executable, "-m", "builder.worker", str(order)],
+        [sys.executable, "-m", "builder.execution.worker", str(order)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -54,7 +54,7 @@ def test_a_projects_folder_never_stands_for_a_package_of_this_program(tmp_path: 
     """Steps search the project's folder for modules first, for the person's model and metrics."""
     (tmp_path / "validation").mkdir()
     (tmp_path / "validation" / "__init__.py").write_text("raise SystemExit('not ours')\n")
-    script = f"import sys, builder.worker; sys.path.insert(0, {str(tmp_path)!r}); import validation.task"
+    script = f"import sys, builder.execution.worker; sys.path.insert(0, {str(tmp_path)!r}); import validation.task"
     ran = subprocess.run([sys.executable, "-c", script], env=worker_environment(), capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, "")
 

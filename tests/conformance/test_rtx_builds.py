@@ -25,7 +25,7 @@ from builder.actions.recipes import Engine, Made, Parse, Recipe
 from builder.config.contract import Profile, ShapeRange
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import StepFailed
-from builder.executors.local import Local
+from builder.execution.local import Local
 from builder.platforms.platform import Pinned, Platform
 from builder.steps import fp16
 from builder.steps.quantization import int8, placement

@@ -29,11 +29,11 @@ pytestmark = pytest.mark.e2e
 def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executor]:
     pytest.importorskip("onnxruntime")
     if request.param == "local":
-        from builder.executors.local import Local
+        from builder.execution.local import Local
 
         yield Local()
     elif request.param == "ssh":
-        from builder.executors.ssh import Machines
+        from builder.execution.ssh.executor import Machines
 
         far = tmp_path / "far"
         worker = Worker(python=str(python_at(far, TMPDIR=str(far))), folder=str(far / "kept"))
@@ -47,9 +47,9 @@ def _of_a_fleet(folder: Path) -> Iterator[Executor]:
     pytest.importorskip("celery")
     pytest.importorskip("redis")
     from builder.config.remote_machines import FleetSettings
-    from builder.executors.fleet import Fleet
-    from builder.fleet.broker import Broker
-    from builder.fleet.sealing import Seal
+    from builder.execution.fleet.broker import Broker
+    from builder.execution.fleet.executor import Fleet
+    from builder.execution.fleet.sealing import Seal
 
     place = folder / "exchange"
     with brokers.redis(folder / "redis") as server:

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("celery")
 pytest.importorskip("redis")
 
-from builder.fleet.broker import Broker
+from builder.execution.fleet.broker import Broker
 from builder.trust import minisign
 from tests import brokers
 

@@ -21,9 +21,9 @@ from builder import plugins
 from builder.actions.action import Action, Result
 from builder.config.remote_machines import FleetSettings
 from builder.digest import of_bytes
-from builder.executors.fleet import Fleet
-from builder.fleet.broker import TASK, Broker
-from builder.fleet.sealing import Seal
+from builder.execution.fleet.broker import TASK, Broker
+from builder.execution.fleet.executor import Fleet
+from builder.execution.fleet.sealing import Seal
 from builder.platforms.platform import Pinned
 from builder.store.layout import Layout
 from tests import brokers, fleets
@@ -36,10 +36,10 @@ import os, sys, time
 from pathlib import Path
 from builder import plugins as seams
 from builder.actions.action import Result
-from builder.fleet import serving
-from builder.fleet.broker import Broker
-from builder.fleet.sealing import Seal
-from builder.fleet.station import Post
+from builder.execution.fleet import serving
+from builder.execution.fleet.broker import Broker
+from builder.execution.fleet.sealing import Seal
+from builder.execution.fleet.station import Post
 from builder.actions.recipes import Made
 from tests import fleets
 from tests.fakes import LAPTOP

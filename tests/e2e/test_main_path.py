@@ -250,10 +250,10 @@ def test_a_metric_travels_in_the_store(fresh: Project, tmp_path: Path) -> None:
     folder with nothing but the copied store."""
     from builder.actions.action import Pending
     from builder.config.loader import load
+    from builder.execution.scheduler import prospect
     from builder.planning.planner import plan
     from builder.planning.resolver import Pinner
     from builder.platforms import machines
-    from builder.run import prospect
     from builder.store.layout import Layout
 
     loaded, store, machine = load(fresh.folder / "matrix.yaml"), Layout(fresh.folder / "artifacts"), machines.here()

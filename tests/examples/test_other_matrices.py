@@ -14,7 +14,7 @@ from typing import Any, Dict
 
 import pytest
 
-from builder.leash import worker_environment
+from builder.execution.processes import worker_environment
 from tests.fakes import REPOSITORY
 
 pytestmark = pytest.mark.e2e

@@ -20,7 +20,7 @@ from builder.actions.action import Action, Result
 from builder.actions.recipes import Export, Made
 from builder.config import loader as matrix_file
 from builder.errors import StepFailed
-from builder.executors.local import Local
+from builder.execution.local import Local
 from builder.models import onnx_files, pytorch
 from builder.planning.jobs import FilePin
 from builder.planning.planner import Plan, plan

@@ -49,7 +49,7 @@ def workers_in(folder: Path) -> List[int]:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if any(str(folder).encode() in word for word in words) and b"builder.worker" in words:
+        if any(str(folder).encode() in word for word in words) and b"builder.execution.worker" in words:
             found.append(int(path.parent.name))
     return found
 

@@ -159,10 +159,9 @@ class Rig:
 
     def _run(self, loaded: Loaded, planned: Plan, wanted: "set[str]") -> Dict[str, Result]:
         """The wanted jobs and all that they need, each in a worker, or recalled."""
-        from builder.executors.local import Local
+        from builder.execution.local import Local
+        from builder.execution.scheduler import Silent, run
         from builder.planning.resolver import Pinner
-        from builder.progress import Silent
-        from builder.run import run
 
         jobs: List[Any] = []
 

@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Callable, List, Optional, Sequence
 
 PREFIX = "deploymatrix-lab"
-WORKER, STEP = "s=sys.stdin.buffer", "builder.worker"  # in the command lines of a session there, and of an action
+WORKER, STEP = (
+    "s=sys.stdin.buffer",
+    "builder.execution.worker",
+)  # in the command lines of a session there, and of an action
 _PROGRAMS = ("unshare", "nsenter", "setpriv", "ip", "mount")
 _PACKAGES = "apt-get install util-linux iproute2 mount"
 _GROUPS = Path("/sys/fs/cgroup")

@@ -10,7 +10,7 @@ import pytest
 from builder import layer_tables
 from builder.actions.measurements import LayerError
 from builder.config.loader import load
-from builder.executors.local import Local
+from builder.execution.local import Local
 from builder.layer_tables import LayerTable
 from builder.platforms import machines
 from builder.report.layers import graphs

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from builder.errors import DeployError, StepFailed
-from builder.fleet.book import BEAT, LEASE, Book, no_worker
-from builder.fleet.words import Who
+from builder.execution.fleet.book import BEAT, LEASE, Book, no_worker
+from builder.execution.fleet.words import Who
 
 A, B = Who("a@one", "one", "mail-a"), Who("b@two", "two", "mail-b")
 BROKEN = StepFailed("does not parse", where="engine")

@@ -10,7 +10,7 @@ pytest.importorskip("redis")
 from kombu.exceptions import OperationalError
 
 from builder.errors import Unreachable, Untrusted
-from builder.fleet.broker import Broker
+from builder.execution.fleet.broker import Broker
 
 BROKER = Broker("redis://user:secret@127.0.0.1:1/0")
 

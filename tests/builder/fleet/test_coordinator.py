@@ -22,16 +22,15 @@ from builder.actions.action import Action, Result
 from builder.actions.recipes import Made
 from builder.config.remote_machines import FleetSettings
 from builder.errors import StepFailed, StoreDamaged, Unreachable
-from builder.executors import fleet
-from builder.executors.fleet import Fleet
-from builder.fleet import presence, queues
-from builder.fleet.broker import Broker
-from builder.fleet.mail import Mail
-from builder.fleet.sealing import Seal
-from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
+from builder.execution.fleet import executor, presence, queues
+from builder.execution.fleet.broker import Broker
+from builder.execution.fleet.executor import Fleet
+from builder.execution.fleet.mail import Mail
+from builder.execution.fleet.sealing import Seal
+from builder.execution.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
+from builder.execution.messages import File
 from builder.platforms.platform import Blob, Pinned
 from builder.records import to_json
-from builder.remote.messages import File
 from builder.store.layout import Layout
 from builder.store.oci import OCTETS, Descriptor
 from builder.trust import minisign
@@ -193,7 +192,7 @@ class Slow:
 def test_a_place_that_is_slow_holds_no_run_up_that_is_stopped(
     redis: brokers.Server, tmp_path: Path, liar: Liar, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "_LARGE", 0)
+    monkeypatch.setattr(executor, "_LARGE", 0)
     lab = Lab(redis.url, tmp_path, slow=moment)
     if moment == "the result":
         order = liar.order(lab)

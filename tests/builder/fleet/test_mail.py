@@ -12,9 +12,9 @@ pytest.importorskip("celery")
 pytest.importorskip("redis")
 
 from builder.errors import Unreachable
-from builder.fleet import mail
-from builder.fleet.broker import Broker
-from builder.fleet.mail import Mail
+from builder.execution.fleet import mail
+from builder.execution.fleet.broker import Broker
+from builder.execution.fleet.mail import Mail
 from tests import brokers
 from tests.fleets import Proxy, until
 

@@ -7,7 +7,7 @@ from typing import Any, Optional, Tuple
 import pytest
 
 from builder.config.matrix import Target
-from builder.fleet import queues
+from builder.execution.fleet import queues
 from builder.platforms.gpus import Gpu
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Platform, platform_of

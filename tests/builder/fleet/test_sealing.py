@@ -7,9 +7,9 @@ import json
 import pytest
 
 from builder.errors import Untrusted
-from builder.fleet.sealing import LARGEST, Seal
-from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Report, Who
-from builder.remote.messages import File
+from builder.execution.fleet.sealing import LARGEST, Seal
+from builder.execution.fleet.words import Answer, Beat, Claim, Done, Failed, Report, Who
+from builder.execution.messages import File
 from builder.trust import minisign
 
 OURS, THEIRS = minisign.new_key(), minisign.new_key()

@@ -21,10 +21,10 @@ pytest.importorskip("redis")
 
 from builder import digest
 from builder.actions.recipes import Simplify
-from builder.fleet import presence, queues, roll
-from builder.fleet.broker import TASK, Broker
-from builder.fleet.sealing import Seal
-from builder.fleet.words import Failed
+from builder.execution.fleet import presence, queues, roll
+from builder.execution.fleet.broker import TASK, Broker
+from builder.execution.fleet.sealing import Seal
+from builder.execution.fleet.words import Failed
 from builder.plugins import repository
 from builder.store.oci import OCTETS, Descriptor
 from tests import brokers, fleets
@@ -37,10 +37,10 @@ _WORKER = """
 import sys
 from pathlib import Path
 from builder import plugins as seams
-from builder.fleet import serving
-from builder.fleet.broker import Broker
-from builder.fleet.sealing import Seal
-from builder.fleet.station import Post
+from builder.execution.fleet import serving
+from builder.execution.fleet.broker import Broker
+from builder.execution.fleet.sealing import Seal
+from builder.execution.fleet.station import Post
 from tests import fleets
 from tests.fakes import LAPTOP
 url, folder = sys.argv[1], Path(sys.argv[2])

@@ -20,16 +20,15 @@ from builder import digest, plugins
 from builder.actions.action import Action
 from builder.actions.recipes import Simplify
 from builder.errors import Unreachable
-from builder.fleet import station as stations
-from builder.fleet.broker import Broker
-from builder.fleet.sealing import LARGEST, Seal
-from builder.fleet.station import Post, Station
-from builder.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
+from builder.execution.fleet import station as stations
+from builder.execution.fleet.broker import Broker
+from builder.execution.fleet.sealing import LARGEST, Seal
+from builder.execution.fleet.station import Post, Station
+from builder.execution.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
+from builder.execution.messages import Dropped, File
 from builder.platforms.platform import Pinned
 from builder.plugins import Repository
 from builder.records import to_json
-from builder.remote.framing import Dropped
-from builder.remote.messages import File
 from builder.store.oci import OCTETS, Descriptor
 from builder.trust import minisign
 from tests import brokers, fleets

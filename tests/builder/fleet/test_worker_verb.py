@@ -17,7 +17,7 @@ pytest.importorskip("redis")
 
 from builder import cli
 from builder.errors import UsageError
-from builder.fleet.broker import Broker
+from builder.execution.fleet.broker import Broker
 from builder.platforms import machines
 from builder.trust import minisign
 from tests.fakes import LAPTOP, Project

@@ -16,7 +16,7 @@ from builder.config.remote_machines import Reached, Worker
 from builder.config.tensorrt import TensorRtOptions
 from builder.digest import Json
 from builder.errors import DeployError, StoreDamaged, Unreachable
-from builder.executors.ssh import Machines
+from builder.execution.ssh.executor import Machines
 from builder.platforms import machines as facts
 from builder.platforms.platform import Pinned, Platform, cannot_run
 from builder.records import to_json

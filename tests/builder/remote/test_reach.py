@@ -9,10 +9,9 @@ import pytest
 
 from builder.config.remote_machines import Address, parsed
 from builder.errors import UsageError
+from builder.execution.scheduler import Silent, run
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
-from builder.progress import Silent
-from builder.run import run
 from tests.fakes import LAPTOP, FakeExecutor, Project
 
 

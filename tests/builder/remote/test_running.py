@@ -8,11 +8,10 @@ from typing import Callable, Dict, List, Mapping
 from builder.actions.action import Action, Result
 from builder.config.remote_machines import Reached
 from builder.errors import Unreachable
+from builder.execution.scheduler import Outcome, Silent, run
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.plugins import Store
-from builder.progress import Silent
-from builder.run import Outcome, run
 from tests.fakes import LAPTOP, FakeExecutor, Project
 
 

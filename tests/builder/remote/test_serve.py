@@ -18,12 +18,11 @@ from builder.actions.recipes import CalibrationData, Engine, Recipe, Simplify
 from builder.config.contract import Preprocess
 from builder.config.tensorrt import TensorRtOptions
 from builder.digest import Json
+from builder.execution.cache import Cache
+from builder.execution.messages import AskNeed, Channel, Dropped, File, Perform, Put, Request, Terms
+from builder.execution.ssh import connection
 from builder.platforms.platform import Pinned
 from builder.records import to_json
-from builder.remote import parcel
-from builder.remote.cache import Cache
-from builder.remote.framing import Channel, Dropped
-from builder.remote.messages import AskNeed, File, Perform, Put, Request, Terms
 from tests.fakes import REPOSITORY
 
 NOBODY = digest.of_bytes(b"nobody has it")
@@ -34,7 +33,7 @@ class Far:
 
     def __init__(self, folder: Path, *, free: int = 0) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", parcel.COMMAND],
+            [sys.executable, "-c", connection.COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -43,11 +42,11 @@ class Far:
         )
         assert self.process.stdin and self.process.stdout
         self.channel = Channel(self.process.stdout.fileno(), self.process.stdin.fileno())
-        self.channel.write(parcel.bootstrap())
+        self.channel.write(connection.bootstrap())
         while self.channel.line(30) != b"#deploymatrix":
             pass
         self.channel.receive(30)
-        packed = parcel.pack()
+        packed = connection.pack()
         terms = to_json(Terms(str(folder / "kept"), 60.0, 0, free, "0f"))
         self.channel.send({"worker": packed.digest, "terms": terms})
         if self.channel.receive(30) == {"worker": False}:
@@ -192,13 +191,13 @@ def test_the_modules_that_are_sent_are_enough_for_every_step(tmp_path: Path) -> 
     import io
     import zipfile
 
+    from builder.execution import workbench
+    from builder.execution.worker import STEPS
     from builder.plugins import BUILT_IN
-    from builder.remote import workbench
-    from builder.worker import STEPS
     from tests.test_house import MODULES, _ours
 
-    sent = set(zipfile.ZipFile(io.BytesIO(parcel.pack().archive)).namelist())
-    waiting = ["builder.remote.serve", "builder.worker", *(STEPS[step] for step in workbench.STEPS)]
+    sent = set(zipfile.ZipFile(io.BytesIO(connection.pack().archive)).namelist())
+    waiting = ["builder.execution.ssh.server", "builder.execution.worker", *(STEPS[step] for step in workbench.STEPS)]
     waiting += [place.partition(":")[0] for (kind, _), place in BUILT_IN.items() if kind == "backend"]
     needed = set()
     while waiting:
@@ -224,9 +223,9 @@ def test_a_digest_is_counted_alike_on_both_sides(tmp_path: Path) -> None:
     import io
     import zipfile
 
-    from builder.remote import boot
+    from builder.execution.ssh import boot
 
-    packed = parcel.pack()
+    packed = connection.pack()
     zipfile.ZipFile(io.BytesIO(packed.archive)).extractall(tmp_path)
     assert boot.digest_of(str(tmp_path)) == packed.digest
     (tmp_path / "builder" / "more.py").write_text("")

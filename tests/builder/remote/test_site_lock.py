@@ -12,9 +12,9 @@ from typing import List
 import pytest
 
 from builder.errors import StepFailed
+from builder.execution import local
 from builder.platforms.gpus import Gpu
 from builder.platforms.platform import Platform
-from builder.remote import site_lock
 from tests.fakes import LAPTOP, ORIN, RTX3090, _with
 
 ONE, TWO = Gpu("NVIDIA GeForce RTX 3090", "8.6", uuid="GPU-1"), Gpu("NVIDIA GeForce RTX 3090", "8.6", uuid="GPU-2")
@@ -37,42 +37,42 @@ def _busy() -> None:
 
 def test_a_job_needs_a_gpu_of_its_platform_or_the_processor() -> None:
     rtx = Platform("tensorrt", "10.16", "linux", "x86_64", "8.6")
-    assert site_lock.fitting(rtx, BOTH) == (ONE, TWO)
-    assert site_lock.fitting(Platform("onnxruntime", "any", "linux", "x86_64"), BOTH) == ()
-    assert site_lock.fitting(rtx, LAPTOP) == (), "built ahead of time: the processor does it"
+    assert local.fitting(rtx, BOTH) == (ONE, TWO)
+    assert local.fitting(Platform("onnxruntime", "any", "linux", "x86_64"), BOTH) == ()
+    assert local.fitting(rtx, LAPTOP) == (), "built ahead of time: the processor does it"
     other = Gpu("NVIDIA GeForce RTX 3080", "8.6", uuid="GPU-4")
     declared = dataclasses.replace(rtx, gpu="RTX 3090")
-    assert site_lock.fitting(declared, _with(RTX3090, gpus=(other, TWO))) == (TWO,)
+    assert local.fitting(declared, _with(RTX3090, gpus=(other, TWO))) == (TWO,)
 
 
 def test_two_gpus_take_two_jobs_and_each_sees_its_own() -> None:
-    with site_lock.alone((ONE, TWO), _never, _busy) as first, site_lock.alone((ONE, TWO), _never, _busy) as second:
+    with local.alone((ONE, TWO), _never, _busy) as first, local.alone((ONE, TWO), _never, _busy) as second:
         assert (first.environ, second.environ) == (
             {"CUDA_VISIBLE_DEVICES": "GPU-1"},
             {"CUDA_VISIBLE_DEVICES": "GPU-2"},
         )
-        with site_lock.alone((GTX,), _never, _busy):
+        with local.alone((GTX,), _never, _busy):
             pass
-        with pytest.raises(StepFailed), site_lock.alone((ONE, TWO), list, _busy):
+        with pytest.raises(StepFailed), local.alone((ONE, TWO), list, _busy):
             pass
-    with site_lock.alone((ONE, TWO), _never, _busy) as again:
+    with local.alone((ONE, TWO), _never, _busy) as again:
         assert again.gpu == ONE
 
 
 def test_a_job_that_needs_the_processor_is_alone() -> None:
-    with site_lock.alone((), _never, _busy) as whole:
+    with local.alone((), _never, _busy) as whole:
         assert whole.environ == {}
         for gpus in ((), (ONE,)):
-            with pytest.raises(StepFailed), site_lock.alone(gpus, list, _busy):
+            with pytest.raises(StepFailed), local.alone(gpus, list, _busy):
                 pass
-    with site_lock.alone((ONE,), _never, _busy), pytest.raises(StepFailed), site_lock.alone((), list, _busy):
+    with local.alone((ONE,), _never, _busy), pytest.raises(StepFailed), local.alone((), list, _busy):
         pass
 
 
 def test_a_jetson_has_one_gpu_without_a_number() -> None:
-    with site_lock.alone(ORIN.gpus, _never, _busy) as seat:
+    with local.alone(ORIN.gpus, _never, _busy) as seat:
         assert seat.environ == {}
-        with pytest.raises(StepFailed), site_lock.alone(ORIN.gpus, list, _busy):
+        with pytest.raises(StepFailed), local.alone(ORIN.gpus, list, _busy):
             pass
 
 
@@ -85,10 +85,10 @@ def test_who_waits_is_told_once_and_goes_on_when_the_other_has_ended() -> None:
             told.append("busy")
             waits.set()
 
-        with site_lock.alone((ONE,), tell, lambda: None):
+        with local.alone((ONE,), tell, lambda: None):
             done.set()
 
-    with site_lock.alone((ONE,), _never, _busy):
+    with local.alone((ONE,), _never, _busy):
         thread = threading.Thread(target=wait)
         thread.start()
         assert waits.wait(10) and not done.is_set()
@@ -100,16 +100,16 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     code = (
         "import tempfile, time\n"
         f"tempfile.tempdir = {str(tmp_path)!r}\n"
-        "from builder.remote import site_lock\n"
+        "from builder.execution import local as site_lock\n"
         "with site_lock.alone((), print, print):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert holder.stdout and holder.stdout.readline() == b"held\n"
-    with pytest.raises(StepFailed), site_lock.alone((), list, _busy):
+    with pytest.raises(StepFailed), local.alone((), list, _busy):
         pass
     holder.kill()
     holder.wait()
-    with site_lock.alone((), _never, _busy):
+    with local.alone((), _never, _busy):
         pass

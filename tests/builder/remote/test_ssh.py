@@ -20,7 +20,7 @@ from builder import digest
 from builder.actions.action import Action, Result
 from builder.config.remote_machines import Reached, Worker
 from builder.errors import DeployError, StepFailed, Unreachable
-from builder.executors.ssh import Machines, Ssh
+from builder.execution.ssh.executor import Machines, Ssh
 from builder.platforms import machines as facts
 from builder.store.layout import Layout
 from tests import steps

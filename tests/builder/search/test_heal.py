@@ -9,16 +9,15 @@ from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 import pytest
 
-from builder import assemble
 from builder.actions.action import Action
 from builder.actions.measurements import Cost, LayerError, LayerErrors, OutputParity, Parity, Percentiles
 from builder.actions.recipes import Engine, Facts, LowerFp16, LowerInt8, MeasureCost, MeasureLayers, MeasureParity
 from builder.errors import StepFailed
+from builder.execution import publish, search_trials
+from builder.execution.precision_search import Healed, heal, recalled
+from builder.execution.scheduler import Outcome, run
 from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
-from builder.run import Outcome, run
-from builder.search import words
-from builder.search.heal import Healed, heal, recalled
 from builder.store.manifest import Manifest, Searched
 from tests.fakes import LAPTOP, RTX3090, FakeExecutor, Project, Recorder, without
 
@@ -108,7 +107,7 @@ def healed(project: Project, executor: FakeExecutor, *, machine: Any = LAPTOP) -
 
 
 def manifest(project: Project, found: Healed, machine: Any = LAPTOP) -> Manifest:
-    return assemble.manifest(
+    return publish.manifest(
         project.load(), found.plan, found.outcome, project.store, machine, version=1, created="", release="0", searched=found.searched
     )  # fmt: skip
 
@@ -146,7 +145,7 @@ def test_the_one_layer_that_must_stay_is_found_and_the_cell_passes(project: Proj
     assert found.plan.cells[0].settings.keep == ("worst",)
     assert f"search/{INT8}" in found.outcome.performed
     assert told == ["  it passes", "  it passes"]
-    assert "+1.00 ms (1.50x)" in words.in_short(entry.search)
+    assert "+1.00 ms (1.50x)" in search_trials.search_line(entry.search)
 
 
 def test_a_second_run_performs_nothing_and_says_the_same(project: Project) -> None:
@@ -364,7 +363,7 @@ def test_the_record_survives_json_and_reads_well(project: Project) -> None:
     found, _ = healed(project, Harmed(frozenset({"worst", "third"})))
     searched = only(found)
     assert from_json(Searched, json.loads(json.dumps(to_json(searched)))) == searched
-    lines = dict(words.lines(searched))
+    lines = dict(search_trials.search_lines(searched))
     assert lines["keep"] == "[worst, third]"
     assert lines["cost"].startswith("+1.00 ms (1.50x) beside everything lowered, 1x1x32x32")
     assert lines["trial 1"].startswith("all layers in float32: it passes")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.search.strategy import smallest
+from builder.execution.precision_search import smallest
 
 Passes = Callable[[FrozenSet[int]], bool]
 

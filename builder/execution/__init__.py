@@ -1,0 +1,1 @@
+"""Performs actions: the scheduler, the worker process, and the executors on this and other machines."""

@@ -28,7 +28,7 @@ import yaml
 from builder import plugins
 from builder.config import contract
 from builder.config.contract import PACKAGE
-from builder.hosting import pull
+from builder.host import install
 from builder.platforms import machines, requirements
 from builder.platforms.machines import Machine
 from builder.platforms.platform import numbers
@@ -110,7 +110,7 @@ def _timed(
     context = multiprocessing.get_context("spawn")
     times: Dict[str, List[float]] = {entry.cell: [] for entry in entries}
     with tempfile.TemporaryDirectory() as folder:
-        placed = str(pull.place(manifest, entries, store, Path(folder)))
+        placed = str(install.place(manifest, entries, store, Path(folder)))
         serving: Dict[str, Tuple[Connection, Any]] = {}
         for entry in entries:
             assert entry.platform is not None

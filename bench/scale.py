@@ -24,8 +24,8 @@ from builder import digest
 from builder.actions.action import Result
 from builder.actions.measurements import Latency, OutputParity, Percentiles
 from builder.actions.recipes import Made
-from builder.choosing.choose import choose
 from builder.config.contract import Input, Output, Profile, ShapeRange
+from builder.host.choose import choose
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Blob, Pinned, Platform, Tool

@@ -18,11 +18,11 @@ from typing import Callable, Dict, List
 import numpy as np
 
 from builder import plugins
-from builder.choosing.choose import choose
 from builder.config import contract
 from builder.config.loader import load
 from builder.execution.scheduler import prospect
-from builder.hosting import pull
+from builder.host import install
+from builder.host.choose import choose
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
@@ -54,7 +54,7 @@ def main() -> None:
     runs["naive export (onnxruntime, fp32)"] = lambda: naive(feed)
     with tempfile.TemporaryDirectory() as folder:
         for entry in choose(manifest, machine, args.head).ranked:
-            placed = pull.place(manifest, [entry], store, Path(folder) / entry.cell)
+            placed = install.place(manifest, [entry], store, Path(folder) / entry.cell)
             runs[entry.cell] = _runner(placed, entry.cell, feed)
         _report(_interleaved(runs, args.rounds), machine.kind)
 
@@ -67,7 +67,7 @@ def _exported(matrix: Path, place: Layout, head: str) -> Path:
 
 
 def _runner(folder: Path, cell: str, feed: plugins.Tensors) -> Callable[[], object]:
-    entry = pull.described(folder).entries[0]
+    entry = install.described(folder).entries[0]
     assert entry.artifact is not None
     assert entry.platform is not None
     options = plugins.OpenOptions(entry.artifact.compute, entry.artifact.static)

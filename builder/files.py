@@ -40,7 +40,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 # Locks between processes: flock on an open file. The kernel releases them when their process ends, however it ends.
 #
 # They hold between processes of one machine, and between machines where the file system carries flock (NFS of Linux does).
-# What a lock stands for is said where it is taken: builder/store/layout.py, builder/store/transfers.py, builder/hosting/pull.py.
+# What a lock stands for is said where it is taken: builder/store/layout.py, builder/store/transfers.py, builder/host/install.py.
 
 
 _LOOK_AGAIN = 0.05  # seconds

@@ -11,9 +11,9 @@ from typing import Callable, Dict, List, Optional, Tuple
 from builder.actions.action import Action, Result
 from builder.actions.measurements import WorstCase
 from builder.actions.recipes import DrawWorstCase
-from builder.choosing.fits import other_version
 from builder.errors import DeployError, StepFailed, StoreDamaged
 from builder.execution.scheduler import perform_here
+from builder.host.choose import other_version
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Pinned, Tool, cannot_run
 from builder.plugins import Executor

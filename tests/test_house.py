@@ -381,9 +381,9 @@ OTHERS: Dict[str, Set[str]] = {
     },  # the library's own protocol: its callers catch what reading may raise
     "KeyboardInterrupt": {"builder.cli"},
     "SystemExit": {
-        "builder.benchmark.bench_worker",
+        "builder.host.bench",
         "builder.cli",
-        "builder.hosting.prove",
+        "builder.host.prove",
         "builder.execution.worker",
     },
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import List, Tuple
 
 from builder.actions.measurements import Latency
-from builder.benchmark.bench_record import BenchRecord
-from builder.choosing.choose import Choice
+from builder.host.bench_records import BenchRecord
+from builder.host.choose import Choice
 
 
 def as_text(record: BenchRecord, before: Choice, after: Choice) -> str:

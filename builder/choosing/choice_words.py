@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional
 
-from builder.choosing.choose import Asked, Choice, Fallback, Standing
-from builder.choosing.fits import other_version
-from builder.choosing.tiers import device_of
 from builder.digest import Json
+from builder.host.choose import Asked, Choice, Fallback, Standing, device_of, other_version
 from builder.platforms.machines import Machine
 from builder.store.manifest import Manifest
 

@@ -118,7 +118,7 @@ def _row(item: Json) -> str:
 # Which golden sample travels with an artifact: the smallest of those that its parity with the model was measured on.
 #
 # It is a file of the reference step's that is in the store already, so nothing is computed or stored for it. Running it is
-# `builder/hosting/selftest.py`.
+# `builder/host/selftest.py`.
 
 
 def of(

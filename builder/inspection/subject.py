@@ -14,7 +14,7 @@ from typing import List, Optional, Tuple
 from builder import digest
 from builder.actions.action import SIDECAR
 from builder.errors import StoreDamaged, UsageError
-from builder.hosting import pull
+from builder.host import install
 from builder.inspection import formats
 from builder.store import sidecar, versions
 from builder.store.layout import Layout
@@ -111,7 +111,7 @@ def _in_folder(folder: Path) -> Tuple[Subject, ...]:
 
 
 def _pulled(folder: Path) -> List[Subject]:
-    manifest = pull.described(folder)
+    manifest = install.described(folder)
     return [
         Subject(e.cell, folder / e.cell, "", sidecar.read(folder / e.cell), e, manifest.version)
         for e in manifest.entries

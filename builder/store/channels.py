@@ -192,7 +192,7 @@ def parsed(data: bytes, where: str) -> Channel:
 #     pin.v3                       the version that `build gc` keeps
 #
 # Record and signatures are one object, so that a move is one step. What a place answers here is not believed yet:
-# builder/hosting/offered.py does that for a host, builder/store/promotion.py for who moves a channel on.
+# builder/host/offers.py does that for a host, builder/store/promotion.py for who moves a channel on.
 
 
 FILE = "channel.json"

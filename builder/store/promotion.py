@@ -1,7 +1,7 @@
 """Moving a channel: what must hold before, the record of the move, its signatures, and putting it where hosts look.
 
 What is signed was checked first: the version, and the record that the new one goes on from. What cannot be checked is left
-out of the new record (its history), or refused (a version, another channel's word). Hosts check again: builder/hosting/offered.py.
+out of the new record (its history), or refused (a version, another channel's word). Hosts check again: builder/host/offers.py.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def statements_of(store: Layout, version: int, what: str) -> Optional[bytes]:
 # Measurement records beside the versions of a store: OCI objects whose subject is the version's manifest.
 #
 #     v3.bench.9f86d081                OCI manifest
-#       layer bench.json                 the record (`builder/benchmark/bench_record.py`)
+#       layer bench.json                 the record (`builder/host/bench_records.py`)
 #       layer bench.json.KEY.minisig     its signature, if any
 #
 # Like signatures they are tagged below their version, and travel with it. What they are worth is decided by who reads them.

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
 from builder import clock, files
-from builder.benchmark import bench_record, bench_words, benching
-from builder.benchmark.bench_record import Benched, BenchRecord
-from builder.benchmark.bench_worker import Order
-from builder.choosing import measured
-from builder.choosing.choose import Asked, accepts, choose
+from builder.benchmark import bench_words
 from builder.config import contract
 from builder.config.contract import PACKAGE
 from builder.errors import NothingFits, StepFailed, StoreBusy, StoreDamaged, UsageError
-from builder.hosting import pull
+from builder.host import bench, bench_records, install
+from builder.host.bench import Order
+from builder.host.bench_records import Benched, BenchRecord
+from builder.host.choose import Asked, accepts, choose
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.records import to_json
@@ -70,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
             record = _measured(supplied, manifest, about, machine, args, Path(folder))
             asked = Asked(unverified=args.unverified)
             before = choose(manifest, machine, record.head, asked)
-            after = choose(manifest, machine, record.head, asked, bench_record.holding([record], machine, record.head))
-    data, signature = bench_record.text(record), None
+            after = choose(manifest, machine, record.head, asked, bench_records.holding([record], machine, record.head))
+    data, signature = bench_records.text(record), None
     if key is not None:
         comment = f"build bench of {record.model} v{record.version} at {record.created}"
         signature = (key.public.name, minisign.sign(key, data, comment).file)
@@ -112,14 +111,14 @@ def _measured(
         print(bench_words.left_out(tuple(e.cell for e in ranked if e not in fitting), shape), file=sys.stderr)
     if not fitting:
         raise NothingFits(f"no artifact accepts {'x'.join(map(str, shape))}", hint="leave --size out")
-    supplied.bring(blob for _, blob in pull.contents(fitting))
-    placed = pull.place(manifest, fitting, supplied.store, folder / "placed")
+    supplied.bring(blob for _, blob in install.contents(fitting))
+    placed = install.place(manifest, fitting, supplied.store, folder / "placed")
     orders = [_order(entry, placed, name, shape, args.threads) for entry in fitting]
 
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    found = benching.side_by_side(orders, machine.kind, args.seconds, args.timeout, say)
+    found = bench.side_by_side(orders, machine.kind, args.seconds, args.timeout, say)
     if not any(one.latency for one in found):
         told = "\n  ".join(f"{entry.cell}: {one.problem}" for entry, one in zip(fitting, found))
         raise StepFailed("no artifact ran here, so nothing is recorded", hint=told)
@@ -130,7 +129,7 @@ def _measured(
         version = machine.version(PACKAGE[runtime]) or ""
         rows.append(Benched(entry.cell, entry.artifact.digest, runtime, version, one.latency, one.problem))
     return BenchRecord(
-        1, bench_record.class_of(machine), manifest.model.name, head, manifest.version, about, clock.text(clock.now()),
+        1, bench_records.class_of(machine), manifest.model.name, head, manifest.version, about, clock.text(clock.now()),
         VERSION, machine.python, machine.driver, tuple(rows),
     )  # fmt: skip
 
@@ -167,7 +166,7 @@ def _keep(
         except (OSError, StoreBusy) as problem:
             print(f"note: {supplied.name} cannot be written ({problem})", file=sys.stderr)
     file = out or Path(f"{record.tag}.json")
-    files.write(file, bench_record.packed(data, signature))
+    files.write(file, bench_records.packed(data, signature))
     return f"in {file} (where the store is: build bench --add {file.name} --store DIR)"
 
 
@@ -177,15 +176,15 @@ def _add(args: argparse.Namespace) -> int:
     try:
         if args.add.stat().st_size > _MOST:
             raise StoreDamaged("too large for a measurement record", where=where)
-        carried = bench_record.unpacked(args.add.read_bytes(), where)
+        carried = bench_records.unpacked(args.add.read_bytes(), where)
     except OSError as problem:
         raise UsageError(f"cannot be read: {problem.strerror}", where=where) from None
     signed = (carried.signature,) if carried.signature else ()
-    version = bench_record.parsed(carried.bench.encode(), where).version
+    version = bench_records.parsed(carried.bench.encode(), where).version
     with store.locked():
         manifest, about = versions.read(store, version), versions.manifest_digest(store, version)
         ring = Keyring() if args.allow_unsigned else trust.these(None, os.environ, store)
-        record = measured.believed(Offered(where, carried.bench.encode(), signed), manifest, about, ring, where)
+        record = bench_records.believed(Offered(where, carried.bench.encode(), signed), manifest, about, ring, where)
         key = minisign.key_name(minisign.signature(carried.signature, where).key_id) if signed else ""
         signature = (key, carried.signature) if signed else None
         referrers.attach_bench(store, version, record.tag, carried.bench.encode(), signature)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
 
 from builder import clock
-from builder.choosing import accuracy, measured
 from builder.choosing import choice_words as words
-from builder.choosing.choose import Asked, Choice, choose
 from builder.errors import NothingFits, UsageError
-from builder.hosting import freshness, offered, placed, pull, pull_memory, seal, selftest
+from builder.host import bench_records, install, offers, rollback, selftest, verify
+from builder.host.choose import Asked, Choice, choose
+from builder.host.demands import check, read
 from builder.platforms import machines
 from builder.store import supply, trust
 from builder.store.manifest import Entry, Manifest
@@ -64,9 +64,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep",
         type=_keep,
-        default=placed.KEEP,
+        default=install.KEEP,
         metavar="N",
-        help=f"placed versions of the head that stay, the current one among them ({placed.KEEP})",
+        help=f"placed versions of the head that stay, the current one among them ({install.KEEP})",
     )
     add_transfer(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
@@ -80,17 +80,17 @@ def run(args: argparse.Namespace) -> int:
     with supplied.reading():
         code = _pulled(args, supplied, source)
     if code == 0 and not args.explain:
-        supplied.tidy(placed.versions(args.to))
+        supplied.tidy(install.versions(args.to))
     return code
 
 
 def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[str]) -> int:
-    memory, now = pull_memory.read(args.to), clock.now()
-    wanted = offered.Wanted(args.channel, args.version, args.signatures, args.allow_unsigned)
+    memory, now = rollback.read(args.to), clock.now()
+    wanted = offers.Wanted(args.channel, args.version, args.signatures, args.allow_unsigned)
     ring = trust.at(args.key, os.environ, supplied.repository)
     for note in ring.notes:  # now: they may say why nothing is taken
         print(f"note: {note}", file=sys.stderr)
-    found = offered.found(supplied, wanted, ring, memory, now)
+    found = offers.found(supplied, wanted, ring, memory, now)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     manifest = supplied.offered(found.manifest)
@@ -98,11 +98,11 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
     known = [h.name for h in manifest.model.heads]
     if head not in known:
         raise UsageError(f"the model has no head {head!r}", hint=f"heads: {', '.join(known)}")
-    offer = offered.for_head(found, head)
-    pull_memory.check(memory, offer, supplied.name, allowed=args.allow_rollback)
+    offer = offers.for_head(found, head)
+    rollback.check(memory, offer, supplied.name, allowed=args.allow_rollback)
     machine = machines.here()
     asked = _asked(args, manifest, head)
-    times, left_out = measured.here(supplied.store, manifest, machine, head, found.ring)
+    times, left_out = bench_records.here(supplied.store, manifest, machine, head, found.ring)
     for said in left_out:
         print(f"note: {said}", file=sys.stderr)
     choice = choose(manifest, machine, head, asked, times)
@@ -117,8 +117,8 @@ def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[
             hint=f"see why with: build pull {f'{source} ' if source else ''}--explain{words.flags(asked)}",
         )
 
-    def news() -> Optional[freshness.Memory]:
-        return pull_memory.news(args.to, offer, now, supplied.name, allowed=args.allow_rollback)
+    def news() -> Optional[rollback.Memory]:
+        return rollback.news(args.to, offer, now, supplied.name, allowed=args.allow_rollback)
 
     settled = _settled(
         args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, times, failed), machine, news
@@ -132,7 +132,7 @@ def _settled(
     manifest: Manifest,
     choose_without: Callable[[Mapping[str, str]], Choice],
     machine: machines.Machine,
-    news: Callable[[], Optional[freshness.Memory]],
+    news: Callable[[], Optional[rollback.Memory]],
 ) -> selftest.Settled:
     """Fetch, lay and test, until a choice is proven. One lock is held from `news`, which refuses what is older than what
     the host has had, until `current` is right. A folder where nothing is to be written is not locked: it may be
@@ -141,23 +141,23 @@ def _settled(
         locked: List[Path] = []
 
         def lay(chain: Sequence[Entry]) -> Path:
-            folder = pull.unchanged(manifest, chain, args.to, args.keep)
+            folder = install.unchanged(manifest, chain, args.to, args.keep)
             if folder is None:
                 with transfer(args, "fetched") as pace:
-                    supplied.bring((blob for _, blob in pull.contents(chain)), pace)
+                    supplied.bring((blob for _, blob in install.contents(chain)), pace)
             elif not locked and news() is None:
                 return folder
             if not locked:
-                held.enter_context(placed.locked(args.to))
+                held.enter_context(install.locked(args.to))
                 locked.append(args.to)
                 memory = news()
                 if memory is not None:
-                    pull_memory.write(args.to, memory)
-            return pull.lay(manifest, chain, supplied.store, args.to, linked=supplied.place is not None)
+                    rollback.write(args.to, memory)
+            return install.lay(manifest, chain, supplied.store, args.to, linked=supplied.place is not None)
 
         def point(folder: Path) -> None:
             if locked:  # else it was current, and another pull may have moved on
-                pull.point(folder, args.keep)
+                install.point(folder, args.keep)
 
         test = (
             None
@@ -165,7 +165,7 @@ def _settled(
             else selftest.SelfTest(machine, lambda: clock.text(clock.now()), args.self_test_limit)
         )
         settled = selftest.settled(choose_without, lay, test, lambda line: print(line, file=sys.stderr), point)
-        seal.write(settled.folder, supplied.store, manifest.version)
+        verify.write(settled.folder, supplied.store, manifest.version)
         return settled
 
 
@@ -210,6 +210,6 @@ def _seconds(word: str) -> float:
 
 def _asked(args: argparse.Namespace, manifest: Manifest, head: str) -> Asked:
     """What the flags ask for. Raises UsageError for a metric that no artifact of the head states."""
-    demands = tuple(map(accuracy.read, args.min_accuracy))
-    accuracy.check(demands, (entry for entry in manifest.entries if entry.head == head))
+    demands = tuple(map(read, args.min_accuracy))
+    check(demands, (entry for entry in manifest.entries if entry.head == head))
     return Asked(args.unverified, args.no_fallback, args.require_gpu, demands)

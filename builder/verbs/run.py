@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
-from builder import host
+from builder.host import deployment
 from builder.models import preprocessing
 from validation import keypoints
 
@@ -36,11 +36,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     image = preprocessing.read(args.photo)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", host.FallbackWarning)
-        deploy = host.open(args.source, head=args.head)
+        warnings.simplefilter("always", deployment.FallbackWarning)
+        deploy = deployment.open(args.source, head=args.head)
         found = deploy(image, size=args.size)
     for warning in caught:
-        if issubclass(warning.category, host.FallbackWarning):
+        if issubclass(warning.category, deployment.FallbackWarning):
             print(f"warning: {warning.message}", file=sys.stderr)
     if isinstance(found, keypoints.Found):
         out = args.out or Path(f"{args.photo.stem}.keypoints.png")

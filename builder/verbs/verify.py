@@ -13,11 +13,10 @@ from typing import List, Tuple
 from builder import plugins, terminal
 from builder.digest import Json
 from builder.errors import UsageError
-from builder.hosting import pull
+from builder.host import install, verify
+from builder.host.verify import Found, Judge
 from builder.store import supply, trust
 from builder.trust.keyring import Keyring
-from builder.trusting import verifying
-from builder.trusting.verifying import Found, Judge
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +54,9 @@ def _version(source: str, args: argparse.Namespace) -> Found:
         with supplied.reading():
             version = supplied.version(args.version, "make one: build matrix")
             ring, notes = _ring(args, supplied)
-            read = verifying.from_place(supplied.place) if supplied.place else None
+            read = verify.from_place(supplied.place) if supplied.place else None
             where = supplied.name if supplied.place else f"{source}/"
-            found = verifying.of_store(supplied.store, version, Judge(ring, args.signatures), where, read)
+            found = verify.of_store(supplied.store, version, Judge(ring, args.signatures), where, read)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     return found
@@ -72,10 +71,10 @@ def _pulled(folder: Path, args: argparse.Namespace) -> List[Found]:
     """Of each head what is current; or one placed folder itself."""
     ring = trust.these(args.key, os.environ)
     if (folder / "deploy.json").is_file():
-        return [verifying.of_folder(folder.resolve(), Judge(ring, args.signatures))]
+        return [verify.of_folder(folder.resolve(), Judge(ring, args.signatures))]
     heads = sorted(path.parent.name for path in folder.glob("*/current"))
-    pull.find(folder, heads[0] if heads else None)  # says so when nothing was pulled
-    return [verifying.of_folder(pull.find(folder, head), Judge(ring, args.signatures)) for head in heads]
+    install.find(folder, heads[0] if heads else None)  # says so when nothing was pulled
+    return [verify.of_folder(install.find(folder, head), Judge(ring, args.signatures)) for head in heads]
 
 
 def _is_pulled(source: str) -> bool:

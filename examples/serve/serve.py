@@ -21,8 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from builder import host
 from builder.errors import DeployError, NothingFits, UsageError
+from builder.host import deployment
 from builder.models import preprocessing
 from builder.records import to_json
 from validation import keypoints
@@ -38,7 +38,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__((args.address, args.port), Handler)
         self.args, self.started, self.ending = args, time.monotonic(), threading.Event()
-        self.deploy: Optional[host.Deployment] = None
+        self.deploy: Optional[deployment.Deployment] = None
         self.problem = "it is being opened"
         self.opener = threading.Thread(target=self._open)
         self.opener.start()
@@ -48,7 +48,7 @@ class Server(ThreadingHTTPServer):
         args = self.args
         while self.deploy is None and not self.ending.is_set():
             try:
-                self.deploy = host.open(
+                self.deploy = deployment.open(
                     args.pulled, head=args.head, threads=args.threads, parallel=args.parallel,
                     warm=True, follow=True, every=args.every,
                 )  # fmt: skip

@@ -15,11 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.actions.measurements import Latency, Percentiles
-from builder.benchmark import bench_record, benching
-from builder.benchmark.bench_record import Benched, BenchRecord
-from builder.benchmark.bench_worker import Order
-from builder.benchmark.benching import Found
 from builder.errors import StoreDamaged
+from builder.host import bench, bench_records
+from builder.host.bench import Found, Order
+from builder.host.bench_records import Benched, BenchRecord
 from builder.platforms.gpus import Gpu
 from builder.platforms.platform import Platform
 from builder.records import to_json
@@ -53,12 +52,12 @@ def record(
         rows.append(Benched(cell, entry.artifact.digest, runtime, LAPTOP.version(runtime) or "", latency(p50)))
     about = versions.manifest_digest(store, version)
     return BenchRecord(
-        1, bench_record.class_of(LAPTOP), "tiny", "dense", version, about, created, "0", "3.12", "", tuple(rows)
+        1, bench_records.class_of(LAPTOP), "tiny", "dense", version, about, created, "0", "3.12", "", tuple(rows)
     )
 
 
 def attach(store: Layout, made: BenchRecord, key: Optional[minisign.SecretKey] = None) -> None:
-    data = bench_record.text(made)
+    data = bench_records.text(made)
     signature = (key.public.name, minisign.sign(key, data, "bench").file) if key else None
     referrers.attach_bench(store, made.version, made.tag, data, signature)
 
@@ -140,8 +139,8 @@ def test_a_record_that_was_changed_after_it_was_signed_counts_nothing(both: Host
     both("sign", "--key", "mine", "--version", "2")
     both("keys", "trust", "me", "mine.pub")
     made = record(both.store, {ORT: 3.0, OV: 9.0}, 2)
-    signed = (KEY.public.name, minisign.sign(KEY, bench_record.text(made), "bench").file)
-    referrers.attach_bench(both.store, 2, made.tag, bench_record.text(_swapped(made)), signed)
+    signed = (KEY.public.name, minisign.sign(KEY, bench_records.text(made), "bench").file)
+    referrers.attach_bench(both.store, 2, made.tag, bench_records.text(_swapped(made)), signed)
     assert first(both) == ORT
     assert "no valid signature" in both.err
 
@@ -192,21 +191,21 @@ def test_it_travels_with_its_version_and_is_no_signature(both: Host, tmp_path: P
 
 @given(st.floats(0.001, 1e6), st.text(max_size=9), st.sampled_from(["", "it ended with code 1"]))
 def test_what_is_written_is_read_back(p50: float, cpu: str, problem: str) -> None:
-    machine = dataclasses.replace(bench_record.class_of(RTX3090), cpu=cpu)
+    machine = dataclasses.replace(bench_records.class_of(RTX3090), cpu=cpu)
     row = Benched("c", "sha256:" + 64 * "0", "openvino", "1", None if problem else latency(p50), problem)
     made = BenchRecord(1, machine, "m", "h", 3, "sha256:" + 64 * "1", "now", "0", "3", "", (row,))
-    assert bench_record.parsed(bench_record.text(made), "here") == made
-    packed = bench_record.unpacked(bench_record.packed(bench_record.text(made), None), "here")
-    assert packed.bench.encode() == bench_record.text(made)
+    assert bench_records.parsed(bench_records.text(made), "here") == made
+    packed = bench_records.unpacked(bench_records.packed(bench_records.text(made), None), "here")
+    assert packed.bench.encode() == bench_records.text(made)
 
 
 @pytest.mark.parametrize(
     "row", [Benched("c", "d", "openvino", "1"), Benched("c", "d", "openvino", "1", latency(1.0), "no")]
 )
 def test_a_row_has_a_time_or_a_problem(row: Benched) -> None:
-    made = BenchRecord(1, bench_record.class_of(LAPTOP), "m", "h", 3, "x", "now", "0", "3", "", (row,))
+    made = BenchRecord(1, bench_records.class_of(LAPTOP), "m", "h", 3, "x", "now", "0", "3", "", (row,))
     with pytest.raises(StoreDamaged, match="no sensible time of c"):
-        bench_record.parsed(bench_record.text(made), "here")
+        bench_records.parsed(bench_records.text(made), "here")
 
 
 # ---------------------------------------------------------------------------------------------- the command
@@ -221,7 +220,7 @@ def measures(monkeypatch: pytest.MonkeyPatch, **times: float) -> List[Order]:
         names = [Path(order.folder).name.rsplit("-", 1)[1] for order in orders]
         return tuple(Found(latency(times[name])) if name in times else Found(None, "it broke") for name in names)
 
-    monkeypatch.setattr(benching, "side_by_side", timed)
+    monkeypatch.setattr(bench, "side_by_side", timed)
     return asked
 
 
@@ -289,7 +288,7 @@ def test_from_a_place_that_is_not_written_the_record_is_carried(
 )
 def test_what_is_added_must_be_about_this_version(both: Host, change: Callable[[bytes], bytes], code: int) -> None:
     made = record(both.store, {ORT: 9.0, OV: 3.0}, 2)
-    packed = bench_record.packed(bench_record.text(made), None)
+    packed = bench_records.packed(bench_records.text(made), None)
     assert change(packed) != packed
     Path("carried").write_bytes(change(packed))
     before = tuple(oci.all_of(both.store))
@@ -340,7 +339,7 @@ def test_real_artifacts_are_timed_side_by_side(tmp_path: Path) -> None:
     (tmp_path / "good" / "model.onnx").write_bytes(onnx_models.convolutional().SerializeToString())
     (tmp_path / "broken" / "model.onnx").write_bytes(b"no model")
     said: List[str] = []
-    good, broken = benching.side_by_side(
+    good, broken = bench.side_by_side(
         [order(tmp_path / "good"), order(tmp_path / "broken")], "this machine", 0.1, 60.0, said.append
     )
     assert good.latency is not None
@@ -353,14 +352,14 @@ def test_real_artifacts_are_timed_side_by_side(tmp_path: Path) -> None:
 
 
 def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
-    (found,) = benching.side_by_side([order(tmp_path, "no-such-runtime")], "this machine", 0.1, 60.0, silent)
+    (found,) = bench.side_by_side([order(tmp_path, "no-such-runtime")], "this machine", 0.1, 60.0, silent)
     assert found.latency is None
     assert found.problem.startswith("it ended with code 2: ")
     assert found.problem.endswith("built in: onnxruntime, onnxruntime-gpu, openvino, tensorrt-rtx, tensorrt")
 
 
 def test_what_takes_too_long_is_ended(tmp_path: Path) -> None:
-    (found,) = benching.side_by_side([order(tmp_path)], "this machine", 0.1, 0.001, silent)
+    (found,) = bench.side_by_side([order(tmp_path)], "this machine", 0.1, 0.001, silent)
     assert found.problem == "opening took longer than 0.001 s"
 
 
@@ -370,7 +369,7 @@ def test_a_worker_that_dies_takes_nothing_from_the_others(tmp_path: Path) -> Non
     from tests import onnx_models
 
     (tmp_path / "model.onnx").write_bytes(onnx_models.convolutional().SerializeToString())
-    one = benching._Running(order(tmp_path), tmp_path / "work", 60.0)
+    one = bench._Running(order(tmp_path), tmp_path / "work", 60.0)
     try:
         one.open()
         assert one.run() > 0

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.choosing.choose import Asked, accepts, choose, covering
-from builder.choosing.fits import cannot_run
+from builder.host.choose import Asked, accepts, cannot_run, choose, covering
 from builder.platforms.packages import Package
 from builder.store.manifest import Entry
 from tests.fakes import GTX1060, LAPTOP, RASPBERRY, RTX3090, entry, manifest, with_version, without

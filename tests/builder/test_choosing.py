@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from builder import cli
 from builder.actions.measurements import Latency, OutputParity, Percentiles
-from builder.choosing import accuracy, choice_words
-from builder.choosing.choose import Asked, Choice, Timed, choose
-from builder.choosing.fits import cannot_run
-from builder.choosing.tiers import device_of, same_class, tier_of
+from builder.choosing import choice_words
 from builder.errors import UsageError
+from builder.host import demands
+from builder.host.choose import Asked, Choice, Timed, cannot_run, choose, device_of, same_class, tier_of
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.store import versions
@@ -291,18 +290,18 @@ def scored(cell: str, value: Optional[float], *cosines: Optional[float], problem
     ],
 )
 def test_what_is_asked_of_accuracy(word: str, reason: Optional[str]) -> None:
-    assert accuracy.unmet([accuracy.read(word)], scored("m-dense-int8-a", 0.95, 0.9999, 0.99)) == reason
+    assert demands.unmet([demands.read(word)], scored("m-dense-int8-a", 0.95, 0.9999, 0.99)) == reason
 
 
 def test_what_is_broken_on_one_photograph_meets_nothing() -> None:
     broken = scored("m-dense-int8-a", None, 1.0, problem="3 of 4 values are NaN or Inf")
-    assert "states no" in str(accuracy.unmet([accuracy.read("parity.cosine>=0.1")], broken))
-    assert "states no" in str(accuracy.unmet([accuracy.read("views.repeatability_1px>=0")], broken))
+    assert "states no" in str(demands.unmet([demands.read("parity.cosine>=0.1")], broken))
+    assert "states no" in str(demands.unmet([demands.read("views.repeatability_1px>=0")], broken))
 
 
 def test_accuracy_is_asked_of_what_else_could_run() -> None:
     good, bad = scored("m-dense-fp32-a", 0.96, 0.9999), scored("m-dense-int8-b", 0.7, 0.9)
-    asked = Asked(accuracy=(accuracy.read("views.repeatability_1px>=0.9"),))
+    asked = Asked(accuracy=(demands.read("views.repeatability_1px>=0.9"),))
     choice = choose(manifest(bad, good), LAPTOP, "dense", asked)
     assert choice.ranked == (good,)
     assert [r.cell for r in choice.rejected] == [bad.cell]
@@ -311,13 +310,13 @@ def test_accuracy_is_asked_of_what_else_could_run() -> None:
 def test_a_metric_of_which_less_is_better_counts_at_its_largest() -> None:
     rows = tuple(OutputParity("scores", f"s{i}", None, max_abs=found) for i, found in enumerate((0.02, 0.05, 0.01)))
     made = dataclasses.replace(entry(), parity=rows)
-    assert accuracy.unmet([accuracy.read("scores.max_abs<=0.05")], made) is None
-    assert str(accuracy.unmet([accuracy.read("parity.max_abs<=0.04")], made)).endswith("and it has 0.05")
+    assert demands.unmet([demands.read("scores.max_abs<=0.05")], made) is None
+    assert str(demands.unmet([demands.read("parity.max_abs<=0.04")], made)).endswith("and it has 0.05")
 
 
 def test_a_score_that_is_no_finite_number_meets_nothing() -> None:
     for value in (math.inf, math.nan):
-        said = accuracy.unmet([accuracy.read("views.repeatability_1px>=0.9")], scored("m-dense-int8-a", value))
+        said = demands.unmet([demands.read("views.repeatability_1px>=0.9")], scored("m-dense-int8-a", value))
         assert "it states no views.repeatability_1px" in str(said)
 
 
@@ -328,17 +327,17 @@ def test_a_demand_for_what_no_artifact_states_names_what_they_do(word: str) -> N
     """Each of them was measured, and gave no number."""
     made = scored("m-dense-int8-a", None, None, problem="3 of 4 values are NaN or Inf")
     with pytest.raises(UsageError, match=f"no artifact of this head states {word.split('>')[0]}") as caught:
-        accuracy.check([accuracy.read(word)], [made])
+        demands.check([demands.read(word)], [made])
     assert caught.value.hint == "did you mean: views.error?"
 
 
 def test_a_demand_that_is_like_nothing_is_shown_some_of_what_there_is() -> None:
     made = scored("m-dense-int8-a", 0.95, 0.99)
     with pytest.raises(UsageError) as caught:
-        accuracy.check([accuracy.read("xyz.q>=1")], [made])
+        demands.check([demands.read("xyz.q>=1")], [made])
     assert caught.value.hint == ("did you mean: parity.cosine, scores.cosine, views.error, views.repeatability_1px?")
     with pytest.raises(UsageError) as caught:
-        accuracy.check([accuracy.read("score.cosine>=1")], [made])
+        demands.check([demands.read("score.cosine>=1")], [made])
     assert caught.value.hint == "did you mean: scores.cosine, parity.cosine?"
 
 
@@ -360,7 +359,7 @@ def test_a_demand_that_is_like_nothing_is_shown_some_of_what_there_is() -> None:
 )
 def test_a_demand_that_makes_no_sense_is_no_silence(word: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        accuracy.check([accuracy.read(word)], [scored("m-dense-int8-a", 0.95, 0.99)])
+        demands.check([demands.read(word)], [scored("m-dense-int8-a", 0.95, 0.99)])
     assert said in str(caught.value)
 
 

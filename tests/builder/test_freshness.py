@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from builder import clock
 from builder.errors import StoreDamaged, Untrusted
-from builder.hosting import freshness, pull_memory
-from builder.hosting.freshness import Memory, Offer, Pointer
+from builder.host import rollback
+from builder.host.rollback import Memory, Offer, Pointer
 from builder.records import from_json, to_json
 from tests.builder.test_channel import DAY, DEEP, NOON
 
@@ -55,17 +55,15 @@ def at(serial: int, version: int, content: str = "", *, name: str = "stable", mo
 def test_what_is_refused(had: List[Offer], now: Offer, said: str) -> None:
     memory = Memory()
     for one in had:
-        memory = freshness.remembered(memory, one, NOON)
-    assert freshness.refusal(memory, now)[: len(said) or None] == said
-    assert len(freshness.remembered(memory, now, NOON).allowed) == bool(said), (
-        "what was taken all the same is on record"
-    )
+        memory = rollback.remembered(memory, one, NOON)
+    assert rollback.refusal(memory, now)[: len(said) or None] == said
+    assert len(rollback.remembered(memory, now, NOON).allowed) == bool(said), "what was taken all the same is on record"
 
 
 def test_a_channel_does_not_change_its_model() -> None:
-    memory = freshness.remembered(Memory(), at(3, 5), NOON)
+    memory = rollback.remembered(Memory(), at(3, 5), NOON)
     other = dataclasses.replace(at(9, 5, model="n"), head="other")
-    assert freshness.refusal(memory, other) == "stable was a channel of m, and is one of n"
+    assert rollback.refusal(memory, other) == "stable was a channel of m, and is one of n"
 
 
 offers = st.one_of(
@@ -81,11 +79,11 @@ def test_nothing_falls_and_nothing_means_two_things(all_offers: List[Offer]) -> 
     serials: Dict[str, Offer] = {}
     head: Optional[str] = None
     for one in all_offers:
-        if freshness.refusal(memory, one):
+        if rollback.refusal(memory, one):
             continue
-        memory = freshness.remembered(memory, one, NOON)
-        assert freshness.refusal(memory, one) == "", "what was taken is taken again"
-        assert freshness.remembered(memory, one, NOON) == memory, "and nothing new is remembered"
+        memory = rollback.remembered(memory, one, NOON)
+        assert rollback.refusal(memory, one) == "", "what was taken is taken again"
+        assert rollback.remembered(memory, one, NOON) == memory, "and nothing new is remembered"
         assert from_json(Memory, json.loads(json.dumps(to_json(memory)))) == memory
         assert head in (None, one.model)
         head = one.model
@@ -102,18 +100,18 @@ def test_nothing_falls_and_nothing_means_two_things(all_offers: List[Offer]) -> 
 
 
 def test_time_does_not_run_back_below_what_was_signed() -> None:
-    memory = freshness.remembered(Memory(), at(3, 5), NOON)
+    memory = rollback.remembered(Memory(), at(3, 5), NOON)
     assert memory.now(NOON) == NOON + 3 * DAY
     assert memory.now(NOON + 4 * DAY) == NOON + 4 * DAY
     assert Memory().now(NOON) == NOON
-    earlier = freshness.remembered(memory, at(1, 5, name="canary"), NOON)
+    earlier = rollback.remembered(memory, at(1, 5, name="canary"), NOON)
     assert earlier.latest == memory.latest
 
 
 def test_an_unsigned_record_moves_no_clock() -> None:
     """Else whoever can write to a store makes all that is signed look expired."""
     pointer = Pointer("stable", 1, "x", clock.text(NOON + 9999 * DAY), proven=False)
-    memory = freshness.remembered(Memory(), dataclasses.replace(at(1, 1), pointer=pointer), NOON)
+    memory = rollback.remembered(Memory(), dataclasses.replace(at(1, 1), pointer=pointer), NOON)
     assert memory.now(NOON) == NOON
 
 
@@ -121,21 +119,21 @@ def test_an_unsigned_record_moves_no_clock() -> None:
 
 
 def admit(dest: Path, offered: Offer, *, allowed: bool = False) -> None:
-    memory = pull_memory.news(dest, offered, NOON, "there", allowed=allowed)
+    memory = rollback.news(dest, offered, NOON, "there", allowed=allowed)
     if memory is not None:
-        pull_memory.write(dest, memory)
+        rollback.write(dest, memory)
 
 
 def test_what_is_admitted_is_remembered(tmp_path: Path) -> None:
     admit(tmp_path, offer(2))
-    before = (tmp_path / pull_memory.FILE).stat().st_mtime_ns
+    before = (tmp_path / rollback.FILE).stat().st_mtime_ns
     admit(tmp_path, offer(2))
-    assert (tmp_path / pull_memory.FILE).stat().st_mtime_ns == before, "nothing new, nothing written"
+    assert (tmp_path / rollback.FILE).stat().st_mtime_ns == before, "nothing new, nothing written"
     with pytest.raises(Untrusted) as caught:
         admit(tmp_path, offer(1))
     assert "--allow-rollback" in str(caught.value)
     admit(tmp_path, offer(1), allowed=True)
-    memory = pull_memory.read(tmp_path)
+    memory = rollback.read(tmp_path)
     assert [one.version for one in memory.models] == [1]
     assert [(one.at, one.refused[:19]) for one in memory.allowed] == [(clock.text(NOON), "the newest version ")]
     admit(tmp_path, offer(1))
@@ -150,9 +148,9 @@ GOOD: Dict[str, Any] = {"schema": 1, "models": {"m": {"version": 1, "manifest": 
     ids=lambda text: text[:20],
 )  # fmt: skip
 def test_a_memory_that_does_not_read_is_not_begun_anew(tmp_path: Path, text: str) -> None:
-    path = tmp_path / pull_memory.FILE
+    path = tmp_path / rollback.FILE
     path.write_text(json.dumps(GOOD))
-    assert pull_memory.read(tmp_path).models[0].version == 1
+    assert rollback.read(tmp_path).models[0].version == 1
     path.write_text(text)
     with pytest.raises(StoreDamaged, match="what this host has had does not read"):
         admit(tmp_path, offer(9), allowed=True)

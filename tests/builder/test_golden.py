@@ -9,7 +9,7 @@ from typing import List, Tuple
 import pytest
 
 from builder.errors import DeployError
-from builder.hosting import pull
+from builder.host import install
 from builder.store import copying, merge, oci, supply, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, Golden, Manifest
@@ -91,18 +91,18 @@ def test_a_host_gets_a_sample_only_with_its_artifact(store: Layout, tmp_path: Pa
     assert supplied.version(None, "") == 1
     small, large = (e.golden.sample.digest for e in entries[1:] if e.golden)
     assert not supplied.store.holds(small)
-    supplied.bring(blob for _, blob in pull.contents(entries[:2]))
+    supplied.bring(blob for _, blob in install.contents(entries[:2]))
     assert supplied.store.holds(small) and not supplied.store.holds(large)
 
 
 def test_samples_are_placed_once_and_repaired(store: Layout, tmp_path: Path) -> None:
     made, entries = offered(store)
-    folder = pull.place(made, entries, store, tmp_path)
+    folder = install.place(made, entries, store, tmp_path)
     assert sorted(p.name[9:] for p in (folder / "golden").iterdir()) == ["a-16x16.npz", "a-32x32.npz"]
     (sample,) = (folder / "golden").glob("*-a-16x16.npz")
     sample.chmod(0o644)
     sample.write_bytes(b"smalL")
-    assert pull.place(made, entries, store, tmp_path) == folder and sample.read_bytes() == b"small"
+    assert install.place(made, entries, store, tmp_path) == folder and sample.read_bytes() == b"small"
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "..", "", "a\0b"])
@@ -111,7 +111,7 @@ def test_a_sample_is_never_a_path(store: Layout, tmp_path: Path, name: str) -> N
     assert one.golden is not None
     bad = dataclasses.replace(one, golden=Golden(dataclasses.replace(one.golden.sample, name=name)))
     with pytest.raises(DeployError):
-        pull.place(made, [bad], store, tmp_path / "to")
+        install.place(made, [bad], store, tmp_path / "to")
     assert not list(tmp_path.rglob("*.bin")) and not list((tmp_path / "to").rglob("*x*"))
 
 

@@ -10,10 +10,10 @@ import pytest
 
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("cv2")
-from builder import host, plugins
+from builder import plugins
 from builder.config.contract import Keypoints
 from builder.errors import NothingFits, StoreDamaged, UsageError
-from builder.hosting import pull
+from builder.host import deployment, install
 from builder.store import versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry
@@ -67,12 +67,12 @@ def chain(store: Layout) -> List[Entry]:
 @pytest.fixture
 def pulled(store: Layout, tmp_path: Path) -> Path:
     entries = chain(store)
-    pull.place(manifest(*entries, postprocess=Keypoints()), entries, store, tmp_path / "pulled")
+    install.place(manifest(*entries, postprocess=Keypoints()), entries, store, tmp_path / "pulled")
     return tmp_path / "pulled"
 
 
 def test_the_fastest_answers_in_pixels_of_the_photograph(pulled: Path, backend: FakeBackend) -> None:
-    deploy = host.open(pulled)
+    deploy = deployment.open(pulled)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = deploy(image(33, 25))
@@ -84,27 +84,29 @@ def test_the_fastest_answers_in_pixels_of_the_photograph(pulled: Path, backend: 
 
 @pytest.mark.parametrize("size", [(40, 40), (8, 16)])
 def test_outside_the_profile_the_next_one_answers_with_a_warning(pulled: Path, backend: FakeBackend, size: Any) -> None:
-    deploy = host.open(pulled)
-    with pytest.warns(host.FallbackWarning, match=f"{size[0]}x{size[1]} is outside the profile of {FAST}; {WIDE}"):
+    deploy = deployment.open(pulled)
+    with pytest.warns(
+        deployment.FallbackWarning, match=f"{size[0]}x{size[1]} is outside the profile of {FAST}; {WIDE}"
+    ):
         found = deploy(image(*size))
     assert found.cell == WIDE  # type: ignore[union-attr]
 
 
 def test_outside_every_profile_it_says_what_is_accepted(pulled: Path, backend: FakeBackend) -> None:
     with pytest.raises(NothingFits) as caught:
-        host.open(pulled)(image(72, 72))
+        deployment.open(pulled)(image(72, 72))
     assert "no artifact here accepts 72x72" in str(caught.value)
     assert "16x16 to 32x32; 8x8 to 64x64" in str(caught.value)
-    assert host.open(pulled)(image(72, 72), size=(32, 32))
+    assert deployment.open(pulled)(image(72, 72), size=(32, 32))
 
 
 def test_a_size_that_the_model_cannot_take(pulled: Path, backend: FakeBackend) -> None:
     with pytest.raises(NothingFits, match="not a multiple of 8"):
-        host.open(pulled)(image(32, 32), size=(30, 32))
+        deployment.open(pulled)(image(32, 32), size=(30, 32))
 
 
 def test_artifacts_are_opened_once_and_when_first_used(pulled: Path, backend: FakeBackend) -> None:
-    deploy = host.open(pulled)
+    deploy = deployment.open(pulled)
     assert backend.opened == []
     for _ in range(3):
         deploy(image(32, 32))
@@ -113,8 +115,8 @@ def test_artifacts_are_opened_once_and_when_first_used(pulled: Path, backend: Fa
 
 def test_a_head_without_postprocessing_returns_its_tensors(store: Layout, tmp_path: Path, backend: FakeBackend) -> None:
     entries = chain(store)
-    pull.place(manifest(*entries), entries, store, tmp_path / "raw")
-    found = host.open(tmp_path / "raw")(image(16, 16))
+    install.place(manifest(*entries), entries, store, tmp_path / "raw")
+    found = deployment.open(tmp_path / "raw")(image(16, 16))
     assert isinstance(found, dict)
     assert found["scores"].shape == (1, 16, 16)
 
@@ -130,7 +132,7 @@ def test_straight_from_a_store(store: Layout, backend: FakeBackend) -> None:
         digest = versions.put_artifact(store, item.cell, item.artifact.files).digest
         made.append(dataclasses.replace(item, artifact=dataclasses.replace(item.artifact, digest=digest)))
     versions.publish(store, manifest(*made, postprocess=Keypoints()))
-    deploy = host.open(store.root)
+    deploy = deployment.open(store.root)
     assert [e.cell for e in deploy.entries] == [FAST, WIDE]
     assert deploy(image(32, 32)).cell == FAST  # type: ignore[union-attr]
 
@@ -138,17 +140,17 @@ def test_straight_from_a_store(store: Layout, backend: FakeBackend) -> None:
 def test_a_store_without_anything_for_this_machine(store: Layout, backend: FakeBackend) -> None:
     versions.publish(store, manifest(entry(status="waiting", artifact=False, p50=None)))
     with pytest.raises(NothingFits, match="no artifact of head 'dense'"):
-        host.open(store.root)
+        deployment.open(store.root)
 
 
 def test_what_is_neither_pulled_nor_a_store(tmp_path: Path, store: Layout) -> None:
     with pytest.raises(UsageError, match="nothing has been pulled"):
-        host.open(tmp_path / "nowhere")
+        deployment.open(tmp_path / "nowhere")
     (tmp_path / "deploy.json").write_text("{}")
     with pytest.raises(StoreDamaged):
-        host.open(tmp_path)
+        deployment.open(tmp_path)
 
 
 def test_a_photograph_by_path_that_is_none(pulled: Path, backend: FakeBackend) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        host.open(pulled)("nowhere.png")
+        deployment.open(pulled)("nowhere.png")

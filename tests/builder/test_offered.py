@@ -11,7 +11,7 @@ from typing import Any, Iterator, List
 
 import pytest
 
-from builder.hosting import placed, pull, pull_memory, selftest
+from builder.host import install, rollback, selftest
 from builder.store import channels, versions
 from builder.store.layout import Layout
 from builder.store.remotes.folder import Folder
@@ -43,7 +43,7 @@ class Host(Desk):
         """The version that a program on the host opens; 0 for none."""
         if not (self.folder / "here" / "dense" / "current").exists():
             return 0
-        return pull.described(pull.find(self.folder / "here", "dense")).version
+        return install.described(install.find(self.folder / "here", "dense")).version
 
     @property
     def there(self) -> Folder:
@@ -132,17 +132,17 @@ def test_what_is_asked_for_is_said_when_it_is_not_there(host: Host) -> None:
 def test_a_slower_pull_does_not_bring_back_what_is_older(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one pulls what is newer as soon as the folder is not locked."""
     assert host("publish", "there", "--version", "1") == 0, host.err
-    locked = placed.locked
+    locked = install.locked
 
     @contextlib.contextmanager
     def overtaken(dest: Path) -> Iterator[None]:
         with locked(dest):
             yield
-        monkeypatch.setattr(placed, "locked", locked)
+        monkeypatch.setattr(install, "locked", locked)
         assert host("publish", "there", "--version", "3") == 0
         assert host.pull() == 0
 
-    monkeypatch.setattr(placed, "locked", overtaken)
+    monkeypatch.setattr(install, "locked", overtaken)
     host.pull()
     assert host.placed == 3
 
@@ -240,7 +240,7 @@ def test_an_old_record_that_is_shown_again(host: Host) -> None:
     assert host.placed == 2
     assert host.follow("stable", "--allow-rollback") == 0
     assert host.placed == 1
-    (leave,) = pull_memory.read(host.folder / "here").allowed
+    (leave,) = rollback.read(host.folder / "here").allowed
     assert "an old record is shown again" in leave.refused
 
 
@@ -358,7 +358,7 @@ def test_newer_versions_that_are_hidden(host: Host) -> None:
     assert host.pull("--version", "1", "--allow-rollback") == 0
     assert host.placed == 1
     assert host.pull("--version", "1") == 0, "allowed once, it stays"
-    assert len(pull_memory.read(host.folder / "here").allowed) == 1
+    assert len(rollback.read(host.folder / "here").allowed) == 1
 
 
 def test_a_version_that_changed(host: Host) -> None:
@@ -375,7 +375,7 @@ def test_a_version_that_changed(host: Host) -> None:
 def test_a_memory_that_is_damaged_is_not_begun_anew(host: Host) -> None:
     host.promote("v1")
     assert host.follow() == 0
-    path = host.folder / "here" / pull_memory.FILE
+    path = host.folder / "here" / rollback.FILE
     path.write_text(path.read_text()[:-20])
     for words in (["--channel", "stable"], ["--allow-rollback"], ["--explain"]):
         assert host.pull(*words) == 7
@@ -387,7 +387,7 @@ def test_explain_remembers_nothing_and_refuses_the_same(host: Host) -> None:
     host.promote("v1")
     host.keep("old")
     assert host.follow("stable", "--explain") == 0
-    assert not (host.folder / "here" / pull_memory.FILE).exists()
+    assert not (host.folder / "here" / rollback.FILE).exists()
     host.promote("v2")
     host.follow()
     host.show("old")
@@ -399,7 +399,7 @@ def test_what_was_remembered(host: Host) -> None:
     host.follow()
     host("publish", "there", "--version", "3")
     host.pull()
-    said: Any = json.loads((host.folder / "here" / pull_memory.FILE).read_text())
+    said: Any = json.loads((host.folder / "here" / rollback.FILE).read_text())
     models: List[str] = list(said["models"])
     assert (models, said["models"]["tiny"]["version"]) == (["tiny"], 3)
     assert (said["channels"]["stable"]["serial"], said["channels"]["stable"]["version"]) == (1, 1)

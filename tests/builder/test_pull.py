@@ -13,7 +13,7 @@ import pytest
 
 from builder import digest, files
 from builder.errors import DeployError, StoreBusy, StoreDamaged, UsageError
-from builder.hosting import placed, pull
+from builder.host import install
 from builder.platforms.platform import Blob
 from builder.store.layout import Layout
 from builder.store.manifest import Entry
@@ -33,40 +33,40 @@ CELLS = ("tiny-dense-fp32-ort", "tiny-dense-int8-ov")
 
 def test_what_is_placed(store: Layout, tmp_path: Path) -> None:
     chain = offered(store, *CELLS)
-    folder = pull.place(manifest(*chain, entry("tiny-dense-fp16-ort")), chain, store, tmp_path / "to")
+    folder = install.place(manifest(*chain, entry("tiny-dense-fp16-ort")), chain, store, tmp_path / "to")
     assert folder.name.startswith("v1-")
     assert listing(folder) == sorted(["deploy.json", *CELLS, *(f"{cell}/model.bin" for cell in CELLS)])
     assert (folder / CELLS[1] / "model.bin").read_bytes() == CELLS[1].encode()
-    assert pull.find(tmp_path / "to", None) == pull.find(tmp_path / "to", "dense") == folder.resolve()
-    assert [e.cell for e in pull.described(folder).entries] == list(CELLS), "only what was placed, best first"
+    assert install.find(tmp_path / "to", None) == install.find(tmp_path / "to", "dense") == folder.resolve()
+    assert [e.cell for e in install.described(folder).entries] == list(CELLS), "only what was placed, best first"
     assert os.readlink(str(tmp_path / "to" / "dense" / "current")) == folder.name
 
 
 def test_a_second_pull_copies_nothing(store: Layout, tmp_path: Path) -> None:
     chain = offered(store, *CELLS)
-    folder = pull.place(manifest(*chain), chain, store, tmp_path)
+    folder = install.place(manifest(*chain), chain, store, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     for blob in (store.root / "blobs" / "sha256").iterdir():
         blob.unlink()  # not even read
-    assert pull.place(manifest(*chain), chain, store, tmp_path) == folder
+    assert install.place(manifest(*chain), chain, store, tmp_path) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_switching_versions_and_back(store: Layout, tmp_path: Path) -> None:
     one, two = offered(store, *CELLS)
-    first = pull.place(manifest(one), [one], store, tmp_path)
-    second = pull.place(manifest(two, version=2), [two], store, tmp_path)
+    first = install.place(manifest(one), [one], store, tmp_path)
+    second = install.place(manifest(two, version=2), [two], store, tmp_path)
     assert first != second
-    assert pull.find(tmp_path, "dense") == second.resolve()
-    assert pull.place(manifest(one), [one], store, tmp_path) == first
-    assert pull.find(tmp_path, "dense") == first.resolve()
+    assert install.find(tmp_path, "dense") == second.resolve()
+    assert install.place(manifest(one), [one], store, tmp_path) == first
+    assert install.find(tmp_path, "dense") == first.resolve()
     assert [p for p in listing(tmp_path) if "partial" in p or ".current" in p] == []
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "missing"])
 def test_a_damaged_blob_leaves_nothing_and_current_as_it_was(store: Layout, tmp_path: Path, damage: str) -> None:
     good, bad = offered(store, *CELLS)
-    placed = pull.place(manifest(good), [good], store, tmp_path)
+    placed = install.place(manifest(good), [good], store, tmp_path)
     assert bad.artifact is not None
     path = store.fetch(bad.artifact.files[0].digest)
     path.chmod(0o644)
@@ -76,9 +76,9 @@ def test_a_damaged_blob_leaves_nothing_and_current_as_it_was(store: Layout, tmp_
         path.write_bytes(path.read_bytes()[:-1] + (b"X" if damage == "flipped" else b""))
     before = listing(tmp_path)
     with pytest.raises(StoreDamaged):
-        pull.place(manifest(good, bad, version=2), [good, bad], store, tmp_path)
+        install.place(manifest(good, bad, version=2), [good, bad], store, tmp_path)
     assert listing(tmp_path) == before
-    assert pull.find(tmp_path, "dense") == placed.resolve()
+    assert install.find(tmp_path, "dense") == placed.resolve()
 
 
 def test_a_first_pull_that_fails_leaves_no_current(store: Layout, tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_a_first_pull_that_fails_leaves_no_current(store: Layout, tmp_path: Path
     assert bad.artifact is not None
     store.fetch(bad.artifact.files[0].digest).unlink()
     with pytest.raises(StoreDamaged):
-        pull.place(manifest(bad), [bad], store, tmp_path)
+        install.place(manifest(bad), [bad], store, tmp_path)
     with pytest.raises(UsageError, match="nothing has been pulled"):
-        pull.find(tmp_path, None)
+        install.find(tmp_path, None)
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "..", ".", "", "a\\b", "a\0b"])
@@ -98,7 +98,7 @@ def test_a_file_name_is_never_a_path(store: Layout, tmp_path: Path, name: str) -
     files = (dataclasses.replace(good.artifact.files[0], name=name),)
     bad = dataclasses.replace(good, artifact=dataclasses.replace(good.artifact, files=files))
     with pytest.raises(DeployError):
-        pull.place(manifest(bad), [bad], store, tmp_path / "to")
+        install.place(manifest(bad), [bad], store, tmp_path / "to")
     assert [p for p in listing(tmp_path) if not p.startswith(("store", "to"))] == []
     assert not list((tmp_path / "to").rglob("*x*"))
 
@@ -109,7 +109,7 @@ def test_a_cell_and_a_head_are_never_paths(store: Layout, tmp_path: Path, field:
     (good,) = offered(store, CELLS[0])
     bad = dataclasses.replace(good, **{field: name})  # type: ignore[arg-type]
     with pytest.raises(DeployError):
-        pull.place(manifest(bad), [bad], store, tmp_path / "a" / "to")
+        install.place(manifest(bad), [bad], store, tmp_path / "a" / "to")
     assert not list(tmp_path.rglob("outside*"))
     assert not Path("/tmp/outside-deploymatrix").exists()
     assert not list(tmp_path.rglob("model.bin"))
@@ -119,18 +119,18 @@ def test_a_cell_and_a_head_are_never_paths(store: Layout, tmp_path: Path, field:
 @pytest.mark.parametrize("damage", ["deleted", "cut"])
 def test_pulling_again_repairs_what_was_placed(store: Layout, tmp_path: Path, victim: str, damage: str) -> None:
     (chosen,) = offered(store, CELLS[0])
-    folder = pull.place(manifest(chosen), [chosen], store, tmp_path)
+    folder = install.place(manifest(chosen), [chosen], store, tmp_path)
     (path,) = folder.rglob(victim)
     path.chmod(0o644)
     path.unlink() if damage == "deleted" else path.write_bytes(path.read_bytes()[:3])
-    again = pull.place(manifest(chosen), [chosen], store, tmp_path)
-    assert pull.described(again).entries == (chosen,)
+    again = install.place(manifest(chosen), [chosen], store, tmp_path)
+    assert install.described(again).entries == (chosen,)
     assert (again / CELLS[0] / "model.bin").read_bytes() == CELLS[0].encode()
 
 
 def test_what_was_pulled_can_be_written_over_but_the_store_not(store: Layout, tmp_path: Path) -> None:
     (chosen,) = offered(store, CELLS[0])
-    folder = pull.place(manifest(chosen), [chosen], store, tmp_path)
+    folder = install.place(manifest(chosen), [chosen], store, tmp_path)
     copy = folder / CELLS[0] / "model.bin"
     copy.chmod(0o644)
     copy.write_bytes(b"changed on the host")
@@ -141,13 +141,13 @@ def test_what_was_pulled_can_be_written_over_but_the_store_not(store: Layout, tm
 def test_finding_among_heads(store: Layout, tmp_path: Path) -> None:
     (one,) = offered(store, CELLS[0])
     other = dataclasses.replace(one, head="points")
-    pull.place(manifest(one), [one], store, tmp_path)
-    pull.place(manifest(other), [other], store, tmp_path)
+    install.place(manifest(one), [one], store, tmp_path)
+    install.place(manifest(other), [other], store, tmp_path)
     with pytest.raises(UsageError, match="several heads: dense, points"):
-        pull.find(tmp_path, None)
-    assert pull.find(tmp_path, "points").parent.name == "points"
+        install.find(tmp_path, None)
+    assert install.find(tmp_path, "points").parent.name == "points"
     with pytest.raises(UsageError, match="'lines' has not been pulled"):
-        pull.find(tmp_path, "lines")
+        install.find(tmp_path, "lines")
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "[1]"])
@@ -155,7 +155,7 @@ def test_a_description_that_does_not_read_says_what_to_do(tmp_path: Path, text: 
     if text is not None:
         (tmp_path / "deploy.json").write_text(text)
     with pytest.raises(StoreDamaged) as caught:
-        pull.described(tmp_path)
+        install.described(tmp_path)
     assert "build pull" in str(caught.value)
 
 
@@ -170,18 +170,18 @@ def test_a_copy_is_compared_with_the_manifest(tmp_path: Path) -> None:
 
 def test_unchanged_is_told_without_reading(store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chain = offered(store, *CELLS)
-    assert pull.unchanged(manifest(*chain), chain, tmp_path / "to") is None
+    assert install.unchanged(manifest(*chain), chain, tmp_path / "to") is None
     assert not (tmp_path / "to").exists(), "asking writes nothing"
-    folder = pull.place(manifest(*chain), chain, store, tmp_path / "to")
+    folder = install.place(manifest(*chain), chain, store, tmp_path / "to")
     monkeypatch.setattr(digest, "of_file", lambda path: pytest.fail(f"{path} was read"))
-    assert pull.unchanged(manifest(*chain), chain, tmp_path / "to") == folder
-    assert pull.unchanged(manifest(*chain, version=2), chain, tmp_path / "to") is None
+    assert install.unchanged(manifest(*chain), chain, tmp_path / "to") == folder
+    assert install.unchanged(manifest(*chain, version=2), chain, tmp_path / "to") is None
 
 
 @pytest.mark.parametrize("how", ["same size", "same size and time, another file", "touched", "no record", "bad record"])
 def test_a_change_is_noticed(store: Layout, tmp_path: Path, how: str) -> None:
     chain = offered(store, CELLS[0])
-    folder = pull.place(manifest(*chain), chain, store, tmp_path)
+    folder = install.place(manifest(*chain), chain, store, tmp_path)
     file, record = folder / CELLS[0] / "model.bin", folder.with_name(f".{folder.name}.json")
     before, right = file.stat(), CELLS[0].encode()
     if how == "same size":
@@ -196,18 +196,18 @@ def test_a_change_is_noticed(store: Layout, tmp_path: Path, how: str) -> None:
     else:
         record.write_text("[1" if how == "bad record" else "[]")
     changed = file.read_bytes() != right
-    assert (pull.unchanged(manifest(*chain), chain, tmp_path) is None) == changed
-    assert pull.place(manifest(*chain), chain, store, tmp_path) == folder
+    assert (install.unchanged(manifest(*chain), chain, tmp_path) is None) == changed
+    assert install.place(manifest(*chain), chain, store, tmp_path) == folder
     assert file.read_bytes() == right
-    assert pull.unchanged(manifest(*chain), chain, tmp_path) == folder
+    assert install.unchanged(manifest(*chain), chain, tmp_path) == folder
 
 
 def test_a_linked_file_is_the_one_in_the_cache_and_a_copied_one_is_not(store: Layout, tmp_path: Path) -> None:
     (chosen,) = offered(store, CELLS[0])
     assert chosen.artifact is not None
     blob = store.fetch(chosen.artifact.files[0].digest)
-    linked = pull.place(manifest(chosen), [chosen], store, tmp_path / "a", linked=True)
-    copied = pull.place(manifest(chosen), [chosen], store, tmp_path / "b")
+    linked = install.place(manifest(chosen), [chosen], store, tmp_path / "a", linked=True)
+    copied = install.place(manifest(chosen), [chosen], store, tmp_path / "b")
     assert (linked / CELLS[0] / "model.bin").samefile(blob)
     assert not (copied / CELLS[0] / "model.bin").samefile(blob)
 
@@ -220,21 +220,21 @@ def test_where_nothing_can_be_linked_it_is_copied_and_verified(
 
     monkeypatch.setattr(os, "link", refuse)
     (chosen,) = offered(store, CELLS[0])
-    folder = pull.place(manifest(chosen), [chosen], store, tmp_path, linked=True)
+    folder = install.place(manifest(chosen), [chosen], store, tmp_path, linked=True)
     assert (folder / CELLS[0] / "model.bin").read_bytes() == CELLS[0].encode()
 
 
 def pulled_versions(store: Layout, dest: Path, *numbers: int, keep: int = 2) -> List[str]:
     for number in numbers:
         (chosen,) = offered(store, CELLS[0])
-        pull.place(manifest(chosen, version=number), [chosen], store, dest, keep=keep)
-    return [folder.name.split("-")[0] for folder in placed.folders(dest / "dense")]
+        install.place(manifest(chosen, version=number), [chosen], store, dest, keep=keep)
+    return [folder.name.split("-")[0] for folder in install.folders(dest / "dense")]
 
 
 def test_the_current_version_and_the_one_before_it_stay(store: Layout, tmp_path: Path) -> None:
     assert pulled_versions(store, tmp_path, 1, 2, 3, 4) == ["v4", "v3"]
     assert sorted(os.listdir(str(tmp_path / "dense"))) == sorted(
-        [*(f.name for f in placed.folders(tmp_path / "dense")), *(f".{f.name}.json" for f in placed.folders(tmp_path / "dense")), "current"]
+        [*(f.name for f in install.folders(tmp_path / "dense")), *(f".{f.name}.json" for f in install.folders(tmp_path / "dense")), "current"]
     )  # fmt: skip
 
 
@@ -267,7 +267,7 @@ def test_a_damaged_folder_is_at_no_moment_missing(
     store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain = offered(store, *CELLS)
-    folder = pull.place(manifest(*chain), chain, store, tmp_path)
+    folder = install.place(manifest(*chain), chain, store, tmp_path)
     (folder / CELLS[0] / "model.bin").chmod(0o644)
     (folder / CELLS[0] / "model.bin").write_bytes(b"damaged")
     real, seen = os.replace, []
@@ -279,7 +279,7 @@ def test_a_damaged_folder_is_at_no_moment_missing(
         real(source, dest)
 
     monkeypatch.setattr(os, "replace", watched)
-    pull.place(manifest(*chain), chain, store, tmp_path)
+    install.place(manifest(*chain), chain, store, tmp_path)
     assert len(seen) > 3
     assert (folder / CELLS[0] / "model.bin").read_bytes() == CELLS[0].encode()
 
@@ -291,7 +291,7 @@ def test_what_is_placed_is_on_disk_and_then_its_name(
     """A power cut leaves the whole of it, or nothing under its name."""
     (chosen,) = offered(store, CELLS[0])
     if again:
-        folder = pull.place(manifest(chosen), [chosen], store, tmp_path)
+        folder = install.place(manifest(chosen), [chosen], store, tmp_path)
         (folder / CELLS[0] / "model.bin").unlink()
     events: List[str] = []
     real = os.replace
@@ -306,7 +306,7 @@ def test_what_is_placed_is_on_disk_and_then_its_name(
 
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(os, "replace", renamed)
-    folder = pull.place(manifest(chosen), [chosen], store, tmp_path)
+    folder = install.place(manifest(chosen), [chosen], store, tmp_path)
     content = ["model.bin is flushed", "deploy.json is flushed", "tiny is flushed", ".partial is flushed"]
     named = ["model.bin is named", "deploy.json is named"] if again else [f"{folder.name} is named"]
     assert events[: len(content)] == content
@@ -320,16 +320,16 @@ def test_two_that_place_at_once_wait_for_each_other(
     store: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (chosen,) = offered(store, CELLS[0])
-    monkeypatch.setattr(placed, "_WAIT", 0.2)
-    with placed.locked(tmp_path), pytest.raises(StoreBusy, match="another `build pull` places here"):
-        pull.place(manifest(chosen), [chosen], store, tmp_path)
-    monkeypatch.setattr(placed, "_WAIT", 30)
+    monkeypatch.setattr(install, "_WAIT", 0.2)
+    with install.locked(tmp_path), pytest.raises(StoreBusy, match="another `build pull` places here"):
+        install.place(manifest(chosen), [chosen], store, tmp_path)
+    monkeypatch.setattr(install, "_WAIT", 30)
     problems: List[BaseException] = []
 
     def run(number: int) -> None:
         try:
             for version in range(number, number + 5):
-                pull.place(manifest(chosen, version=version), [chosen], store, tmp_path, keep=20)
+                install.place(manifest(chosen, version=version), [chosen], store, tmp_path, keep=20)
         except BaseException as problem:
             problems.append(problem)
 
@@ -339,4 +339,4 @@ def test_two_that_place_at_once_wait_for_each_other(
     for thread in threads:
         thread.join()
     assert problems == []
-    assert len(placed.folders(tmp_path / "dense")) == 9
+    assert len(install.folders(tmp_path / "dense")) == 9

@@ -13,7 +13,7 @@ import pytest
 for needed in ("numpy", "onnx", "onnxruntime"):
     pytest.importorskip(needed)
 from builder import cli
-from builder.hosting import pull
+from builder.host import install
 from builder.platforms import machines
 from builder.store.layout import Layout
 from tests.fakes import with_version
@@ -34,7 +34,7 @@ class Host:
 
     @property
     def current(self) -> List[str]:
-        return [entry.cell for entry in pull.described(pull.find(self.to, None)).entries]
+        return [entry.cell for entry in install.described(install.find(self.to, None)).entries]
 
     @property
     def folders(self) -> List[str]:
@@ -110,7 +110,7 @@ def test_an_unchanged_host_is_asked_once(host: Host, monkeypatch: pytest.MonkeyP
     publish(host.store, Made(FAST))
     assert host.pull() == 0
     first = host.out
-    monkeypatch.setattr("builder.hosting.apart.ask", lambda *args: pytest.fail("asked again"))
+    monkeypatch.setattr("builder.host.selftest.ask", lambda *args: pytest.fail("asked again"))
     assert host.pull() == 0
     assert host.out == first
 
@@ -130,11 +130,11 @@ def test_a_changed_host_is_asked_again(host: Host, monkeypatch: pytest.MonkeyPat
     if change == "memory of it":
         (host.to / "dense" / "self-test.json").write_text("[{")
     asked: List[str] = []
-    from builder.hosting import apart
+    from builder.host import selftest
 
-    real = apart.ask
+    real = selftest.ask
     monkeypatch.setattr(
-        "builder.hosting.apart.ask", lambda folder, cell, s: asked.append(cell) or real(folder, cell, s)
+        "builder.host.selftest.ask", lambda folder, cell, s: asked.append(cell) or real(folder, cell, s)
     )  # type: ignore[func-returns-value]
     assert host.pull() == (6 if change == "sample" else 0)
     assert asked == [FAST]
@@ -147,9 +147,9 @@ def test_a_damaged_sample_is_never_run(host: Host, monkeypatch: pytest.MonkeyPat
     blob = host.store.fetch(golden.sample.digest)
     blob.chmod(0o644)
     blob.write_bytes(blob.read_bytes()[:-1] + b"X")
-    from builder.hosting import apart
+    from builder.host import selftest
 
-    monkeypatch.setattr(apart, "ask", lambda folder, cell, seconds: pytest.fail(f"{cell} was asked"))
+    monkeypatch.setattr(selftest, "ask", lambda folder, cell, seconds: pytest.fail(f"{cell} was asked"))
     assert host.pull() == 7
     assert f"{blob}: has the digest sha256:" in host.err
     assert f"the manifest says {golden.sample.digest}" in host.err
@@ -181,15 +181,15 @@ def test_current_never_names_what_was_not_tested(host: Host, monkeypatch: pytest
     host.pull()
     publish(host.store, Made(SLOW, scale=2.0), version=2)
     seen: List[str] = []
-    from builder.hosting import apart
+    from builder.host import selftest
 
-    real = apart.ask
+    real = selftest.ask
 
     def watching(folder: Path, cell: str, seconds: float) -> Any:
         seen.append(os.readlink(str(host.to / "dense" / "current")))
         return real(folder, cell, seconds)
 
-    monkeypatch.setattr("builder.hosting.apart.ask", watching)
+    monkeypatch.setattr("builder.host.selftest.ask", watching)
     assert host.pull() == 0
     assert seen[0].startswith("v1-") and os.readlink(str(host.to / "dense" / "current")).startswith("v2-")
 

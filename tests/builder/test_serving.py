@@ -15,11 +15,9 @@ import pytest
 for needed in ("numpy", "cv2", "onnx", "onnxruntime"):
     pytest.importorskip(needed)
 np: Any = pytest.importorskip("numpy")
-from builder import host
 from builder.errors import NothingFits, StepFailed, UsageError
-from builder.hosting import pull, selftest
-from builder.hosting.opened import Opened
-from builder.hosting.pool import Pool
+from builder.host import deployment, install, selftest
+from builder.host.opened import Opened, Pool
 from builder.platforms import machines
 from builder.store.layout import Layout
 from tests.real_artifacts import Made, answer, publish
@@ -41,7 +39,7 @@ class Rig:
 
     def place(self, version: int, *made: Made, tested: bool = True) -> Path:
         manifest = publish(self.store, *made, version=version)
-        folder = pull.place(manifest, manifest.entries, self.store, self.to, keep=99)
+        folder = install.place(manifest, manifest.entries, self.store, self.to, keep=99)
         for entry in manifest.entries if tested else ():
             selftest.SelfTest(machines.here(), lambda: "now")(folder, entry)
         self.folders[version] = folder
@@ -75,10 +73,10 @@ def test_many_threads_get_what_one_gets_bit_by_bit(rig: Rig, made: Made, paralle
     pytest.importorskip(made.runtime)
     rig.place(1, made, tested=False)
     images = [photograph(8 * h, 8 * w) for h in (2, 3, 8) for w in (2, 5, 8)]
-    with host.open(rig.to, threads=1) as alone:
+    with deployment.open(rig.to, threads=1) as alone:
         wanted = [alone(image)["out"] for image in images]  # type: ignore[index]
     wrong: List[str] = []
-    with host.open(rig.to, threads=1, parallel=parallel) as deploy:
+    with deployment.open(rig.to, threads=1, parallel=parallel) as deploy:
 
         def work(first: int) -> None:
             for turn in range(40):
@@ -129,7 +127,7 @@ def test_a_pool_lends_each_runner_once_and_no_more_than_it_may() -> None:
 
 def test_a_call_that_fails_gives_its_runner_back(rig: Rig) -> None:
     rig.place(1, Made(), tested=False)
-    deploy = host.open(rig.to)
+    deploy = deployment.open(rig.to)
     for _ in range(3):
         with pytest.raises(ValueError, match=r"Required inputs \(\['image'\]\) are missing"):
             deploy._opened().run(deploy.entries[0], {"other": np.zeros(1)})
@@ -151,7 +149,7 @@ def test_many_images_are_as_few_calls_as_the_profile_allows(
 ) -> None:
     pytest.importorskip(runtime)
     rig.place(1, Made(batch=batch, runtime=runtime), tested=False)
-    deploy = host.open(rig.to)
+    deploy = deployment.open(rig.to)
     images = np.stack([photograph() for _ in range(7)])
     alone = [deploy(image)["out"] for image in images]  # type: ignore[index]
     calls: List[int] = []
@@ -168,7 +166,7 @@ def test_many_images_are_as_few_calls_as_the_profile_allows(
 
 def test_images_of_several_sizes_come_back_in_their_order(rig: Rig) -> None:
     rig.place(1, Made(batch=4), tested=False)
-    deploy = host.open(rig.to)
+    deploy = deployment.open(rig.to)
     images = [photograph(16, 16), photograph(32, 24), photograph(16, 16), photograph(64, 64), photograph(32, 24)]
     found = deploy.many(images)
     for image, one in zip(images, found):
@@ -184,12 +182,12 @@ def test_images_of_several_sizes_come_back_in_their_order(rig: Rig) -> None:
 def test_what_is_no_image(rig: Rig, wrong: Any) -> None:
     rig.place(1, Made(), tested=False)
     with pytest.raises(UsageError, match="an image is uint8"):
-        host.open(rig.to)(wrong)
+        deployment.open(rig.to)(wrong)
 
 
 def test_tensors_go_in_and_come_out_as_they_are(rig: Rig) -> None:
     rig.place(1, Made(FAST, sizes=(16, 32)), Made(WIDE, p50=4.0), tested=False)
-    deploy = host.open(rig.to)
+    deploy = deployment.open(rig.to)
     image = RANDOM.random((1, 1, 64, 64), dtype=np.float32)
     for given in (image, {"image": image}):
         assert deploy.tensors(given)["out"].tobytes() == answer(1.0, image).tobytes()
@@ -210,7 +208,7 @@ def test_tensors_go_in_and_come_out_as_they_are(rig: Rig) -> None:
 
 def test_a_description_says_what_answers(rig: Rig) -> None:
     rig.place(3, Made(FAST, sizes=(16, 32)), Made(WIDE, p50=4.0))
-    with host.open(rig.to) as deploy:
+    with deployment.open(rig.to) as deploy:
         assert [a.loaded for a in deploy.describe().artifacts] == [False, False]
         deploy.warm()
         found = deploy.describe()
@@ -229,7 +227,7 @@ def test_a_description_says_what_answers(rig: Rig) -> None:
 def test_numbers_that_make_no_sense(rig: Rig, name: str, value: Any) -> None:
     rig.place(1, Made(), tested=False)
     with pytest.raises(UsageError, match="threads is 0 or more"):
-        host.open(rig.to, **{name: value})
+        deployment.open(rig.to, **{name: value})
 
 
 # ------------------------------------------------------------------------------------------- other versions
@@ -238,7 +236,7 @@ def test_numbers_that_make_no_sense(rig: Rig, name: str, value: Any) -> None:
 def test_another_version_takes_over(rig: Rig) -> None:
     rig.place(1, Made())
     image = photograph()
-    with host.open(rig.to, follow=True, every=0.02, warm=True) as deploy:
+    with deployment.open(rig.to, follow=True, every=0.02, warm=True) as deploy:
         one = deploy(image)["out"]  # type: ignore[index]
         rig.place(2, Made(scale=2.0))
         assert within(20, lambda: deploy.describe().version == 2)
@@ -250,7 +248,7 @@ def test_another_version_takes_over(rig: Rig) -> None:
 def test_a_version_that_fails_its_test_does_not_take_over(rig: Rig) -> None:
     rig.place(1, Made())
     image = photograph()
-    with host.open(rig.to, follow=True, every=0.02) as deploy:
+    with deployment.open(rig.to, follow=True, every=0.02) as deploy:
         one = deploy(image)["out"]  # type: ignore[index]
         folder = rig.place(2, Made(wrong=True), tested=False)
         assert within(20, lambda: folder.name in deploy.problem)
@@ -265,18 +263,18 @@ def test_a_version_that_fails_its_test_does_not_take_over(rig: Rig) -> None:
 
 def test_a_version_that_does_not_even_open_does_not_take_over(rig: Rig) -> None:
     rig.place(1, Made())
-    with host.open(rig.to, follow=True, every=60) as deploy:
+    with deployment.open(rig.to, follow=True, every=60) as deploy:
         folder = rig.place(2, Made(scale=2.0))
         (folder / WIDE / "model.onnx").chmod(0o644)
         (folder / WIDE / "model.onnx").write_bytes(b"no model")
         with pytest.raises(StepFailed):
             deploy.reload()
         assert deploy(photograph())["out"].shape and "onnxruntime cannot open" in deploy.problem  # type: ignore[index]
-        pull.point(rig.folders[1])
+        install.point(rig.folders[1])
         assert deploy.reload() is False and deploy.problem == "", "back at what answers"
 
 
-class ClosedAtTheSwitch(host.Deployment):
+class ClosedAtTheSwitch(deployment.Deployment):
     """Another thread closes it when a reload asks, after the self-test, whether it is still open."""
 
     proven, closing = False, threading.Thread()
@@ -314,7 +312,7 @@ def test_what_is_closed_during_a_reload_stays_closed(rig: Rig, monkeypatch: pyte
 
 def test_an_engine_that_crashes_is_met_in_another_process(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.place(1, Made())
-    with host.open(rig.to, follow=True, every=60) as deploy:
+    with deployment.open(rig.to, follow=True, every=60) as deploy:
         rig.place(2, Made(scale=2.0), tested=False)
         broken = rig.to.parent / "broken"
         broken.mkdir()
@@ -327,7 +325,7 @@ def test_an_engine_that_crashes_is_met_in_another_process(rig: Rig, monkeypatch:
 
 def test_a_folder_that_disappears_is_a_problem_and_no_end(rig: Rig) -> None:
     rig.place(1, Made())
-    with host.open(rig.to, follow=True, every=0.02) as deploy:
+    with deployment.open(rig.to, follow=True, every=0.02) as deploy:
         shutil.rmtree(rig.to)
         assert within(20, lambda: "nothing has been pulled" in deploy.problem)
         assert deploy(photograph())
@@ -342,7 +340,7 @@ def test_no_answer_is_wrong_or_lost_while_versions_change(rig: Rig) -> None:
     image = photograph()
     known = {}
     for version, folder in rig.folders.items():
-        known[host.open(folder)(image)["out"].tobytes()] = version  # type: ignore[index]
+        known[deployment.open(folder)(image)["out"].tobytes()] = version  # type: ignore[index]
     assert len(known) == 3
     answers: List[int] = []
     problems: List[str] = []
@@ -355,12 +353,12 @@ def test_no_answer_is_wrong_or_lost_while_versions_change(rig: Rig) -> None:
             except Exception as problem:  # counted, whatever it is
                 problems.append(repr(problem))
 
-    with host.open(rig.to, follow=True, every=0.01, parallel=2, threads=1) as deploy:
+    with deployment.open(rig.to, follow=True, every=0.01, parallel=2, threads=1) as deploy:
         threads = [threading.Thread(target=work) for _ in range(4)]
         [thread.start() for thread in threads]
         for turn in range(15):
             version = turn % 3 + 1
-            pull.point(rig.folders[version], 99)
+            install.point(rig.folders[version], 99)
             assert within(20, lambda version=version: deploy.describe().version == version)  # type: ignore[misc]
         done.set()
         [thread.join() for thread in threads]
@@ -371,11 +369,11 @@ def test_no_answer_is_wrong_or_lost_while_versions_change(rig: Rig) -> None:
 def test_the_thread_ends_with_its_deployment(rig: Rig) -> None:
     rig.place(1, Made())
     before = threading.active_count()
-    deploy = host.open(rig.to, follow=True, every=0.01)
+    deploy = deployment.open(rig.to, follow=True, every=0.01)
     assert threading.active_count() == before + 1
     deploy.close()
     assert threading.active_count() == before
-    forgotten = host.open(rig.to, follow=True, every=0.01)
+    forgotten = deployment.open(rig.to, follow=True, every=0.01)
     assert threading.active_count() == before + 1
     del forgotten
     gc.collect()
@@ -385,8 +383,8 @@ def test_the_thread_ends_with_its_deployment(rig: Rig) -> None:
 def test_only_what_was_pulled_is_followed(rig: Rig) -> None:
     folder = rig.place(1, Made())
     with pytest.raises(UsageError, match="is a store"):
-        host.open(rig.store.root, follow=True)
+        deployment.open(rig.store.root, follow=True)
     with pytest.raises(UsageError, match="which never changes"):
-        host.open(folder, follow=True)
+        deployment.open(folder, follow=True)
     with pytest.raises(UsageError, match="follow=True"):
-        host.open(rig.to).reload()
+        deployment.open(rig.to).reload()

@@ -267,7 +267,7 @@ def test_a_sample_as_it_is_saved_is_loaded(tmp_path: Path) -> None:
 def test_a_store_that_is_opened_from_python_is_asked_for_its_signature_too(host: Host) -> None:
     """`builder.host.open("artifacts")` and `build run --from artifacts` place nothing, and run what they find."""
     pytest.importorskip("numpy")
-    from builder import host as runtime
+    from builder.host import deployment as runtime
 
     host("keys", "trust", "ci", "mine.pub")
     with pytest.raises(Untrusted, match="v1 is not signed"):

@@ -12,7 +12,7 @@ import pytest
 from builder import cli
 from builder.actions.action import Action
 from builder.execution.scheduler import Lines
-from builder.hosting.proof import Answer
+from builder.host.selftest import Answer
 from builder.platforms.machines import Machine
 from builder.store import versions
 from builder.store.manifest import Entry, Manifest, TaskResult
@@ -32,7 +32,7 @@ class Shell:
         monkeypatch.setattr("builder.verbs.matrix.Local", lambda: self.executor())
         monkeypatch.setattr("builder.verbs.perform.Local", lambda: self.executor())
         # what the fake executor makes does not run; tests/builder/test_selftest.py has what does
-        monkeypatch.setattr("builder.hosting.apart.ask", lambda folder, cell, seconds: Answer())
+        monkeypatch.setattr("builder.host.selftest.ask", lambda folder, cell, seconds: Answer())
         # pytest exchanges the streams for every test; tests/builder/test_text.py checks that the program notices
         monkeypatch.setattr("builder.terminal.coloured", lambda out: False)
         monkeypatch.setattr("builder.verbs.matrix.Lines", lambda: Lines(sys.stderr))

@@ -290,7 +290,7 @@ def test_pull_and_run_on_a_photograph(fresh: Project) -> None:
 
 def test_a_size_outside_the_profile_falls_back_with_a_warning(built: Project, tmp_path: Path) -> None:
     import builder.host
-    from builder.hosting import pull
+    from builder.host import install
     from builder.store import versions
     from builder.store.layout import Layout
 
@@ -299,7 +299,7 @@ def test_a_size_outside_the_profile_falls_back_with_a_warning(built: Project, tm
     assert manifest is not None
     # Placed in this order, so that the answer does not depend on which of them was faster today.
     chain = [manifest.entry("corners-map-int8-cpu_openvino"), manifest.entry("corners-map-fp32-cpu_onnxruntime")]
-    pull.place(manifest, [e for e in chain if e is not None], store, tmp_path)
+    install.place(manifest, [e for e in chain if e is not None], store, tmp_path)
     deploy = builder.host.open(tmp_path)
     photo = built.folder / "photographs" / "rocket.jpg"
     with pytest.warns(builder.host.FallbackWarning, match="corners-map-fp32-cpu_onnxruntime answers"):

@@ -19,7 +19,7 @@ for needed in ("onnx", "onnxruntime"):
     pytest.importorskip(needed)
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from builder.hosting import pull
+from builder.host import install
 from builder.store.layout import Layout
 from tests.fakes import REPOSITORY
 from tests.real_artifacts import Made, answer, publish
@@ -78,7 +78,7 @@ def served(to: Path) -> Iterator[Served]:
 
 def place(store: Layout, to: Path, version: int, scale: float) -> None:
     made = publish(store, Made(scale=scale), version=version)
-    pull.place(made, made.entries, store, to)
+    install.place(made, made.entries, store, to)
 
 
 def png(pixels: Any) -> bytes:

@@ -22,7 +22,7 @@ import pytest
 
 from builder import cli, digest, plugins
 from builder.errors import DeployError
-from builder.hosting import pull
+from builder.host import install
 from builder.platforms import machines
 from builder.plugins import Repository
 from builder.store import copying, oci, transfers, versions
@@ -169,9 +169,9 @@ def whole(place: Repository, read: bool = False) -> None:
 def placed(dest: Path, *numbers: int) -> None:
     """`current` is a whole version, one of `numbers`; what was fetched is under its name or not believed."""
     folder = (dest / "dense" / "current").resolve()
-    described = pull.described(folder)
+    described = install.described(folder)
     assert described.version in numbers
-    for name, blob in pull.contents(described.entries):
+    for name, blob in install.contents(described.entries):
         assert digest.of_file(folder / name) == blob.digest, f"{name} of v{described.version} is damaged"
     for path in (dest / ".store" / "blobs" / "sha256").glob("*"):
         assert digest.of_file(path) == f"sha256:{path.name}", f"{path} is half-written"
@@ -225,8 +225,8 @@ def test_a_pull_that_mends_what_was_damaged(tmp_path: Path) -> None:
 
     def check(there: Path) -> None:
         folder = (there / "host" / "dense" / "current").resolve()
-        described = pull.described(folder)
-        for name, blob in pull.contents(described.entries):
+        described = install.described(folder)
+        for name, blob in install.contents(described.entries):
             right = digest.of_file(folder / name) == blob.digest
             assert right or (folder / name).read_bytes() == b"damaged", "as it was, or mended"
 

@@ -15,18 +15,16 @@ import os
 import tempfile
 import threading
 import warnings
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
-from builder.choosing import measured
-from builder.choosing.choose import choose, covering
 from builder.config import contract
 from builder.errors import DeployError, NothingFits, UsageError
-from builder.hosting import pull
-from builder.hosting.answering import FallbackWarning, entry_for, many, pixels, ranges
-from builder.hosting.following import Follower
-from builder.hosting.opened import Opened, OpenedArtifact
+from builder.host import bench_records, install
+from builder.host.choose import choose, covering
+from builder.host.opened import FallbackWarning, Opened, OpenedArtifact, entry_for, many, pixels, ranges
 from builder.platforms import machines
 from builder.store import trust, versions
 from builder.store.layout import Layout
@@ -39,6 +37,42 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
     Image = Union[Array, str, Path]
     Result = Union[keypoints.Found, Dict[str, Array]]
+
+
+# Following `current`: a thread that asks again and again whether another version was placed, and stops when it is told to,
+# or when nobody holds what it follows for any more.
+
+
+_FOLLOWER_LOG = logging.getLogger("builder.host")
+
+
+class Follower:
+    """Calls `look` of `owner` every `seconds`. It holds `owner` weakly: a forgotten one is not kept alive by its thread."""
+
+    def __init__(self, owner: Any, look: Callable[[Any], None], seconds: float) -> None:
+        self._stop = threading.Event()
+        weak = weakref.ref(owner, lambda _: self._stop.set())
+        self._thread = threading.Thread(target=_follow, args=(weak, look, seconds, self._stop), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when the thread has ended; a version that it is opening is opened first."""
+        self._stop.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+
+def _follow(weak: "weakref.ref[Any]", look: Callable[[Any], None], seconds: float, stop: threading.Event) -> None:
+    while not stop.wait(seconds):
+        owner: Optional[Any] = weak()
+        if owner is None:
+            return
+        try:
+            look(owner)
+        except Exception:  # the thread must outlive whatever a disk or a runtime does, and says it
+            _FOLLOWER_LOG.exception("looking for another version failed")
+        del owner
+
 
 __all__ = ["Deployment", "Description", "FallbackWarning", "OpenedArtifact", "best_chain", "open"]
 
@@ -89,7 +123,7 @@ def open(
         if follow:
             raise UsageError(f"{place} is one version, which never changes", hint=f"open {place.parent.parent}")
         return Deployment(Opened(place, threads, parallel), threads, parallel, warm)
-    opened = Opened(pull.find(place, head), threads, parallel)
+    opened = Opened(install.find(place, head), threads, parallel)
     return Deployment(opened, threads, parallel, warm, (place, opened.head.name) if follow else None, every)
 
 
@@ -99,7 +133,7 @@ def _from_store(store: Layout, head: Optional[str], threads: int, parallel: int,
     chain = best_chain(manifest, head, store)
     assert manifest is not None
     keep = tempfile.TemporaryDirectory(prefix="deploymatrix-")
-    folder = pull.place(manifest, chain, store, Path(keep.name))
+    folder = install.place(manifest, chain, store, Path(keep.name))
     return Deployment(Opened(folder, threads, parallel, keep), threads, parallel, warm)
 
 
@@ -117,7 +151,7 @@ def best_chain(manifest: Optional[Manifest], head: Optional[str], store: Layout)
         raise NothingFits("the store holds no version yet", where=str(store.root), hint="run: build matrix")
     wanted = head or manifest.model.heads[0].name
     machine = machines.here()
-    times, _ = measured.here(store, manifest, machine, wanted, trust.these(None, os.environ, store))
+    times, _ = bench_records.here(store, manifest, machine, wanted, trust.these(None, os.environ, store))
     choice = choose(manifest, machine, wanted, measured=times)
     if not choice.ranked:
         raise NothingFits(
@@ -243,7 +277,7 @@ class Deployment:
         if self._followed is None:
             raise UsageError("only what was opened with follow=True is reloaded")
         with self._reloading:
-            return self._reload(pull.find(*self._followed))
+            return self._reload(install.find(*self._followed))
 
     def _reload(self, folder: Path) -> bool:
         if folder.name == self._opened().name:
@@ -270,7 +304,7 @@ class Deployment:
         assert self._followed is not None
         with self._reloading:
             try:
-                folder = pull.find(*self._followed)
+                folder = install.find(*self._followed)
                 if folder.name != self._refused:
                     self._reload(folder)
             except DeployError as problem:

@@ -1,7 +1,7 @@
 """The self-test: that engine, this machine, the recorded outputs. Before `current` moves, every artifact answers its golden
 sample here, and the answer is held to the gates that the artifact passed where it was made.
 
-It runs in a process of its own with a time limit (builder/hosting/prove.py), since an engine that does not suit its machine may
+It runs in a process of its own with a time limit (builder/host/prove.py), since an engine that does not suit its machine may
 crash, or never answer. What an artifact answered is remembered in DEST/HEAD/self-test.json, and asked again only when
 something changed that the answer depends on. A failure is never remembered: it is tried again with the next pull.
 """
@@ -9,21 +9,92 @@ something changed that the answer depends on. A failure is never remembered: it 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from builder import digest, files
-from builder.choosing.choose import Choice, covering
 from builder.config.contract import PACKAGE
+from builder.config.gates import Limit
 from builder.errors import NothingFits
-from builder.hosting import placed
-from builder.hosting.proof import Proof, limits
+from builder.execution.processes import worker_environment
+from builder.host import install
+from builder.host.choose import Choice, covering
 from builder.platforms.machines import Machine
 from builder.records import RecordError, from_json, to_json
-from builder.store.manifest import Entry
+from builder.store.manifest import Check, Entry
 from builder.terminal import counted
+
+# What an artifact answered to its golden sample on this host, and what the answer is held to. Data only.
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`problem` is empty when every limit was kept."""
+
+    problem: str = ""
+    checks: Tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What `cell`, the artifact of that digest, answered to `sample` on this host, when, and in how many seconds, with
+    opening. `asked` is the digest of all that the answer depends on."""
+
+    cell: str
+    artifact: str
+    sample: str
+    asked: str
+    at: str
+    seconds: float
+    answer: Answer
+
+    @property
+    def passed(self) -> bool:
+        return not self.answer.problem
+
+
+def limits(entry: Entry) -> Tuple[Limit, ...]:
+    """What the answer is held to: the gates on tensors that were judged when it was made, else those it carries."""
+    judged = tuple(
+        Limit("tensor", check.subject, check.metric, check.bound, check.limit, check.gate)
+        for check in entry.verdict.checks
+        if check.level == "tensor" and not check.report_only
+    )
+    return judged or (entry.golden.limits if entry.golden else ())
+
+
+# A placed artifact is asked in a process of its own, with a time limit. What runs there is `builder/host/prove.py`.
+
+
+def ask(folder: Path, cell: str, seconds: float) -> Answer:
+    """The answer of a placed artifact, from a process of its own that is given `seconds`."""
+    with tempfile.TemporaryDirectory(prefix="deploymatrix-") as work:
+        out = Path(work) / "answer.json"
+        command = [sys.executable, "-m", "builder.host.prove", str(folder.absolute()), cell, str(out)]
+        with open(Path(work) / "said", "w+b") as said:
+            # in an empty folder: `-m` looks for modules where it is started
+            with subprocess.Popen(
+                command, cwd=work, env=worker_environment(), stdin=subprocess.PIPE, stdout=said, stderr=said
+            ) as process:
+                try:
+                    code = process.wait(seconds)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    return Answer(f"no answer within {seconds:g} s")
+            said.seek(0)
+            last = said.read()[-4096:].decode(errors="replace").strip().splitlines()
+        try:
+            return from_json(Answer, json.loads(out.read_bytes()))
+        except (OSError, ValueError, RecordError):
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+            return Answer(f"the process that ran it {how}" + (f": {last[-1][:200]}" if last else ""))
+
 
 FILE = "self-test.json"
 SECONDS = 120.0
@@ -75,7 +146,7 @@ def settled(
             mine = [proof for proof in proofs if proof.cell in {entry.cell for entry in chain}]
             point(folder)
             return Settled(choice, chain, folder, tuple(mine))
-        placed.discard(folder)
+        install.discard(folder)
         for cell, reason in wrong.items():
             say(f"rejected: {cell} {reason}")
         failed.update(wrong)
@@ -96,10 +167,10 @@ class SelfTest:
         before = next((proof for proof in known if proof.asked == asked and proof.passed), None)
         if before is not None:
             return before
-        from builder.hosting import apart  # here, since mostly there is nothing new to ask
+        # here, since mostly there is nothing new to ask
 
         started = time.monotonic()
-        answer = apart.ask(folder, entry.cell, self._seconds)
+        answer = ask(folder, entry.cell, self._seconds)
         proof = Proof(
             cell=entry.cell,
             artifact=entry.artifact.digest if entry.artifact else "",

@@ -12,7 +12,7 @@ from typing import Optional, Tuple
 
 from builder import clock, digest
 from builder.errors import Untrusted, UsageError
-from builder.hosting.freshness import Memory, Offer, Pointer
+from builder.host.rollback import Memory, Offer, Pointer
 from builder.store import channels, trust, versions
 from builder.store.channels import Channel
 from builder.store.manifest import Manifest

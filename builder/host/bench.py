@@ -20,10 +20,53 @@ from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from builder.actions.measurements import Latency
-from builder.benchmark.bench_worker import Order
+from builder.config.contract import Compute
+from builder.errors import DeployError
 from builder.execution.processes import worker_environment
-from builder.records import to_json
+from builder.platforms.platform import Platform
+from builder.records import from_json, to_json
 from validation import timing
+
+# The process in which `build bench` runs one artifact: opens it, then runs it once for every line that it is sent.
+#
+# `python -m builder.host.bench ORDER.json`. It answers `ready`, then per run the milliseconds that it took; what a runtime
+# prints goes to standard error. It ends when its standard input does.
+
+
+@dataclass(frozen=True)
+class Order:
+    """`shape` of the input `input`, float32; `threads` 0 takes every core."""
+
+    folder: str
+    platform: Platform
+    compute: Compute
+    static: bool
+    threads: int
+    input: str
+    shape: Tuple[int, ...]
+
+
+def main(path: str) -> int:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    order = from_json(Order, json.loads(Path(path).read_bytes()))
+    try:
+        import numpy as np
+
+        from builder import plugins
+
+        options = plugins.OpenOptions(order.compute, order.static, order.threads)
+        run = plugins.backend(order.platform.runtime).open(Path(order.folder), options)
+        feed = {order.input: np.random.default_rng(0).random(order.shape, dtype=np.float32)}
+        print("ready", file=answers, flush=True)
+        for _ in sys.stdin:
+            started = time.perf_counter()
+            run(feed)
+            print((time.perf_counter() - started) * 1000, file=answers, flush=True)
+    except DeployError as problem:
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+    return 0
 
 
 @dataclass(frozen=True)
@@ -71,7 +114,7 @@ class _Running:
         path.write_text(json.dumps(to_json(self.order)), encoding="utf-8")
         with (self._folder / "said").open("wb") as said:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "builder.benchmark.bench_worker", str(path)],
+                [sys.executable, "-m", "builder.host.bench", str(path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -127,3 +170,7 @@ class _Running:
         lines = (self._folder / "said").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return f"it {how}" + (f": {lines[-1][:200]}" if lines else "")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))

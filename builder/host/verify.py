@@ -3,21 +3,61 @@ first. Of a store, of a place outside, and of what a host has placed."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
+from builder import files
 from builder.errors import DeployError, StoreDamaged, Unreachable, Untrusted
-from builder.hosting import pull, seal
+from builder.host import install
 from builder.platforms.platform import Blob
 from builder.plugins import Repository
 from builder.store import attestations, oci, referrers, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest
 from builder.store.oci import OCTETS, Descriptor
-from builder.trust.keyring import Keyring, Proof, proven
+from builder.trust.keyring import MOST_SIGNATURES, Keyring, Proof, proven
+
+# The signed manifest beside what was placed: manifest.json as it was signed, and its signatures as files of minisign.
+#
+# deploy.json says what was placed, and nobody signed it; with these it can be held against what was. Any host can do so without
+# the store: `build verify --pulled`, or `minisign -Vm manifest.json -x manifest.json.KEY.minisig`.
+
+
+MANIFEST, _SIGNATURE = "manifest.json", "manifest.json.{}.minisig"
+_MOST_BYTES = 256 << 20
+_MOST_TEXT = 4096
+
+
+def write(folder: Path, store: Layout, version: int) -> None:
+    """Keep the manifest of `version` and its signatures in a placed folder; what is there already is left alone."""
+    wanted: Dict[str, bytes] = {MANIFEST: store.read(versions.manifest_digest(store, version))}
+    for number, text in enumerate(referrers.signatures_of(store, version)[:MOST_SIGNATURES], 1):
+        wanted[_SIGNATURE.format(number)] = text.encode()
+    for stale in {path.name for path in folder.glob(_SIGNATURE.format("*"))} - set(wanted):
+        (folder / stale).unlink()
+    for name, data in wanted.items():
+        with contextlib.suppress(OSError):
+            if (folder / name).read_bytes() == data:
+                continue
+        files.write(folder / name, data)
+
+
+def read(folder: Path) -> Optional[Tuple[bytes, Tuple[str, ...]]]:
+    """(the manifest's bytes, its signatures); None where they were not kept."""
+    path = folder / MANIFEST
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        return None
+    texts = (
+        found.read_bytes().decode("utf-8", errors="replace")
+        for found in sorted(folder.glob(_SIGNATURE.format("*")))[:MOST_SIGNATURES]
+        if found.stat().st_size <= _MOST_TEXT
+    )
+    return path.read_bytes(), tuple(texts)
+
 
 _PIECE = 1 << 20
 NOBODY = "nobody is trusted here, so its maker is not known"
@@ -100,10 +140,10 @@ def of_store(
 
 def of_folder(folder: Path, judge: Judge) -> Found:
     """What was placed in `folder`: files against deploy.json, and that against the signed manifest."""
-    where, kept = str(folder), seal.read(folder)
+    where, kept = str(folder), read(folder)
     try:
-        placed = pull.described(folder)
-        names = list(pull.contents(placed.entries))
+        placed = install.described(folder)
+        names = list(install.contents(placed.entries))
     except DeployError as problem:
         return Found(0, where, 0, (), (_as_problem(problem),))
     problems: List[Problem] = []

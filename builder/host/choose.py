@@ -5,24 +5,187 @@ An entry is considered when it passed, the machine can run it, and it is what th
 1. what passed, before what was never measured (asked for with `unverified`);
 2. what runs on the GPU, unless an artifact for the GPU was timed on this class of machine, so that its time and the CPU's compare;
 3. what was proven with this host's version of the runtime;
-4. what was timed on this class of machine, then on the closest one (`builder/choosing/tiers.py`);
+4. what was timed on this class of machine, then on the closest one (`builder/host/choose.py`);
 5. the fastest; without a time, by a prior;
 6. by name, so that the order never depends on the manifest's.
 """
 
 from __future__ import annotations
 
+import re
 import statistics
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Literal, Mapping, Optional, Sequence, Tuple
 
 from builder.actions.measurements import Latency
-from builder.choosing import accuracy
-from builder.choosing.fits import cannot_run, other_version
-from builder.choosing.tiers import Tier, benched, device_of, has_gpu, same_class, tier_of
-from builder.config.contract import Profile
+from builder.compat.precision import CPU_BF16
+from builder.compat.tables import version as numbers_of
+from builder.config.contract import PACKAGE, Profile
+from builder.host import demands
+from builder.platforms.gpu_models import is_called
 from builder.platforms.machines import Machine
-from builder.store.manifest import Entry, Manifest
+from builder.store.manifest import Artifact, Entry, Manifest
+
+# Whether a machine can run an artifact, and the fact that keeps it from it. Pure. How good a match it is: `builder/host/choose.py`.
+
+
+# Runtimes whose artifact any version reads (plain ONNX). Others are only proven for the version that was measured.
+_ANY_VERSION = ("onnxruntime", "onnxruntime-gpu")
+
+
+def cannot_run(entry: Entry, machine: Machine) -> Optional[str]:
+    """The first fact of `machine` that keeps it from running the entry; None when it can."""
+    platform = entry.platform
+    if platform is None or entry.artifact is None:
+        return "it has no artifact"
+    if (platform.os, platform.arch) != (machine.os, machine.arch):
+        return f"it is for {platform.os} on {platform.arch}, this host is {machine.os} on {machine.arch}"
+    if platform.sm is not None and not any(_loads_on(entry.artifact, platform.sm, gpu.sm) for gpu in machine.gpus):
+        has = ", ".join(gpu.described for gpu in machine.gpus) or "no NVIDIA GPU"
+        why = f" that it can use: {machine.gpu_problem}" if machine.gpu_problem and not machine.gpus else ""
+        return f"it needs compute capability {platform.sm}, this host has {has}{why}"
+    if entry.artifact.compute == "bf16" and not set(CPU_BF16) & set(machine.features):
+        return f"it computes in bf16, which {machine.cpu} lacks"
+    installed = machine.version(PACKAGE[platform.runtime])
+    if installed is None:
+        return f"{PACKAGE[platform.runtime]} is not installed on this host"
+    newer = entry.artifact.portability.endswith("+version") and _at_least(installed, platform.version)
+    if platform.runtime not in _ANY_VERSION and not newer and not _same_series(installed, platform.version):
+        return f"it was proven with {platform.runtime} {platform.version}, this host has {installed}"
+    return _no_cuda(platform.runtime, machine) if platform.sm is not None else None
+
+
+def _no_cuda(runtime: str, machine: Machine) -> Optional[str]:
+    from builder.platforms.platform import no_cuda  # here, so that only a host with a GPU pays for the tables
+
+    return no_cuda(runtime, machine)
+
+
+def _loads_on(artifact: Artifact, built_for: str, sm: str) -> bool:
+    """Does an engine built for one compute capability load on a GPU of another? An `ampere-plus` one does from 8.0 on."""
+    if artifact.portability.startswith("ampere-plus"):
+        return bool(sm) and numbers_of(sm) >= (8, 0)  # empty where the driver does not say
+    return sm == built_for
+
+
+def _at_least(installed: str, proven: str) -> bool:
+    numbers = [int(part) for part in installed.split(".") if part.isdigit()]
+    return proven != "any" and tuple(numbers) >= numbers_of(proven)
+
+
+def _same_series(installed: str, proven: str) -> bool:
+    """The first two numbers agree, as far as `proven` says any: 2026.4.1 and 2026.4.0 are one series."""
+    if proven == "any":
+        return True
+    wanted = proven.split(".")[:2]
+    return installed.split(".")[: len(wanted)] == wanted
+
+
+def other_version(entry: Entry, machine: Machine) -> Optional[str]:
+    """The host's version of the runtime, when it is not of the series that the entry was proven with."""
+    assert entry.platform is not None
+    installed = machine.version(PACKAGE[entry.platform.runtime])
+    if installed is None or _same_series(installed, entry.platform.version):
+        return None
+    return installed
+
+
+# How close a machine is to the one that an artifact was made for and timed on: a name for each tier. Pure.
+#
+# gpu-model           the GPU model that it was made for
+# compute-capability  another GPU of the same compute capability
+# gpu-family          a GPU of another compute capability; the engine was built to load there
+# cpu-model           the processor that it was timed on, with as many cores
+# cpu-cores           that processor with another number of cores
+# cpu-features        another processor of the same vendor and with the same instruction sets
+# cpu                 any other processor of the architecture
+
+
+Name = Literal["gpu-model", "compute-capability", "gpu-family", "cpu-model", "cpu-cores", "cpu-features", "cpu"]
+Device = Literal["gpu", "cpu"]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """`distance` is 0 where a time that was measured there holds here, and grows from there; it ranks, it measures nothing.
+    `words` end the sentence "it was made for"."""
+
+    name: Name
+    distance: int
+    words: str
+
+
+# Names of processors begin with the vendor, but for Arm's cores (Cortex-A76, Neoverse-V1), which have one vendor.
+_VENDOR = re.compile(r"(?:[0-9]+th gen )?(amd|intel|apple|cortex|neoverse|ampere|arm)", re.IGNORECASE)
+
+
+def device_of(entry: Entry) -> Device:
+    """What it computes on. An entry without an artifact counts by its platform, and without one as for the CPU."""
+    return "gpu" if entry.platform is not None and entry.platform.sm is not None else "cpu"
+
+
+def has_gpu(machine: Machine) -> bool:
+    """Has it a GPU of NVIDIA's, usable or not?"""
+    return bool(machine.gpus) or bool(machine.gpu_problem)
+
+
+def tier_of(entry: Entry, machine: Machine) -> Tier:
+    """The tier of an entry that `machine` can run."""
+    return _of_gpu(entry, machine) if device_of(entry) == "gpu" else _of_cpu(entry, machine)
+
+
+def benched(tier: Tier) -> Tier:
+    """The tier of what `build bench` timed on this class of machine: for the CPU, where else it was timed says no more."""
+    here = "any processor, and timed on this class of machine by build bench"
+    return Tier("cpu-model", 0, here) if tier.name.startswith("cpu") else tier
+
+
+def same_class(timed_on: str, entry: Entry, machine: Machine) -> bool:
+    """Does a time of this entry from the machine called `timed_on` hold on this one?"""
+    if device_of(entry) == "cpu":
+        return timed_on == machine.kind
+    named = _model_of(entry) if timed_on == entry.machine else timed_on
+    return timed_on == machine.kind or any(is_called(named, gpu, machine) for gpu in machine.gpus)
+
+
+def _of_gpu(entry: Entry, machine: Machine) -> Tier:
+    assert entry.platform is not None
+    sm = entry.platform.sm or ""
+    alike = [gpu for gpu in machine.gpus if gpu.sm == sm]
+    named = entry.machine if entry.machine else f"compute capability {sm}"
+    if any(is_called(_model_of(entry), gpu, machine) for gpu in alike):
+        return Tier("gpu-model", 0, f"this GPU model, {named}")
+    if alike:
+        return Tier("compute-capability", 1, f"{named}, another GPU of the same compute capability, {sm}")
+    return Tier("gpu-family", 2, f"{named}, of another compute capability, {sm}, in a form that loads on this GPU too")
+
+
+def _model_of(entry: Entry) -> str:
+    """The GPU model that it was made for: what the target declares, or else what people call its machine."""
+    return (entry.platform.gpu if entry.platform is not None else None) or entry.machine
+
+
+def _of_cpu(entry: Entry, machine: Machine) -> Tier:
+    timed_on = entry.latency.machine if entry.latency is not None else ""
+    features = entry.platform.features if entry.platform is not None else ()
+    if timed_on == machine.kind:
+        return Tier("cpu-model", 0, "any processor, and timed on this kind, with as many cores")
+    if timed_on and _processor(timed_on) == machine.cpu:
+        return Tier("cpu-cores", 1, "any processor, and timed on this one, with another number of cores")
+    if timed_on and features == machine.features and _vendor(timed_on) == _vendor(machine.cpu):
+        return Tier("cpu-features", 2, f"any processor, and timed on a similar one ({timed_on})")
+    return Tier("cpu", 3, f"any processor, and timed on another one ({timed_on})" if timed_on else "any processor")
+
+
+def _processor(kind: str) -> str:
+    """`AMD EPYC` of `AMD EPYC x2`."""
+    return re.sub(r" x[0-9]+$", "", kind)
+
+
+def _vendor(cpu: str) -> str:
+    found = _VENDOR.match(cpu)
+    return found.group(1).lower() if found else _processor(cpu)
+
 
 # Without any measurement, what usually is faster comes first: GPU engines, then fewer bits.
 _PRIOR = {"tensorrt": 0.0, "tensorrt-rtx": 0.0, "onnxruntime-gpu": 0.5, "openvino": 1.0, "onnxruntime": 2.0}
@@ -38,7 +201,7 @@ class Asked:
     unverified: bool = False
     no_fallback: bool = False
     require_gpu: bool = False
-    accuracy: Tuple[accuracy.Demand, ...] = ()
+    accuracy: Tuple[demands.Demand, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +320,7 @@ def _unasked(entry: Entry, machine: Machine, asked: Asked) -> Optional[str]:
             return f"it was proven with {proven}, this host has {unlike}, and --no-fallback was asked for"
         if device_of(entry) == "gpu" and tier.distance > 0:
             return f"it was made for {tier.words}, and --no-fallback was asked for"
-    return accuracy.unmet(asked.accuracy, entry)
+    return demands.unmet(asked.accuracy, entry)
 
 
 def _did_not_run(entry: Entry, known: Mapping[str, Timed]) -> Optional[str]:

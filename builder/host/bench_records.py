@@ -1,23 +1,31 @@
 """What `build bench` found on a host: times of a version's artifacts on one class of machine, as a file that can be signed.
 
 A time holds on machines of the same class with the same version of the runtime, and nowhere else. Data only;
-`builder/benchmark/benching.py` measures, `builder/choosing/choose.py` uses it.
+`builder/host/bench.py` measures, `builder/host/choose.py` uses it.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Iterable, Literal, Optional, Tuple
+from typing import TYPE_CHECKING, Iterable, List, Literal, Optional, Tuple
 
 from builder import digest
 from builder.actions.measurements import Latency
-from builder.choosing.choose import Timed
 from builder.config.contract import PACKAGE
-from builder.errors import StoreDamaged
+from builder.errors import StoreDamaged, Untrusted
+from builder.host.choose import Timed
 from builder.platforms.machines import Machine
 from builder.records import KEYED, RecordError, from_json, to_json
+from builder.store import referrers, versions
+from builder.store.layout import Layout
 from builder.store.manifest import Manifest
+from builder.store.referrers import Offered
+from builder.trust.keyring import Keyring, proven
+
+if TYPE_CHECKING:
+    pass
+
 
 _FILE = "bench.json"
 
@@ -139,3 +147,48 @@ def unpacked(data: bytes, where: str) -> Carried:
         return from_json(Carried, digest.loads(data))
     except (ValueError, RecordError) as problem:
         raise StoreDamaged(f"not a measurement record: {problem}", where=where) from None
+
+
+# Which measurement records of a version hold on a machine: those of its class, by someone who is trusted there if anyone is.
+#
+# A record that proves nothing takes nothing from the others, and never stands in the way of a pull.
+
+
+def here(
+    store: Layout, manifest: Manifest, machine: Machine, head: str, ring: Keyring
+) -> Tuple[Tuple[Timed, ...], Tuple[str, ...]]:
+    """(the times that hold on `machine`, a sentence for each record that is left out)."""
+    kept: List[BenchRecord] = []
+    left_out: List[str] = []
+    try:
+        offered = referrers.benches_of(store, manifest.version)
+    except StoreDamaged as problem:
+        return (), (f"the measurement records are left out: {problem.what}",)
+    if not offered:
+        return (), ()
+
+    about = versions.manifest_digest(store, manifest.version)
+    for one in offered:
+        try:
+            kept.append(believed(one, manifest, about, ring, str(store.root)))
+        except (StoreDamaged, Untrusted) as problem:
+            left_out.append(f"the measurement record {one.tag} is left out: {problem.what}")
+    return holding(kept, machine, head), tuple(left_out)
+
+
+def believed(offered: Offered, manifest: Manifest, about: str, ring: Keyring, where: str) -> BenchRecord:
+    """The record, once it is known to be by someone in `ring` (by anyone, when that is empty) and about `manifest`, whose
+    bytes have the digest `about`. Raises Untrusted, StoreDamaged."""
+    if ring:
+        proven(
+            offered.data,
+            offered.signatures,
+            ring,
+            what=offered.tag,
+            where=where,
+            hint="on the host that measured: build bench --key FILE",
+        )
+
+    record = parsed(offered.data, where)
+    check(record, manifest, about, where)
+    return record

@@ -7,11 +7,14 @@ channel never falls, and one serial, or one version, never means two things.
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Optional, Tuple, TypeVar
 
-from builder import clock
-from builder.records import KEYED
+from builder import clock, digest, files
+from builder.errors import StoreDamaged, Untrusted
+from builder.records import KEYED, RecordError, from_json, to_json
 
 _MOST_ALLOWED = 50
 
@@ -157,3 +160,61 @@ def remembered(memory: Memory, offer: Offer, now: clock.Time) -> Memory:
 def _sorted(*items: T) -> Tuple[T, ...]:
     """By name, which comes first in each: the same memory is the same file."""
     return tuple(sorted(items, key=dataclasses.astuple))
+
+
+# DEST/.deploymatrix.json: what a folder of a host has had. builder/host/rollback.py says what it means.
+#
+# It is replaced in one step. One that does not read is refused and never begun anew by itself: whoever could damage it would
+# make the host forget.
+
+
+FILE = ".deploymatrix.json"
+_MOST = 1 << 20  # bytes
+
+
+def read(dest: Path) -> Memory:
+    """Raises StoreDamaged."""
+    path = dest / FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return Memory()
+    if len(data) > _MOST:
+        raise _unreadable(path, "it is too large")
+    try:
+        return from_json(Memory, digest.loads(data))
+    except (ValueError, RecordError) as problem:
+        raise _unreadable(path, str(problem)) from None
+
+
+def _unreadable(path: Path, why: str) -> StoreDamaged:
+    return StoreDamaged(
+        f"what this host has had does not read: {why}",
+        where=str(path),
+        hint="restore it, or pull into another folder; without it nobody notices that an old version is offered again",
+    )
+
+
+def check(memory: Memory, offer: Offer, where: str, *, allowed: bool) -> None:
+    """Raises Untrusted for what the host must not take, unless that is `allowed`."""
+    refused = refusal(memory, offer)
+    if refused and not allowed:
+        hint = "if that is meant, for a store that was made anew or to go back by hand: add --allow-rollback"
+        raise Untrusted(refused, where=where, hint=hint)
+
+
+def news(dest: Path, offer: Offer, now: clock.Time, where: str, *, allowed: bool) -> Optional[Memory]:
+    """The memory of `dest` with `offer`; None when that changes nothing. Errors as `read` and `check`."""
+    memory = read(dest)
+    check(memory, offer, where, allowed=allowed)
+    made = remembered(memory, offer, now)
+    return None if made == memory else made
+
+
+def write(dest: Path, memory: Memory) -> None:
+    """Remember what is about to be placed. The caller holds the lock of `dest` from `news` until it is placed.
+
+    A pull that is killed in between leaves a host that knows of more than it has, and goes on from there.
+    """
+    files.write(dest / FILE, (json.dumps(to_json(memory), indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,4 +1,4 @@
-"""One artifact, on this machine, on its golden sample: `python -m builder.hosting.prove FOLDER CELL OUT`.
+"""One artifact, on this machine, on its golden sample: `python -m builder.host.prove FOLDER CELL OUT`.
 
 FOLDER is a placed folder. The answer is written to OUT as JSON; a process that dies leaves none. Needs NumPy and the
 artifact's runtime. `answer` is the same within a process, for a runner that is open already.
@@ -14,8 +14,8 @@ from typing import List, Tuple
 from builder import plugins
 from builder.errors import DeployError, first_line
 from builder.execution import processes
-from builder.hosting import pull
-from builder.hosting.proof import Answer, limits
+from builder.host import install
+from builder.host.selftest import Answer, limits
 from builder.records import to_json
 from builder.store.manifest import Check, Entry, Manifest
 from validation import comparison, verdict
@@ -27,7 +27,9 @@ def sample_of(folder: Path, entry: Entry) -> Sample:
     """The golden sample that was placed with an entry."""
     assert entry.golden is not None
     name = entry.golden.sample.name
-    return load(folder / pull.golden_path(entry.golden.sample), name[: -len(".npz")] if name.endswith(".npz") else name)
+    return load(
+        folder / install.golden_path(entry.golden.sample), name[: -len(".npz")] if name.endswith(".npz") else name
+    )
 
 
 def answer(runner: plugins.Runner, manifest: Manifest, entry: Entry, sample: Sample) -> Answer:
@@ -52,7 +54,7 @@ def opened(folder: Path, entry: Entry) -> plugins.Runner:
 
 
 def _of_placed(folder: Path, cell: str) -> Answer:
-    manifest = pull.described(folder)
+    manifest = install.described(folder)
     entry = manifest.entry(cell)
     assert entry is not None and entry.golden is not None
     try:

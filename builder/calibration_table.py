@@ -6,7 +6,7 @@ import math
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from builder import terminal
-from builder.calibration_study import Choice, Measured, Study
+from builder.audit.calibration_study import Choice, Measured, Study
 from builder.digest import Json
 from builder.records import to_json
 from validation import verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Optional
 
 from builder import terminal
-from builder.difference import CellDifference, Difference, Number
+from builder.audit.diff import CellDifference, Difference, Number
 
 _TENSORS = 3  # statistics of outputs that are shown; the rest is counted
 _LAYERS = 4

@@ -32,6 +32,9 @@ from builder.actions.measurements import (
     TaskScores,
 )
 from builder.actions.recipes import Facts, MeasureLatency, MeasureParity, MeasureTask, Recipe, ScoreReference
+from builder.audit import ledger
+from builder.audit.drift_limits import Allowances
+from builder.audit.history import Line, Version
 from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, TorchSource
 from builder.errors import DeployError
@@ -48,9 +51,7 @@ from tests.conftest import FROZEN
 from tests.fact_machines import MACHINES, RECORDED
 from tests.fakes import LAPTOP, ORIN, TASK_MATRIX, FakeExecutor, Project, Ran, entry, manifest, run_plan
 from tests.ports import free_port
-from validation import drift, timing
-from validation.allowances import Allowances
-from validation.history import Line, Version
+from validation import timing
 
 Frozen = Callable[[str, str], None]
 
@@ -381,7 +382,7 @@ def test_drift_keeps_its_numbers(frozen: Frozen) -> None:
     rows = [
         f"v{against} v{count} {_drift_line(line)}"
         for count, against in ((2, 1), (4, 3), (5, 4), (5, 1))
-        for line in drift.ledger(versions[:count], Allowances().of, against=against).lines
+        for line in ledger.ledger(versions[:count], Allowances().of, against=against).lines
     ]
     frozen("drift.txt", text(rows))
     assert {row.split()[4] for row in rows} >= {"same", "worse", "beyond", "unlike"}

@@ -59,28 +59,28 @@ LAYERS: Dict[int, str] = {
     "inspection.onnx_graph remote.site_lock search.words steps.fold_norms steps.placement validation.comparison",
     6: "cells merge photographs recipes revision schema attest.materials choosing.accuracy choosing.tiers "
     "compat.install consistent.consistency_gates hosting.proof http.challenge inspection.ranges "
-    "inspection.session_graph report.margins validation.verdict validation.readings validation.verdict "
+    "inspection.session_graph report.margins validation.verdict builder.audit.history validation.verdict "
     "validation.verdict",
     7: "action calibration_study jobs places attest.bill attest.slsa backends.tensorrt_build ci.pipeline compat.asked "
     "consistent.consistency_drift consistent.consistency_sweep consistent.reachable hosting.apart report.overview "
-    "repositories.registry_access validation.allowances validation.history validation.verdict validation.series "
+    "repositories.registry_access builder.audit.drift_limits builder.audit.history validation.verdict builder.audit.ledger "
     "validation.verdict validation.worst_case verbs.schema",
     8: "abilities calibration_table fitness inventory placing seams sidecar sweep_table worker choosing.fits "
     "ci.rendering compat.gpu_rules compat.graph_rules compat.native_rules compat.precision_rules "
     "consistent.consistency drawing.draw_source fleet.queues inspection.reading remote.messages report.cells "
     "report.speed repositories.registry_upload steps.emulate_fp16 steps.lower_fp16 steps.lower_opset steps.parse "
-    "stores.layout validation.grouping validation.named",
+    "stores.layout builder.audit.ledger builder.audit.causes",
     9: "crew load onnx_session pinning backends.openvino_cpu backends.tensorrt_native backends.tensorrt_rtx "
     "benchmark.bench_worker choosing.choose compat.rules drawing.draw_measurements drawing.draw_sweep "
     "executors.local fleet.words hosting.pool hosting.pull remote.cache remote.link repositories.registry "
     "sources.torch_module steps.cost steps.engine steps.export steps.reference steps.sweep_reference "
-    "steps.worst_case stores.claims stores.oci stores.ongoing transfers.transfer validation.causes "
+    "steps.worst_case stores.claims stores.oci stores.ongoing transfers.transfer builder.audit.causes "
     "validation.parity validation.task",
     10: "gate_words audit.phrases backends.onnxruntime_cpu backends.onnxruntime_cuda benchmark.bench_record "
     "benchmark.benching choosing.choice_words compat.alternatives drawing.draw executors.ssh fleet.book fleet.roll "
     "hosting.prove hosting.selftest remote.workbench sources.onnx_file steps.calibrate "
     "steps.calibration_data steps.latency steps.parity steps.simplify steps.sweep steps.task steps.task_cases "
-    "steps.task_reference stores.reach stores.tags validation.drift validation.keypoint_tasks verbs.ci "
+    "steps.task_reference stores.reach stores.tags builder.audit.ledger validation.keypoint_tasks verbs.ci "
     "verbs.selection",
     11: "difference plan audit.junit audit.markdown audit.plain benchmark.bench_words drawing.draw_layers "
     "fleet.coordinator fleet.station hosting.opened remote.serve report.drift steps.shifts stores.by_path "

@@ -6,14 +6,14 @@ import re
 from typing import Iterable
 from xml.etree import ElementTree
 
-from builder.audit import phrases
-from validation.history import Group, Ledger, Line
+from builder.audit import text
+from builder.audit.history import Group, Ledger, Line
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def as_junit(ledger: Ledger) -> str:
-    root = ElementTree.Element("testsuites", {"name": _clean(f"{ledger.model} {phrases.headline(ledger)}")})
+    root = ElementTree.Element("testsuites", {"name": _clean(f"{ledger.model} {text.headline(ledger)}")})
     for group in ledger.groups:
         cells = {
             c.cell
@@ -45,23 +45,21 @@ def _case(suite: ElementTree.Element, line: Line, ledger: Ledger) -> None:
     case = ElementTree.SubElement(
         suite, "testcase", {"classname": _clean(line.cell), "name": _clean(line.metric), "time": "0"}
     )
-    said = phrases.since(line, ledger)
+    said = text.since(line, ledger)
     if line.state == "beyond":
         failure = ElementTree.SubElement(case, "failure", {"type": "drift", "message": _clean(said)})
-        failure.text = _clean("\n".join((said, _values(line, ledger), *phrases.reasons(line, ledger))))
+        failure.text = _clean("\n".join((said, _values(line, ledger), *text.reasons(line, ledger))))
     elif line.state in ("unlike", "gone"):
         ElementTree.SubElement(case, "skipped", {"message": _clean(said)})
     if line.state != "beyond" and line.state != "same":
         told = ElementTree.SubElement(case, "system-out")
         told.text = _clean(
-            "\n".join(word for word in (said, _values(line, ledger), *phrases.reasons(line, ledger)) if word)
+            "\n".join(word for word in (said, _values(line, ledger), *text.reasons(line, ledger)) if word)
         )
 
 
 def _values(line: Line, ledger: Ledger) -> str:
-    return ", ".join(
-        f"v{release.version} {phrases.point(line, line.at(release.version))}" for release in ledger.releases
-    )
+    return ", ".join(f"v{release.version} {text.point(line, line.at(release.version))}" for release in ledger.releases)
 
 
 def _count(element: ElementTree.Element, lines: Iterable[Line]) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable, List, Sequence, Tuple
+from pathlib import Path
+from typing import IO, Iterable, List, Mapping, Sequence, Tuple
 
-from builder.audit import phrases
-from validation.history import Ledger, Line
+from builder import terminal
+from builder.audit import text
+from builder.audit.history import Ledger, Line
 
 MOST_ROWS = 200  # of one table: GitHub cuts a summary off at 1 MiB
 
 
 def as_markdown(ledger: Ledger, *, every: bool = False) -> str:
-    head, _, rest = phrases.headline(ledger).partition(": ")
+    head, _, rest = text.headline(ledger).partition(": ")
     parts = [f"### {_safe(ledger.model)}: {head}", "", f"{_mark(ledger)} {rest or 'nothing to hold it against'}.", ""]
     parts += _groups(ledger)
     gone = [cell.cell for cell in ledger.cells if cell.verdict == "gone"]
-    parts += [f"Not in v{ledger.candidate}: {_safe(phrases.listed(gone, 20))}.", ""] if gone else []
+    parts += [f"Not in v{ledger.candidate}: {_safe(text.listed(gone, 20))}.", ""] if gone else []
     if ledger.against is not None:
         for title, lines in (
             ("Beyond the limit", ledger.beyond),
@@ -47,9 +49,9 @@ def _groups(ledger: Ledger) -> List[str]:
     header = ["precision", "target", "runtime", "cells", "farthest from the model"]
     header += [f"since v{ledger.against}"] if ledger.against is not None else []
     rows: List[Sequence[str]] = []
-    for group in phrases.measured(ledger):
-        row = [group.precision, group.target, group.runtime or "-", str(group.cells), phrases.farthest(group, ledger)]
-        rows.append([*row, phrases.counted(group)] if ledger.against is not None else row)
+    for group in text.measured(ledger):
+        row = [group.precision, group.target, group.runtime or "-", str(group.cells), text.farthest(group, ledger)]
+        rows.append([*row, text.counted(group)] if ledger.against is not None else row)
     return _table(header, rows)
 
 
@@ -57,15 +59,15 @@ def _section(title: str, lines: Tuple[Line, ...], ledger: Ledger) -> List[str]:
     if not lines:
         return []
     parts = [f"#### {title}", ""]
-    for reasons, some in phrases.by_reason(lines, ledger):
+    for reasons, some in text.by_reason(lines, ledger):
         parts += [*(f"- {_safe(said)}" for said in reasons), ""]
         header = (
             "cell",
             "number",
-            " ".join(f"v{r.version}" for r in phrases.shown(ledger)),
+            " ".join(f"v{r.version}" for r in text.shown_cells(ledger)),
             f"since v{ledger.against}",
         )
-        rows = [(line.cell, line.metric, phrases.series(line, ledger), phrases.since(line, ledger)) for line in some]
+        rows = [(line.cell, line.metric, text.series(line, ledger), text.since(line, ledger)) for line in some]
         parts += _table(header, rows)
     return parts
 
@@ -73,7 +75,7 @@ def _section(title: str, lines: Tuple[Line, ...], ledger: Ledger) -> List[str]:
 def _changes(ledger: Ledger) -> List[str]:
     rows = [
         (f"v{old} -> v{new}", "; ".join(reasons), str(numbers), str(cells))
-        for old, new, reasons, numbers, cells in phrases.history(ledger)
+        for old, new, reasons, numbers, cells in text.history(ledger)
     ]
     title = ["#### What changed, where numbers moved", ""]
     return [*title, *_table(("versions", "what", "numbers", "cells"), rows)] if rows else []
@@ -93,3 +95,64 @@ def _safe(words: str) -> str:
     """Nothing in it is markup: a target may be called `a|b`, a reason may hold `<` or `*`."""
     one_line = " ".join(words.split())
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", one_line.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+# What an audit tells GitHub when it runs there: annotations on the run, and the step's summary.
+#
+# Annotations are workflow commands on standard error, so that standard output stays one document. GitHub shows ten errors and
+# ten warnings of a step, so there is one per reason, and the last says how many more there are.
+
+
+MOST = 10
+_NAMED = 3  # numbers that an annotation names
+
+
+def tell(ledger: Ledger, environ: Mapping[str, str], out: IO[str]) -> None:
+    """Does nothing elsewhere. OSError when the summary cannot be written."""
+    if environ.get("GITHUB_ACTIONS") == "true":
+        for line in commands(ledger):
+            print(line, file=out)
+    summary = environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(as_markdown(ledger) + "\n")
+
+
+def commands(ledger: Ledger) -> List[str]:
+    worse = tuple(line for line in ledger.lines if line.state == "worse" and line.limit)
+    lost = tuple(line for line in ledger.lines if line.state in ("gone", "unlike") and line.limit)
+    return [
+        *_commands("error", "Drift beyond its limit", ledger.beyond, ledger),
+        *_commands("warning", "Drift within its limit", worse + lost, ledger),
+    ]
+
+
+def _commands(level: str, title: str, lines: Tuple[Line, ...], ledger: Ledger) -> List[str]:
+    found = text.by_reason(lines, ledger)
+    shown = found if len(found) <= MOST else found[: MOST - 1]
+    commands = [
+        _command(level, f"{title}: {terminal.counted(len(some), 'number')}", _said(why, some, ledger))
+        for why, some in shown
+    ]
+    if len(shown) < len(found):
+        left = sum(len(some) for _, some in found[len(shown) :])
+        commands.append(_command(level, f"{title}: {left} more numbers", "The step's summary and its log have them."))
+    return commands
+
+
+def _said(reasons: Tuple[str, ...], lines: List[Line], ledger: Ledger) -> str:
+    named = [f"{line.cell} {line.metric}: {text.since(line, ledger)}" for line in lines[:_NAMED]]
+    more = [f"and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
+    return "\n".join((*reasons, *named, *more))
+
+
+def _command(level: str, title: str, message: str) -> str:
+    return f"::{level} title={_property(title)}::{_data(message)}"
+
+
+def _data(words: str) -> str:
+    return words.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(words: str) -> str:
+    return _data(words).replace(":", "%3A").replace(",", "%2C")

@@ -113,7 +113,7 @@ class Limit:
 
 # How far a number may get worse from release to release: the `drift:` section of matrix.yaml, and `--fail-on`.
 #
-# Words only; `validation/drift.py` holds the numbers against them. A limit is a number in the metric's own unit, a share
+# Words only; `builder/audit/ledger.py` holds the numbers against them. A limit is a number in the metric's own unit, a share
 # of the earlier value (`10%`), or `off`. The later limit wins.
 
 

@@ -2,7 +2,7 @@
 
 It lies beside the manifest in the store (`provenance.json`), so that a host that pulls need not read it. The audit
 compares it from version to version and so says what changed without building anything again. Data only;
-`builder/execution/publish.py` writes it, `validation/causes.py` compares it.
+`builder/execution/publish.py` writes it, `builder/audit/causes.py` compares it.
 
 A recipe is kept as flat settings (`profiles.0.name`), not as a record, so that recipes of other releases still read.
 """

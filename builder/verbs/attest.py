@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Tuple
 
 from builder import files
-from builder.audit.reading import number
+from builder.audit.history import number
 from builder.errors import UsageError
 from builder.store import attestations, referrers, versions
 from builder.store.layout import Layout

@@ -9,16 +9,14 @@ import sys
 from pathlib import Path
 from typing import Callable, Tuple
 
-from builder.audit import at_length, github, junit, markdown, phrases, plain, reading
+from builder.audit import drift_limits, history, junit, ledger, markdown, text
+from builder.audit.drift_limits import Allowances
+from builder.audit.history import Ledger, Metric, Version, readings
 from builder.config.cells import expand, selects_id
 from builder.config.gates import DriftLimits, names_metric
 from builder.config.loader import load
 from builder.errors import DriftFound, UsageError
 from builder.records import to_json
-from validation import allowances, drift
-from validation.allowances import Allowances
-from validation.history import Ledger, Version
-from validation.readings import Metric, readings
 
 _MATRIX = Path("matrix.yaml")
 _STORE = Path("artifacts")
@@ -32,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="VERSION", help="the release to hold it against (default: the one before)")
     parser.add_argument("--version", metavar="VERSION", help="the candidate (default: the newest)")
     parser.add_argument(
-        "--since", metavar="VERSION", help=f"the first version to look at (default: the last {reading.USUAL})"
+        "--since", metavar="VERSION", help=f"the first version to look at (default: the last {history.USUAL})"
     )
     parser.add_argument("--only", action="append", default=[], metavar="CELLS", help=f"only these cells: {text}")
     parser.add_argument("--skip", action="append", default=[], metavar="CELLS", help=f"all but these cells: {text}")
@@ -53,14 +51,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     declared, place, source = _limits(args)
-    versions, against = reading.read(place, args.version, args.against, args.since)
+    versions, against = history.read(place, args.version, args.against, args.since)
     only = _cells(args, versions)
     known = tuple(name for v in versions for e in v.manifest.entries for name in readings(e))
-    allowances.check(args.fail_on, known)
+    drift_limits.check(args.fail_on, known)
     for pattern in args.metric:
-        allowances.matching(pattern, tuple(dict.fromkeys(known)), f"--metric {pattern}")
+        drift_limits.matching(pattern, tuple(dict.fromkeys(known)), f"--metric {pattern}")
     held = Allowances(declared, tuple(args.fail_on))
-    made = drift.ledger(
+    made = ledger.ledger(
         versions,
         held.of,
         against=against,
@@ -69,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         metrics=_metrics(tuple(args.metric)),
     )
     print(_rendered(args, made, versions, place))
-    github.tell(made, os.environ, sys.stderr)
+    markdown.tell(made, os.environ, sys.stderr)
     return DriftFound.exit_code if made.beyond else 0
 
 
@@ -88,7 +86,7 @@ def _cells(args: argparse.Namespace, versions: Tuple[Version, ...]) -> Callable[
     flags += [("CELL", args.cell)] if args.cell else []
     for flag, word in flags:
         if not any(selects_id(word, cell) for cell in ids):
-            raise UsageError(f"{flag} {word!r} selects no cell", hint=f"cells: {phrases.listed(ids)}")
+            raise UsageError(f"{flag} {word!r} selects no cell", hint=f"cells: {text.listed(ids)}")
     wanted = tuple(args.only) + ((args.cell,) if args.cell else ())
 
     def only(cell: str) -> bool:
@@ -115,5 +113,5 @@ def _rendered(args: argparse.Namespace, made: Ledger, versions: Tuple[Version, .
     if args.format == "junit":
         return junit.as_junit(made)
     if args.cell:
-        return at_length.as_text(made, versions)
-    return plain.as_text(made, place, every=args.all)
+        return text.cell_as_text(made, versions)
+    return text.as_text(made, place, every=args.all)

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from builder import calibration_study, calibration_table
+from builder import calibration_table
 from builder.actions.measurements import Parity
-from builder.calibration_study import Measured, Study, Variant
+from builder.audit import calibration_study
+from builder.audit.calibration_study import Measured, Study, Variant
 from builder.config.loader import Loaded
 from builder.config.matrix import Calibration, Matrix, Method
 from builder.errors import NothingFits, StepFailed, UsageError

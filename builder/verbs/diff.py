@@ -9,13 +9,14 @@ import tempfile
 from pathlib import Path
 from typing import Optional
 
-from builder import difference, difference_words, plugins
+from builder import difference_words, plugins
+from builder.audit import diff
+from builder.audit.history import Version
 from builder.errors import UsageError
 from builder.records import to_json
 from builder.store import channels, supply, versions
 from builder.store.remotes.folder import Folder
 from builder.store.supply import Supply
-from validation.history import Version
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         supplied = supply.opened(args.store, Path(kept), os.environ)
         with supplied.reading():
             old, new = _chosen(supplied, args.old, args.new)
-            found = difference.between(_version(supplied, old), _version(supplied, new))
+            found = diff.between(_version(supplied, old), _version(supplied, new))
     if args.format == "json":
         print(json.dumps(to_json(found), indent=1, ensure_ascii=False))
     elif args.format == "markdown":

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import List, Tuple
 
 from builder import terminal
+from builder.audit.explain import Explanation, Line, explain
 from builder.errors import UsageError
 from builder.execution.precision_search import recalled
-from builder.explanation import Explanation, Line, explain
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines

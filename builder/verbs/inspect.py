@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Tuple
 
 from builder import digest
+from builder.audit import inspect
+from builder.audit.inspect import Findings
 from builder.errors import StoreDamaged, UsageError
-from builder.inspection import findings, report, subject
-from builder.inspection.findings import Findings
 from builder.platforms import machines
 from builder.records import to_json
 from builder.store.layout import Layout
@@ -38,11 +38,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     machine = machines.here()
     with tempfile.TemporaryDirectory(prefix="deploymatrix-") as scratch:
-        found = tuple(findings.look(one, machine) for one in subject.find(args.artifact, store, Path(scratch)))
+        found = tuple(inspect.look(one, machine) for one in inspect.find(args.artifact, store, Path(scratch)))
     if args.format == "json":
         print(json.dumps({"artifacts": [to_json(one) for one in found]}, indent=1, ensure_ascii=False))
     else:
-        print("\n\n".join(map(report.as_text, found)))
+        print("\n\n".join(map(inspect.as_text, found)))
     return _exit_code(found)
 
 
@@ -52,7 +52,7 @@ def _exit_code(found: Tuple[Findings, ...]) -> int:
 
 def _timings(cell: str, store: Layout, file: Path) -> str:
     """Copy the timing cache of a cell's build; returns what to write into matrix.yaml."""
-    entry, manifest = subject.cell(cell, store)
+    entry, manifest = inspect.cell(cell, store)
     if entry.platform is None or entry.platform.runtime != "tensorrt":
         runtime = entry.platform.runtime if entry.platform else "nothing yet"
         raise UsageError(

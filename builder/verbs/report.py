@@ -9,20 +9,18 @@ import sys
 from pathlib import Path
 from typing import Optional, Tuple
 
-from builder import files, layer_tables, pictures, terminal
-from builder.audit import reading
+from builder import files, terminal
+from builder.audit import history, ledger, report_actions
+from builder.audit.drift_limits import Allowances
+from builder.audit.history import Version
+from builder.audit.report import page
+from builder.audit.report.page import Beside
+from builder.audit.report_actions import LayerTable, Picture
 from builder.config.loader import Loaded, load
 from builder.errors import UsageError
 from builder.execution.local import Local
-from builder.layer_tables import LayerTable
-from builder.pictures import Picture
 from builder.platforms import machines
-from builder.report import page, view
-from builder.report.view import Beside
 from builder.store.layout import Layout
-from validation import drift
-from validation.allowances import Allowances
-from validation.history import Version
 
 _MATRIX = Path("matrix.yaml")
 _STORE = Path("artifacts")
@@ -35,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, metavar="DIR", help="default: what the matrix says (artifacts)")
     parser.add_argument("--version", metavar="VERSION", help="a version of the store (default: the newest)")
     parser.add_argument(
-        "--since", metavar="VERSION", help=f"the first version to look at for drift (default: the last {reading.USUAL})"
+        "--since", metavar="VERSION", help=f"the first version to look at for drift (default: the last {history.USUAL})"
     )
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
@@ -51,16 +49,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     loaded = load(args.matrix or _MATRIX) if args.matrix is not None or _MATRIX.is_file() else None
     place = args.store or (loaded.store if loaded else _STORE)
-    known, against = reading.read(place, args.version, None, args.since)
+    known, against = history.read(place, args.version, None, args.since)
     limits = loaded.matrix.drift if loaded else ()
     _check(args.output)  # before minutes are spent on what could not be written
     beside = Beside(
         pictures=_pictures(known[-1], Layout(place), args.pictures),
-        ledger=drift.ledger(known, Allowances(limits, ()).of, against=against),
+        ledger=ledger.ledger(known, Allowances(limits, ()).of, against=against),
         layers=_layers(known[-1], loaded, Layout(place), measure=args.layers),
     )
     manifest = known[-1].manifest
-    html = page.fitted(lambda detail: view.report(manifest, detail, beside))
+    html = page.fitted(lambda detail: page.report(manifest, detail, beside))
     _write(args.output, html.encode())
     print(
         f"report of {manifest.model.name} v{manifest.version} -> {args.output}  ({terminal.size(len(html.encode()))})"
@@ -76,7 +74,7 @@ def _layers(version: Version, loaded: Optional[Loaded], store: Layout, *, measur
     executor = Local()
     try:
         used = executor if measure else None
-        return layer_tables.layer_tables(loaded, version.manifest, store, machines.here(), used, _say)
+        return report_actions.layer_tables(loaded, version.manifest, store, machines.here(), used, _say)
     except BaseException:  # as below
         executor.stop()
         raise
@@ -87,7 +85,9 @@ def _pictures(version: Version, store: Layout, most: int) -> Tuple[Picture, ...]
         return ()
     executor = Local()
     try:
-        return pictures.pictures(version.manifest, version.provenance, store, machines.here(), executor, _say, most)
+        return report_actions.pictures(
+            version.manifest, version.provenance, store, machines.here(), executor, _say, most
+        )
     except BaseException:  # an interrupt above all: no worker may outlive it
         executor.stop()
         raise

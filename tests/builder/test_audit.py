@@ -15,14 +15,14 @@ import pytest
 
 from builder import cli
 from builder.actions.action import Action
-from builder.audit import github
+from builder.audit import markdown
+from builder.audit.history import Ledger
 from builder.config import json_schema
 from builder.platforms.machines import Machine
 from builder.records import from_json
 from builder.store import versions
 from builder.store.manifest import Manifest
 from tests.fakes import LAPTOP, REPOSITORY, TASK_MATRIX, FakeExecutor, Project, with_version
-from validation.history import Ledger
 
 
 class Desk:
@@ -340,8 +340,8 @@ def test_github_is_told_ten_errors_at_most(drifted: Desk) -> None:
     lines = tuple(
         dataclasses.replace(line, moves=(dataclasses.replace(line.moves[0], change=n),)) for n in range(len(changes))
     )
-    said = github.commands(dataclasses.replace(made, lines=lines, changes=changes))
-    assert len(said) == github.MOST
+    said = markdown.commands(dataclasses.replace(made, lines=lines, changes=changes))
+    assert len(said) == markdown.MOST
     assert said[-1].startswith("::error title=Drift beyond its limit%3A 21 more numbers::")
 
 

@@ -9,11 +9,12 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import pytest
 
-from builder import calibration_study, calibration_table
+from builder import calibration_table
 from builder.actions.action import Action, Result
 from builder.actions.measurements import OutputParity, Parity
 from builder.actions.recipes import CalibrationData, Facts, LowerInt8, MeasureParity
-from builder.calibration_study import Choice, Measured, Study, Variant
+from builder.audit import calibration_study
+from builder.audit.calibration_study import Choice, Measured, Study, Variant
 from builder.config.matrix import Calibration, Photographs
 from builder.execution.scheduler import Lines
 from builder.store import versions

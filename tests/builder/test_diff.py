@@ -9,16 +9,17 @@ from typing import Any, List, Optional
 
 import pytest
 
-from builder import difference, difference_words
+from builder import difference_words
 from builder.actions.measurements import OutputParity
+from builder.audit import diff
+from builder.audit.diff import CellDifference
+from builder.audit.history import Version
 from builder.config.matrix import Search
-from builder.difference import CellDifference
 from builder.store import versions
 from builder.store.manifest import Entry, Searched, TaskResult
 from builder.store.remotes.folder import Folder
 from tests.builder.test_audit import Desk
 from tests.fakes import TASK_MATRIX, Project, entry, manifest
-from validation.history import Version
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return Desk(Project(tmp_path / "p", TASK_MATRIX), monkeypatch, capsys)
 
 
-def compared(old: List[Entry], new: List[Entry]) -> difference.Difference:
-    return difference.between(Version(manifest(*old, version=1)), Version(manifest(*new, version=2)))
+def compared(old: List[Entry], new: List[Entry]) -> diff.Difference:
+    return diff.between(Version(manifest(*old, version=1)), Version(manifest(*new, version=2)))
 
 
 def only(old: Entry, new: Entry) -> CellDifference:

@@ -13,11 +13,11 @@ from typing import Any, Dict, List, get_args
 import pytest
 
 from builder import cli, release
+from builder.audit.explain import explain
 from builder.config.contract import Precision
 from builder.config.loader import load
 from builder.errors import UsageError
 from builder.execution.scheduler import Outcome
-from builder.explanation import explain
 from builder.host.choose import choose
 from builder.planning.planner import Plan, plan
 from builder.platforms import machines, requirements

@@ -11,15 +11,14 @@ from typing import Any, Iterator, Tuple
 import pytest
 
 from builder.actions.measurements import LayerError, MapDifference, OutputParity, WorstCase
+from builder.audit.drift_limits import Allowances
+from builder.audit.history import Version
+from builder.audit.ledger import ledger
+from builder.audit.report.page import Beside
+from builder.audit.report_actions import File, LayerTable, Picture
 from builder.config.contract import Output
-from builder.layer_tables import LayerTable
-from builder.pictures import File, Picture
-from builder.report.view import Beside
 from builder.store.manifest import Artifact, Check, Entry, HeadContract, Manifest, TaskResult, Verdict
 from tests import fakes
-from validation.allowances import Allowances
-from validation.drift import ledger
-from validation.history import Version
 
 TARGETS = ("cpu_a", "cpu_b", "gpu")
 PRECISIONS = ("fp32", "fp16", "int8")

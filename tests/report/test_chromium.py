@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from builder.report import page, view
+from builder.audit.report import page
 from tests.report.conftest import beside, hostile, version
 
 pytest.importorskip("jinja2")
@@ -43,7 +43,7 @@ def opened(chromium: Any, written: Written) -> Iterator[Callable[..., Opened]]:
         made.append(
             Opened(
                 chromium,
-                written(page.fitted(lambda d: view.report(used, d, beside(used)))),
+                written(page.fitted(lambda d: page.report(used, d, beside(used)))),
                 **options,
             )
         )
@@ -118,12 +118,12 @@ def test_worst_cases_are_side_by_side_and_their_pictures_load(opened: Callable[.
 def test_squares_of_the_heat_map_have_sign_word_and_colour(opened: Callable[..., Opened]) -> None:
     one = opened()
     colours = {}
-    for verdict in view.VERDICTS:
+    for verdict in page.VERDICTS:
         square = one.page.query_selector(f"td.square.is-{verdict}")
         assert square is not None and verdict in square.inner_text()
         assert square.query_selector(f"use[href='#v-{verdict}']")
         colours[verdict] = one.page.evaluate("e => getComputedStyle(e).backgroundColor", square)
-    assert len(set(colours.values())) == len(view.VERDICTS)
+    assert len(set(colours.values())) == len(page.VERDICTS)
 
 
 def test_sorting_reorders_and_says_so(opened: Callable[..., Opened]) -> None:

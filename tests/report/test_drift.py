@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from builder.report.drift import drift
+from builder.audit.drift_limits import Allowances
+from builder.audit.history import Ledger, Version
+from builder.audit.ledger import ledger
+from builder.audit.report.drift import drift
 from builder.store.manifest import Manifest
 from tests.report.conftest import version
-from validation.allowances import Allowances
-from validation.drift import ledger
-from validation.history import Ledger, Version
 
 
 def worse(manifest: Manifest, cell: str, by: float) -> Manifest:

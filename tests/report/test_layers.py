@@ -7,13 +7,13 @@ from typing import List
 
 import pytest
 
-from builder import layer_tables
 from builder.actions.measurements import LayerError
+from builder.audit import report_actions
+from builder.audit.report.layers import graphs
+from builder.audit.report_actions import LayerTable
 from builder.config.loader import load
 from builder.execution.local import Local
-from builder.layer_tables import LayerTable
 from builder.platforms import machines
-from builder.report.layers import graphs
 from builder.store import versions
 from builder.store.layout import Layout
 from tests.e2e.conftest import Project, built, fresh  # noqa: F401  (fixtures)
@@ -50,14 +50,14 @@ def test_for_real_they_are_measured_once_and_recalled(fresh: Project, monkeypatc
     loaded, store, machine = load(Path("matrix.yaml")), Layout(Path("artifacts")), machines.here()
     manifest, said = versions.latest(store), []  # type: ignore[var-annotated]
     assert manifest is not None
-    assert layer_tables.layer_tables(loaded, manifest, store, machine, None, said.append) == ()
-    first = layer_tables.layer_tables(loaded, manifest, store, machine, Local(), said.append)
+    assert report_actions.layer_tables(loaded, manifest, store, machine, None, said.append) == ()
+    first = report_actions.layer_tables(loaded, manifest, store, machine, Local(), said.append)
     assert said and all(table.layers for table in first), first
     again: List[str] = []
-    assert layer_tables.layer_tables(loaded, manifest, store, machine, None, again.append) == first
+    assert report_actions.layer_tables(loaded, manifest, store, machine, None, again.append) == first
     assert again == []
     fresh.edit("matrix.yaml", "method: minmax", "method: percentile")
-    changed = layer_tables.layer_tables(load(Path("matrix.yaml")), manifest, store, machine, Local(), again.append)
+    changed = report_actions.layer_tables(load(Path("matrix.yaml")), manifest, store, machine, Local(), again.append)
     lowered = {"int8" if "-int8-" in table.cells[0] else "fp16": table for table in changed}
     assert lowered["fp16"].layers and "not the graph of this version" in lowered["int8"].why_not
     assert again == [], "nothing of another graph is measured"

@@ -16,9 +16,9 @@ from typing import Dict, List, Optional, Tuple
 import pytest
 
 from builder.actions.measurements import MapDifference, WorstCase
+from builder.audit.report import page
+from builder.audit.report_actions import File, Picture
 from builder.errors import UsageError
-from builder.pictures import File, Picture
-from builder.report import page, view
 from builder.store.manifest import Manifest
 from tests.fakes import REPOSITORY
 from tests.report.conftest import HOSTILE, beside, hostile, measured, version
@@ -30,7 +30,7 @@ TEMPLATES = Path(page.__file__).parent / "templates"
 
 
 def html_of(manifest: Manifest) -> str:
-    return page.fitted(lambda detail: view.report(manifest, detail, beside(manifest)))
+    return page.fitted(lambda detail: page.report(manifest, detail, beside(manifest)))
 
 
 class Reader(HTMLParser):
@@ -168,8 +168,8 @@ def test_a_large_matrix_still_fits_and_says_what_is_left_out(count: int) -> None
         names = ("photograph.jpg", "difference.jpg")
         files = tuple(File(name, f"{name} {entry.cell}", bytes(40_000)) for name in names)
         pictures.append(Picture(entry.cell, entry.parity[0].sample, facts, files))
-    known = view.Beside(tuple(pictures))
-    html = page.fitted(lambda detail: view.report(manifest, detail, known))
+    known = page.Beside(tuple(pictures))
+    html = page.fitted(lambda detail: page.report(manifest, detail, known))
     assert len(html.encode()) < page.LIMIT == 2_000_000
     assert ("are left out" in html) == (count > 12)
     assert html.count('class="f cell"') == count
@@ -209,7 +209,7 @@ def contrast(a: str, b: str) -> float:
 def test_text_is_readable_in_both_schemes(scheme: str) -> None:
     colours = _palettes()[scheme]
     pairs = [("ink", "bg"), ("soft", "bg"), ("ink", "panel"), ("soft", "panel"), ("link", "bg")]
-    pairs += [(verdict, f"{verdict}-bg") for verdict in view.VERDICTS] + [(verdict, "bg") for verdict in view.VERDICTS]
+    pairs += [(verdict, f"{verdict}-bg") for verdict in page.VERDICTS] + [(verdict, "bg") for verdict in page.VERDICTS]
     pairs += [(f"p{n}", "bg") for n in range(6)]
     for front, back in pairs:
         assert contrast(colours[front], colours[back]) >= 4.5, f"{front} on {back}"

@@ -11,12 +11,12 @@ import pytest
 
 from builder.actions.action import Action, Result
 from builder.actions.measurements import OutputParity, WorstCase
+from builder.audit.report import page
+from builder.audit.report.worst_cases import worst_cases
+from builder.audit.report_actions import chosen, pictures, worst_sample
 from builder.errors import StepFailed
-from builder.pictures import chosen, pictures, worst_sample
 from builder.platforms.platform import Pinned
 from builder.plugins import Store
-from builder.report import view
-from builder.report.worst import worst_cases
 from builder.store.layout import Layout
 from builder.store.provenance import Chain, Link, Provenance, Step
 from tests import fakes
@@ -130,8 +130,8 @@ def test_a_store_that_lacks_the_sample_or_is_held_says_so(store: Layout, tmp_pat
 
 def test_the_page_takes_fewer_pictures_when_it_is_large(store: Layout) -> None:
     found = pictures(version(), traced(store), store, fakes.LAPTOP, Drawing(), print, 9)
-    assert len(view.report(version(), view.DETAILS[0], view.Beside(found)).worst.cases) == 9
-    assert len(view.report(version(), view.DETAILS[2], view.Beside(found)).worst.cases) == 4
+    assert len(page.report(version(), page.DETAILS[0], page.Beside(found)).worst.cases) == 9
+    assert len(page.report(version(), page.DETAILS[2], page.Beside(found)).worst.cases) == 4
 
 
 @pytest.mark.e2e

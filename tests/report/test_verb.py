@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder import cli, release
-from builder.report import page
+from builder.audit.report import page
 from builder.store import versions
 from builder.store.layout import Layout
 from tests.fakes import REPOSITORY

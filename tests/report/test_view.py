@@ -9,10 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from builder.report import axes, margins
-from builder.report.cells import cell_rows
-from builder.report.overview import overview
-from builder.report.speed import Timed, pareto, speeds
+from builder.audit.report import cells, charts
+from builder.audit.report.cells import cell_rows, overview
+from builder.audit.report.speed import Timed, pareto, speeds
 from builder.store.manifest import Check
 from tests import fakes
 from tests.report.conftest import measured, version
@@ -25,7 +24,7 @@ NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).filter(lambda v: v == 0 or abs(v
 @example([90909091.0], False)
 @given(st.lists(NUMBERS, min_size=1, max_size=8), st.booleans())
 def test_every_value_lies_inside_its_axis_and_ticks_ascend(values: List[float], zero: bool) -> None:
-    axis = axes.linear(values, 50, 400, zero=zero)
+    axis = charts.linear(values, 50, 400, zero=zero)
     assert all(49.9 <= axis.place(value) <= 400.1 for value in values)
     assert 2 <= len(axis.ticks) <= 8
     assert [tick.at for tick in axis.ticks] == sorted({tick.at for tick in axis.ticks})
@@ -33,9 +32,9 @@ def test_every_value_lies_inside_its_axis_and_ticks_ascend(values: List[float], 
 
 
 def test_ticks_are_round_and_y_grows_upwards() -> None:
-    axis = axes.linear([133.3, 451.7], 0, 100, zero=True)
+    axis = charts.linear([133.3, 451.7], 0, 100, zero=True)
     assert [tick.label for tick in axis.ticks] == ["0", "100", "200", "300", "400", "500"]
-    assert axes.linear([0.1, 0.2], 200, 10).place(0.2) < axes.linear([0.1, 0.2], 200, 10).place(0.1)
+    assert charts.linear([0.1, 0.2], 200, 10).place(0.2) < charts.linear([0.1, 0.2], 200, 10).place(0.1)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,7 @@ def test_ticks_are_round_and_y_grows_upwards() -> None:
     [(0, "0"), (0.74559, "0.746"), (7e-6, "7.0e-06"), (1234.5, "1,230"), (-0.0125, "-0.0125"), (2.5e7, "2.50e+07")],
 )
 def test_numbers_are_short(value: float, said: str) -> None:
-    assert axes.short(value) == said
+    assert charts.short(value) == said
 
 
 # ---------------------------------------------------------------------------------------------- margins
@@ -60,8 +59,8 @@ def check(found: Optional[float], limit: float, **changes: object) -> Check:
         (check(0.04, 0.1), None, 0.4),
         (check(0.2, 0.1), None, 2.0),
         (check(0.0, 0.0), None, 0.0),
-        (check(0.1, 0.0), None, margins.BEYOND),
-        (check(None, 0.1), None, margins.BEYOND),
+        (check(0.1, 0.0), None, cells.BEYOND),
+        (check(None, 0.1), None, cells.BEYOND),
         (check(0.999, 0.99, metric="cosine", at_most=False), None, 0.1),
         (check(0.98, 0.99, metric="cosine", at_most=False), None, 2.0),
         (check(60.0, 30.0, metric="snr_db", at_most=False), None, 0.5),
@@ -77,18 +76,18 @@ def check(found: Optional[float], limit: float, **changes: object) -> Check:
     ],
 )
 def test_the_share_of_a_gate_that_is_used(one: Check, own: Optional[float], used: float) -> None:
-    assert margins.used(one, own) == pytest.approx(used)
+    assert cells.share_used(one, own) == pytest.approx(used)
 
 
 def test_a_missed_gate_never_reads_as_kept() -> None:
     for found, said in ((0.1000001, "101 %"), (0.0999999, "100 %"), (99.0, "over 9900 %")):
         one = check(found, 0.1)
-        assert margins.share(margins.Margin(one, margins.used(one))) == said
+        assert cells.margin_share(cells.Margin(one, cells.share_used(one))) == said
 
 
 def test_the_gate_that_decides_comes_first() -> None:
     entry = measured("dense", "int8", "cpu_b", failed=True)
-    first, *rest = margins.of(entry)
+    first, *rest = cells.margins_of(entry)
     assert (first.check.metric, first.check.kept) == ("max_abs", False)
     assert rest[-1].check.report_only
 

@@ -11,15 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.actions.measurements import OutputParity, SweepPoint, SweepRow, Swept
+from builder.audit import ledger as drift
+from builder.audit.drift_limits import Allowances, check, usual_limit
+from builder.audit.history import Ledger, Line, Metric, Version, readings
 from builder.config.gates import DriftLimit, DriftLimits, MetricLimit, names_metric, parse_drift_limit
 from builder.errors import UsageError
 from builder.records import from_json, to_json
 from builder.store.manifest import Entry, TaskResult
 from tests.fakes import entry, manifest
-from validation import drift
-from validation.allowances import Allowances, check, usual_limit
-from validation.history import Ledger, Line, Version
-from validation.readings import Metric, readings
 
 CELL = "tiny-dense-fp32-ort"
 

@@ -7,10 +7,10 @@ import fnmatch
 from dataclasses import dataclass
 from typing import Dict, Iterable, Optional, Sequence, Tuple
 
+from builder.audit.history import Metric
 from builder.config.cells import expand
 from builder.config.gates import DriftLimit, DriftLimits, names_metric, parse_drift_limit
 from builder.errors import UsageError
-from validation.readings import Metric
 
 ANY, NOTHING, LIMITS = "any", "none", "limits"
 _TENSORS = {"cosine": "0.001", "snr_db": "10", "matched": "0.02", "answered": "0"}

@@ -1,5 +1,5 @@
 """Drift over versions: for each metric, head and target a chart with a line per precision, and the list of what got worse.
-The numbers and their judgement are the audit's (`validation/drift.py`); here they only get places. Pure.
+The numbers and their judgement are the audit's (`builder/audit/ledger.py`); here they only get places. Pure.
 """
 
 from __future__ import annotations
@@ -7,10 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from builder.audit import phrases
-from builder.report.axes import Axis, linear
-from builder.report.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, free, roomy
-from validation.history import CellLine, Ledger, Line
+from builder.audit import text
+from builder.audit.history import CellLine, Ledger, Line
+from builder.audit.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, free, linear, roomy
 
 _MOST_LISTED = 30
 
@@ -96,7 +95,7 @@ def drift(ledger: Optional[Ledger], most: int) -> Optional[Drift]:
     worse += [line for line in ledger.lines if line.state in ("worse", "gone")]
     named = tuple(f"v{release.version}" for release in ledger.releases)
     return Drift(
-        headline=phrases.headline(ledger),
+        headline=text.headline(ledger),
         versions=named,
         limits=ledger.limits,
         metrics=tuple(_metric(ledger, name, i) for i, name in enumerate(_ordered(ledger)[:most])),
@@ -154,7 +153,7 @@ def _course(
     ledger: Ledger,
 ) -> Course:
     dots = tuple(
-        Dot(at[p.version], y.place(p.value), f"v{p.version}", phrases.number(line, p.value), p.where)
+        Dot(at[p.version], y.place(p.value), f"v{p.version}", text.number(line, p.value), p.where)
         for p in line.points
         if p.value is not None
     )
@@ -168,18 +167,18 @@ def _course(
         dots=dots,
         label_x=round(box[0], 1),
         label_y=round(box[3] - 3, 1),
-        values=tuple(phrases.point(line, line.at(release.version)) for release in ledger.releases),
-        said=phrases.since(line, ledger),
+        values=tuple(text.point(line, line.at(release.version)) for release in ledger.releases),
+        said=text.since(line, ledger),
     )
 
 
 def _drifted(line: Line, ledger: Ledger) -> Drifted:
-    before, after = (phrases.point(line, line.at(v)) for v in (ledger.against, ledger.candidate))
+    before, after = (text.point(line, line.at(v)) for v in (ledger.against, ledger.candidate))
     return Drifted(
         cell=line.cell,
         metric=line.metric,
         state="beyond the limit" if line.state == "beyond" else line.state,
         change=f"{before} to {after}",
-        said=phrases.since(line, ledger),
-        reasons=phrases.reasons(line, ledger),
+        said=text.since(line, ledger),
+        reasons=text.reasons(line, ledger),
     )

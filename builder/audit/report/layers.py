@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
 from builder.actions.measurements import LayerError
-from builder.layer_tables import LayerTable
-from builder.report.axes import short
+from builder.audit.report.charts import short
+from builder.audit.report_actions import LayerTable
 from builder.store.manifest import Manifest
 
 _MOST = 15  # layers of a graph that are listed

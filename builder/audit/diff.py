@@ -1,6 +1,6 @@
 """Two versions side by side, cell by cell: what came, went and changed, by how much, and why. Pure.
 
-Numbers, noise and reasons are those of the audit's ledger (`validation/drift.py`); nothing here is held against a limit.
+Numbers, noise and reasons are those of the audit's ledger (`builder/audit/ledger.py`); nothing here is held against a limit.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, List, Literal, Optional, Tuple
 
+from builder.audit import causes
+from builder.audit import ledger as drift
+from builder.audit.history import Kind, Ledger, Line, Version
 from builder.records import KEYED
 from builder.store.manifest import Entry
-from validation import causes, drift
-from validation.history import Ledger, Line, Version
-from validation.readings import Kind
 
 How = Literal["added", "removed", "changed", "same"]
 Artifact = Literal["same", "changed", "new", "gone", "none"]

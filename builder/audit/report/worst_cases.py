@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from builder.actions.measurements import MapDifference, Place, WorstCase
-from builder.pictures import File, Picture
-from builder.report import margins
-from builder.report.axes import short
-from builder.report.overview import anchors
+from builder.audit.report import cells
+from builder.audit.report.cells import anchors
+from builder.audit.report.charts import short
+from builder.audit.report_actions import File, Picture
 from builder.store.manifest import Manifest
 
 
@@ -84,7 +84,7 @@ def _case(manifest: Manifest, of: Dict[str, str], picture: Picture, ids: Dict[st
     entry = manifest.entry(picture.cell)
     assert entry is not None
     facts = picture.facts
-    tightest = next((m for m in margins.of(entry) if m.check.worst == picture.sample), None)
+    tightest = next((m for m in cells.margins_of(entry) if m.check.worst == picture.sample), None)
     difference = _held(picture.file("difference.jpg"), ids)
     return Case(
         cell=entry.cell,
@@ -94,7 +94,9 @@ def _case(manifest: Manifest, of: Dict[str, str], picture: Picture, ids: Dict[st
         target=entry.target,
         verdict=entry.verdict.status,
         sample=picture.sample,
-        gate=f"{margins.name(tightest.check)} uses {margins.share(tightest)} of its gate here" if tightest else "",
+        gate=f"{cells.margin_name(tightest.check)} uses {cells.margin_share(tightest)} of its gate here"
+        if tightest
+        else "",
         keypoints=bool(facts and facts.keypoints),
         width=facts.size[0] if facts else 0,
         height=facts.size[1] if facts else 0,

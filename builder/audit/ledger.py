@@ -13,14 +13,170 @@ How a line is judged (docs/explanation/drift.md has the reasons):
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Literal, Optional, Sequence, Tuple
 
+from builder.audit import causes
+from builder.audit.history import (
+    STATES,
+    CellLine,
+    Change,
+    Count,
+    Group,
+    Ledger,
+    Line,
+    Metric,
+    Move,
+    Point,
+    Reading,
+    Release,
+    State,
+    Version,
+    readings,
+)
 from builder.config.gates import DriftLimit
-from validation import causes, grouping
-from validation import series as trend
-from validation.history import Change, Ledger, Line, Move, Point, Release, State, Version
-from validation.readings import Metric, Reading, readings
-from validation.series import Series, audible
+from builder.store.manifest import Entry
+
+# One metric of one cell over the versions: what counts as a move, how steep it is, and what piled up. Pure.
+
+
+ROUNDING_DB = 100.0  # signal-to-noise above this is the rounding of float32: 100 and 140 dB are equally good
+_TENSOR_SHARE, _TENSOR_LEAST, _DECIBELS, _SIMILARITY = 0.05, 1e-6, 0.5, 1e-6
+_LATENCY_SHARE, _LATENCY_LEAST = 0.10, 0.03
+_DIGITS = 9
+
+
+class Series:
+    """The readings of one metric of one cell by version."""
+
+    def __init__(self, cell: str, metric: Metric, by_version: Dict[int, Reading]) -> None:
+        self.cell, self.metric, self.by_version = cell, metric, by_version
+
+    def value(self, version: Optional[int]) -> Optional[float]:
+        reading = self.by_version.get(version) if version is not None else None
+        return reading.value if reading is not None else None
+
+    def worse(self, before: float, after: float) -> float:
+        """Positive when `after` is worse."""
+        before, after = (audible(self.metric, value) for value in (before, after))
+        return round(after - before if self.metric.better == "less" else before - after, _DIGITS)
+
+    def noise(self, before: int, after: int) -> float:
+        """What does not count as a move between two versions, in the metric's unit."""
+        pair = [noise(self.by_version[n]) for n in (before, after) if n in self.by_version]
+        both = sum(pair) if self.metric.kind == "latency" else max(pair, default=0.0)
+        return round(both, _DIGITS)
+
+    def alike(self, before: int, after: int) -> bool:
+        return self.by_version[before].context == self.by_version[after].context
+
+
+def noise(reading: Reading) -> float:
+    """What does not count as a move away from this reading, in the metric's unit.
+
+    A time: what the A/A comparison of its own runs gave, at least 3 % (minutes differ more than runs do), 10 % where none was
+    made; both versions' noise adds up. A difference of tensors: 5 % of it, at least a millionth. Decibels: 0.5. A similarity
+    or a task metric: a millionth. A size or a verdict: nothing.
+    """
+    kind, value = reading.metric.kind, abs(reading.value or 0.0)
+    if kind == "latency":
+        return value * (max(reading.noise, _LATENCY_LEAST) if reading.noise is not None else _LATENCY_SHARE)
+    if kind == "tensor":
+        if reading.metric.unit == "dB":
+            return _DECIBELS
+        return _SIMILARITY if reading.metric.better == "more" else max(value * _TENSOR_SHARE, _TENSOR_LEAST)
+    return _SIMILARITY if kind == "task" else 0.0
+
+
+def audible(metric: Metric, value: float) -> float:
+    return min(value, ROUNDING_DB) if metric.unit == "dB" else value
+
+
+def creep_of(series: Series, known: Sequence[int], limit: Optional[DriftLimit]) -> Optional[Tuple[int, float]]:
+    """(since, how much worse) over the last steps that were each within the limit, at least two of them."""
+    if limit is None or len(known) < 3:
+        return None
+    since = known[-1]
+    for before, after in zip(reversed(known[:-1]), reversed(known[1:])):
+        start, end = series.value(before), series.value(after)
+        assert start is not None and end is not None
+        step = series.worse(start, end)
+        if not series.alike(before, after) or limit.exceeded(abs(step), audible(series.metric, start)):
+            break
+        since = before
+    first, last = series.value(since), series.value(known[-1])
+    if first is None or last is None or known.index(since) > len(known) - 3:
+        return None
+    return since, series.worse(first, last)
+
+
+def slope_of(series: Series, known: Sequence[int]) -> Optional[float]:
+    """Least squares over the versions in their order, per version; positive is worse. None below two points."""
+    alike = [n for n in known if series.alike(n, known[-1])]
+    if len(alike) < 2:
+        return None
+    values = [audible(series.metric, series.value(n) or 0.0) for n in alike]
+    middle, mean = (len(values) - 1) / 2, sum(values) / len(values)
+    over = sum((i - middle) * (v - mean) for i, v in enumerate(values))
+    steep = over / sum((i - middle) ** 2 for i in range(len(values)))
+    return round(steep if series.metric.better == "less" else -steep, _DIGITS)
+
+
+# A ledger's cells, and its lines counted per precision, target and runtime. Pure.
+
+
+def cell_line(cell: str, versions: Sequence[Version], against: Optional[int]) -> Optional[CellLine]:
+    """None for a cell that is neither in the candidate nor in what it is held against."""
+    now = versions[-1].manifest.entry(cell)
+    then = next((v.manifest.entry(cell) for v in versions if v.number == against), None)
+    entry = now or then
+    if entry is None:
+        return None
+    return CellLine(
+        cell=cell,
+        head=entry.head,
+        precision=entry.precision,
+        target=entry.target,
+        runtime=f"{entry.platform.runtime} {entry.platform.version}" if entry.platform else "",
+        verdict=now.verdict.status if now else "gone",
+        artifact=_artifact(then, now),
+    )
+
+
+def _artifact(then: Optional[Entry], now: Optional[Entry]) -> Literal["same", "changed", "new", "none"]:
+    before, after = (entry.artifact if entry else None for entry in (then, now))
+    if after is None:
+        return "none"
+    if before is None:
+        return "new"
+    return "same" if before.files == after.files else "changed"
+
+
+def groups(cells: Sequence[CellLine], lines: Sequence[Line]) -> Tuple[Group, ...]:
+    """Precision x target x runtime, in the order of the cells."""
+    keys: Dict[Tuple[str, str, str], List[str]] = {}
+    for cell in cells:
+        keys.setdefault((cell.precision, cell.target, cell.runtime), []).append(cell.cell)
+    return tuple(_group(key, names, lines) for key, names in keys.items())
+
+
+def _group(key: Tuple[str, str, str], cells: Sequence[str], lines: Sequence[Line]) -> Group:
+    own = [(number, line) for number, line in enumerate(lines) if line.cell in cells]
+    drifted = [(number, line) for number, line in own if line.state in ("beyond", "worse") and line.worse is not None]
+    lost = [(number, line) for number, line in own if line.lost is not None and line.lost > 0]
+    counts = [Count(state, sum(line.state == state for _, line in own)) for state in STATES]
+    return Group(
+        *key,
+        cells=len(cells),
+        counts=tuple(count for count in counts if count.lines),
+        drifted=max(drifted, key=lambda pair: _weight(pair[1]))[0] if drifted else None,
+        lost=max(lost, key=lambda pair: pair[1].lost or 0.0)[0] if lost else None,
+    )
+
+
+def _weight(line: Line) -> Tuple[bool, float]:
+    """How far it drifted, for comparing unlike metrics: beyond first, then in percent."""
+    return line.state == "beyond", abs(line.percent if line.percent is not None else 100.0)
+
 
 LimitOf = Callable[[str, Metric, bool], Optional[DriftLimit]]
 """(cell, metric, timed in turns) -> how much worse it may be; None for as much as it likes."""
@@ -58,9 +214,7 @@ def ledger(
                 told = told or (metric.kind == "verdict" and limit is not None and _lost_whole(candidate, cell))
                 lines.append(made)
     kept = [line for line in lines if line.at(candidate.number) or (against is not None and line.at(against))]
-    cell_lines = tuple(
-        line for line in (grouping.cell_line(cell, versions, against) for cell in cells) if line is not None
-    )
+    cell_lines = tuple(line for line in (cell_line(cell, versions, against) for cell in cells) if line is not None)
     return Ledger(
         schema=1,
         model=candidate.manifest.model.name,
@@ -68,7 +222,7 @@ def ledger(
         against=against,
         releases=tuple(Release(v.number, v.manifest.created, v.provenance is not None) for v in versions),
         limits=limits,
-        groups=grouping.groups(cell_lines, kept),
+        groups=groups(cell_lines, kept),
         cells=cell_lines,
         changes=tuple(changes.listed),
         lines=tuple(kept),
@@ -128,7 +282,7 @@ def _line(
     known = [v.number for v in versions if series.value(v.number) is not None]
     moves = _moves(series, versions, changes)
     state, worse, said = _judged(series, candidate, against, limit)
-    creep = trend.creep(series, known, limit)
+    creep = creep_of(series, known, limit)
     if state in ("same", "worse") and limit is not None and creep is not None and candidate in known:
         since, amount = creep
         if limit.exceeded(amount - series.noise(since, candidate), series.value(since) or 0.0):
@@ -149,7 +303,7 @@ def _line(
         percent=round(100 * worse / abs(before), 4) if worse is not None and before else None,
         noise=series.noise(against, candidate) if against is not None else 0.0,
         limit=_limit_words(metric, limit),
-        slope=trend.slope(series, known),
+        slope=slope_of(series, known),
         creep=creep[1] if creep is not None else None,
         moved=next((move.version for move in moves if against is None or move.version > against), None),
         moves=moves,

@@ -7,9 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from builder.report.axes import Axis, linear, short
-from builder.report.overview import anchors
-from builder.report.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, free, roomy
+from builder.audit.report.cells import anchors
+from builder.audit.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, free, linear, roomy, short
 from builder.store.manifest import Entry, Manifest
 
 _WORST_SNR = "worst signal-to-noise ratio"

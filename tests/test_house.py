@@ -144,16 +144,13 @@ SIBLINGS = {
     *COMPAT,
     *(("builder.store.remotes.registry", f"builder.repositories.registry_{part}") for part in ("access", "upload")),
     ("builder.store.remotes.registry", "builder.store.remotes.registry"),
-    ("builder.verbs.keys", "builder.verbs.key_statements"),
-    ("builder.verbs.promote", "builder.verbs.promoting"),
-    ("builder.verbs.rollback", "builder.verbs.promoting"),
-    ("builder.verbs.matrix", "builder.verbs.plan"),
-    ("builder.verbs.explain", "builder.verbs.plan"),
-    *(
-        (f"builder.verbs.{verb}", "builder.verbs.selection")
-        for verb in ("sweep", "plan", "explain", "matrix", "calibrate")
-    ),
-    *((f"builder.verbs.{verb}", "builder.verbs.transferring") for verb in ("bundle", "publish", "pull")),
+    ("builder.cli.commands.keys", "builder.cli.commands.keys"),
+    ("builder.cli.commands.promote", "builder.cli.commands.promoting"),
+    ("builder.cli.commands.rollback", "builder.cli.commands.promoting"),
+    ("builder.cli.commands.matrix", "builder.cli.commands.plan"),
+    ("builder.cli.commands.explain", "builder.cli.commands.plan"),
+    *((f"builder.verbs.{verb}", "builder.cli.flags") for verb in ("sweep", "plan", "explain", "matrix", "calibrate")),
+    *((f"builder.verbs.{verb}", "builder.cli.flags") for verb in ("bundle", "publish", "pull")),
 }
 
 
@@ -364,14 +361,14 @@ OTHERS: Dict[str, Set[str]] = {
     "OSError": {"builder.execution.ssh.boot"},  # nothing of ours is there yet, and it catches it itself
     "TypeError": {"builder.records"},  # a record that has no JSON form is a bug of ours
     "ArgumentTypeError": {
-        "builder.verbs.bench",
-        "builder.verbs.pull",
-        "builder.verbs.run",
-        "builder.verbs.matrix",
-        "builder.verbs.calibrate",
-        "builder.verbs.report",
-        "builder.verbs.transferring",
-        "builder.verbs.worker",
+        "builder.cli.commands.bench",
+        "builder.cli.commands.pull",
+        "builder.cli.commands.run",
+        "builder.cli.commands.matrix",
+        "builder.cli.commands.calibrate",
+        "builder.cli.commands.report",
+        "builder.cli.flags",
+        "builder.cli.commands.worker",
     },  # argparse's own protocol
     "ConnectionResetError": {
         "builder.execution.fleet.taking"

@@ -64,7 +64,7 @@ def test_light_commands_import_nothing_heavy(argv: List[str], tmp_path: Path) ->
 # The same fake executor in both processes; `facts.here` says the laptop, so that the fake's tools are the machine's.
 _FAKE = """
 from builder.platforms import machines as facts
-from builder.verbs import matrix as verb
+from builder.cli.commands import matrix as verb
 from tests import fakes
 facts.here = lambda: fakes.LAPTOP
 class Refusing(fakes.FakeExecutor):

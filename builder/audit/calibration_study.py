@@ -1,7 +1,7 @@
 """A study of int8 calibration: the same cells with other methods and fewer photographs, measured and judged alike.
 
 Which variants there are, what was measured of each, and which is best. Pure: running them is `build calibrate`, showing
-them `builder/calibration_table.py`. Speed plays no part; ranges do not change it.
+them `builder/cli/calibration_table.py`. Speed plays no part; ranges do not change it.
 """
 
 from __future__ import annotations

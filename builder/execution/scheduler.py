@@ -97,7 +97,7 @@ def shared(jobs: Sequence[Job]) -> Set[Reached]:
     return {place for job in jobs for place in job.reached} - alone
 
 
-# What a run tells while it works: a protocol, and two plain reporters. The live table is `builder/live.py`.
+# What a run tells while it works: a protocol, and two plain reporters. The live table is `builder/cli/live.py`.
 
 
 class Reporter(Protocol):

@@ -34,7 +34,7 @@ class Desk:
         self.measures: Dict[str, Any] = {}
         monkeypatch.chdir(project.root)
         monkeypatch.setattr("builder.platforms.machines.here", lambda: self.machine)
-        monkeypatch.setattr("builder.verbs.matrix.Local", lambda: FakeExecutor(**self.measures))
+        monkeypatch.setattr("builder.cli.commands.matrix.Local", lambda: FakeExecutor(**self.measures))
 
     def __call__(self, *words: str) -> int:
         code = cli.main(list(words))

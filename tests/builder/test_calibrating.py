@@ -9,12 +9,12 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import pytest
 
-from builder import calibration_table
 from builder.actions.action import Action, Result
 from builder.actions.measurements import OutputParity, Parity
 from builder.actions.recipes import CalibrationData, Facts, LowerInt8, MeasureParity
 from builder.audit import calibration_study
 from builder.audit.calibration_study import Choice, Measured, Study, Variant
+from builder.cli import calibration_table
 from builder.config.matrix import Calibration, Photographs
 from builder.execution.scheduler import Lines
 from builder.store import versions
@@ -56,8 +56,8 @@ class Calibrating(FakeExecutor):
 @pytest.fixture
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
     shell = Shell(Project(tmp_path / "calibrated", TASK_MATRIX), monkeypatch, capsys)
-    monkeypatch.setattr("builder.verbs.calibrate.Local", lambda: shell.executor())
-    monkeypatch.setattr("builder.verbs.calibrate.Lines", lambda: Lines(sys.stderr))
+    monkeypatch.setattr("builder.cli.commands.calibrate.Local", lambda: shell.executor())
+    monkeypatch.setattr("builder.cli.commands.calibrate.Lines", lambda: Lines(sys.stderr))
     return shell
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from builder import cli
 from builder.actions.measurements import Latency, OutputParity, Percentiles
-from builder.choosing import choice_words
+from builder.cli import choice_text
 from builder.errors import UsageError
 from builder.host import demands
 from builder.host.choose import Asked, Choice, Timed, cannot_run, choose, device_of, same_class, tier_of
@@ -69,12 +69,12 @@ def _table() -> str:
     for name, machine in MACHINES.items():
         lines.append(f"== {name}")
         choice = choose(manifest(*EVERYTHING), machine, "dense")
-        lines += choice_words.explained(choice, manifest(*EVERYTHING), "dense").splitlines()[1:]
+        lines += choice_text.explained(choice, manifest(*EVERYTHING), "dense").splitlines()[1:]
         if choice.standings:
-            lines += choice_words.notes(choice, machine)
+            lines += choice_text.notes(choice, machine)
         for flag, asked in (("--no-fallback", Asked(no_fallback=True)), ("--require-gpu", Asked(require_gpu=True))):
             strict = choose(manifest(*EVERYTHING), machine, "dense", asked)
-            first = strict.ranked[0].cell if strict.ranked else f"nothing{choice_words.nothing(strict)}"
+            first = strict.ranked[0].cell if strict.ranked else f"nothing{choice_text.nothing(strict)}"
             lines.append(f"{flag}: {first}")
     return "\n".join(lines) + "\n"
 
@@ -204,7 +204,7 @@ def test_a_move_from_gpu_to_cpu_is_told_with_its_reason() -> None:
     host = with_version(RTX3090, "tensorrt", "11.0.0")
     choice = choose(manifest(GPU, CPU), host, "dense")
     assert choice.ranked == (CPU,)
-    (note, *_) = choice_words.notes(choice, host)
+    (note, *_) = choice_text.notes(choice, host)
     assert "m-dense-fp16-gpu: it was proven with tensorrt 10.16, this host has 11.0.0" in note
     assert "NVIDIA GeForce RTX 3090 (8.6)" in note
     assert choose(manifest(CPU), host, "dense").fallback is None, "nothing was meant for a GPU"
@@ -238,7 +238,7 @@ def test_the_fallback_names_the_artifact_that_most_nearly_would_be_used(
 
 def test_a_host_without_a_gpu_that_it_can_use_is_told_of_that_gpu_and_of_other_versions() -> None:
     host = dataclasses.replace(with_version(LAPTOP, "onnxruntime", "1.20.1"), gpu_problem="libcuda.so.1 is not found")
-    first, second = choice_words.notes(choose(manifest(GPU, CPU), host, "dense"), host)
+    first, second = choice_text.notes(choose(manifest(GPU, CPU), host, "dense"), host)
     assert first.startswith("note: this host has a GPU that cannot be used, and m-dense-int8-cpu runs on the CPU.")
     assert second == "note: it was proven with onnxruntime 1.23.2; this host has 1.20.1"
 
@@ -259,7 +259,7 @@ def test_require_gpu_also_where_the_gpu_is_not_even_seen() -> None:
     choice = choose(manifest(CPU, GPU), LAPTOP, "dense", Asked(require_gpu=True))
     assert choice.ranked == ()
     assert choice.fallback is not None
-    assert "it needs compute capability 8.6, this host has no NVIDIA GPU" in choice_words.nothing(choice)
+    assert "it needs compute capability 8.6, this host has no NVIDIA GPU" in choice_text.nothing(choice)
     assert choose(manifest(CPU, GPU), LAPTOP, "dense", Asked(no_fallback=True)).ranked == (CPU,)
 
 
@@ -391,7 +391,7 @@ def test_what_was_measured_here_says_on_what_and_by_whom() -> None:
     far = with_digest(entry("m-dense-int8-far", p50=8.0, naive=9.0, measured_on="Another CPU x2"), 1)
     offered = manifest(with_digest(GPU, 2), with_digest(CPU, 3), far)
     choice = choose(offered, RTX3090, "dense", measured=(benched(with_digest(GPU, 2), 1.0), benched(far, 2.0)))
-    told: Any = choice_words.as_json(choice)
+    told: Any = choice_text.as_json(choice)
     assert [(one["cell"], one["tier"], one["timed"]["by"]) for one in told["ranked"]] == [
         (GPU.cell, "gpu-model", "build bench"),
         (far.cell, "cpu-model", "build bench"),
@@ -399,7 +399,7 @@ def test_what_was_measured_here_says_on_what_and_by_whom() -> None:
     ]
     assert told["ranked"][0]["made_for"] == "this GPU model, RTX 3090"
     assert told["ranked"][1]["made_for"].endswith("timed on this class of machine by build bench")
-    told = choice_words.as_json(choose(manifest(far), LAPTOP, "dense"))
+    told = choice_text.as_json(choose(manifest(far), LAPTOP, "dense"))
     timed = {"p50_ms": 8.0, "machine": "Another CPU x2", "speedup": 1.125, "by": "the manifest", "this_class": False}
     assert told["ranked"][0]["timed"] == timed
 

@@ -9,11 +9,11 @@ from typing import Any, List, Optional
 
 import pytest
 
-from builder import difference_words
 from builder.actions.measurements import OutputParity
 from builder.audit import diff
 from builder.audit.diff import CellDifference
 from builder.audit.history import Version
+from builder.cli import diff_text
 from builder.config.matrix import Search
 from builder.store import versions
 from builder.store.manifest import Entry, Searched, TaskResult
@@ -50,7 +50,7 @@ def test_what_came_and_went() -> None:
         (came.cell, "added"),
         (gone.cell, "removed"),
     ]
-    said = difference_words.as_text(found)
+    said = diff_text.as_text(found)
     assert "tiny v1 -> v2: 1 added, 1 removed, 1 as before" in said
     assert "+ tiny-dense-fp32-came  passed, 0 KiB, 2 ms" in said
     assert "- tiny-dense-fp32-gone" in said
@@ -60,15 +60,13 @@ def test_a_time_within_its_noise_is_no_change() -> None:
     assert only(timed(10.0, 0.1), timed(11.0, 0.1)).how == "same"
     slower = only(timed(10.0, 0.03), timed(11.0, 0.03))
     assert slower.how == "changed"
-    assert "10 ms -> 11 ms, worse (10.0% more)" in difference_words.as_text(
-        compared([timed(10.0, 0.03)], [timed(11.0, 0.03)])
-    )
+    assert "10 ms -> 11 ms, worse (10.0% more)" in diff_text.as_text(compared([timed(10.0, 0.03)], [timed(11.0, 0.03)]))
 
 
 def test_beside_another_change_a_time_within_its_noise_is_said_to_be_that() -> None:
     old, new = timed(10.0, 0.1), timed(10.5, 0.1)
     new = dataclasses.replace(new, verdict=dataclasses.replace(new.verdict, status="failed", reason="scores max_abs"))
-    said = difference_words.as_text(compared([old], [new]))
+    said = diff_text.as_text(compared([old], [new]))
     assert "passed -> failed: scores max_abs" in said
     assert "10 ms -> 10.5 ms, within its noise of 2.05 ms" in said
 
@@ -95,7 +93,7 @@ def test_accuracy_at_its_worst_and_layers_that_are_kept() -> None:
     assert numbers["views.repeatability_1px"].worse == pytest.approx(0.01)
     assert "scores.snr_db" not in numbers
     assert (found.kept, found.lowered) == (("c",), ("a",))
-    said = difference_words.as_text(compared([made(0.999, 0.95, "a", "b")], [made(0.99, 0.94, "b", "c")]))
+    said = diff_text.as_text(compared([made(0.999, 0.95, "a", "b")], [made(0.99, 0.94, "b", "c")]))
     assert "kept in float32" in said
     assert "lowered again" in said
 

@@ -228,7 +228,7 @@ def built(
 ) -> Project:
     """The small project, built by a fake executor and published; its artifacts are `model.bin` and artifact.json."""
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr("builder.verbs.matrix.Local", FakeExecutor)
+    monkeypatch.setattr("builder.cli.commands.matrix.Local", FakeExecutor)
     assert cli.main(["matrix", "--quiet"]) == 0
     capsys.readouterr()
     return project

@@ -29,8 +29,8 @@ def swept(tmp_path: Path) -> Project:
 @pytest.fixture
 def build(swept: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
     shell = Shell(swept, monkeypatch, capsys)
-    monkeypatch.setattr("builder.verbs.sweep.Local", lambda: shell.executor())
-    monkeypatch.setattr("builder.verbs.sweep.Lines", lambda: Lines(sys.stderr))
+    monkeypatch.setattr("builder.cli.commands.sweep.Local", lambda: shell.executor())
+    monkeypatch.setattr("builder.cli.commands.sweep.Lines", lambda: Lines(sys.stderr))
     return shell
 
 

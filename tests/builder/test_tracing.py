@@ -29,7 +29,7 @@ def recorded(project: Project, monkeypatch: pytest.MonkeyPatch) -> Provenance:
     (project.root / "answers.py").write_text(ANSWERS, encoding="utf-8")
     monkeypatch.chdir(project.root)
     monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
-    monkeypatch.setattr("builder.verbs.matrix.Local", FakeExecutor)
+    monkeypatch.setattr("builder.cli.commands.matrix.Local", FakeExecutor)
     assert cli.main(["matrix", "--quiet"]) == 0
     found = versions.read_provenance(project.store, versions.read(project.store, 1))
     assert found is not None

@@ -29,13 +29,13 @@ class Shell:
         self.executor: Callable[[], FakeExecutor] = FakeExecutor
         monkeypatch.chdir(project.root)
         monkeypatch.setattr("builder.platforms.machines.here", lambda: self.machine)
-        monkeypatch.setattr("builder.verbs.matrix.Local", lambda: self.executor())
-        monkeypatch.setattr("builder.verbs.perform.Local", lambda: self.executor())
+        monkeypatch.setattr("builder.cli.commands.matrix.Local", lambda: self.executor())
+        monkeypatch.setattr("builder.cli.commands.perform.Local", lambda: self.executor())
         # what the fake executor makes does not run; tests/builder/test_selftest.py has what does
         monkeypatch.setattr("builder.host.selftest.ask", lambda folder, cell, seconds: Answer())
         # pytest exchanges the streams for every test; tests/builder/test_text.py checks that the program notices
         monkeypatch.setattr("builder.terminal.coloured", lambda out: False)
-        monkeypatch.setattr("builder.verbs.matrix.Lines", lambda: Lines(sys.stderr))
+        monkeypatch.setattr("builder.cli.commands.matrix.Lines", lambda: Lines(sys.stderr))
 
     def __call__(self, *words: str) -> int:
         code = cli.main(list(words))

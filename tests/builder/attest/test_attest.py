@@ -325,7 +325,7 @@ def test_a_version_that_was_built_knows_its_commit_and_is_attested(
     project = Project(tmp_path / "p")
     monkeypatch.chdir(project.root)
     monkeypatch.setattr("builder.platforms.machines.here", lambda: LAPTOP)
-    monkeypatch.setattr("builder.verbs.matrix.Local", FakeExecutor)
+    monkeypatch.setattr("builder.cli.commands.matrix.Local", FakeExecutor)
     for words in (
         ["init", "-q"],
         ["add", "-A"],

@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import Tuple
 
+from builder.cli.flags import add_transfer, transfer
 from builder.config.cells import selects_id
 from builder.errors import UsageError
 from builder.store import channels, copying, supply, versions
 from builder.store.manifest import Entry, Manifest
 from builder.store.remotes import bundle
 from builder.store.remotes.folder import Folder
-from builder.verbs.transferring import add_transfer, transfer
 
 _COMPRESSED = (".gz", ".tgz", ".xz", ".txz", ".bz2", ".zst", ".zip", ".lz4")
 

@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from builder import calibration_table
 from builder.actions.measurements import Parity
 from builder.audit import calibration_study
 from builder.audit.calibration_study import Measured, Study, Variant
+from builder.cli import calibration_table
+from builder.cli.flags import add_matrix, add_selectors, load_matrix, selectors
 from builder.config.loader import Loaded
 from builder.config.matrix import Calibration, Matrix, Method
 from builder.errors import NothingFits, StepFailed, UsageError
@@ -27,7 +28,6 @@ from builder.planning.planner import Plan, PlannedCell, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.store.layout import Layout
-from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 from validation import verdict
 
 _METHODS: Tuple[Method, ...] = ("minmax", "percentile", "mse", "entropy")

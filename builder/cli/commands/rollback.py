@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from builder.cli.commands import promoting
 from builder.store import promotion
-from builder.verbs import promoting
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 from typing import Callable, FrozenSet, Mapping, Optional, Set, Tuple
 
-from builder import clock, gate_words, summary
+from builder import clock
+from builder.cli import flags, summary
+from builder.cli.commands import plan as plan_verb
+from builder.cli.flags import add_matrix, add_selectors, load_matrix, selectors
 from builder.config.loader import Loaded, load
 from builder.config.remote_machines import Reached
 from builder.errors import GateFailed, StepFailed, UsageError
@@ -30,8 +33,6 @@ from builder.release import VERSION
 from builder.store import versions
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest, Searched
-from builder.verbs import plan as plan_verb
-from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         _as_interrupted(args)
     loaded, place = load_matrix(args)
     if args.gate:
-        loaded = gate_words.with_gates(loaded, tuple(args.gate))
+        loaded = flags.with_gates(loaded, tuple(args.gate))
     only, skip = selectors(args, loaded.matrix)
     machine, store = machines.here(), Layout(place)
     wanted = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))
@@ -228,7 +229,7 @@ def _reporter(args: argparse.Namespace) -> Reporter:
         return Silent()
     live: Optional[Reporter] = None
     if sys.stderr.isatty() and args.format == "text":
-        from builder import live as live_table
+        from builder.cli import live as live_table
 
         live = live_table.reporter()
     return live or Lines()

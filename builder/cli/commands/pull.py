@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
 
 from builder import clock
-from builder.choosing import choice_words as words
+from builder.cli import choice_text as words
+from builder.cli.flags import add_transfer, transfer
 from builder.errors import NothingFits, UsageError
 from builder.host import bench_records, install, offers, rollback, selftest, verify
 from builder.host.choose import Asked, Choice, choose
@@ -19,7 +20,6 @@ from builder.host.demands import check, read
 from builder.platforms import machines
 from builder.store import supply, trust
 from builder.store.manifest import Entry, Manifest
-from builder.verbs.transferring import add_transfer, transfer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,17 +9,17 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from builder import clock, files
-from builder.benchmark import bench_words
+from builder.actions.measurements import Latency
 from builder.config import contract
 from builder.config.contract import PACKAGE
 from builder.errors import NothingFits, StepFailed, StoreBusy, StoreDamaged, UsageError
 from builder.host import bench, bench_records, install
 from builder.host.bench import Order
 from builder.host.bench_records import Benched, BenchRecord
-from builder.host.choose import Asked, accepts, choose
+from builder.host.choose import Asked, Choice, accepts, choose
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.records import to_json
@@ -32,6 +32,54 @@ from builder.store.supply import Supply
 from builder.store.trust import secret_key
 from builder.trust import minisign
 from builder.trust.keyring import Keyring
+
+# A measurement record in words: what is fastest here, what did not run, and what changes by it.
+
+
+def as_text(record: BenchRecord, before: Choice, after: Choice) -> str:
+    timed = sorted(
+        ((row.latency, row) for row in record.rows if row.latency is not None), key=lambda p: p[0].artifact.p50
+    )
+    machine = f"{record.machine.cpu} x{record.machine.cores}{''.join(f', {gpu}' for gpu in record.machine.gpus)}"
+    shape = "x".join(map(str, timed[0][0].shape)) if timed else ""
+    lines: List[str] = [
+        f"{record.model} v{record.version}, head {record.head}, on {machine}{f', at {shape}' if shape else ''}:"
+    ]
+    width = max((len(row.cell) for row in record.rows), default=0)
+    for number, (latency, row) in enumerate(timed, 1):
+        noise = f", noise {latency.noise:.1%}" if latency.noise is not None else ""
+        times = f"p50 {latency.artifact.p50:.4g} ms, p90 {latency.artifact.p90:.4g} ms{noise}"
+        lines.append(f"  {number}. {row.cell.ljust(width)}  {times}  ({row.runtime} {row.version})")
+    lines += [f"  -  {row.cell.ljust(width)}  did not run: {row.problem}" for row in record.rows if row.problem]
+    if len(timed) > 1 and timed[1][0].artifact.p50 - timed[0][0].artifact.p50 < _noise(timed[0][0]) + _noise(
+        timed[1][0]
+    ):
+        lines.append(
+            "  the first two differ by less than their noise: for a sure answer take --seconds 30 on a quiet machine"
+        )
+    return "\n".join([*lines, _effect(before, after)])
+
+
+def _noise(latency: Latency) -> float:
+    """Milliseconds."""
+    return latency.artifact.p50 * (latency.noise or 0.0)
+
+
+def _effect(before: Choice, after: Choice) -> str:
+    first, then = _first(before), _first(after)
+    if first == then:
+        return f"build pull places {then} here, as before" if then else "Nothing may be placed here, as before"
+    return f"build pull will place {then or 'nothing'} here; without this it was {first}"
+
+
+def _first(choice: Choice) -> str:
+    return choice.ranked[0].cell if choice.ranked else ""
+
+
+def left_out(cells: Tuple[str, ...], shape: Tuple[int, ...]) -> str:
+    named = ", ".join(cells)
+    return f"note: not timed, since {'x'.join(map(str, shape))} is outside the profile: {named}"
+
 
 _MOST = 8 << 20  # bytes of a record that is added
 
@@ -78,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps(to_json(record), indent=1, ensure_ascii=False))
         return 0
-    print(bench_words.as_text(record, before, after))
+    print(as_text(record, before, after))
     print(f"The record is {kept}{f', signed by {key.public.name}' if key else ', not signed'}")
     return 0
 
@@ -108,7 +156,7 @@ def _measured(
     shape, name = _shape(manifest, ranked, args.size), manifest.model.inputs[0].name
     fitting = [entry for entry in ranked if accepts(entry, name, shape)]
     if len(fitting) < len(ranked):
-        print(bench_words.left_out(tuple(e.cell for e in ranked if e not in fitting), shape), file=sys.stderr)
+        print(left_out(tuple(e.cell for e in ranked if e not in fitting), shape), file=sys.stderr)
     if not fitting:
         raise NothingFits(f"no artifact accepts {'x'.join(map(str, shape))}", hint="leave --size out")
     supplied.bring(blob for _, blob in install.contents(fitting))

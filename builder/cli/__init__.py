@@ -112,7 +112,7 @@ def _loaded(name: str) -> Verb:
     """The verb's module. Nothing that importing makes is garbage, and looking for some takes a tenth of the time."""
     gc.disable()
     try:
-        return cast(Verb, import_module(f"builder.verbs.{name}"))
+        return cast(Verb, import_module(f"builder.cli.commands.{name}"))
     finally:
         gc.enable()
 
@@ -137,7 +137,3 @@ def _overview() -> str:
 
 def _interrupt(signum: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

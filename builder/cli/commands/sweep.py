@@ -10,8 +10,10 @@ import dataclasses
 import json
 from typing import Tuple
 
-from builder import sweep_table
 from builder.actions.measurements import Sweep, Swept
+from builder.cli import sweep_table
+from builder.cli.flags import add_matrix, known_cells, load_matrix
+from builder.cli.sweep_table import Judged
 from builder.config import checks
 from builder.config.matrix import Matrix
 from builder.errors import GateFailed, NothingFits, UsageError
@@ -23,8 +25,6 @@ from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.records import RecordError
 from builder.store.layout import Layout
-from builder.sweep_table import Judged
-from builder.verbs.selection import add_matrix, known_cells, load_matrix
 from validation import verdict
 
 

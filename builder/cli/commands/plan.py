@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import AbstractSet, Dict, List
 
 from builder import terminal
+from builder.cli.flags import add_matrix, add_selectors, load_matrix, selectors
 from builder.digest import Json
 from builder.execution.precision_search import recalled
 from builder.execution.scheduler import Outcome
@@ -15,7 +16,6 @@ from builder.planning.planner import Plan, PlannedCell, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.store.layout import Layout
-from builder.verbs.selection import add_matrix, add_selectors, load_matrix, selectors
 
 ORDER = ("build", "recalled", "waiting", "skipped")
 _TITLES = (

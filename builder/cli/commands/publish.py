@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 
 from builder import clock, plugins
+from builder.cli.flags import add_transfer, transfer
 from builder.errors import UsageError
 from builder.plugins import Repository
 from builder.store import channels, copying, oci, supply, versions
 from builder.store.layout import Layout
-from builder.verbs.transferring import add_transfer, transfer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

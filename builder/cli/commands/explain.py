@@ -9,6 +9,8 @@ from typing import List, Tuple
 
 from builder import terminal
 from builder.audit.explain import Explanation, Line, explain
+from builder.cli.commands import plan as plan_verb
+from builder.cli.flags import add_matrix, known_cells, load_matrix
 from builder.errors import UsageError
 from builder.execution.precision_search import recalled
 from builder.planning.planner import plan
@@ -16,8 +18,6 @@ from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.records import to_json
 from builder.store.layout import Layout
-from builder.verbs import plan as plan_verb
-from builder.verbs.selection import add_matrix, known_cells, load_matrix
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Optional
 
-from builder import difference_words, plugins
+from builder import plugins
 from builder.audit import diff
 from builder.audit.history import Version
+from builder.cli import diff_text
 from builder.errors import UsageError
 from builder.records import to_json
 from builder.store import channels, supply, versions
@@ -36,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps(to_json(found), indent=1, ensure_ascii=False))
     elif args.format == "markdown":
-        print(difference_words.as_markdown(found))
+        print(diff_text.as_markdown(found))
     else:
-        print(difference_words.as_text(found))
+        print(diff_text.as_text(found))
     return 0
 
 

@@ -1,0 +1,7 @@
+"""`python -m builder.cli`: the same as `build`."""
+
+from __future__ import annotations
+
+from builder.cli import main
+
+raise SystemExit(main())

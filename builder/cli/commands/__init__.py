@@ -1,0 +1,1 @@
+"""One file per verb: its flags, and a few named calls."""

@@ -1,1 +1,0 @@
-"""The jobs that make and measure the cells of a plan. Pure."""

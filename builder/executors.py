@@ -1,1 +1,0 @@
-"""Where an action is performed."""

@@ -1,1 +1,0 @@
-"""What happens on a host: taking a version, placing it, proving it there, answering with it, and following the next."""

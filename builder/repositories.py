@@ -1,1 +1,0 @@
-"""Places outside that versions are published to and pulled from: one file each, imported on use."""

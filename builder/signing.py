@@ -1,1 +1,0 @@
-"""Ed25519 signatures in the files of minisign."""

@@ -1,1 +1,0 @@
-"""Where a model comes from: one file each, imported on use."""

@@ -1,1 +1,0 @@
-"""Where blobs, results and versions are kept."""

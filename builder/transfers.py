@@ -1,1 +1,0 @@
-"""Files on their way: copied, hashed, counted, several at once, and resumed."""

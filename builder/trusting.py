@@ -1,1 +1,0 @@
-"""Whose signatures count on this machine, how that changes over time, and what they prove."""

@@ -1,1 +1,0 @@
-"""One file per command: its flags, and a few named calls."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Tuple
 
 import pytest
 
 from builder.config.cells import Cell, all_cells, any_selects, expand, resolve, selects
+from builder.config.tensorrt import LayerPrecision, TensorRtOptions
 from builder.errors import UsageError
 from builder.planning.planner import plan
 from tests.fakes import LAPTOP, Project
@@ -98,6 +100,30 @@ def test_later_overrides_win_field_by_field(project: Project) -> None:
     assert settings["int8-ort"].workspace == "512MiB"
     assert settings["fp32-ov"].profiles == ("small",), "the first profile, when nothing is said"
     assert {s.activations for s in settings.values()} == {"asymmetric"}
+
+
+TENSORRT = """\
+defaults:
+  tensorrt:
+    {typing: weak, layers: [{pattern: "a*", precision: fp16}], optimization_level: 3, refit: true, sparsity: true}
+overrides:
+  - {select: "*-trt", set: {tensorrt: {optimization_level: 0, refit: false}}}
+  - {select: "*-int8-trt", set: {tensorrt: {int8: calibrator}}}
+  - {select: "*-fp16-trt", set: {tensorrt: {layers: [{pattern: "b*", precision: fp32}]}}}
+gates:"""
+
+
+def test_later_overrides_of_tensorrt_win_key_by_key(project: Project) -> None:
+    project.edit("matrix.yaml", "gates:", TENSORRT)
+    matrix = project.load().matrix
+    options = {cell.id[11:]: resolve(matrix, cell).tensorrt for cell in all_cells(matrix)}
+    first, second = (LayerPrecision("a*", "fp16"),), (LayerPrecision("b*", "fp32"),)
+    assert options["fp32-rtx"] == TensorRtOptions("weak", layers=first, optimization_level=3, refit=True, sparsity=True)
+    changed = TensorRtOptions("weak", layers=first, optimization_level=0, refit=False, sparsity=True)
+    assert options["fp32-trt"] == changed, "0 and false are values, what is not given is none"
+    assert options["int8-trt"] == dataclasses.replace(changed, int8="calibrator")
+    assert options["fp16-trt"] == dataclasses.replace(changed, layers=second)
+    assert options["fp32-ort"] == TensorRtOptions()
 
 
 def test_compute_is_what_the_precision_stands_for(project: Project) -> None:

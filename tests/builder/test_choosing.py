@@ -299,6 +299,19 @@ def test_what_is_broken_on_one_photograph_meets_nothing() -> None:
     assert "states no" in str(demands.unmet([demands.read("views.repeatability_1px>=0")], broken))
 
 
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_one_broken_sample_outweighs_the_others(broken: int) -> None:
+    problems = ["1 of 4 values is NaN or Inf" if at == broken else None for at in range(3)]
+    rows = tuple(OutputParity("scores", f"s{at}", problem, cosine=1.0) for at, problem in enumerate(problems))
+    made = dataclasses.replace(
+        entry("m-dense-int8-a"), parity=(*rows, OutputParity("descriptors", "s0", None, cosine=1.0))
+    )
+    for metric in ("scores.cosine", "parity.cosine"):
+        reason = demands.unmet([demands.read(f"{metric}>=0.5")], made)
+        assert reason == f"{metric} >= 0.5 is asked for, and it states no {metric}"
+    assert demands.unmet([demands.read("descriptors.cosine>=0.5")], made) is None, "another output is whole"
+
+
 def test_accuracy_is_asked_of_what_else_could_run() -> None:
     good, bad = scored("m-dense-fp32-a", 0.96, 0.9999), scored("m-dense-int8-b", 0.7, 0.9)
     asked = Asked(accuracy=(demands.read("views.repeatability_1px>=0.9"),))

@@ -11,16 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.actions.measurements import OutputParity, SweepPoint, SweepRow, Swept
+from builder.audit import causes
 from builder.audit import ledger as drift
 from builder.audit.drift_limits import Allowances, check, usual_limit
-from builder.audit.history import Ledger, Line, Metric, Version, readings
+from builder.audit.history import Cause, Ledger, Line, Metric, Version, readings
 from builder.config.gates import DriftLimit, DriftLimits, MetricLimit, names_metric, parse_drift_limit
 from builder.errors import UsageError
+from builder.platforms.platform import Pinned, Platform
 from builder.records import from_json, to_json
 from builder.store.manifest import Entry, TaskResult
+from builder.store.provenance import Chain, Link, Provenance, Step
 from tests.fakes import entry, manifest
 
 CELL = "tiny-dense-fp32-ort"
+PLATFORM = Platform("onnxruntime", "1.23.2", "linux", "x86_64")
 
 
 def version(number: int, *entries: Entry) -> Version:
@@ -119,6 +123,29 @@ def test_a_task_metric_is_held_to_its_limit(before: float, after: float, state: 
     assert found.lost == pytest.approx(0.8 - after)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "percent"),
+    [
+        (3.0, 2.0, 33.3333),
+        (3.0, 4.0, -33.3333),
+        (-2.0, -2.5, 25.0),
+        (0.5, 0.5, 0.0),
+        (0.0, -0.5, None),
+        (0.5, None, None),
+    ],
+)
+def test_percent_is_of_the_size_of_the_number_before(
+    before: float, after: Optional[float], percent: Optional[float]
+) -> None:
+    assert line(ledger([with_task(before)], [with_task(after)]), "views.m").percent == percent
+
+
+def test_only_a_task_metric_is_held_against_the_model() -> None:
+    """The reference of a speed-up is the naive export, not the model."""
+    made = ledger([timed(4.0)])
+    assert {one.metric: one.lost for one in made.lines if one.points[-1].reference} == {"latency.speedup": None}
+
+
 def test_of_an_error_more_is_worse() -> None:
     found = line(ledger([with_task(1.0, error=True)], [with_task(1.2, error=True)]), "views.m")
     assert (found.state, found.limit, found.percent) == ("beyond", "10%", pytest.approx(20))
@@ -207,6 +234,30 @@ def test_the_version_where_it_moved_is_named() -> None:
     assert found.moves[0].worse == pytest.approx(0.05)
 
 
+_NO_READING = with_rows()
+_NO_NUMBER = with_task(None)
+
+
+@pytest.mark.parametrize(
+    ("entries", "moves"),
+    [
+        ([with_task(0.8), _NO_NUMBER, _NO_NUMBER], [(1, 2, 0.8, None, None)]),
+        ([with_task(0.8), _NO_READING, _NO_READING], [(1, 2, 0.8, None, None)]),
+        ([with_task(0.8), with_task(0.7), _NO_NUMBER], [(1, 2, 0.8, 0.7, 0.1), (2, 3, 0.7, None, None)]),
+        ([with_task(0.8), with_task(0.8 - 1e-7), _NO_NUMBER], [(2, 3, 0.8 - 1e-7, None, None)]),
+        ([_NO_NUMBER, with_task(0.8), with_task(0.7)], [(1, 2, None, 0.8, None), (2, 3, 0.8, 0.7, 0.1)]),
+        ([_NO_READING, with_task(0.8), with_task(0.7)], [(2, 3, 0.8, 0.7, 0.1)]),
+        ([_NO_NUMBER, _NO_NUMBER, with_task(0.8)], [(2, 3, None, 0.8, None)]),
+        ([with_task(0.8), _NO_NUMBER, with_task(0.8)], [(1, 2, 0.8, None, None)]),
+        ([with_task(0.8), _NO_NUMBER, with_task(0.7)], [(1, 2, 0.8, None, None), (2, 3, 0.8, 0.7, 0.1)]),
+    ],
+)
+def test_a_number_that_is_lost_or_found_has_moved(entries: List[Entry], moves: List[Tuple[Any, ...]]) -> None:
+    """A number is lost once. One that is found again is held against its last value; a new metric has not moved."""
+    found = line(ledger(*([one] for one in entries), against=1), "views.m")
+    assert [(m.since, m.version, m.before, m.after, m.worse) for m in found.moves] == moves
+
+
 def test_small_steps_pile_up_to_creep() -> None:
     values = [0.80, 0.79, 0.78, 0.77, 0.76]
     for count in range(2, 6):
@@ -259,6 +310,64 @@ def test_without_provenance_the_manifests_say_what_they_know() -> None:
     change = made.changes[move.change]
     assert not change.recorded
     assert [(c.what, c.before, c.after) for c in change.causes[:1]] == [("weights", "seed 7", "seed 8")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "versions"),
+    [
+        (PLATFORM, dataclasses.replace(PLATFORM, version="1.24.1"), ("1.23.2", "1.24.1")),
+        (PLATFORM, PLATFORM, None),
+        (PLATFORM, None, None),
+        (None, PLATFORM, None),
+        (None, None, None),
+    ],
+)
+def test_platforms_are_compared_where_both_versions_name_one(
+    before: Optional[Platform], after: Optional[Platform], versions: Optional[Tuple[str, str]]
+) -> None:
+    old, new = (version(n, dataclasses.replace(entry(), platform=p)) for n, p in ((1, before), (2, after)))
+    found = [(c.what, c.before, c.after) for c in causes.between(old, new, CELL, "task").causes if c.kind == "runtime"]
+    assert found == ([("onnxruntime", *versions)] if versions else [])
+
+
+def test_a_cell_that_was_not_there_has_no_platform_to_compare() -> None:
+    found = causes.between(version(1), version(2, entry()), CELL, "task")
+    assert (found.causes, found.recorded) == ((), False)
+
+
+# ------------------------------------------------------------------------------------------- with provenance
+
+
+def made_by(number: int, *steps: str) -> Version:
+    """A version whose cell was made by `steps`, each of which took what the one before gave."""
+    performed = tuple(
+        Step(f"{name} after {before}", name, inputs=(Pinned("in", before),), outputs=(Pinned("out", name),), done=True)
+        for before, name in zip(("the source", *steps), steps)
+    )
+    links = tuple(Link(step.step, step.key, steps[at - 1 : at] if at else ()) for at, step in enumerate(performed))
+    return Version(version(number, entry()).manifest, Provenance(1, number, performed, (Chain(CELL, links),)))
+
+
+def test_a_step_that_is_new_or_dropped_is_named() -> None:
+    two, three = made_by(1, "export", "engine"), made_by(2, "export", "simplify", "engine")
+    assert two.provenance is not None and three.provenance is not None
+    old, new = two.provenance.by_key, three.provenance.by_key
+    added = Cause("step", "step simplify", "", "done", steps=("simplify",))
+    dropped = Cause("step", "step simplify", "done", "", steps=("simplify",))
+    export, simplify = new["export after the source"], new["simplify after export"]
+    engines = old["engine after export"], new["engine after simplify"]
+    assert causes.walk(two.provenance, three.provenance, CELL) == (
+        causes.Pace("export", "export", "same", export, export),
+        causes.Pace("simplify", "simplify", "new", None, simplify, (added,)),
+        causes.Pace("engine", "engine", "follows", *engines),
+    )
+    assert causes.walk(three.provenance, two.provenance, CELL) == (
+        causes.Pace("export", "export", "same", export, export),
+        causes.Pace("engine", "engine", "follows", *engines[::-1]),
+        causes.Pace("simplify", "simplify", "dropped", simplify, None, (dropped,)),
+    )
+    assert causes.between(two, three, CELL, "size").causes == (added,)
+    assert causes.between(three, two, CELL, "size").causes == (dropped,)
 
 
 # ------------------------------------------------------------------------------------------- limits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -14,9 +15,11 @@ from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
 from builder.store.http import address
 from builder.store.http.address import parse
 from builder.store.http.client import Answer, Client, Clock, Patience, Request, retry_after
-from builder.store.http.wire import Part
+from builder.store.http.wire import Part, Wire
 from tests.ports import free_port
 from tests.servers import HASTE, Handler, certificate, patient, serving, speaking
+
+OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def bytes_id(value: object) -> "str | None":
@@ -85,6 +88,47 @@ def test_a_kept_connection_that_the_server_closed_is_replaced() -> None:
         client = Client({}, HASTE, patient(sleeps))
         assert [get(url, client).data for _ in range(3)] == [b"ok"] * 3
     assert sleeps == []
+
+
+def test_a_connection_whose_body_is_left_unread_is_closed() -> None:
+    closed = threading.Event()
+
+    def script(line: socket.socket) -> None:
+        line.sendall(OK + b"Content-Length: 1000000\r\n\r\nx")
+        line.settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            line.recv(1)
+        closed.set()
+
+    with speaking(script) as url:
+        with Client({}, HASTE).open(Request("GET", url)) as reply:
+            assert reply.length == 1_000_000
+        assert closed.wait(4), "the server need not wait for its own timeout"
+        assert reply.status == 200  # the answer is still held: nothing else closed its connection
+
+
+@pytest.mark.parametrize("answer", [3.0, 90.0])
+def test_an_answer_has_its_own_time(answer: float) -> None:
+    """Not that of the connection before it, nor that of the body of an earlier answer."""
+    with serving(lambda it: it.say(200)) as url:
+        wire = Wire(parse(url), None, None, connect=7.0, now=lambda: 100.0)
+        for seconds in (answer, answer / 2):
+            wire.ask("GET", "/", {}, None, seconds).read()
+            assert wire.watch.left() == seconds
+            wire.watch.within(1.0, 1000)
+        wire.close()
+
+
+@pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])
+def test_the_head_of_an_answer_may_have_256_kib(more: int, fits: bool) -> None:
+    head = OK + b"Content-Length: 0\r\n" + b"".join(b"X: %s\r\n" % (50_000 * b"y") for _ in range(5))
+    head += b"Y: " + (256 * 1024 - len(head) - len(b"Y: \r\n\r\n") + more) * b"y" + b"\r\n\r\n"
+    with speaking(lambda line: line.sendall(head)) as url:
+        if fits:
+            assert get(url) == Answer(200, b"")
+        else:
+            with pytest.raises(Unreachable, match="more than there can be"):
+                get(url)
 
 
 def test_a_part_of_a_file_goes_up_and_comes_down(tmp_path: Path) -> None:
@@ -205,6 +249,26 @@ def test_a_redirect_takes_no_secret_to_another_host() -> None:
     assert seen == [("/", "Basic c2VjcmV0"), ("/near", "Basic c2VjcmV0"), ("/far?signature=s3cret", None)]
 
 
+@pytest.mark.parametrize(
+    ("method", "followed"),
+    [("GET", {301, 302, 303, 307, 308}), ("HEAD", {301, 302, 303, 307, 308}), ("PUT", set()), ("POST", set())],
+)
+def test_which_answers_are_redirects(method: str, followed: "set[int]") -> None:
+    def answer(it: Handler) -> None:
+        it.say(404 if it.path == "/there" else int(it.path[1:]), Location="/there")
+
+    with serving(answer) as url:
+        client = Client({}, HASTE)
+        found = {n: client.read(Request(method, f"{url}/{n}"), 100).status for n in range(200, 400)}
+    assert {n for n, status in found.items() if status == 404} == followed
+    assert all(status == n for n, status in found.items() if n not in followed)
+
+
+def test_a_redirect_without_an_address_is_the_answer() -> None:
+    with serving(lambda it: it.say(302, b"where?")) as url:
+        assert get(url) == Answer(302, b"where?")
+
+
 def test_a_loop_of_redirects_ends() -> None:
     turns: List[str] = []
 
@@ -244,9 +308,6 @@ def drip(head: bytes, piece: bytes) -> Callable[[socket.socket], None]:
             time.sleep(0.02)
 
     return script
-
-
-OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize(

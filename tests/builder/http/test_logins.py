@@ -75,6 +75,26 @@ def test_what_a_login_is_kept_under(tmp_path: Path, environ: Dict[str, str], key
     assert who(login_for("h", name, environ)) == (("u", "p") if fits else None)
 
 
+@pytest.mark.parametrize(
+    ("kept", "login"),
+    [
+        ({"identitytoken": "t0ken"}, ("", "", "t0ken")),
+        ({"identitytoken": "t0ken", **packed("00000000-0000-0000-0000-000000000000", "")}, ("", "", "t0ken")),
+        ({"identitytoken": "", **packed("u", "p")}, ("u", "p", "")),
+        ({"identitytoken": 3, **packed("u", "p")}, ("u", "p", "")),
+        ({"identitytoken": None, **packed("u", "p")}, ("u", "p", "")),
+        ({"username": "u", "password": "p"}, ("u", "p", "")),
+        ({"identitytoken": ""}, None),
+    ],
+)
+def test_a_token_comes_before_user_and_password(
+    tmp_path: Path, environ: Dict[str, str], kept: object, login: "tuple[str, str, str] | None"
+) -> None:
+    path = write(tmp_path / "home/.docker/config.json", {"auths": {"h": kept}})
+    found = login_for("h", "x", environ)
+    assert found == (Login(login[0], login[1], str(path), login[2]) if login else None)
+
+
 def test_the_most_specific_login_wins(tmp_path: Path, environ: Dict[str, str]) -> None:
     kept = {"h": packed("all", "1"), "h/models": packed("models", "2")}
     write(tmp_path / "home/.docker/config.json", {"auths": kept})

@@ -265,6 +265,10 @@ def test_symmetric_codes_are_written_too(tmp_path: Path) -> None:
         ((5, 12, 3, 3), 1, False, False),
         ((20, 12, 3, 3), 1, False, False),  # no width is a multiple of 8
         ((64, 8, 1, 3), 1, False, False),
+        ((16, 16, 1, 3), 1, False, True),  # wide on both sides: any kernel,
+        ((17, 17, 3, 3), 1, False, True),  # and any width
+        ((15, 16, 1, 3), 1, False, False),
+        ((16, 15, 1, 3), 1, False, False),
         ((40, 1, 3, 3), 40, False, True),  # depthwise
         ((40, 1, 1, 1), 40, False, False),
         ((42, 1, 3, 3), 42, False, False),
@@ -301,6 +305,44 @@ def test_a_shift_shares_the_scale_of_its_sum() -> None:
     assert arrays["r1_scale"] == arrays["n1_scale"] == arrays["n1_shift_scale"]
     assert arrays["r2_scale"] == arrays["p2_scale"] == arrays["n2_shift_scale"], "through the pool"
     assert arrays["r1_zero"] == 0, "all codes for what a ReLU leaves"
+
+
+@pytest.mark.parametrize(
+    ("read_twice", "output", "alone"),
+    [("", "", True), ("r1", "", False), ("p1", "", False), ("n1", "", True), ("", "p1", False), ("", "n1", True)],
+)
+def test_a_shift_moves_only_what_nothing_else_reads(read_twice: str, output: str, alone: bool) -> None:
+    made = Network()
+    made.conv("image", "r1", (4, 1, 3, 3))
+    made.pool("r1", "p1")
+    made.arrays["k"] = np.ones((1, 4, 1, 1), np.float32)
+    made.nodes.append(node("Add", ["p1", "k"], ["n1"]))
+    made.conv("n1", "r2", (4, 4, 3, 3))
+    made.conv("r2", "out", (3, 4, 1, 1), relu=False)
+    if read_twice:
+        made.nodes.append(node("Neg", [read_twice], ["other"]))
+    model = made.model(3, down=2)
+    if output:
+        shape = ["batch", 4, "h2", "w2"]
+        model.graph.output.append(helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, shape))
+    shift = placement.Shift("r1", "k", "n1")
+    assert placement.places(model, "around").shifts == ((shift,) if alone else ())
+
+
+@pytest.mark.parametrize("before", [[], [("Neg", "n"), ("Relu", "r")]], ids=["no relu", "relu of no convolution"])
+def test_a_shift_stands_behind_the_relu_of_a_convolution(before: Any) -> None:
+    """Without it there are codes below zero; what is no convolution has no pair."""
+    made = Network()
+    made.conv("image", "c1", (4, 1, 3, 3), relu=False)
+    source = "c1"
+    for kind, to in before:
+        made.nodes.append(node(kind, [source], [to]))
+        source = to
+    made.arrays["k"] = np.ones((1, 4, 1, 1), np.float32)
+    made.nodes.append(node("Add", [source, "k"], ["n1"]))
+    made.conv("n1", "r2", (4, 4, 3, 3))
+    made.conv("r2", "out", (3, 4, 1, 1), relu=False)
+    assert placement.places(made.model(3), "around").shifts == ()
 
 
 def test_what_rounding_a_shift_lost_comes_back_in_the_bias() -> None:

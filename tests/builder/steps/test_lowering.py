@@ -286,6 +286,35 @@ def test_a_constant_of_a_kept_node_keeps_its_digits() -> None:
     assert numpy_helper.to_array(made.graph.node[0].attribute[0].t) == np.float32(1 / 3)
 
 
+@pytest.mark.parametrize(
+    ("keep", "float16"),
+    [
+        ([], ["first", "relu", "double", "last"]),
+        (["first"], ["relu", "double", "last"]),
+        (["softmax"], ["first", "relu", "double", "last"]),
+        (["first", "relu", "double"], ["last"]),
+    ],
+)
+def test_what_follows_a_kept_node_is_float16_and_what_follows_a_softmax_is_not(
+    keep: "list[str]", float16: "list[str]"
+) -> None:
+    """What is computed from a graph output alone stays in float32, too: that exists in float32."""
+    random = np.random.default_rng(6)
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["c"], "first"),
+        helper.make_node("Relu", ["c"], ["r"], "relu"),
+        helper.make_node("Softmax", ["r"], ["s"], "softmax", axis=1),
+        helper.make_node("Mul", ["s", "two"], ["m"], "scale"),
+        helper.make_node("Mul", ["r", "two"], ["d"], "double"),
+        helper.make_node("Add", ["m", "d"], ["out"], "last"),
+        helper.make_node("Mul", ["out", "two"], ["again"], "after"),
+    ]
+    arrays = {"w": random.normal(size=(4, 1, 1, 1)).astype(np.float32), "two": np.float32(2)}
+    model = onnx_models.model(nodes, arrays, [1, 1, 8, 8], [1, 4, 8, 8])
+    model.graph.output.append(helper.make_tensor_value_info("again", onnx.TensorProto.FLOAT, [1, 4, 8, 8]))
+    assert fp16.halved(model, frozenset(keep)) == float16
+
+
 def test_a_keep_that_names_nothing_names_the_nearest() -> None:
     with pytest.raises(StepFailed, match="no node 'frist'") as caught:
         onnx_files.labelled(branching(), ("first", "frist"))

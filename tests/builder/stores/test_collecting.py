@@ -186,6 +186,8 @@ def test_results_of_no_version_are_kept_while_they_are_young(desk: Desk) -> None
     assert set(recorded(desk)) == keys == {result.key for result in store.results()}, "each with its files"
     old = gc(store, Rule(), time.time() + 31 * DAY)
     assert set(old.results) == keys - of_v1
+    assert len(old.results) > 1
+    assert set(recorded(desk)) == of_v1, "every one of them is gone"
     assert old.of_results.count == len(old.blobs) > 0
     desk.project.edit("layers.py", "return 99", "return 64")
     keys = set(recorded(desk))

@@ -47,6 +47,13 @@ def test_the_same_bytes_are_kept_once(store: Layout) -> None:
     assert len(list((store.root / "blobs" / "sha256").iterdir())) == 1
 
 
+@pytest.mark.parametrize("name", [".nfs0123", 63 * "0", 65 * "0", 64 * "F", f"{64 * '0'}.part", "tmp"])
+def test_a_file_that_is_no_blob_is_not_listed_as_one(store: Layout, name: str) -> None:
+    blob = store.put_bytes("a", b"data")
+    (store.root / "blobs" / "sha256" / name).write_bytes(b"foreign")
+    assert list(store.blobs()) == [(blob.digest, 4)]
+
+
 def test_a_result_is_recalled_as_it_was_recorded(store: Layout) -> None:
     assert store.recall(KEY) is None
     result = recorded(store)

@@ -28,8 +28,6 @@ from typing import (
 )
 
 from builder.errors import StoreDamaged, UsageError
-from builder.platforms.platform import Blob, Platform
-from builder.store.oci import Descriptor
 
 if TYPE_CHECKING:  # who pulls need not load what only builds know
     import numpy as np
@@ -39,6 +37,8 @@ if TYPE_CHECKING:  # who pulls need not load what only builds know
     from builder.config.contract import Compute
     from builder.config.remote_machines import Reached
     from builder.execution.executors import Campaign
+    from builder.platforms.platform import Blob, Platform
+    from builder.store.oci import Descriptor
 
     Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 else:

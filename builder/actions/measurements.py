@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple
 
-from builder.records import KEYED, described
+from builder.records import KEYED
 
 # Statistics of tensors of which more is better; of all others, less.
 AT_LEAST = frozenset({"cosine", "snr_db", "psnr_db", "agreement", "matched"})
@@ -206,21 +206,6 @@ class Cost:
 #
 # The grid itself is `builder/planning/sweep_grid.py`; judging what was found is `validation/verdict.py`. Sizes are (height, width) in
 # pixels, times milliseconds.
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Parity and latency over a grid of sizes, and what happens just outside of it."""
-
-    select: str = field(metadata=described("Cells to sweep: ids, with * and {a,b}."))
-    photograph: Optional[str] = field(
-        default=None, metadata=described("One of the parity photographs; the first when left out.")
-    )
-    points: int = field(
-        default=12, metadata=described("Sizes inside each profile: opt, corners, portrait, odd multiples, then drawn.")
-    )
-    seed: int = field(default=0, metadata=described("Of the sizes that are drawn."))
-    seconds: float = field(default=0.5, metadata=described("Measuring time per size inside, after warm-up."))
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from builder.config.matrix import (
     TaskSet,
     TorchSource,
     WeightsFile,
+    gpu_model,
 )
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import UsageError
 from builder.files import bytes_of
-from builder.platforms import gpu_models
 from builder.records import KeyPath, RecordError, declared, expect
 
 # What must hold of the `drift:` section of matrix.yaml: cells and metrics that exist, limits that read.
@@ -288,7 +288,7 @@ def _check_target(target: Target) -> None:
         for key in ("sm", "gpu"):
             unsaid = getattr(target, key) is None
             expect(unsaid, (*path, key), f"{target.runtime} here runs on the CPU; `{key}` has no meaning for it")
-    named = target.gpu is None or bool(gpu_models.canonical(target.gpu))
+    named = target.gpu is None or bool(gpu_model(target.gpu))
     expect(named, (*path, "gpu"), f"{target.gpu!r} is no GPU model, such as RTX 3090")
     for key in ("version", "cuda", "cudnn", "driver", "jetpack", "python", "sm"):
         form = _SM if key == "sm" else _VERSION

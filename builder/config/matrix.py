@@ -6,10 +6,10 @@ Sizes are (height, width) in pixels, shapes are NCHW, times are seconds unless t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal, Optional, Tuple, Union
 
-from builder.actions.measurements import Sweep
 from builder.config.contract import (
     Agreement,
     Align,
@@ -125,6 +125,21 @@ class TaskSet:
 class LatencySettings:
     seconds: float = field(default=3.0, metadata=described("Measuring time per artifact, after warm-up."))
     threads: int = field(default=0, metadata=described("Threads for CPU runtimes; 0 takes every core."))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Parity and latency over a grid of sizes, and what happens just outside of it."""
+
+    select: str = field(metadata=described("Cells to sweep: ids, with * and {a,b}."))
+    photograph: Optional[str] = field(
+        default=None, metadata=described("One of the parity photographs; the first when left out.")
+    )
+    points: int = field(
+        default=12, metadata=described("Sizes inside each profile: opt, corners, portrait, odd multiples, then drawn.")
+    )
+    seed: int = field(default=0, metadata=described("Of the sizes that are drawn."))
+    seconds: float = field(default=0.5, metadata=described("Measuring time per size inside, after warm-up."))
 
 
 @dataclass(frozen=True)
@@ -337,3 +352,14 @@ class Matrix:
 
     def profile(self, name: str) -> Profile:
         return next(p for p in self.model.profiles if p.name == name)
+
+
+# Parts of a name that tell no models apart.
+_NOISE = re.compile(r"nvidia|geforce|tesla|quadro|jetson|gpu|nvgpu|the|an?|developer|kit")
+_WORKSTATION = re.compile(r"\brtx[ -]?(?=a[0-9])")  # RTX A6000 is called A6000, too
+
+
+def gpu_model(name: str) -> str:
+    """`RTX 3090` of `NVIDIA GeForce RTX 3090`. "" when the name says no model."""
+    parts = re.split(r"[^a-z0-9.]+", _WORKSTATION.sub("", name.lower()))
+    return " ".join(part.upper() for part in parts if part and not _NOISE.fullmatch(part))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import List, Tuple
 
-from builder.actions.measurements import Sweep
 from builder.actions.recipes import (
     MeasureCost,
     MeasureLatency,
@@ -19,7 +18,7 @@ from builder.actions.recipes import (
 from builder.config import contract
 from builder.config.cells import selects
 from builder.config.checks import accepts
-from builder.config.matrix import Head, Matrix, TaskSet
+from builder.config.matrix import Head, Matrix, Sweep, TaskSet
 from builder.planning import sweep_grid
 from builder.planning.jobs import (
     CodeFilesPin,

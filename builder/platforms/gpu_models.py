@@ -9,20 +9,12 @@ import itertools
 import re
 from typing import Optional, Tuple
 
+from builder.config.matrix import gpu_model
 from builder.platforms.gpus import Gpu
 from builder.platforms.machines import Machine
 
-# Parts of a name that tell no models apart.
-_NOISE = re.compile(r"nvidia|geforce|tesla|quadro|jetson|gpu|nvgpu|the|an?|developer|kit")
 # Parts that tell kinds of one model apart, for whoever says them: memory and form (A100-SXM4-80GB, GTX 1060 6GB).
 _KIND = re.compile(r"[0-9]+GB|HBM[0-9]E?|SXM[0-9]?|PCIE")
-_WORKSTATION = re.compile(r"\brtx[ -]?(?=a[0-9])")  # RTX A6000 is called A6000, too
-
-
-def canonical(name: str) -> str:
-    """`RTX 3090` of `NVIDIA GeForce RTX 3090`. "" when the name says no model."""
-    parts = re.split(r"[^a-z0-9.]+", _WORKSTATION.sub("", name.lower()))
-    return " ".join(part.upper() for part in parts if part and not _NOISE.fullmatch(part))
 
 
 def in_general(model: str) -> str:
@@ -33,18 +25,18 @@ def in_general(model: str) -> str:
 def names(gpu: Gpu, board: str = "") -> Tuple[str, ...]:
     """The canonical names that it answers to, with and without each word of memory and form. A Jetson's GPU calls itself
     by its family (Orin), so the name of its board counts, too: Xavier NX, and Xavier. A MIG instance is no such board."""
-    words = canonical(gpu.name).split()
+    words = gpu_model(gpu.name).split()
     kinds = [word for word in words if _KIND.fullmatch(word)]
     left_out = itertools.chain.from_iterable(itertools.combinations(kinds, many) for many in range(len(kinds) + 1))
     own = [" ".join(word for word in words if word not in without) for without in left_out]
-    of_board = canonical(board).split() if not gpu.mig else []
+    of_board = gpu_model(board).split() if not gpu.mig else []
     own += [" ".join(of_board[:many]) for many in range(1, len(of_board) + 1)]
     return tuple(dict.fromkeys(filter(None, own)))
 
 
 def is_called(named: str, gpu: Gpu, machine: Machine) -> bool:
     """Is `RTX 3090` NVIDIA GeForce RTX 3090?"""
-    return canonical(named) in names(gpu, machine.board)
+    return gpu_model(named) in names(gpu, machine.board)
 
 
 def fitting(machine: Machine, sm: Optional[str], model: Optional[str]) -> Tuple[Gpu, ...]:

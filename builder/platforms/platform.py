@@ -12,7 +12,7 @@ from typing import Optional, Tuple
 from builder import release
 from builder.compat import cuda, install, onnxruntime_gpu
 from builder.config.contract import PACKAGE
-from builder.config.matrix import Target
+from builder.config.matrix import Target, gpu_model
 from builder.platforms import gpu_models
 from builder.platforms.machines import Machine
 
@@ -75,7 +75,7 @@ def platform_of(target: Target, machine: Machine) -> Platform:
     alike = target.sm is None and not target.reached and (target.os, target.arch) == (machine.os, machine.arch)
     version = target.version or (machine.version(PACKAGE[target.runtime]) if alike else None) or "any"
     features = machine.features if alike else ()
-    model = gpu_models.canonical(target.gpu) if target.gpu else None
+    model = gpu_model(target.gpu) if target.gpu else None
     return Platform(target.runtime, version, target.os, target.arch, target.sm, target.jetpack, features, model)
 
 

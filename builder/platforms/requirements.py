@@ -8,7 +8,7 @@ from typing import Iterator, List, Literal, Optional, Tuple
 from builder.compat import install, jetpack, onnxruntime_gpu, rtx, tensorrt
 from builder.compat.tables import version
 from builder.config.contract import PACKAGE
-from builder.config.matrix import Matrix, Target
+from builder.config.matrix import Matrix, Target, gpu_model
 from builder.platforms import gpu_models
 from builder.platforms.machines import Machine
 from builder.platforms.platform import (
@@ -263,7 +263,7 @@ def fitness(target: Target, machine: Machine, *, tasks: bool) -> Fitness:
     if wrong and mends:
         lines = (*install.without_ours(target, tasks), f"# then in matrix.yaml: worker: {{python: {_PYTHON}}}")
     elif wrong and alike and target.gpu and (others := gpu_models.fitting(machine, target.sm, None)):
-        found = gpu_models.in_general(gpu_models.canonical(others[0].name))
+        found = gpu_models.in_general(gpu_model(others[0].name))
         lines = (f"# it is another GPU; if it is the one that you mean, in matrix.yaml: gpu: {found}",)
     elif lacking and not wrong:
         lines = (f"{target.worker.python} -m pip install {' '.join(lacking)}",)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.config.matrix import gpu_model
 from builder.platforms import gpu_models
 from builder.platforms.gpus import Gpu
 from tests.fact_machines import MACHINES
@@ -87,5 +88,5 @@ def test_the_recorded_machines_that_have_a_declared_gpu(
 
 @given(st.text(max_size=40))
 def test_a_canonical_name_is_that_of_itself(text: str) -> None:
-    once = gpu_models.canonical(text)
-    assert gpu_models.canonical(once) == once
+    once = gpu_model(text)
+    assert gpu_model(once) == once

@@ -10,12 +10,12 @@ import dataclasses
 import json
 from typing import Tuple
 
-from builder.actions.measurements import Sweep, Swept
+from builder.actions.measurements import Swept
 from builder.cli import sweep_table
 from builder.cli.flags import add_matrix, known_cells, load_matrix
 from builder.cli.sweep_table import Judged
 from builder.config import checks
-from builder.config.matrix import Matrix
+from builder.config.matrix import Matrix, Sweep
 from builder.errors import GateFailed, NothingFits, UsageError
 from builder.execution.local import Local
 from builder.execution.scheduler import Lines, Outcome, Silent

@@ -8,13 +8,13 @@ from typing import Dict, List, Optional, Tuple
 
 from builder import terminal
 from builder.actions.measurements import AT_LEAST, Swept
-from builder.compat import alternatives, rules
 from builder.config.cells import Settings, selects
 from builder.config.gates import Limit
 from builder.config.matrix import Matrix, Search, Target, TorchSource
 from builder.execution import search_trials as search_words
 from builder.execution.scheduler import Outcome
 from builder.planning.planner import Plan, PlannedCell, asked_of
+from builder.platforms import rules
 from builder.platforms.machines import Machine
 from builder.records import fields_of
 from builder.store.manifest import Searched
@@ -69,7 +69,7 @@ def explain(
 ) -> Explanation:
     asked = asked_of(matrix, cell.cell, cell.settings, machine)
     answers, skip = rules.answers(asked), rules.judge(asked)
-    remedies = alternatives.remedies(asked, skip) if skip is not None else ()
+    remedies = rules.remedies(asked, skip) if skip is not None else ()
     disabled = cell.fate == "skipped" and skip is None
     return Explanation(
         cell=cell.cell.id,

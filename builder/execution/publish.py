@@ -7,7 +7,6 @@ from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from builder.actions.measurements import Latency, Parity, Swept, TaskScores
 from builder.actions.recipes import Made, MeasureParity
-from builder.compat import dialects
 from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, OnnxSource, SeededWeights
 from builder.digest import Json
@@ -15,6 +14,7 @@ from builder.errors import DeployError
 from builder.execution.scheduler import Outcome
 from builder.planning.jobs import Job, OutputPin
 from builder.planning.planner import Plan, PlannedCell
+from builder.platforms import dialects
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Pinned, Tool
 from builder.records import Setting, to_json

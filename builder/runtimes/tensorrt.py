@@ -18,9 +18,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import numpy as np
 
 from builder.actions.recipes import Engine, Made
-from builder.compat import dialects
-from builder.compat.dialects import Calls
 from builder.errors import StepFailed, first_line
+from builder.platforms import dialects
+from builder.platforms.dialects import Calls
 from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Runner
 
@@ -94,7 +94,7 @@ def _is_polygraphys(line: str) -> bool:
 
 # What TensorRT and TensorRT-RTX share: from ONNX to engine bytes, and running them, through Polygraphy's loaders.
 #
-# What is asked of the builder was decided by `builder/compat/dialects.py`; this file says it to the real API. Polygraphy
+# What is asked of the builder was decided by `builder/platforms/dialects.py`; this file says it to the real API. Polygraphy
 # drives either package; which one is decided by POLYGRAPHY_USE_TENSORRT_RTX before it is imported.
 
 

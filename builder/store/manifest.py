@@ -189,7 +189,7 @@ class Verdict:
 class Artifact:
     """The files of a built cell. `digest` is its OCI manifest in the store, `onnx` the graph it was built from,
     `action` the key of the action that built it, `compute` and `static` how a host must open it. `portability` of an engine:
-    on which GPUs and versions it loads (see `builder/compat/dialects.py`)."""
+    on which GPUs and versions it loads (see `builder/platforms/dialects.py`)."""
 
     digest: str
     size: int

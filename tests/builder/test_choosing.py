@@ -17,9 +17,10 @@ from builder.actions.measurements import Latency, OutputParity, Percentiles
 from builder.cli import choice_text
 from builder.errors import UsageError
 from builder.host import demands
-from builder.host.choose import Asked, Choice, Timed, cannot_run, choose, device_of, same_class, tier_of
+from builder.host.choose import Asked, Choice, Timed, choose, device_of, same_class, tier_of
 from builder.platforms import machines
 from builder.platforms.machines import Machine
+from builder.platforms.platform import cannot_run
 from builder.store import versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, TaskResult, Verdict
@@ -454,7 +455,9 @@ def test_whatever_is_ranked_can_run_and_whatever_is_not_has_a_reason(
     entries: Tuple[Entry, ...], machine: Machine, asked: Asked
 ) -> None:
     choice = _chosen(entries, machine, asked)
-    assert all(cannot_run(entry, machine) is None for entry in choice.ranked)
+    for ranked in choice.ranked:
+        assert ranked.platform is not None and ranked.artifact is not None
+        assert cannot_run(ranked.platform, machine, ranked.artifact) is None
     assert {e.cell for e in choice.ranked} | {r.cell for r in choice.rejected} == {e.cell for e in entries}
     assert len(choice.ranked) + len(choice.rejected) == len(entries)
     assert all(rejected.reason for rejected in choice.rejected)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from builder.compat import install
 from builder.config.loader import load
 from builder.config.matrix import Target
+from builder.platforms import install
 from builder.release import WHEEL
 from tests.docs.doc_pages import ROOT
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
@@ -21,6 +23,7 @@ from builder.digest import Json
 from builder.execution.cache import Cache
 from builder.execution.messages import AskNeed, Channel, Dropped, File, Perform, Put, Request, Terms
 from builder.execution.ssh import connection
+from builder.platforms import tables
 from builder.platforms.platform import Pinned
 from builder.records import to_json
 from tests.fakes import REPOSITORY
@@ -231,3 +234,29 @@ def test_a_digest_is_counted_alike_on_both_sides(tmp_path: Path) -> None:
     assert boot.digest_of(str(tmp_path)) == packed.digest
     (tmp_path / "builder" / "more.py").write_text("")
     assert boot.digest_of(str(tmp_path)) != packed.digest
+
+
+def test_what_is_sent_reads_its_tables_without_a_parser_of_toml(tmp_path: Path) -> None:
+    """Python has one from 3.11 on; a machine that is worked on has only the runtime."""
+    with zipfile.ZipFile(io.BytesIO(connection.pack().archive)) as packed:
+        packed.extractall(tmp_path)
+    assert not list(tmp_path.rglob("*.toml"))
+    code = f"""
+import sys
+sys.modules["tomllib"] = sys.modules["tomli"] = None
+from builder.platforms import dialects, tables
+from builder.config.tensorrt import TensorRtOptions
+print([dialects.weakly_typed(TensorRtOptions(), "tensorrt", version) for version in ("8.6", "10.3")])
+print(tables.jetpack_of("36.4.3"))
+for name in {tables.names()}:
+    getattr(tables, name)()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=str(tmp_path),
+        env={**os.environ, "PYTHONPATH": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    assert done.stdout == "[True, False]\n6.2\n"

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence, Tuple
 
-from builder.compat import cuda, jetpack, onnxruntime_gpu, rtx, tensorrt
-from builder.compat.tables import Span, listed, version
+from builder.config.contract import PACKAGE
 from builder.config.matrix import Target
-from builder.release import HOW_TO_MAKE_IT, WHEEL
+from builder.platforms import tables
+from builder.platforms.machines import Machine
+from builder.platforms.platform import is_meant, no_cuda
+from builder.platforms.versions import Span, first, listed, release
+from builder.release import HOW_TO_MAKE_IT, WHEEL, pip_install
 
 VENV = ".venv"
+EXTRA = {"onnxruntime": "build", "openvino": "build", "onnxruntime-gpu": "build", "tensorrt-rtx": "rtx"}
 NAMES = {
     "tensorrt": "TensorRT",
     "tensorrt-rtx": "TensorRT-RTX",
@@ -21,10 +25,6 @@ NAMES = {
 _OUR_PYTHON = "3.8"
 _OLD_PIP = "3.8"  # that of the Ubuntu with this Python knows no wheel for newer glibc, and would compile OpenCV
 _NVIDIA_INDEX = "--extra-index-url https://pypi.nvidia.com"
-# TensorRT's modules up to 8.5 ask for numpy.bool (NVIDIA/TensorRT#2567); those before 10.5 were made before NumPy 2.
-_NUMPY = (("8.6", "'numpy<1.24'"), ("10.5", "'numpy<2'"))
-# TensorRT 8.6 wants cuDNN 8.9; its wheels name no version, and a newer cuDNN has another name.
-_CUDNN_OF_8_6 = "nvidia-cudnn-cu12==8.9.7.29"
 
 
 def needs(target: Target) -> str:
@@ -86,6 +86,60 @@ def here(target: Target, tasks: bool, python: str, *, taken: bool = False) -> Tu
     return said, commands(target, tasks, own), own
 
 
+def how_to_build(target: Target, machine: Machine, store: str, *, tasks: bool = True) -> str:
+    """What to do so that the cells of `target` get built: a line to type here, or lines for the target's own machine.
+    `tasks`: the matrix has metrics to score there."""
+    extra = EXTRA.get(target.runtime)
+    if extra and (target.os, target.arch) == (machine.os, machine.arch) and not is_meant(target, machine):
+        package = PACKAGE[target.runtime] if target.runtime != "onnxruntime-gpu" else None
+        pinned = [f"'{package}=={target.version}.*'"] if package and target.version else []
+        return install_here(extra, *pinned)
+    return how_to_verify(target, machine, store, tasks=tasks)
+
+
+def install_here(extra: str, *more: str) -> str:
+    """A sentence, and the line to type here for an extra of this program."""
+    return f"install it here:\n{pip_install(extra, *more)}"
+
+
+def how_to_verify(target: Target, machine: Machine, store: str, *, tasks: bool = True) -> str:
+    """What to do so that what was built, or is to be, gets run on the machine that it is for."""
+    return _here(target, machine, store, tasks) if is_meant(target, machine) else _orders(target, store, tasks)
+
+
+def _here(target: Target, machine: Machine, store: str, tasks: bool) -> str:
+    """A sentence and lines for this very machine, which lacks a package or a driver."""
+    if no_cuda(target.runtime, machine) is not None:
+        return "mend that, then run here: build matrix"
+    taken = machine.version(PACKAGE[target.runtime]) is not None
+    said, lines, own = here(target, tasks, machine.python, taken=taken)
+    if not own:
+        return "\n".join([said, *lines, "build matrix"])
+    orders, perform = f"build matrix  # leaves its orders in {store}/", f"{own}/bin/build perform '*-{target.name}'"
+    return "\n".join([said, orders, *lines, f"{perform} --store {store}", "build matrix  # judges and publishes"])
+
+
+def _orders(target: Target, store: str, tasks: bool) -> str:
+    """A sentence and the commands that follow it, one a line: what must be on that machine, from the tables."""
+    if target.os != "linux":
+        return f"nothing yet: this program does not run on {target.os}"
+    said = "; ".join(part for part in (named(target), needs(target)) if part)
+    carried = f"{store}/ and {WHEEL} ({HOW_TO_MAKE_IT})"
+    return "\n".join(
+        [
+            f"copy {carried} to {_the(target.machine)} ({said}), and there:",
+            *commands(target, tasks),
+            f".venv/bin/build perform '*-{target.name}' --store {store}",
+            f"# then copy {store}/ back (rsync -a --ignore-existing), and run here: build matrix",
+        ]
+    )
+
+
+def _the(machine: str) -> str:
+    """`any CPU-only box` has its article."""
+    return machine if machine.split(" ")[0].lower() in ("a", "an", "any", "the", "this") else f"the {machine}"
+
+
 def _added(target: Target, python: str) -> List[str]:
     """What pip has to add to an environment with this Python; empty where it needs one of its own."""
     span = _python_span(target)
@@ -103,27 +157,27 @@ def _own(target: Target) -> List[str]:
     """What pip installs for the runtime itself, where one line of pip can."""
     if target.runtime == "tensorrt-rtx":
         return [f"'tensorrt-rtx=={target.version}.*'"]
-    row = tensorrt.series(target.version) if target.version is not None else None
-    if target.runtime != "tensorrt" or target.arch == "aarch64" or (row is not None and version(row.newest) < (10,)):
+    row = tables.tensorrt_series(target.version) if target.version is not None else None
+    if target.runtime != "tensorrt" or target.arch == "aarch64" or (row is not None and release(row.newest) < (10,)):
         return []
     exact, major = target.version or "", _family(target, row.cuda if row else ())
-    pinned = f"tensorrt-cu{major}=={exact}" if len(version(exact or "0")) > 3 else f"'tensorrt-cu{major}=={exact}.*'"
+    pinned = f"tensorrt-cu{major}=={exact}" if len(release(exact)) > 3 else f"'tensorrt-cu{major}=={exact}.*'"
     return [pinned, _NVIDIA_INDEX]
 
 
 def _native(target: Target, tasks: bool, venv: str, made: str) -> Tuple[str, ...]:
-    row = tensorrt.series(target.version) if target.version is not None else None
+    row = tables.tensorrt_series(target.version) if target.version is not None else None
     numpy, major = _numpy(target.version), _family(target, row.cuda if row else ())
     if target.arch == "aarch64":
         said = f"# TensorRT {target.version} for Arm servers (SBSA), from NVIDIA's Debian repository"
         apt = "sudo apt-get install tensorrt python3-libnvinfer python3-venv"
         return (said, apt, _venv(venv, system=True), _pip(_usual(tasks, numpy), venv))
-    if row is not None and str(row.versions) == "8.6" and major == 12:
-        first = _pip([*_usual(tasks, numpy), "setuptools", "wheel", _CUDNN_OF_8_6], venv)
+    if row is not None and row.cudnn and major == 12:  # its wheels name no cuDNN, and a newer one has another name
+        beside = _pip([*_usual(tasks, numpy), "setuptools", "wheel", f"nvidia-cudnn-cu12=={row.cudnn}"], venv)
         # Its package on the index runs pip while it is installed, which an isolated build has not.
         then = f"{venv}/bin/pip install --no-build-isolation tensorrt=={row.newest} {_NVIDIA_INDEX}"
-        return (made, first, then)
-    if row is not None and version(row.newest) < (10,):
+        return (made, beside, then)
+    if row is not None and release(row.newest) < (10,):
         said = f"# TensorRT {row.newest} for CUDA {target.cuda or major}, the tar package: https://developer.nvidia.com/tensorrt"
         number = "$(python3 -c 'import sys; print(\"%d%d\" % sys.version_info[:2])')"
         wheel = f"TensorRT-*/python/tensorrt-*-cp{number}-*.whl"
@@ -138,13 +192,12 @@ def _native(target: Target, tasks: bool, venv: str, made: str) -> Tuple[str, ...
 
 def _onnxruntime_gpu(target: Target) -> List[str]:
     """onnxruntime-gpu takes the place of onnxruntime, so only one of them may be installed."""
-    row = onnxruntime_gpu.series(target.version) if target.version is not None else onnxruntime_gpu.ORT[-1]
-    extras = row is not None and version(row.versions.first) >= version(onnxruntime_gpu.FIRST_WITH_EXTRAS)
-    wanted = "onnxruntime-gpu[cuda,cudnn]" if extras else "onnxruntime-gpu"
+    row = _ort(target)
+    wanted = "onnxruntime-gpu[cuda,cudnn]" if row is not None and row.extras else "onnxruntime-gpu"
     listed_ = [f"'{wanted}=={target.version}.*'" if target.version is not None else f"'{wanted}'"]
     cudnn = _cudnn(target)
     if row is not None and cudnn:
-        listed_.append(f"'nvidia-cudnn-cu{row.cuda.first.split('.')[0]}=={cudnn}'")
+        listed_.append(f"'nvidia-cudnn-cu{release(row.cuda.first)[0]}=={cudnn}'")
     return listed_
 
 
@@ -168,30 +221,34 @@ def _pip(packages: Sequence[str], venv: str) -> str:
 
 
 def _numpy(native: Optional[str]) -> str:
-    for end, pinned in _NUMPY:
-        if native is not None and version(native) < version(end):
-            return pinned
+    for row in tables.tensorrt().numpy if native is not None else ():
+        if release(native) < release(row.before):
+            return f"'{row.package}'"
     return "numpy"
 
 
-def _jetpack(target: Target) -> Optional[jetpack.JetPack]:
+def _jetpack(target: Target) -> Optional[tables.JetPack]:
     """The row that has the declared TensorRT, or else the newest."""
-    rows = jetpack.named(target.jetpack) if target.jetpack is not None else ()
-    wanted = version(target.version)[:2] if target.version is not None else None
-    agreeing = [row for row in rows if wanted is None or version(row.tensorrt)[:2] == wanted]
+    rows = tables.jetpack_series(target.jetpack) if target.jetpack is not None else ()
+    agreeing = [row for row in rows if target.version is None or first(row.tensorrt, 2) == first(target.version, 2)]
     return next(iter(reversed(agreeing or list(rows))), None)
+
+
+def _ort(target: Target) -> Optional[tables.OrtSeries]:
+    """The declared series, or else the newest."""
+    return tables.ort_series(target.version) if target.version is not None else tables.onnxruntime_gpu().series[-1]
 
 
 def _spans(target: Target) -> Tuple[Span, ...]:
     if target.version is None:
         return ()
     if target.runtime == "tensorrt-rtx":
-        series = rtx.series(target.version)
+        series = tables.rtx_series(target.version)
         return series.cuda if series else ()
     if target.runtime == "onnxruntime-gpu":
-        ort = onnxruntime_gpu.series(target.version)
+        ort = tables.ort_series(target.version)
         return (ort.cuda,) if ort else ()
-    native = tensorrt.series(target.version)
+    native = tables.tensorrt_series(target.version)
     return native.cuda if native else ()
 
 
@@ -199,27 +256,27 @@ def _family(target: Target, spans: Sequence[Span]) -> int:
     """The first number of the CUDA to install for: what is declared, or else the oldest from 12 on, which asks least of
     the driver. The packages of TensorRT-RTX are for 13."""
     if target.cuda is not None:
-        return version(target.cuda)[0]
+        return release(target.cuda)[0]
     if target.runtime == "tensorrt-rtx":
-        return version(rtx.PACKAGED_CUDA)[0]
-    return min((version(span.first)[0] for span in spans if version(span.first)[0] >= 12), default=11)
+        return release(tables.rtx().packages.cuda)[0]
+    return min((release(span.first)[0] for span in spans if release(span.first)[0] >= 12), default=11)
 
 
 def _cuda_needs(target: Target) -> str:
     spans = _spans(target)
-    fitting = [span for span in spans if version(span.first)[0] == _family(target, spans)]
+    fitting = [span for span in spans if release(span.first)[0] == _family(target, spans)]
     if target.cuda is None and not fitting:
         return ""
-    drivers = cuda.drivers(target.cuda or fitting[0].first, target.sm or "0")
+    drivers = tables.drivers(target.cuda or fitting[0].first, target.sm or "0")
     return f"CUDA {target.cuda or listed(fitting)}" + (f", driver {drivers}" if drivers else "")
 
 
 def _cudnn(target: Target) -> str:
     """The cuDNN to pin: what is declared, or the newest that knows the GPU; nothing where any newest one does."""
     if target.cudnn is not None:
-        return target.cudnn if len(version(target.cudnn)) > 3 else f"{target.cudnn}.*"
-    row = onnxruntime_gpu.series(target.version) if target.version is not None else onnxruntime_gpu.ORT[-1]
-    fitting = onnxruntime_gpu.cudnn_for(row, target.sm or "0") if row is not None else None
+        return target.cudnn if len(release(target.cudnn)) > 3 else f"{target.cudnn}.*"
+    row = _ort(target)
+    fitting = tables.cudnn_for(row, target.sm or "0") if row is not None else None
     return fitting.newest if fitting is not None else ""
 
 
@@ -234,10 +291,10 @@ def _python_needs(target: Target) -> str:
 
 
 def _python_span(target: Target) -> Optional[Span]:
-    series = None
-    kinds = {"tensorrt": tensorrt.series, "tensorrt-rtx": rtx.series, "onnxruntime-gpu": onnxruntime_gpu.series}
-    if target.version is not None and target.runtime in kinds:
-        series = kinds[target.runtime](target.version)
-    if series is None:
-        return None
-    return Span(max(series.python.first, _OUR_PYTHON, key=version), series.python.last)
+    kinds = {
+        "tensorrt": tables.tensorrt_series,
+        "tensorrt-rtx": tables.rtx_series,
+        "onnxruntime-gpu": tables.ort_series,
+    }
+    series = kinds[target.runtime](target.version) if target.version is not None and target.runtime in kinds else None
+    return Span(max(series.python.first, _OUR_PYTHON, key=release), series.python.last) if series else None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Optional
 
-from builder.compat import onnxruntime_gpu, precision, rtx
-from builder.compat.asked import Answer, Asked, Held, Skip, answer
+from builder.platforms import tables
+from builder.platforms.asked import Answer, Asked, Held, Skip, answer
 
 _DOCUMENT = "docs/explanation/precisions.md"
 
 
 def gpu_has_the_arithmetic(asked: Asked) -> Optional[Answer]:
     wanted, sm = asked.cell.precision, asked.target.sm
-    row = precision.arithmetic(wanted)
+    row = tables.arithmetic(wanted)
     if sm is None or row is None:
         return None
     return answer(
@@ -29,10 +29,12 @@ def fp16_is_not_slow(asked: Asked) -> Optional[Answer]:
     sm = asked.target.sm
     if sm is None or asked.cell.precision != "fp16":
         return None
-    row = precision.rate("fp16", sm)
+    row = tables.rate("fp16", sm)
     if row is None:
-        core = precision.TENSOR_CORES_FROM["fp16"]
-        return Held("fp16-rate", f"compute capability {sm} runs fp16 on tensor cores (from {core})", precision.TENSOR)
+        core = tables.tensor_cores("fp16")
+        assert core is not None
+        said = f"compute capability {sm} runs fp16 on tensor cores (from {core.sm_from})"
+        return Held("fp16-rate", said, core.source)
     said = f"compute capability {sm} runs fp16 at {row.words}"
     return answer(row.times >= 1, "fp16-rate", said, said, row.source)
 
@@ -43,7 +45,7 @@ def rtx_has_no_int8_convolution(asked: Asked) -> Optional[Answer]:
     return Skip(
         "rtx-int8",
         "TensorRT-RTX uses int8 for the weights of matrix products only; convolutions would run in fp32",
-        rtx.RTX[-1].source,
+        tables.rtx().series[-1].source,
     )
 
 
@@ -53,7 +55,7 @@ def cuda_provider_has_no_int8_convolution(asked: Asked) -> Optional[Answer]:
     return Skip(
         "cuda-int8",
         "onnxruntime's CUDA provider has no int8 convolution: they would run in fp32, or on the CPU",
-        onnxruntime_gpu.INT8_SOURCE,
+        tables.onnxruntime_gpu().int8.source,
     )
 
 
@@ -76,13 +78,15 @@ def cpu_has_bf16(asked: Asked) -> Optional[Answer]:
     target, machine = asked.target, asked.machine
     if asked.cell.precision != "bf16" or target.runtime != "openvino" or target.arch != machine.arch or target.reached:
         return None
-    has = [feature for feature in precision.CPU_BF16 if feature in machine.features]
+    rows = tables.precision().cpu_bf16
+    wanted = [feature for row in rows for feature in row.features]
+    has = [feature for feature in wanted if feature in machine.features]
     return answer(
         bool(has),
         "cpu-bf16",
         f"{machine.cpu} has {', '.join(has)}",
-        f"{machine.cpu} has none of {', '.join(precision.CPU_BF16)}; bf16 would be emulated",
-        precision.CPU_BF16_SOURCE,
+        f"{machine.cpu} has none of {', '.join(wanted)}; bf16 would be emulated",
+        rows[0].source,
     )
 
 

@@ -1,5 +1,8 @@
-"""What works instead of a cell that is skipped: other precisions on the target, other versions and runtimes on the same
-GPU, and the CPU beside it. Every one of them was put to the same rules, so none of them breaks one.
+"""All rules in their order: whether they skip a cell, what each says of it, and what works instead of a skipped one. Pure.
+
+Each rule is a function of `Asked` that answers with a fact and where it is documented, or with nothing when it does not
+concern such a target. What is offered instead, another precision, version or runtime, or the CPU beside the GPU, was put
+to the same rules, so it breaks none.
 """
 
 from __future__ import annotations
@@ -8,10 +11,19 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Dict, Iterator, Optional, Sequence, Tuple
 
-from builder.compat import install, jetpack, onnxruntime_gpu, precision, precision_rules, rtx, rules, tensorrt
-from builder.compat.asked import Asked, Skip
-from builder.compat.tables import version
 from builder.config.matrix import Target
+from builder.platforms import gpu_rules, install, precision_rules, tables, tensorrt_rules
+from builder.platforms.asked import WAIVABLE, Answer, Asked, Held, Rule, Skip, waived
+from builder.platforms.versions import first
+
+__all__ = ["RULES", "Answer", "Asked", "Held", "Remedy", "Rule", "Skip", "answers", "judge", "remedies", "waived"]
+
+RULES: Tuple[Rule, ...] = (
+    *tensorrt_rules.RULES,
+    *gpu_rules.RULES,
+    *precision_rules.RULES,
+    *tensorrt_rules.GRAPH_RULES,
+)
 
 MOST = 3
 _GPU = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu")
@@ -42,6 +54,20 @@ class Remedy:
         return f"{self.use} ({self.needs})" if self.needs else self.use
 
 
+def judge(asked: Asked) -> Optional[Skip]:
+    """The first rule that is broken and not waived."""
+    for rule in RULES:
+        said = rule(asked)
+        if isinstance(said, Skip) and waived(asked, said) is None:
+            return said
+    return None
+
+
+def answers(asked: Asked) -> Tuple[Answer, ...]:
+    """What every rule says that concerns the cell, broken ones and waived ones included."""
+    return tuple(said for said in (rule(asked) for rule in RULES) if said is not None)
+
+
 def remedies(asked: Asked, skip: Skip) -> Tuple[Remedy, ...]:
     """What mends the broken rule itself, then what can stand in for the cell; three at most."""
     found = [Remedy(fix) for fix in skip.fixes[:2]]
@@ -55,16 +81,16 @@ def remedies(asked: Asked, skip: Skip) -> Tuple[Remedy, ...]:
 def alternatives(asked: Asked, *, slow: bool = False) -> Iterator[Remedy]:
     """Best first. `slow`: the precision is the trouble, so another one on the same target comes first."""
     here = list(_other_precisions(asked))
-    first = (2 if asked.target.sm is not None else 1) if slow else 0
-    yield from here[:first]
+    most = (2 if asked.target.sm is not None else 1) if slow else 0
+    yield from here[:most]
     yield from _on_the_gpu(asked) if slow else _on_the_gpu_somehow(asked)
     yield from _with(asked, _CPU)
-    yield from here[first:]
+    yield from here[most:]
 
 
 def _is_about_precision(skip: Skip) -> bool:
-    arithmetic = {f"{row.precision}-sm" for row in precision.ARITHMETIC}
-    return skip.rule in {*arithmetic, *precision.WAIVABLE, "bf16-lowering", "cpu-bf16"}
+    arithmetic = {f"{row.precision}-sm" for row in tables.precision().arithmetic}
+    return skip.rule in {*arithmetic, *WAIVABLE, "bf16-lowering", "cpu-bf16"}
 
 
 def _other_precisions(asked: Asked) -> Iterator[Remedy]:
@@ -129,7 +155,7 @@ def _works(asked: Asked, target: Target, wanted: str) -> bool:
         return False
     options = asked.options if target.runtime.startswith("tensorrt") else type(asked.options)()
     cell = dataclasses.replace(asked.cell, precision=wanted)
-    return rules.judge(dataclasses.replace(asked, cell=cell, target=target, options=options, allow=())) is None
+    return judge(dataclasses.replace(asked, cell=cell, target=target, options=options, allow=())) is None
 
 
 def _candidates(old: Target, runtime: str) -> Iterator[Target]:
@@ -142,37 +168,34 @@ def _candidates(old: Target, runtime: str) -> Iterator[Target]:
         if runtime == "tensorrt":
             yield from _tensorrts(base)
         elif runtime == "tensorrt-rtx":
-            for rtx_row in reversed(rtx.RTX):
+            for rtx_row in reversed(tables.rtx().series):
                 if base.sm in rtx_row.sm:
-                    yield dataclasses.replace(base, version=_series(rtx_row.newest), jetpack=None)
+                    yield dataclasses.replace(base, version=first(rtx_row.newest, 3), jetpack=None)
         else:
             yield from _onnxruntimes(base)
 
 
 def _tensorrts(base: Target) -> Iterator[Target]:
-    known = [row for row in jetpack.JETPACKS if base.sm in row.sm]
-    declared = jetpack.named(base.jetpack) if base.jetpack is not None else ()
+    known = [row for row in tables.jetpack().series if base.sm in row.sm]
+    declared = tables.jetpack_series(base.jetpack) if base.jetpack is not None else ()
     # The declared JetPack first: another one means to flash the board anew.
     newest_first = list(reversed(known))
     for row in sorted(newest_first, key=lambda row: row not in declared):
         yield dataclasses.replace(base, version=row.tensorrt, cuda=row.cuda, jetpack=row.versions.last)
     if known:
         return
-    for series in reversed(tensorrt.SERIES):
+    for series in reversed(tables.tensorrt().series):
         for span in reversed(series.cuda if base.sm in series.sm else ()):
-            yield dataclasses.replace(base, version=_series(series.newest), cuda=span.last)
+            yield dataclasses.replace(base, version=first(series.newest, 3), cuda=span.last)
 
 
 def _onnxruntimes(base: Target) -> Iterator[Target]:
-    for row in reversed(onnxruntime_gpu.ORT):
-        cudnn = onnxruntime_gpu.cudnn_for(row, base.sm or "0")
+    for row in reversed(tables.onnxruntime_gpu().series):
+        cudnn = tables.cudnn_for(row, base.sm or "0")
         if cudnn is not None and row.runs_on(base.sm or "0", base.arch):
-            yield dataclasses.replace(base, version=_series(row.newest), cuda=row.cuda.last, cudnn=cudnn.newest or None)
-
-
-def _series(newest: str) -> str:
-    """8.6.1 and 10.16.1: three numbers tell releases apart."""
-    return ".".join(newest.split(".")[:3])
+            yield dataclasses.replace(
+                base, version=first(row.newest, 3), cuda=row.cuda.last, cudnn=cudnn.newest or None
+            )
 
 
 def _named(target: Target) -> str:
@@ -184,17 +207,19 @@ def _named(target: Target) -> str:
 def cost(target: Target, wanted: str) -> str:
     """What such a cell costs in time, in words: measured for CPUs, from the tables for GPUs."""
     if target.sm is None:
-        row = next((r for r in precision.CPU_SPEEDS if (r.runtime, r.precision) == (target.runtime, wanted)), None)
+        row = next(
+            (r for r in tables.precision().cpu_speeds if (r.runtime, r.precision) == (target.runtime, wanted)), None
+        )
         if row is None or target.arch != "x86_64":
             return "not measured on such a CPU"
-        return f"measured {row.times:g} times as fast as the naive export, {precision.CPU_SPEEDS_ON}"
+        return f"measured {row.times:g} times as fast as the naive export, {row.source}"
     if wanted == "fp32":
         unfused = ", without TensorRT's fusions" if target.runtime == "onnxruntime-gpu" else ""
         return f"about the fp32 rate of the GPU{unfused}"
-    rate = precision.rate(wanted, target.sm)
+    rate = tables.rate(wanted, target.sm)
     if rate is not None:
         return f"the GPU runs {wanted} at {rate.words}"
-    core = precision.TENSOR_CORES_FROM.get(wanted)
-    if core is not None and version(target.sm) >= version(core):
+    core = tables.tensor_cores(wanted)
+    if core is not None and core.on(target.sm):
         return f"the GPU runs {wanted} on tensor cores"
     return f"{wanted} arithmetic of the GPU"

@@ -5,43 +5,43 @@ from __future__ import annotations
 
 from typing import Optional
 
-from builder.compat import cuda, onnxruntime_gpu, rtx
-from builder.compat.asked import Answer, Asked, Skip, answer
-from builder.compat.tables import listed, version
 from builder.config.matrix import Target
+from builder.platforms import tables
+from builder.platforms.asked import Answer, Asked, Skip, answer
+from builder.platforms.versions import at_least, at_most, listed, release, within
 
 
 def the_gpu_is_known(asked: Asked) -> Optional[Answer]:
     target = asked.target
     if target.sm is None:
         return None
-    known = cuda.gpu(target.sm)
+    known = tables.gpu(target.sm)
     return answer(
         known is not None,
         "gpu-known",
         f"compute capability {target.sm} is {known.architecture} ({known.example})" if known else "",
         f"compute capability {target.sm} is in no table here",
-        known.source if known else "builder/compat/cuda.py",
-        (f"one of {', '.join(gpu.sm for gpu in cuda.GPUS)}",),
+        known.source if known else tables.file_of("cuda"),
+        (f"one of {', '.join(gpu.sm for gpu in tables.cuda().gpus)}",),
     )
 
 
 def cuda_knows_the_gpu(asked: Asked) -> Optional[Answer]:
     target = asked.target
-    known = cuda.gpu(target.sm) if target.sm is not None else None
+    known = tables.gpu(target.sm) if target.sm is not None else None
     if known is None or target.cuda is None or target.jetpack is not None:
         return None
-    row = cuda.toolkit(target.cuda)
+    row = tables.toolkit(target.cuda)
     if row is None:
-        return Skip("cuda-known", f"CUDA {target.cuda} is in no table here", "builder/compat/cuda.py")
-    if version(known.sm) < version(row.sm_from):
-        last = [t.last for t in cuda.TOOLKITS if version(t.sm_from) <= version(known.sm)][-1]
+        return Skip("cuda-known", f"CUDA {target.cuda} is in no table here", tables.file_of("cuda"))
+    if release(known.sm) < release(row.sm_from):
+        last = [t.last for t in tables.cuda().toolkits if release(t.sm_from) <= release(known.sm)][-1]
         problem = (
             f"CUDA {target.cuda} supports compute capability {row.sm_from} and newer; {last} is the last for {known.sm}"
         )
         return Skip("cuda-sm", problem, row.source)
     return answer(
-        version(target.cuda) >= version(known.cuda_from)[: len(version(target.cuda))],
+        at_least(target.cuda, known.cuda_from),
         "cuda-sm",
         f"CUDA {target.cuda} knows compute capability {known.sm}",
         f"CUDA {target.cuda} does not know compute capability {known.sm}, which came with {known.cuda_from}",
@@ -52,11 +52,11 @@ def cuda_knows_the_gpu(asked: Asked) -> Optional[Answer]:
 
 def the_driver_takes_the_cuda(asked: Asked) -> Optional[Answer]:
     target = asked.target
-    row = cuda.toolkit(_cuda(target) or "0")
+    row = tables.toolkit(_cuda(target) or "0")
     if target.driver is None or row is None:
         return None
     return answer(
-        version(target.driver) >= version(row.driver)[: len(version(target.driver))],
+        at_least(target.driver, row.driver),
         "driver-cuda",
         f"driver {target.driver} takes CUDA {_cuda(target)}, which needs {row.driver} or newer",
         f"CUDA {_cuda(target)} needs driver {row.driver} or newer; {target.machine} has {target.driver}",
@@ -69,16 +69,16 @@ def the_driver_knows_the_gpu(asked: Asked) -> Optional[Answer]:
     target = asked.target
     if target.driver is None or target.sm is None or target.jetpack is not None:
         return None
-    last, below = cuda.LAST_DRIVER, cuda.LAST_DRIVER_BELOW
-    if version(target.sm) >= version(below):
+    last = tables.cuda().last_driver
+    if release(target.sm) >= release(last.below):
         return None
     return answer(
-        version(target.driver)[0] <= int(last),
+        at_most(target.driver, last.branch),
         "driver-sm",
         f"driver {target.driver} still has compute capability {target.sm}",
-        f"drivers after {last} dropped compute capability below {below}; {target.machine} is {target.sm}",
-        cuda.LAST_DRIVER_SOURCE,
-        (f"a driver of the branch {last}",),
+        f"drivers after {last.branch} dropped compute capability below {last.below}; {target.machine} is {target.sm}",
+        last.source,
+        (f"a driver of the branch {last.branch}",),
     )
 
 
@@ -87,15 +87,17 @@ def _cuda(target: Target) -> Optional[str]:
     if target.cuda is not None:
         return target.cuda
     if target.runtime == "tensorrt-rtx":
-        return rtx.PACKAGED_CUDA
+        return tables.rtx().packages.cuda
     if target.runtime == "onnxruntime-gpu" and target.version is not None:
-        row = onnxruntime_gpu.series(target.version)
+        row = tables.ort_series(target.version)
         return row.cuda.first if row else None
     return None
 
 
-def _rtx(target: Target) -> Optional[rtx.RtxSeries]:
-    return rtx.series(target.version) if target.runtime == "tensorrt-rtx" and target.version is not None else None
+def _rtx(target: Target) -> Optional[tables.RtxSeries]:
+    return (
+        tables.rtx_series(target.version) if target.runtime == "tensorrt-rtx" and target.version is not None else None
+    )
 
 
 def rtx_is_known(asked: Asked) -> Optional[Answer]:
@@ -107,7 +109,7 @@ def rtx_is_known(asked: Asked) -> Optional[Answer]:
         "rtx-version",
         f"TensorRT-RTX {target.version} is in the tables: {row.versions if row else ''}",
         f"TensorRT-RTX {target.version} is in no table here",
-        row.source if row else "builder/compat/rtx.py",
+        row.source if row else tables.file_of("rtx"),
     )
 
 
@@ -115,13 +117,14 @@ def rtx_exists_for_the_platform(asked: Asked) -> Optional[Answer]:
     target = asked.target
     if target.runtime != "tensorrt-rtx":
         return None
-    names = ", ".join(f"{os} on {arch}" for os, arch in rtx.PLATFORMS)
+    platforms = tables.rtx().platforms
+    names = ", ".join(f"{row.os} on {row.arch}" for row in platforms)
     return answer(
-        (target.os, target.arch) in rtx.PLATFORMS,
+        (target.os, target.arch) in [(row.os, row.arch) for row in platforms],
         "rtx-platform",
         f"TensorRT-RTX exists for {names}",
         f"TensorRT-RTX exists for {names}; {target.machine} is {target.os} on {target.arch}",
-        rtx.PLATFORMS_SOURCE,
+        platforms[-1].source,
     )
 
 
@@ -158,10 +161,10 @@ def rtx_takes_the_python(asked: Asked) -> Optional[Answer]:
     )
 
 
-def _ort(target: Target) -> Optional[onnxruntime_gpu.OrtSeries]:
+def _ort(target: Target) -> Optional[tables.OrtSeries]:
     if target.runtime != "onnxruntime-gpu" or target.version is None:
         return None
-    return onnxruntime_gpu.series(target.version)
+    return tables.ort_series(target.version)
 
 
 def ort_is_known(asked: Asked) -> Optional[Answer]:
@@ -173,7 +176,7 @@ def ort_is_known(asked: Asked) -> Optional[Answer]:
         "ort-gpu-version",
         f"onnxruntime-gpu {target.version} is in the tables: {row.versions if row else ''}",
         f"onnxruntime-gpu {target.version} is in no table here",
-        row.source if row else "builder/compat/onnxruntime_gpu.py",
+        row.source if row else tables.file_of("onnxruntime_gpu"),
     )
 
 
@@ -181,11 +184,12 @@ def ort_exists_for_the_platform(asked: Asked) -> Optional[Answer]:
     target, row = asked.target, _ort(asked.target)
     if target.runtime != "onnxruntime-gpu":
         return None
-    source = row.source if row else onnxruntime_gpu.ORT[-1].source
+    newest = tables.onnxruntime_gpu().series[-1]
+    source = (row or newest).source
     if target.jetpack is not None:
         said = "the package index has no onnxruntime-gpu wheel for JetPack"
         return Skip("ort-gpu-platform", said, source)
-    arches = row.arches if row else onnxruntime_gpu.ORT[-1].arches
+    arches = (row or newest).arches
     named = f"onnxruntime-gpu {target.version or ''}".strip()
     said = f"{named} has wheels for linux on {' and '.join(arches)} that were looked at"
     return answer(
@@ -221,7 +225,7 @@ def ort_takes_the_cuda(asked: Asked) -> Optional[Answer]:
         return None
     said = f"onnxruntime-gpu {target.version} is made for CUDA {row.cuda}"
     return answer(
-        version(target.cuda)[0] == version(row.cuda.first)[0],
+        release(target.cuda)[0] == release(row.cuda.first)[0],
         "ort-gpu-cuda",
         said,
         f"{said}, not {target.cuda}",
@@ -250,7 +254,7 @@ def ort_takes_the_cudnn(asked: Asked) -> Optional[Answer]:
         return None
     said = f"onnxruntime-gpu {target.version} needs cuDNN {row.cudnn}"
     return answer(
-        version(target.cudnn)[0] == int(row.cudnn),
+        within(target.cudnn, row.cudnn),
         "ort-gpu-cudnn",
         said,
         f"{said}, not {target.cudnn}",
@@ -264,16 +268,16 @@ def cudnn_has_kernels_for_the_gpu(asked: Asked) -> Optional[Answer]:
     target, row = asked.target, _ort(asked.target)
     if row is None or target.sm is None:
         return None
-    fitting = onnxruntime_gpu.cudnn_for(row, target.sm)
+    fitting = tables.cudnn_for(row, target.sm)
     if fitting is None:
         said = f"no cuDNN {row.cudnn} has kernels for compute capability {target.sm}"
-        return Skip("cudnn-sm", said, onnxruntime_gpu.CUDNN[-1].source)
-    declared = onnxruntime_gpu.cudnn(target.cudnn) if target.cudnn is not None else fitting
+        return Skip("cudnn-sm", said, tables.cuda().cudnn[-1].source)
+    declared = tables.cudnn_series(target.cudnn) if target.cudnn is not None else fitting
     if declared is None:
-        return Skip("cudnn-sm", f"cuDNN {target.cudnn} is in no table here", "builder/compat/onnxruntime_gpu.py")
+        return Skip("cudnn-sm", f"cuDNN {target.cudnn} is in no table here", tables.file_of("cuda"))
     named = f"cuDNN {target.cudnn or fitting.newest or fitting.versions}"
     return answer(
-        version(target.sm) >= version(declared.sm_from),
+        release(target.sm) >= release(declared.sm_from),
         "cudnn-sm",
         f"{named} has kernels for compute capability {target.sm}",
         f"{named} has kernels for compute capability {declared.sm_from} and newer; {target.machine} is {target.sm}",

@@ -1,34 +1,36 @@
-"""Rules for native TensorRT and for JetPack: series, GPU, CUDA, Python, platform, options."""
+"""Rules for TensorRT and JetPack: series, GPU, CUDA, Python, platform, options, and what a graph may have."""
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Dict, Iterable, Iterator, Optional, Tuple
 
-from builder.compat import cuda, dialects, jetpack, tensorrt
-from builder.compat.asked import Answer, Asked, Skip, answer
-from builder.compat.tables import listed, version
-from builder.config.matrix import Target
+from builder.config import contract
+from builder.config.contract import Profile
+from builder.config.matrix import Head, Target
+from builder.platforms import dialects, tables
+from builder.platforms.asked import Answer, Asked, Held, Skip, answer
+from builder.platforms.versions import first, listed, release, within
 
 _OUR_PYTHON = "3.8"
 
 
-def _series(target: Target) -> Optional[tensorrt.Series]:
+def _series(target: Target) -> Optional[tables.TensorRtSeries]:
     if target.runtime != "tensorrt" or target.version is None:
         return None
-    return tensorrt.series(target.version)
+    return tables.tensorrt_series(target.version)
 
 
 def tensorrt_is_known(asked: Asked) -> Optional[Answer]:
     target = asked.target
     if target.runtime != "tensorrt" or target.version is None:
         return None
-    row = tensorrt.series(target.version)
+    row = tables.tensorrt_series(target.version)
     return answer(
         row is not None,
         "tensorrt-version",
         f"TensorRT {target.version} is in the tables: {row.versions if row else ''}",
         f"TensorRT {target.version} is in no table here",
-        row.source if row else "builder/compat/tensorrt.py",
+        row.source if row else tables.file_of("tensorrt"),
     )
 
 
@@ -39,11 +41,11 @@ def tensorrt_knows_the_gpu(asked: Asked) -> Optional[Answer]:
         return None
     said = f"TensorRT {target.version} supports compute capability"
     lowest, newest = row.sm[0], row.sm[-1]
-    if version(target.sm) < version(lowest):
+    if release(target.sm) < release(lowest):
         problem = f"{said} {lowest} and newer; {target.machine} is {target.sm}"
-    elif version(target.sm) > version(newest):
-        first = next((s for s in tensorrt.SERIES if target.sm in s.sm), None)
-        since = f"; {target.sm} came with {first.versions.first}" if first else ""
+    elif release(target.sm) > release(newest):
+        series = next((s for s in tables.tensorrt().series if target.sm in s.sm), None)
+        since = f"; {target.sm} came with {series.versions.first}" if series else ""
         problem = f"{said} up to {newest}; {target.machine} is {target.sm}{since}"
     else:
         problem = f"{said} {', '.join(row.sm)}; {target.machine} is {target.sm}"
@@ -58,7 +60,7 @@ def tensorrt_takes_the_cuda(asked: Asked) -> Optional[Answer]:
         if not row.sbsa:
             return None
         said = f"TensorRT {target.version} for Arm servers is made for CUDA {row.sbsa}"
-        holds = version(target.cuda)[0] == version(row.sbsa)[0]
+        holds = release(target.cuda)[0] == release(row.sbsa)[0]
     else:
         said = f"TensorRT {target.version} is made for CUDA {listed(row.cuda)}"
         holds = row.has_cuda(target.cuda)
@@ -77,7 +79,7 @@ def tensorrt_takes_the_python(asked: Asked) -> Optional[Answer]:
         "tensorrt-python",
         f"{said}; {target.python} is among them",
         f"{said}; {target.machine} has {target.python}",
-        tensorrt.PYTHON_SOURCE,
+        tables.tensorrt().python.source,
         (f"another Python on that machine: {row.python}",),
     )
 
@@ -108,7 +110,11 @@ def tensorrt_has_the_options(asked: Asked) -> Optional[Answer]:
     for found in dialects.refused(asked.options, target.runtime, target.version):
         return Skip(f"option-{found.option}", found.why, found.source, (found.instead,))
     return answer(
-        True, "tensorrt-options", "it has every option that the cell's settings ask for", "", dialects.BINDINGS
+        True,
+        "tensorrt-options",
+        "it has every option that the cell's settings ask for",
+        "",
+        tables.tensorrt_options().bindings.source,
     )
 
 
@@ -117,14 +123,14 @@ def a_dla_core_is_on_such_a_chip(asked: Asked) -> Optional[Answer]:
     target, core = asked.target, asked.options.dla_core
     if core is None or target.sm is None or target.runtime != "tensorrt":
         return None
-    chips = ", ".join(f"{gpu.sm} ({gpu.example})" for gpu in cuda.GPUS if gpu.sm in cuda.DLA)
-    said = f"DLA cores are beside compute capability {chips}"
+    chips = [gpu for gpu in tables.cuda().gpus if gpu.dla]
+    said = f"DLA cores are beside compute capability {', '.join(f'{gpu.sm} ({gpu.example})' for gpu in chips)}"
     return answer(
-        target.sm in cuda.DLA,
+        target.sm in [gpu.sm for gpu in chips],
         "tensorrt-dla",
         said,
         f"{said}; the target declares {target.sm}",
-        cuda.DLA_SOURCE,
+        tables.cuda().dla.source,
         ("leave dla_core out: the GPU",),
     )
 
@@ -132,10 +138,10 @@ def a_dla_core_is_on_such_a_chip(asked: Asked) -> Optional[Answer]:
 def a_jetson_says_its_jetpack(asked: Asked) -> Optional[Answer]:
     """TensorRT-RTX has rules of its own: it knows no Jetson."""
     target = asked.target
-    known = cuda.gpu(target.sm) if target.sm is not None and target.runtime != "tensorrt-rtx" else None
+    known = tables.gpu(target.sm) if target.sm is not None and target.runtime != "tensorrt-rtx" else None
     if known is None or not known.jetson or target.jetpack is not None:
         return None
-    fitting = [row for row in jetpack.JETPACKS if target.sm in row.sm]
+    fitting = [row for row in tables.jetpack().series if target.sm in row.sm]
     return Skip(
         "jetson-jetpack",
         f"compute capability {target.sm} is a {known.example}, whose software comes with JetPack; none is declared",
@@ -147,14 +153,14 @@ def jetpack_is_known(asked: Asked) -> Optional[Answer]:
     target = asked.target
     if target.jetpack is None:
         return None
-    rows = jetpack.named(target.jetpack)
-    known = ", ".join(str(row.versions) for row in jetpack.JETPACKS)
+    rows = tables.jetpack_series(target.jetpack)
+    known = ", ".join(str(row.versions) for row in tables.jetpack().series)
     return answer(
         bool(rows),
         "jetpack-version",
         f"JetPack {target.jetpack} is L4T {rows[0].l4t if rows else ''}",
         f"JetPack {target.jetpack} is in no table here (known: {known})",
-        rows[0].source if rows else "builder/compat/jetpack.py",
+        rows[0].source if rows else tables.file_of("jetpack"),
     )
 
 
@@ -162,7 +168,7 @@ def jetpack_runs_on_the_board(asked: Asked) -> Optional[Answer]:
     target, rows = asked.target, _rows(asked.target)
     if not rows or target.sm is None:
         return None
-    boards = ", ".join(f"{sm} ({gpu.example})" for sm in rows[0].sm for gpu in cuda.GPUS if gpu.sm == sm)
+    boards = ", ".join(f"{sm} ({gpu.example})" for sm in rows[0].sm for gpu in tables.cuda().gpus if gpu.sm == sm)
     said = f"JetPack {target.jetpack} runs on compute capability {boards}"
     return answer(
         target.sm in rows[0].sm, "jetpack-sm", said, f"{said}; {target.machine} is {target.sm}", rows[0].source
@@ -188,8 +194,7 @@ def jetpack_brings_its_tensorrt(asked: Asked) -> Optional[Answer]:
     target, rows = asked.target, _rows(asked.target)
     if not rows or target.runtime != "tensorrt" or target.version is None:
         return None
-    wanted = version(target.version)[:2]
-    agreeing = [row for row in rows if version(row.tensorrt)[: len(wanted)] == wanted]
+    agreeing = [row for row in rows if within(row.tensorrt, first(target.version, 2))]
     brought = " or ".join(dict.fromkeys(row.tensorrt for row in rows))
     return answer(
         bool(agreeing),
@@ -206,7 +211,7 @@ def jetpack_brings_its_cuda(asked: Asked) -> Optional[Answer]:
     if not rows or target.cuda is None:
         return None
     return answer(
-        version(target.cuda)[:2] == version(rows[0].cuda)[: len(version(target.cuda))],
+        within(rows[0].cuda, first(target.cuda, 2)),
         "jetpack-cuda",
         f"JetPack {target.jetpack} brings CUDA {rows[0].cuda}",
         f"JetPack {target.jetpack} brings CUDA {rows[0].cuda}, not {target.cuda}",
@@ -222,10 +227,10 @@ def jetpack_brings_its_python(asked: Asked) -> Optional[Answer]:
         return None
     row = rows[0]
     said = f"JetPack {target.jetpack} has TensorRT's module for Python {row.python}"
-    if version(row.python) < version(_OUR_PYTHON):
+    if release(row.python) < release(_OUR_PYTHON):
         return Skip("jetpack-python", f"{said} only; this program needs {_OUR_PYTHON}", row.source)
     return answer(
-        target.python is None or version(target.python)[:2] == version(row.python),
+        target.python is None or first(target.python, 2) == row.python,
         "jetpack-python",
         said,
         f"{said}, not for {target.python}",
@@ -234,8 +239,107 @@ def jetpack_brings_its_python(asked: Asked) -> Optional[Answer]:
     )
 
 
-def _rows(target: Target) -> Tuple[jetpack.JetPack, ...]:
-    return jetpack.named(target.jetpack) if target.jetpack is not None else ()
+def _rows(target: Target) -> Tuple[tables.JetPack, ...]:
+    return tables.jetpack_series(target.jetpack) if target.jetpack is not None else ()
+
+
+# ------------------------------------------------------------- the graph, at the sizes that the cell's profiles allow
+
+
+def tensorrt_limits_topk(asked: Asked) -> Optional[Answer]:
+    """A head that gives points picks them with TopK; how many is the fixed dimension of its points."""
+    count = _points(asked.head) if asked.target.runtime.startswith("tensorrt") else None
+    if count is None:
+        return None
+    limit = tables.tensorrt().topk
+    said = f"head {asked.head.name!r} keeps {count} points; TopK in {asked.target.runtime} takes K up to"
+    return answer(
+        count <= limit.most,
+        "tensorrt-topk",
+        f"{said} {limit.most}",
+        f"{said} {limit.most}",
+        limit.source,
+        (
+            f"at most {limit.most} points (the head's options, and the shapes of its outputs)",
+            "a head without TopK, whose host finds the maxima",
+        ),
+    )
+
+
+def _points(head: Head) -> Optional[int]:
+    """K of the output [batch, K, 2] that holds a head's points; None when it has none, or K is not fixed."""
+    named = {head.align.points if head.align else None, head.postprocess.points if head.postprocess else None}
+    for output in head.outputs:
+        if output.name in named and len(output.shape) == 3 and isinstance(output.shape[1], int):
+            return output.shape[1]
+    return None
+
+
+def tensorrt_reads_the_opset(asked: Asked) -> Optional[Answer]:
+    """Never broken: a graph for an older parser is brought to its opset, node by node (`builder/steps/lower_opset.py`)."""
+    target = asked.target
+    row = _series(target)
+    if row is None or not asked.opset:
+        return None
+    said = f"TensorRT {target.version} reads ONNX up to opset {row.opset}; the graph is opset {asked.opset}"
+    lowered = f", brought to {row.opset} for it" if asked.opset > row.opset else ""
+    return Held("tensorrt-opset", said + lowered, tables.tensorrt().opset.source)
+
+
+def tensorrt_limits_dimensions(asked: Asked) -> Optional[Answer]:
+    if not asked.target.runtime.startswith("tensorrt"):
+        return None
+    tensors = {tensor.name: len(tensor.shape) for tensor in asked.inputs}
+    tensors.update({tensor.name: len(tensor.shape) for tensor in asked.head.outputs})
+    name, most = max(tensors.items(), key=lambda item: item[1], default=("", 0))
+    limit = tables.tensorrt().dimensions
+    return answer(
+        most <= limit.most,
+        "tensorrt-dimensions",
+        f"tensors have at most {limit.most} dimensions; these have up to {most}",
+        f"{name!r} has {most} dimensions; tensors in {asked.target.runtime} have at most {limit.most}",
+        limit.source,
+        ("fold dimensions of that tensor together in the model",),
+    )
+
+
+def tensorrt_limits_volume(asked: Asked) -> Optional[Answer]:
+    """Inputs and outputs at the largest shapes of the profiles; what lies between them only the builder knows."""
+    if not asked.target.runtime.startswith("tensorrt") or not asked.profiles:
+        return None
+    volumes = [found for profile in asked.profiles for found in _volumes(asked, profile)]
+    most, name, profile = max(volumes, default=(0, "", ""))
+    limit = tables.tensorrt().elements
+    return answer(
+        most <= limit.most,
+        "tensorrt-volume",
+        f"the largest input or output has {most} elements, of at most 2^31 - 1",
+        f"{name!r} has {most} elements at the largest shape of profile {profile!r}; a tensor in {asked.target.runtime} "
+        "has at most 2^31 - 1",
+        limit.source,
+        (f"a smaller `max` in profile {profile!r}",),
+    )
+
+
+def _volumes(asked: Asked, profile: Profile) -> Iterator[Tuple[int, str, str]]:
+    """(elements, tensor, profile) of each input, and of each output whose every dimension is known."""
+    sizes: Dict[str, int] = {}
+    for tensor in asked.inputs:
+        shape = next((r.max for r in profile.inputs if r.name == tensor.name), None)
+        if shape is not None:
+            sizes.update(contract.bind(tensor.shape, shape))
+            yield _product(shape), tensor.name, profile.name
+    for output in asked.head.outputs:
+        parsed = [contract.parse(dim) for dim in output.shape]
+        if all(symbol is None or symbol in sizes for _, symbol in parsed):
+            yield _product(m * sizes[s] if s is not None else m for m, s in parsed), output.name, profile.name
+
+
+def _product(numbers: Iterable[int]) -> int:
+    total = 1
+    for number in numbers:
+        total *= number
+    return total
 
 
 RULES = (
@@ -253,4 +357,10 @@ RULES = (
     tensorrt_takes_the_python,
     tensorrt_has_the_options,
     a_dla_core_is_on_such_a_chip,
+)
+GRAPH_RULES = (
+    tensorrt_reads_the_opset,
+    tensorrt_limits_topk,
+    tensorrt_limits_dimensions,
+    tensorrt_limits_volume,
 )

@@ -1,59 +1,19 @@
 """What one declaration of an engine means to each TensorRT: which options a version knows, and what to ask of its builder.
 
 TensorRT 8, 10, 11 and TensorRT-RTX share a file format for networks and little else. 8 takes precisions as builder
-flags; 10 takes typed graphs and still knows the flags; 11 and RTX know typed graphs only. Everything here is names and
-numbers, and imports nothing: `builder/runtimes/tensorrt.py` says them to the real API, and
+flags; 10 takes typed graphs and still knows the flags; 11 and RTX know typed graphs only. Which version has which option
+is the table `tensorrt_options.toml`. `builder/runtimes/tensorrt.py` says the calls to the real API, and
 `tests/conformance/` holds each of them against the real bindings of 8.6, 10.16 and 11.4.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
-from builder.compat.tables import Version, version
 from builder.config.tensorrt import TensorRtOptions
-
-BINDINGS = "Python bindings of TensorRT, looked at version by version"
-NOTES = "NVIDIA TensorRT release notes"
-RTX_REFIT = f"{BINDINGS}; TensorRT-RTX 1.7 wants a GPU to build a refittable engine, which is then not ahead of time"
-
-
-@dataclass(frozen=True)
-class Option:
-    """From which version to which (not included) an option exists. `rtx`: whether TensorRT-RTX has it."""
-
-    first: Version
-    end: Optional[Version]
-    rtx: bool
-    source: str
-    instead: str
-
-
-# By the name in matrix.yaml, `name=value` where only one value is special.
-OPTIONS: Dict[str, Option] = {
-    "typing=strong": Option((10, 0), None, True, BINDINGS, "typing: weak"),
-    "typing=weak": Option((8, 0), (11, 0), False, BINDINGS, "typing: strong, which is the default there"),
-    "constraints": Option((8, 2), (11, 0), False, BINDINGS, "a typed graph: leave constraints out"),
-    "layers": Option((8, 2), (11, 0), False, BINDINGS, "a typed graph: leave layers out"),
-    "int8=calibrator": Option((8, 0), (11, 0), False, BINDINGS, "int8: qdq"),
-    "optimization_level": Option((8, 6), None, True, BINDINGS, "leave optimization_level out"),
-    "version_compatible": Option((8, 6), None, False, NOTES + ", 8.6", "one target per version"),
-    "hardware_compatible=ampere_plus": Option((8, 6), None, False, NOTES + ", 8.6", "one target per GPU"),
-    "hardware_compatible=same_compute_capability": Option((10, 9), None, False, BINDINGS, "one target per GPU"),
-    "refit": Option((8, 0), None, False, RTX_REFIT, "leave refit out"),
-    "strip": Option((10, 0), None, False, RTX_REFIT, "leave strip out"),
-    "dla_core": Option((8, 0), (11, 0), False, NOTES + ", 10.7: the last with DLA", "leave dla_core out: the GPU"),
-    "sparsity": Option((8, 0), None, True, BINDINGS, "leave sparsity out"),
-    "tf32": Option((8, 0), None, True, BINDINGS, "leave tf32 out"),
-    "tactic_sources": Option((8, 0), None, True, BINDINGS, "leave tactic_sources out"),
-    "tactic_sources=cublas": Option((8, 0), (11, 0), False, BINDINGS, "leave it out"),
-    "tactic_sources=cublas_lt": Option((8, 0), (11, 0), False, BINDINGS, "leave it out"),
-    "tactic_sources=cudnn": Option((8, 0), (11, 0), False, BINDINGS, "leave it out"),
-    "profiling": Option((8, 2), None, True, BINDINGS, "leave profiling out"),
-    "timing_cache": Option((8, 0), None, False, "TensorRT-RTX times nothing ahead of time", "leave timing_cache out"),
-    "timing_cache=strict": Option((10, 0), None, False, BINDINGS, "strict: false"),
-}
+from builder.platforms import tables
+from builder.platforms.versions import release
 
 
 @dataclass(frozen=True)
@@ -101,40 +61,27 @@ _ENTROPY = "IInt8EntropyCalibrator2"
 
 def refused(options: TensorRtOptions, runtime: str, declared: str) -> Tuple[Refused, ...]:
     """The options that TensorRT (or TensorRT-RTX, by `runtime`) of the declared version does not have."""
-    asked = version(declared)
-    name = "TensorRT-RTX" if runtime == "tensorrt-rtx" else "TensorRT"
+    number, named = release(declared), "TensorRT-RTX" if runtime == "tensorrt-rtx" else "TensorRT"
     found: List[Refused] = []
-    for key in _used(options):
-        option = OPTIONS[key]
+    for name in _used(options):
+        option, spelled = _option(name), name.replace("=", ": ")
+        if option is None:  # a tactic source that every version has
+            continue
         if runtime == "tensorrt-rtx":
-            why = "" if option.rtx else f"{name} has no {key.replace('=', ': ')}"
-        elif asked < option.first:
-            why = f"{key.replace('=', ': ')} came with {name} {_spelled(option.first)}, the target declares {declared}"
-        elif option.end is not None and asked >= option.end:
-            why = f"{name} {_spelled(option.end)} dropped {key.replace('=', ': ')}, the target declares {declared}"
+            why = "" if option.rtx else f"{named} has no {spelled}"
+        elif number < release(option.first):
+            why = f"{spelled} came with {named} {option.first}, the target declares {declared}"
+        elif option.end and number >= release(option.end):
+            why = f"{named} {option.end} dropped {spelled}, the target declares {declared}"
         else:
             why = ""
         if why:
-            found.append(Refused(key, why, option.source, option.instead))
+            found.append(Refused(name, why, option.source, option.instead))
     return tuple(found)
 
 
-def contradictions(options: TensorRtOptions) -> Tuple[str, ...]:
-    """What no version can do: options that exclude each other. Sentences for the person."""
-    said: List[str] = []
-    if options.typing == "strong":
-        for name in ("constraints", "layers"):
-            if getattr(options, name):
-                said.append(f"{name} needs `typing: weak`; a typed graph says its own precisions")
-        if options.int8 == "calibrator":
-            said.append("int8: calibrator needs `typing: weak`; with a typed graph int8 is Q/DQ")
-        if options.dla_core is not None:
-            said.append("dla_core needs `typing: weak`; DLA takes its precision from builder flags")
-    if options.strip and options.refit is False:
-        said.append("strip needs refit: a stripped engine gets its weights on the host")
-    if options.gpu_fallback is not None and options.dla_core is None:
-        said.append("gpu_fallback means something only with dla_core")
-    return tuple(said)
+def _option(name: str) -> Optional[tables.Option]:
+    return next((row for row in tables.tensorrt_options().options if row.name == name), None)
 
 
 def weakly_typed(options: TensorRtOptions, runtime: str, declared: str) -> bool:
@@ -143,7 +90,8 @@ def weakly_typed(options: TensorRtOptions, runtime: str, declared: str) -> bool:
         return False
     if options.typing is not None:
         return options.typing == "weak"
-    if version(declared) < OPTIONS["typing=strong"].first:
+    strong = _option("typing=strong")
+    if strong is None or release(declared) < release(strong.first):
         return True
     wants_flags = options.int8 == "calibrator" or options.constraints or options.layers
     return bool(wants_flags) or options.dla_core is not None
@@ -191,7 +139,7 @@ def portability(options: TensorRtOptions, runtime: str) -> str:
 
 
 def _used(options: TensorRtOptions) -> List[str]:
-    """The keys of OPTIONS that `options` makes use of."""
+    """The names of the options in use; `name=value` where a version may know the name and not the value."""
     used: List[str] = []
     for name in ("constraints", "layers", "optimization_level", "profiling"):
         if getattr(options, name) not in (None, ()):
@@ -206,13 +154,8 @@ def _used(options: TensorRtOptions) -> List[str]:
     if options.dla_core is not None:
         used.append("dla_core")
     if options.tactic_sources is not None:
-        used.append("tactic_sources")
-        used += [key for key in (f"tactic_sources={s}" for s in options.tactic_sources) if key in OPTIONS]
+        used += ["tactic_sources", *(f"tactic_sources={source}" for source in options.tactic_sources)]
     if options.timing_cache is not None:
         used.append("timing_cache")
         used += ["timing_cache=strict"] if options.timing_cache.strict else []
     return used
-
-
-def _spelled(number: Version) -> str:
-    return ".".join(map(str, number))

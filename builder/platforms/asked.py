@@ -1,4 +1,4 @@
-"""The question that every rule is asked, and its possible answers."""
+"""The question that every rule is asked, its possible answers, and which of them a person may waive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Callable, Optional, Tuple, Union
 
 from builder.config.cells import Cell
 from builder.config.contract import Input, Profile
-from builder.config.matrix import Allowed, Head, Target
+from builder.config.matrix import WAIVABLE, Allowed, Head, Target
 from builder.config.tensorrt import TensorRtOptions
 from builder.platforms.machines import Machine
 
@@ -53,3 +53,10 @@ Rule = Callable[[Asked], Optional[Answer]]  # None: the rule has nothing to say 
 
 def answer(holds: bool, rule: str, fact: str, problem: str, source: str, fixes: Tuple[str, ...] = ()) -> Answer:
     return Held(rule, fact, source) if holds else Skip(rule, problem, source, fixes)
+
+
+def waived(asked: Asked, said: Answer) -> Optional[Allowed]:
+    """The person's reason for a cell that a rule about speed would skip."""
+    if not isinstance(said, Skip) or said.rule not in WAIVABLE:
+        return None
+    return next((allowed for allowed in asked.allow if allowed.rule == said.rule), None)

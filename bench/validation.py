@@ -26,7 +26,8 @@ from builder.actions.recipes import MeasureParity, MeasureTask
 from builder.config.loader import load
 from builder.execution import local, processes
 from builder.execution.scheduler import prospect
-from builder.planning.planner import PlannedCell, plan
+from builder.planning.jobs import PlannedCell
+from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.store.layout import Layout

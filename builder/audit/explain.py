@@ -14,7 +14,8 @@ from builder.config.gates import Limit
 from builder.config.matrix import Matrix, Search, Target, TorchSource
 from builder.execution import search_trials as search_words
 from builder.execution.scheduler import Outcome
-from builder.planning.planner import Plan, PlannedCell, asked_of
+from builder.planning.jobs import PlannedCell
+from builder.planning.planner import Plan, asked_of
 from builder.platforms.machines import Machine
 from builder.records import fields_of
 from builder.store.manifest import Searched

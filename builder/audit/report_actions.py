@@ -17,7 +17,7 @@ from builder.errors import DeployError, StepFailed, StoreDamaged
 from builder.execution.scheduler import perform_here, prospect
 from builder.host.choose import other_version
 from builder.planning.job_graph import layer_errors
-from builder.planning.jobs import Job, Wanted
+from builder.planning.jobs import Job
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
@@ -199,7 +199,7 @@ def layer_tables(
         entry = manifest.entry(planned.cell.id)
         if entry is None or entry.artifact is None or planned.platform is None:
             continue
-        drawn = layer_errors(loaded.matrix, Wanted(planned.cell, planned.settings, planned.platform, machine.kind))
+        drawn = layer_errors(loaded.matrix, machine, planned)
         if drawn:
             jobs.setdefault(drawn[-1].id, drawn[-1])
             cells.setdefault(drawn[-1].id, []).append(planned.cell.id)

@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from builder.planning.planner import Plan, PlannedCell
+from builder.planning.jobs import PlannedCell
+from builder.planning.planner import Plan
 
 _STYLES = {
     "done": "green",

@@ -13,8 +13,8 @@ from builder.config.matrix import Matrix, Search
 from builder.execution import publish
 from builder.execution.scheduler import Outcome, prospect
 from builder.execution.search_trials import STAND_IN, Attempt, Bench, Tried, accurate
-from builder.planning.jobs import Job
-from builder.planning.planner import Plan, PlannedCell, redrawn
+from builder.planning.jobs import Job, PlannedCell
+from builder.planning.planner import Plan
 from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
 from builder.store.layout import Layout
@@ -152,7 +152,7 @@ class _Case:
             return self._ended("not applicable", f"no search: {bench.lacking}")
         if failed and not bench.stands_in and not self._of_lowering():
             return None  # another step failed: no precision heals that
-        bench.count(self.plain, _jobs_of(bench))
+        bench.count(self.plain, bench.jobs)
         missed = Tried(bench.cell, (), self.plain, judged, 0.0)
         if bench.stands_in:
             said = f"search {bench.cell.cell.id}: everything lowered, in {STAND_IN}"
@@ -262,10 +262,6 @@ class _Case:
             cost=cost,
             estimated=STAND_IN if self.trials and self.bench.stands_in else "",
         )
-
-
-def _jobs_of(bench: Bench) -> Tuple[Job, ...]:
-    return redrawn(bench.matrix, bench.machine, bench.cell, bench.cell.settings)[1]
 
 
 def _problems(layers: Sequence[LayerError]) -> str:

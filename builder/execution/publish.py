@@ -13,8 +13,8 @@ from builder.config.matrix import Matrix, OnnxSource, SeededWeights
 from builder.digest import Json
 from builder.errors import DeployError
 from builder.execution.scheduler import Outcome
-from builder.planning.jobs import Job, OutputPin
-from builder.planning.planner import Plan, PlannedCell
+from builder.planning.jobs import Job, OutputPin, PlannedCell
+from builder.planning.planner import Plan
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Pinned, Tool
 from builder.records import Setting, to_json

@@ -17,10 +17,10 @@ from builder.config.tensorrt import TensorRtOptions
 from builder.errors import DeployError
 from builder.execution import publish
 from builder.execution.scheduler import Outcome
-from builder.planning.job_graph import layer_errors
-from builder.planning.jobs import Job
+from builder.planning.job_graph import draw, layer_errors
+from builder.planning.jobs import Job, PlannedCell
 from builder.planning.measurement_jobs import cost
-from builder.planning.planner import Plan, PlannedCell, redrawn, wanted_of
+from builder.planning.planner import Plan, placed
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Platform, cannot_run
 from builder.store.manifest import Recovered, Searched, Trial, Verdict
@@ -81,7 +81,12 @@ class Bench:
 
     @property
     def ranking(self) -> Tuple[Job, ...]:
-        return layer_errors(self.matrix, wanted_of(self.cell, self.cell.settings, self.machine))
+        return layer_errors(self.matrix, self.machine, self.cell)
+
+    @property
+    def jobs(self) -> Tuple[Job, ...]:
+        """The jobs of the cell as it is."""
+        return draw(self.matrix, self.machine, self.cell)[1]
 
     @property
     def lowering(self) -> str:
@@ -111,8 +116,7 @@ class Bench:
     def tried(self, nodes: Tuple[str, ...], said: str) -> Optional[Tried]:
         """None when it is not done yet."""
         base = self._standing() if self.stands_in else self.cell
-        settings = replace(base.settings, keep=kept_with(self.cell, nodes))
-        cell, jobs = redrawn(self.matrix, self.machine, base, settings, emulated=self.stands_in)
+        cell, jobs = self._drawn(base, nodes)
         jobs = tuple(job for job in jobs if job.id != cell.latency)
         outcome = self.attempt(Plan((cell,), jobs), said)
         found = publish.judge(self.matrix, cell, outcome)
@@ -122,8 +126,7 @@ class Bench:
 
     def final(self, nodes: Tuple[str, ...], plain: Outcome) -> "Optional[Tuple[Tried, Optional[Cost]]]":
         """The cell itself with these nodes kept, timed beside the one without; None when that is not done yet."""
-        settings = replace(self.cell.settings, keep=kept_with(self.cell, nodes))
-        cell, jobs = redrawn(self.matrix, self.machine, self.cell, settings)
+        cell, jobs = self._drawn(self.cell, nodes)
         added = self._cost(cell, plain)
         each = {job.id: job for job in (*jobs, *added)}
         outcome = self.attempt(Plan((cell,), tuple(each.values())), "")
@@ -140,8 +143,7 @@ class Bench:
         """The jobs that time it beside the artifact with everything lowered, where there is one to time."""
         if self.stands_in or self.cell.engine not in plain.results:
             return ()
-        _, jobs = redrawn(self.matrix, self.machine, self.cell, self.cell.settings)
-        by_id = {job.id: job for job in jobs}
+        by_id = {job.id: job for job in self.jobs}
         lowered = replace(by_id[self.cell.engine], id=f"{self.cell.engine}/lowered")
         found: Dict[str, Job] = {}
 
@@ -151,8 +153,7 @@ class Bench:
                 found[id] = by_id[id]
 
         need(lowered)
-        wanted = wanted_of(cell, cell.settings, self.machine)
-        return (*found.values(), lowered, cost(self.matrix, wanted, cell.engine, lowered.id))
+        return (*found.values(), lowered, cost(self.matrix, self.machine, cell, lowered.id))
 
     @property
     def _cpu(self) -> Platform:
@@ -163,20 +164,13 @@ class Bench:
     def _standing(self) -> PlannedCell:
         """The cell as onnxruntime on this machine runs it."""
         settings = replace(self.cell.settings, compute="f32", static=False, tensorrt=TensorRtOptions())
-        return replace(
-            self.cell,
-            fate="build",
-            settings=settings,
-            platform=self._cpu,
-            unverified="",
-            reason="",
-            remedies=(),
-            reached=(),
-        )
+        alone = replace(self.cell, fate="build", settings=settings, reason="", remedies=(), reached=(), emulated=True)
+        return placed(alone, self._cpu, self.machine)
 
-
-def kept_with(cell: PlannedCell, nodes: Sequence[str]) -> Tuple[str, ...]:
-    return tuple(sorted({*cell.settings.keep, *nodes}))
+    def _drawn(self, cell: PlannedCell, nodes: Sequence[str]) -> Tuple[PlannedCell, Tuple[Job, ...]]:
+        """The cell with these nodes kept too, and its jobs."""
+        keep = tuple(sorted({*cell.settings.keep, *nodes}))
+        return draw(self.matrix, self.machine, replace(cell, settings=replace(cell.settings, keep=keep)))
 
 
 def _only(outcome: Outcome, jobs: Set[str]) -> Outcome:

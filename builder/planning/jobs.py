@@ -1,4 +1,4 @@
-"""Jobs: the symbolic steps that make cells, and what each needs. Data only.
+"""Planned cells and jobs: the symbolic steps that make cells, and what each needs. Data only.
 
 A job names files and the outputs of other jobs; `builder/planning/job_graph.py` draws the jobs of a cell, `builder/planning/resolver.py` turns
 each into an action with digests, `builder/execution/scheduler.py` performs it. Cells that need the same ONNX draw the same job.
@@ -82,25 +82,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A cell to draw jobs for. `elsewhere`: why it cannot be built here; `unrunnable`: why it cannot be run here;
-    `machine`: the kind of machine that would time it here; `parser`: the package whose parser of TensorRT is here;
-    `emulated`: float16 is to be emulated, since `platform` only stands in for the cell's own; `reached`: see Job."""
-
-    cell: Cell
-    settings: Settings
-    platform: Platform
-    machine: str
-    elsewhere: Optional[str] = None
-    unrunnable: Optional[str] = None
-    parser: Optional[str] = None
-    emulated: bool = False
-    reached: Tuple[Reached, ...] = ()
-
-
-@dataclass(frozen=True)
-class DrawnTask:
-    """The jobs that score a cell, and the model itself, on the task `name`."""
+class TaskJobs:
+    """Ids of the jobs that score an artifact, and the model itself, on the task `name`."""
 
     name: str
     job: str
@@ -108,17 +91,46 @@ class DrawnTask:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """The jobs of one cell in order of need, and the ids of those that its manifest entry speaks of."""
+class PlannedCell:
+    """A cell, its fate and the ids of its jobs. A skipped cell has no platform and no jobs.
 
-    jobs: Tuple[Job, ...]
-    onnx: str
-    engine: str
-    parity: str
-    latency: str
-    tasks: Tuple[DrawnTask, ...]
+    `fate`: build (here), waiting (for its machine) or skipped (by `rule` or by matrix.yaml). A waiting cell is built by
+    this run all the same when one of its machines can be `reached`. `elsewhere`: why it cannot be built here.
+    `unrunnable`: why it cannot be run here. `note`: waived rules about speed. `emulated`: float16 is emulated, since
+    `platform` stands in for the cell's own.
+    """
+
+    cell: Cell
+    fate: str
+    settings: Settings
+    platform: Optional[Platform] = None
+    reason: str = ""
+    source: str = ""
+    remedies: Tuple[str, ...] = ()
+    rule: str = ""
+    note: str = ""
+    elsewhere: Optional[str] = None
+    unrunnable: Optional[str] = None
+    reached: Tuple[Reached, ...] = ()
+    emulated: bool = False
+    onnx: str = ""
     parse: str = ""
+    engine: str = ""
+    parity: str = ""
+    tasks: Tuple[TaskJobs, ...] = ()
+    latency: str = ""
     sweep: str = ""
+
+    @property
+    def unverified(self) -> str:
+        """Why this run cannot measure it, "" when it can."""
+        return "" if self.reached else self.unrunnable or ""
+
+    @property
+    def measurements(self) -> Tuple[str, ...]:
+        """Jobs that run the artifact. They need its machine."""
+        swept = (self.sweep,) if self.sweep else ()
+        return (self.parity, *(task.job for task in self.tasks), self.latency, *swept)
 
 
 def sample_name(photograph: str, size: Tuple[int, int]) -> str:

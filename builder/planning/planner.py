@@ -10,10 +10,9 @@ from builder.config.cells import Cell, Settings, all_cells, any_selects, resolve
 from builder.config.matrix import Matrix, TorchSource
 from builder.config.remote_machines import Reached
 from builder.planning.job_graph import draw
-from builder.planning.jobs import DrawnTask, Job, Wanted
+from builder.planning.jobs import Job, PlannedCell
 from builder.platforms.machines import Machine
 from builder.platforms.platform import (
-    PARSER,
     Platform,
     cannot_build,
     cannot_run,
@@ -25,38 +24,6 @@ from builder.platforms.platform import (
 # No address: a manifest says it, which is read far from here.
 OVER_SSH = "it is built and run on its own machine, over SSH"
 BY_FLEET = "it is built and run by a worker of the fleet"
-
-
-@dataclass(frozen=True)
-class PlannedCell:
-    """`fate`: build (here), waiting (for its machine), skipped (`rule`, or the person, said no). `unverified` says why
-    parity cannot be measured here; `note` which rule about speed was waived. A skipped cell has no job ids. A cell that
-    waits is built by this run all the same when one of its machines can be `reached`."""
-
-    cell: Cell
-    fate: str
-    settings: Settings
-    platform: Optional[Platform] = None
-    reason: str = ""
-    source: str = ""
-    remedies: Tuple[str, ...] = ()
-    unverified: str = ""
-    onnx: str = ""
-    engine: str = ""
-    parity: str = ""
-    latency: str = ""
-    tasks: Tuple[DrawnTask, ...] = ()
-    parse: str = ""
-    sweep: str = ""
-    rule: str = ""
-    note: str = ""
-    reached: Tuple[Reached, ...] = ()
-
-    @property
-    def measurements(self) -> Tuple[str, ...]:
-        """The jobs that run the artifact: they need its machine."""
-        swept = (self.sweep,) if self.sweep else ()
-        return (self.parity, *(task.job for task in self.tasks), self.latency, *swept)
 
 
 @dataclass(frozen=True)
@@ -128,63 +95,32 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
     if skip is not None:
         remedies = tuple(remedy.line for remedy in alternatives.remedies(asked, skip))
         return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, rule=skip.rule, remedies=remedies)
-    platform = platform_of(target, machine)
-    planned = replace(planned, platform=platform, note=_note(asked), reached=target.reached)
-    elsewhere, unrunnable = _elsewhere(planned, machine)
-    planned, drawn = redrawn(matrix, machine, planned, settings)
+    planned = placed(replace(planned, note=_note(asked), reached=target.reached), platform_of(target, machine), machine)
+    planned, drawn = draw(matrix, machine, planned)
     for job in drawn:
         jobs.setdefault(job.id, job)
-    if target.reached:
-        only_fleet = all(place.many for place in target.reached)
-        remedy = "build fleet" if only_fleet else f"build doctor --on {target.name}"
-        return replace(planned, fate="waiting", reason=elsewhere or "", remedies=(remedy,))
-    if elsewhere is not None:
-        remedy = how_to_build(target, machine, store, tasks=bool(matrix.tasks))
-        return replace(planned, fate="waiting", reason=elsewhere, remedies=(remedy,))
-    if unrunnable is None:
-        return planned
-    return replace(planned, remedies=(how_to_verify(target, machine, store, tasks=bool(matrix.tasks)),))
-
-
-def redrawn(
-    matrix: Matrix, machine: Machine, planned: PlannedCell, settings: Settings, *, emulated: bool = False
-) -> Tuple[PlannedCell, Tuple[Job, ...]]:
-    """The cell with other settings, on its platform, and its jobs in order of need. `emulated`: see `Wanted`."""
-    wanted = replace(wanted_of(planned, settings, machine), emulated=emulated)
-    drawn = draw(matrix, wanted)
-    named = replace(
-        planned,
-        settings=settings,
-        unverified="" if planned.reached else wanted.unrunnable or "",
-        onnx=drawn.onnx,
-        engine=drawn.engine,
-        parity=drawn.parity,
-        latency=drawn.latency,
-        tasks=drawn.tasks,
-        parse=drawn.parse,
-        sweep=drawn.sweep,
-    )
-    return named, drawn.jobs
-
-
-def wanted_of(planned: PlannedCell, settings: Settings, machine: Machine) -> Wanted:
-    """What is drawn for a cell that is not skipped."""
-    platform = planned.platform
-    assert platform is not None
-    parser = PARSER if machine.version(PARSER) else None
-    elsewhere, unrunnable = _elsewhere(planned, machine)
-    return Wanted(
-        planned.cell, settings, platform, machine.kind, elsewhere, unrunnable, parser, reached=planned.reached
-    )
-
-
-def _elsewhere(planned: PlannedCell, machine: Machine) -> Tuple[Optional[str], Optional[str]]:
-    """(why the cell cannot be built here, why it cannot be run here): neither is done where another machine is named."""
     if planned.reached:
-        why = BY_FLEET if all(place.many for place in planned.reached) else OVER_SSH
-        return why, why
-    assert planned.platform is not None
-    return cannot_build(planned.platform, machine), cannot_run(planned.platform, machine)
+        remedy = "build fleet" if _by_fleet(planned.reached) else f"build doctor --on {target.name}"
+    elif planned.elsewhere:
+        remedy = how_to_build(target, machine, store, tasks=bool(matrix.tasks))
+    elif planned.unrunnable:
+        return replace(planned, remedies=(how_to_verify(target, machine, store, tasks=bool(matrix.tasks)),))
+    else:
+        return planned
+    return replace(planned, fate="waiting", reason=planned.elsewhere or "", remedies=(remedy,))
+
+
+def placed(cell: PlannedCell, platform: Platform, machine: Machine) -> PlannedCell:
+    """The cell on its platform. Where another machine is named, it is neither built nor run on this one."""
+    if cell.reached:
+        why = BY_FLEET if _by_fleet(cell.reached) else OVER_SSH
+        return replace(cell, platform=platform, elsewhere=why, unrunnable=why)
+    elsewhere, unrunnable = cannot_build(platform, machine), cannot_run(platform, machine)
+    return replace(cell, platform=platform, elsewhere=elsewhere, unrunnable=unrunnable)
+
+
+def _by_fleet(reached: Tuple[Reached, ...]) -> bool:
+    return all(place.many for place in reached)
 
 
 def _note(asked: rules.Asked) -> str:

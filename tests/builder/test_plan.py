@@ -15,7 +15,7 @@ from builder import digest
 from builder.actions.recipes import LowerFp16, LowerInt8, MeasureLayers
 from builder.config.loader import Loaded
 from builder.planning.job_graph import layer_errors
-from builder.planning.jobs import Wanted, sample_name
+from builder.planning.jobs import sample_name
 from builder.planning.planner import Plan, plan
 from builder.platforms.platform import Platform
 from tests.fact_machines import MACHINES as FACTS
@@ -377,7 +377,7 @@ def test_the_layers_of_a_lowered_graph_are_measured_by_its_own_lowering(cell: st
     matrix = project.load().matrix
     found = next(c for c in plan(matrix, LAPTOP).cells if c.cell.id == f"tiny-dense-{cell}")
     assert found.platform is not None
-    jobs = layer_errors(matrix, Wanted(found.cell, found.settings, found.platform, LAPTOP.kind, "elsewhere"))
+    jobs = layer_errors(matrix, LAPTOP, found)
     *needed, last = jobs
     assert isinstance(last.recipe, MeasureLayers)
     assert isinstance(last.recipe.lowering, LowerInt8 if "int8" in cell else LowerFp16)
@@ -394,4 +394,4 @@ def test_a_graph_that_no_step_lowers_has_no_layers_to_measure(cell: str, project
     matrix = project.load().matrix
     found = next(c for c in plan(matrix, LAPTOP).cells if c.cell.id == f"tiny-dense-{cell}")
     assert found.platform is not None
-    assert layer_errors(matrix, Wanted(found.cell, found.settings, found.platform, LAPTOP.kind)) == ()
+    assert layer_errors(matrix, LAPTOP, found) == ()

@@ -20,7 +20,8 @@ from builder.actions.measurements import Parity
 from builder.config.contract import PACKAGE
 from builder.config.loader import Loaded, load
 from builder.errors import StepFailed
-from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.jobs import PlannedCell
+from builder.planning.planner import Plan, plan
 from builder.platforms import requirements
 from builder.platforms.machines import Machine
 from builder.platforms.platform import numbers

@@ -24,7 +24,8 @@ from builder.execution import publish
 from builder.execution.local import Local
 from builder.execution.scheduler import Lines, Outcome, Reporter, Silent
 from builder.execution.scheduler import run as perform
-from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.jobs import PlannedCell
+from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.store.layout import Layout

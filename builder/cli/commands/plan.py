@@ -12,7 +12,8 @@ from builder.cli.flags import add_matrix, add_selectors, load_matrix, selectors
 from builder.digest import Json
 from builder.execution.precision_search import recalled
 from builder.execution.scheduler import Outcome
-from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.jobs import PlannedCell
+from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.store.layout import Layout

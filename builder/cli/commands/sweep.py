@@ -20,7 +20,8 @@ from builder.errors import GateFailed, NothingFits, UsageError
 from builder.execution.local import Local
 from builder.execution.scheduler import Lines, Outcome, Silent
 from builder.execution.scheduler import run as perform
-from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.jobs import PlannedCell
+from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.records import RecordError

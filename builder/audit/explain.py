@@ -9,9 +9,9 @@ from typing import Dict, List, Optional, Tuple
 from builder import terminal
 from builder.actions.measurements import AT_LEAST, Swept
 from builder.compat import alternatives, rules
-from builder.config.cells import Settings, selects
+from builder.config.cells import Cell, selects
 from builder.config.gates import Limit
-from builder.config.matrix import Matrix, Search, Target, TorchSource
+from builder.config.matrix import CellSettings, Matrix, Search, Target, TorchSource
 from builder.execution import search_trials as search_words
 from builder.execution.scheduler import Outcome
 from builder.planning.jobs import PlannedCell
@@ -68,7 +68,7 @@ def explain(
     fate: str,
     searched: Optional[Searched] = None,
 ) -> Explanation:
-    asked = asked_of(matrix, cell.cell, cell.settings, machine)
+    asked = asked_of(matrix, cell.cell, machine)
     answers, skip = rules.answers(asked), rules.judge(asked)
     remedies = alternatives.remedies(asked, skip) if skip is not None else ()
     disabled = cell.fate == "skipped" and skip is None
@@ -131,24 +131,24 @@ def _settings(matrix: Matrix, planned: PlannedCell, searched: Optional[Searched]
         "static": runtime != "openvino",
         "workspace": runtime != "tensorrt" and runtime != "tensorrt-rtx",
         "activations": planned.cell.precision != "int8",
-        "allow": not planned.settings.allow,
-        "keep": not planned.settings.keep,
-        "search": planned.settings.search is None,
+        "allow": not planned.cell.allow,
+        "keep": not planned.cell.keep,
+        "search": planned.cell.search is None,
     }
     lines: List[Line] = []
-    for field in dataclasses.fields(Settings):
-        value = getattr(planned.settings, field.name)
-        if field.name == "tensorrt":
+    for name in (name for name in fields_of(Cell) if name in fields_of(CellSettings)):
+        value = getattr(planned.cell, name)
+        if name == "tensorrt":
             given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             said = ", ".join(f"{name} {_said(v)}" for name, v in given.items() if v not in (None, ()))
             if not said:
                 continue
-        elif idle.get(field.name):
+        elif idle.get(name):
             continue
         else:
             said = _said(value)
-        by_search = field.name == "keep" and searched is not None and searched.kept
-        lines.append(Line(field.name, said, "search" if by_search else _origin(matrix, planned, field.name)))
+        by_search = name == "keep" and searched is not None and searched.kept
+        lines.append(Line(name, said, "search" if by_search else _origin(matrix, planned, name)))
     return tuple(lines)
 
 

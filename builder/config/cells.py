@@ -24,30 +24,26 @@ _PARTS = re.compile(r"[{},]|[^{},]+")
 
 @dataclass(frozen=True)
 class Cell:
+    """One artifact of the matrix. Its settings are the built-in ones until `resolve` has read those of matrix.yaml."""
+
     model: str
     head: str
     precision: str
     target: str
+    profiles: Tuple[str, ...] = ()
+    simplify: bool = True
+    activations: str = "symmetric"
+    compute: Compute = "f32"
+    static: bool = False
+    workspace: str = "1GiB"
+    tensorrt: TensorRtOptions = TensorRtOptions()
+    allow: Tuple[Allowed, ...] = ()
+    keep: Tuple[str, ...] = ()
+    search: Optional[Search] = None
 
     @property
     def id(self) -> str:
         return f"{self.model}-{self.head}-{self.precision}-{self.target}"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """`CellSettings` with nothing left open."""
-
-    profiles: Tuple[str, ...]
-    simplify: bool
-    activations: str
-    compute: Compute
-    static: bool
-    workspace: str
-    tensorrt: TensorRtOptions
-    allow: Tuple[Allowed, ...] = ()
-    keep: Tuple[str, ...] = ()
-    search: Optional[Search] = None
 
 
 def all_cells(matrix: Matrix) -> Tuple[Cell, ...]:
@@ -133,17 +129,18 @@ def _over(under: TensorRtOptions, over: TensorRtOptions) -> TensorRtOptions:
     return dataclasses.replace(under, **{k: v for k, v in given.items() if v is not None and v != ()})
 
 
-def resolve(matrix: Matrix, cell: Cell) -> Settings:
-    chosen = settings_of(matrix, cell)
-    target = matrix.target(cell.target)
-    return Settings(
+def resolve(matrix: Matrix, cell: Cell) -> Cell:
+    """The cell with its settings from matrix.yaml."""
+    chosen, target = settings_of(matrix, cell), matrix.target(cell.target)
+    return dataclasses.replace(
+        cell,
         profiles=chosen.profiles or tuple(p.name for p in matrix.model.profiles[:1]),
-        simplify=True if chosen.simplify is None else chosen.simplify,
+        simplify=chosen.simplify is not False,
         activations=chosen.activations or ("asymmetric" if target.runtime in ON_CPU else "symmetric"),
         compute=chosen.compute or usual_compute(cell, target),
         static=bool(chosen.static),
-        workspace=chosen.workspace or "1GiB",
-        tensorrt=(chosen.tensorrt if target.runtime.startswith("tensorrt") else None) or TensorRtOptions(),
+        workspace=chosen.workspace or cell.workspace,
+        tensorrt=(chosen.tensorrt if target.runtime.startswith("tensorrt") else None) or cell.tensorrt,
         allow=chosen.allow,
         keep=tuple(sorted(set(chosen.keep or ()))),
         search=chosen.search,

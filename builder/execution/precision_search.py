@@ -105,7 +105,7 @@ def heal(
     up and something is not done yet, the cell stays as it is. `known`: cells that `plan` has as they were found already."""
     healed = Healed(plan, outcome, known or {})
     for cell in plan.cells:
-        budget = cell.settings.search
+        budget = cell.cell.search
         if budget is None or not budget.trials or cell.fate == "skipped" or cell.cell.id in healed.searched:
             continue
         case = _Case(Bench(matrix, machine, cell, attempt), budget, outcome, tell)
@@ -297,7 +297,7 @@ def _with(healed: Healed, cell: PlannedCell, found: Searched, case: _Case) -> He
 
 
 def _replaced(plan: Plan, outcome: Outcome, final: Tried) -> Tuple[Plan, Outcome]:
-    cells = tuple(final.cell if cell.cell == final.cell.cell else cell for cell in plan.cells)
+    cells = tuple(final.cell if cell.cell.id == final.cell.cell.id else cell for cell in plan.cells)
     jobs = {job.id: job for job in (*plan.jobs, *final.jobs)}
     used: Dict[str, Job] = {}
 

@@ -206,7 +206,7 @@ def _entry(
         machine=target.machine,
         verdict=found,
         platform=planned.platform,
-        profiles=tuple(matrix.profile(name) for name in planned.settings.profiles) if planned.platform else (),
+        profiles=tuple(matrix.profile(name) for name in planned.cell.profiles) if planned.platform else (),
         artifact=_artifact(planned, outcome, store) if engine else None,
         parity=measured.outputs,
         arithmetic=measured.arithmetic,
@@ -230,8 +230,8 @@ def _artifact(planned: PlannedCell, outcome: Outcome, store: Layout) -> Artifact
         files=engine.product,
         onnx=onnx.digest,
         action=engine.key,
-        compute=planned.settings.compute,
-        static=planned.settings.static,
+        compute=planned.cell.compute,
+        static=planned.cell.static,
         seconds=engine.seconds,
         remarks=remarks,
         portability=_portability(planned),
@@ -250,7 +250,7 @@ def _swept(planned: PlannedCell, outcome: Outcome) -> Optional[Swept]:
 
 def _portability(planned: PlannedCell) -> str:
     runtime = planned.platform.runtime if planned.platform else ""
-    return dialects.portability(planned.settings.tensorrt, runtime) if runtime.startswith("tensorrt") else ""
+    return dialects.portability(planned.cell.tensorrt, runtime) if runtime.startswith("tensorrt") else ""
 
 
 def _said(found: Verdict, searched: Optional[Searched]) -> Verdict:
@@ -312,7 +312,7 @@ def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, outcome: Outco
     results = scored(planned, outcome)
     checks = verdict.checks(wanted, parity.outputs, results, _latency(planned, outcome))
     checks += verdict.sweep_checks(wanted, swept) if swept else ()
-    checks += verdict.arithmetic_checks(planned.cell.precision, planned.settings.compute, parity.arithmetic)
+    checks += verdict.arithmetic_checks(planned.cell.precision, planned.cell.compute, parity.arithmetic)
     found = Verdict("passed", checks=checks)
     if found.misses:
         unknown = verdict.unknown_metrics(wanted, results)

@@ -163,14 +163,14 @@ class Bench:
 
     def _standing(self) -> PlannedCell:
         """The cell as onnxruntime on this machine runs it."""
-        settings = replace(self.cell.settings, compute="f32", static=False, tensorrt=TensorRtOptions())
-        alone = replace(self.cell, fate="build", settings=settings, reason="", remedies=(), reached=(), emulated=True)
+        cell = replace(self.cell.cell, compute="f32", static=False, tensorrt=TensorRtOptions())
+        alone = replace(self.cell, fate="build", cell=cell, reason="", remedies=(), reached=(), emulated=True)
         return placed(alone, self._cpu, self.machine)
 
     def _drawn(self, cell: PlannedCell, nodes: Sequence[str]) -> Tuple[PlannedCell, Tuple[Job, ...]]:
         """The cell with these nodes kept too, and its jobs."""
-        keep = tuple(sorted({*cell.settings.keep, *nodes}))
-        return draw(self.matrix, self.machine, replace(cell, settings=replace(cell.settings, keep=keep)))
+        keep = tuple(sorted({*cell.cell.keep, *nodes}))
+        return draw(self.matrix, self.machine, replace(cell, cell=replace(cell.cell, keep=keep)))
 
 
 def _only(outcome: Outcome, jobs: Set[str]) -> Outcome:

@@ -47,7 +47,7 @@ def draw(matrix: Matrix, machine: Machine, cell: PlannedCell) -> Tuple[PlannedCe
     head = matrix.head(cell.cell.head)
     export = _export(matrix, head)
     graphs = [export]
-    if cell.settings.simplify:
+    if cell.cell.simplify:
         graphs.append(_simplify(matrix, head, export.id))
     data = _calibration_data(matrix, cell)
     lowered = _lower(matrix, cell, graphs[-1].id)
@@ -111,8 +111,8 @@ def _simplify(matrix: Matrix, head: Head, export: str) -> Job:
 def _lower(matrix: Matrix, cell: PlannedCell, onnx: str) -> Optional[Job]:
     """The lowering this cell needs: none for fp32, and none where the runtime itself stores fp16 or computes bf16."""
     precision, runtime = cell.cell.precision, matrix.target(cell.cell.target).runtime
-    variant = cell.cell.head if cell.settings.simplify else f"{cell.cell.head}/unsimplified"
-    keep = cell.settings.keep
+    variant = cell.cell.head if cell.cell.simplify else f"{cell.cell.head}/unsimplified"
+    keep = cell.cell.keep
     if keep:
         variant += f"/keep-{digest.of_json(list(keep))[7:15]}"
     model_pin = OutputPin("model.onnx", onnx, "model.onnx")
@@ -120,7 +120,7 @@ def _lower(matrix: Matrix, cell: PlannedCell, onnx: str) -> Optional[Job]:
         return Job(f"lower-fp16/{variant}", LowerFp16(keep), (model_pin,), ("onnx", "onnxruntime"))
     if precision != "int8" or matrix.calibration is None or _calibrated(cell):
         return None
-    placement, activations = _PLACEMENT.get(runtime, "inputs"), cell.settings.activations
+    placement, activations = _PLACEMENT.get(runtime, "inputs"), cell.cell.activations
     recipe = LowerInt8(matrix.calibration.method, matrix.calibration.percentile, activations, placement, keep)
     job = f"lower-int8/{variant}/{activations}/{placement}"
     images = OutputPin("images.npz", CALIBRATION, "images.npz")
@@ -140,7 +140,7 @@ def _lower_opset(matrix: Matrix, cell: PlannedCell, onnx: str) -> Optional[Job]:
 
 def _calibrated(cell: PlannedCell) -> bool:
     """Does TensorRT's own calibrator find the ranges, on the target, instead of Q/DQ in the graph?"""
-    return cell.cell.precision == "int8" and cell.settings.tensorrt.int8 == "calibrator"
+    return cell.cell.precision == "int8" and cell.cell.tensorrt.int8 == "calibrator"
 
 
 def _calibration_data(matrix: Matrix, cell: PlannedCell) -> Optional[Job]:
@@ -169,20 +169,19 @@ def _parse(matrix: Matrix, machine: Machine, cell: PlannedCell, onnx: str) -> Op
 
 def _engine(matrix: Matrix, cell: PlannedCell, onnx: str) -> Job:
     assert cell.platform is not None
-    settings, calibrated = cell.settings, _calibrated(cell)
+    calibrated, timing = _calibrated(cell), cell.cell.tensorrt.timing_cache
     recipe = Engine(
         precision=cell.cell.precision,
-        compute=settings.compute,
-        profiles=tuple(matrix.profile(name) for name in settings.profiles),
-        workspace=bytes_of(settings.workspace),
-        tensorrt=settings.tensorrt,
+        compute=cell.cell.compute,
+        profiles=tuple(matrix.profile(name) for name in cell.cell.profiles),
+        workspace=bytes_of(cell.cell.workspace),
+        tensorrt=cell.cell.tensorrt,
         calibration=matrix.calibration.method if calibrated and matrix.calibration else "",
     )
     tools = () if cell.elsewhere else (BUILDER[cell.platform.runtime],)
     pins: List[Pin] = [OutputPin("model.onnx", onnx, "model.onnx")]
     if calibrated:
         pins.append(OutputPin("calibration.npz", CALIBRATION, "images.npz"))
-    timing = settings.tensorrt.timing_cache
     if timing is not None:
         pins.append(FilePin("timing.cache", timing.file, timing.sha256))
     return Job(

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import List, Optional, Tuple, Union
 
 from builder.actions.recipes import Recipe
-from builder.config.cells import Cell, Settings
+from builder.config.cells import Cell
 from builder.config.matrix import Head, Matrix, OnnxSource, Photographs, TorchSource, WeightsFile
 from builder.config.remote_machines import Reached
 from builder.platforms.platform import Platform
@@ -102,7 +102,6 @@ class PlannedCell:
 
     cell: Cell
     fate: str
-    settings: Settings
     platform: Optional[Platform] = None
     reason: str = ""
     source: str = ""

@@ -59,7 +59,7 @@ def reference(matrix: Matrix, head: Head) -> Job:
 def _samples(matrix: Matrix, cell: PlannedCell) -> Tuple[str, ...]:
     """The reference samples inside this cell's profiles."""
     image = matrix.model.inputs[0]
-    profiles = [matrix.profile(name) for name in cell.settings.profiles]
+    profiles = [matrix.profile(name) for name in cell.cell.profiles]
     sizes = [
         s
         for s in matrix.parity.sizes
@@ -75,8 +75,8 @@ def parity(matrix: Matrix, cell: PlannedCell, engine: str, reference: str) -> Jo
         outputs=tuple(o.name for o in head.outputs),
         align=head.align,
         agreement=tuple(a for a in matrix.parity.agreement if a.output in {o.name for o in head.outputs}),
-        compute=cell.settings.compute,
-        static=cell.settings.static,
+        compute=cell.cell.compute,
+        static=cell.cell.static,
     )
     pins: List[Pin] = [OutputPin("artifact", engine, "*")]
     pins += [OutputPin(f"reference/{name}.npz", reference, f"{name}.npz") for name in samples]
@@ -96,7 +96,7 @@ def parity(matrix: Matrix, cell: PlannedCell, engine: str, reference: str) -> Jo
 def fitting_tasks(matrix: Matrix, cell: PlannedCell) -> Tuple[TaskSet, ...]:
     """The tasks that are for this cell's head, at a size inside its profiles."""
     image = matrix.model.inputs[0]
-    profiles = [matrix.profile(name) for name in cell.settings.profiles]
+    profiles = [matrix.profile(name) for name in cell.cell.profiles]
     return tuple(
         task
         for task in matrix.tasks
@@ -133,10 +133,9 @@ def task(matrix: Matrix, cell: PlannedCell, declared: TaskSet, engine: str) -> T
         (*source_pins(matrix), code, made),
         (source_runtime(matrix), *_METRIC_TOOLS),
     )
-    settings = cell.settings
     scored = Job(
         f"task/{cell.cell.id}/{declared.name}",
-        MeasureTask(head, image.name, declared.metric, declared.options, settings.compute, settings.static),
+        MeasureTask(head, image.name, declared.metric, declared.options, cell.cell.compute, cell.cell.static),
         (OutputPin("artifact", engine, "*"), code, made, OutputPin("model", reference.id, "*")),
         () if cell.unrunnable else _METRIC_TOOLS,
         cell.platform,
@@ -159,14 +158,14 @@ def cost(matrix: Matrix, machine: Machine, cell: PlannedCell, lowered: str) -> J
 
 def latency(matrix: Matrix, machine: Machine, cell: PlannedCell, engine: str, export: str) -> Job:
     image = matrix.model.inputs[0].name
-    shape = next(r for r in matrix.profile(cell.settings.profiles[0]).inputs if r.name == image).opt
+    shape = next(r for r in matrix.profile(cell.cell.profiles[0]).inputs if r.name == image).opt
     recipe = MeasureLatency(
         input=image,
         shape=shape,
         seconds=matrix.latency.seconds,
         threads=matrix.latency.threads,
-        compute=cell.settings.compute,
-        static=cell.settings.static,
+        compute=cell.cell.compute,
+        static=cell.cell.static,
         machine=matrix.target(cell.cell.target).machine if cell.unrunnable else machine.kind,
     )
     pins = (OutputPin("artifact", engine, "*"), OutputPin("naive.onnx", export, "model.onnx"))
@@ -183,7 +182,7 @@ def sweep(matrix: Matrix, machine: Machine, cell: PlannedCell, engine: str) -> T
     if chosen is None or not selects(chosen.select, cell.cell):
         return ()
     head = matrix.head(cell.cell.head)
-    references = tuple(_reference(matrix, chosen, head, profile) for profile in cell.settings.profiles)
+    references = tuple(_reference(matrix, chosen, head, profile) for profile in cell.cell.profiles)
     return (*references, _sweep(matrix, machine, chosen, cell, engine))
 
 
@@ -216,7 +215,7 @@ def _reference_id(head: str, profile: str) -> str:
 
 def _sweep(matrix: Matrix, machine: Machine, chosen: Sweep, cell: PlannedCell, engine: str) -> Job:
     head, model, file = matrix.head(cell.cell.head), matrix.model, photograph(matrix, chosen)
-    profiles = tuple(matrix.profile(name) for name in cell.settings.profiles)
+    profiles = tuple(matrix.profile(name) for name in cell.cell.profiles)
     grid = sweep_grid.of_profiles(profiles, model.inputs[0], model.preprocess.multiple, chosen.points, chosen.seed)
     recipe = MeasureSweep(
         photograph=file,
@@ -226,8 +225,8 @@ def _sweep(matrix: Matrix, machine: Machine, chosen: Sweep, cell: PlannedCell, e
         agreement=tuple(a for a in matrix.parity.agreement if a.output in {o.name for o in head.outputs}),
         seconds=chosen.seconds,
         threads=matrix.latency.threads,
-        compute=cell.settings.compute,
-        static=cell.settings.static,
+        compute=cell.cell.compute,
+        static=cell.cell.static,
         machine=matrix.target(cell.cell.target).machine if cell.unrunnable else machine.kind,
     )
     pins: List[Pin] = [OutputPin("artifact", engine, "*")]

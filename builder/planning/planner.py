@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Dict, Iterable, List, Optional, Tuple
 
 from builder.compat import alternatives, rules
-from builder.config.cells import Cell, Settings, all_cells, any_selects, resolve, settings_of
+from builder.config.cells import Cell, all_cells, any_selects, resolve, settings_of
 from builder.config.matrix import Matrix, TorchSource
 from builder.config.remote_machines import Reached
 from builder.planning.job_graph import draw
@@ -62,11 +62,11 @@ def plan(
             continue
         if (only and not any_selects(only, cell)) or any_selects(skip, cell):
             continue
-        cells.append(_plan_cell(matrix, machine, cell, jobs, store or matrix.store))
+        cells.append(_plan_cell(matrix, machine, resolve(matrix, cell), jobs, store or matrix.store))
     return Plan(tuple(cells), tuple(jobs.values()))
 
 
-def asked_of(matrix: Matrix, cell: Cell, settings: Settings, machine: Machine) -> rules.Asked:
+def asked_of(matrix: Matrix, cell: Cell, machine: Machine) -> rules.Asked:
     """What the compatibility rules are asked about a cell."""
     return rules.Asked(
         cell=cell,
@@ -74,23 +74,23 @@ def asked_of(matrix: Matrix, cell: Cell, settings: Settings, machine: Machine) -
         target=matrix.target(cell.target),
         machine=machine,
         inputs=matrix.model.inputs,
-        profiles=tuple(matrix.profile(name) for name in settings.profiles),
-        options=settings.tensorrt,
-        allow=settings.allow,
+        profiles=tuple(matrix.profile(name) for name in cell.profiles),
+        options=cell.tensorrt,
+        allow=cell.allow,
         opset=matrix.model.opset if isinstance(matrix.model.source, TorchSource) else 0,
     )
 
 
 def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job], store: str) -> PlannedCell:
-    target, settings = matrix.target(cell.target), resolve(matrix, cell)
-    planned = PlannedCell(cell, "build", settings)
+    target = matrix.target(cell.target)
+    planned = PlannedCell(cell, "build")
     disabled = target.disabled or settings_of(matrix, cell).disabled
     if disabled is not None:
         see = (f"see {disabled.issue}",) if disabled.issue else ()
         return replace(
             planned, fate="skipped", reason=f"disabled: {disabled.reason}", source="matrix.yaml", remedies=see
         )
-    asked = asked_of(matrix, cell, settings, machine)
+    asked = asked_of(matrix, cell, machine)
     skip = rules.judge(asked)
     if skip is not None:
         remedies = tuple(remedy.line for remedy in alternatives.remedies(asked, skip))

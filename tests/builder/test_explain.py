@@ -125,7 +125,7 @@ def test_reasons_are_merged_rule_by_rule(project: Project) -> None:
     _allow(project, "{fp16-rate: the later one}")
     project.edit("matrix.yaml", "gates:", "defaults: {allow: {fp16-rate: the first, rtx-int8: to compare}}\ngates:")
     cells = plan(load(project.matrix).matrix, LAPTOP).cells
-    said = {c.cell.id[11:]: [(a.rule, a.reason) for a in c.settings.allow] for c in cells}
+    said = {c.cell.id[11:]: [(a.rule, a.reason) for a in c.cell.allow] for c in cells}
     assert said["fp16-old"] == [("fp16-rate", "the later one"), ("rtx-int8", "to compare")]
     assert said["fp16-ort"] == [("fp16-rate", "the first"), ("rtx-int8", "to compare")]
     (rtx,) = [c for c in cells if c.cell.id == "tiny-dense-int8-rtx"]

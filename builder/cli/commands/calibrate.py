@@ -103,7 +103,7 @@ def _show(desk: _Desk, chosen: Calibration, args: argparse.Namespace) -> int:
     if args.format == "markdown":
         raise UsageError("--format markdown is for --sweep", hint="build calibrate --sweep --format markdown")
     whole = desk.plan(desk.loaded.matrix)
-    cells = tuple(cell for cell in whole.cells if cell.onnx and cell.settings.tensorrt.int8 != "calibrator")
+    cells = tuple(cell for cell in whole.cells if cell.onnx and cell.cell.tensorrt.int8 != "calibrator")
     if not cells:
         raise _nothing(whole.cells, "the ranges of {} are not found here")
     wanted = Plan(cells, whole.needed(cell.onnx for cell in cells))

@@ -97,7 +97,7 @@ def _as_found(
     args: argparse.Namespace, loaded: Loaded, wanted: Plan, pinner: Pinner, store: Layout, machine: Machine
 ) -> Tuple[Plan, Mapping[str, Searched]]:
     """The plan with the layers that an earlier run found, so that nothing is done for artifacts that are not used."""
-    if args.force or not any(cell.settings.search for cell in wanted.cells):
+    if args.force or not any(cell.cell.search for cell in wanted.cells):
         return wanted, {}
     found = recalled(loaded.matrix, machine, wanted, pinner, store)
     return found.plan, {cell: searched for cell, searched in found.searched.items() if searched.kept}

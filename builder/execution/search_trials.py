@@ -12,13 +12,14 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tupl
 
 from builder import terminal
 from builder.actions.measurements import Cost, LayerError, LayerErrors
+from builder.config.cells import Cell
 from builder.config.matrix import Matrix
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import DeployError
 from builder.execution import publish
 from builder.execution.scheduler import Outcome
 from builder.planning.job_graph import draw, layer_errors
-from builder.planning.jobs import Job, PlannedCell
+from builder.planning.jobs import Job
 from builder.planning.measurement_jobs import cost
 from builder.planning.planner import Plan, placed
 from builder.platforms.machines import Machine
@@ -34,7 +35,7 @@ STAND_IN = "onnxruntime on this machine's CPU"
 class Tried:
     """`seconds` of work that no trial before it had in common with it."""
 
-    cell: PlannedCell
+    cell: Cell
     jobs: Tuple[Job, ...]
     outcome: Outcome
     verdict: Verdict
@@ -62,7 +63,7 @@ class Bench:
 
     matrix: Matrix
     machine: Machine
-    cell: PlannedCell
+    cell: Cell
     attempt: Attempt
     _counted: Set[str] = field(default_factory=set)
 
@@ -106,7 +107,7 @@ class Bench:
     def layers(self) -> "Tuple[Optional[Tuple[LayerError, ...]], float, Optional[DeployError]]":
         """(what lowering does to each layer, seconds, what went wrong); no layers and no error: not done yet."""
         jobs = self.ranking
-        outcome = self.attempt(Plan((), jobs), f"search {self.cell.cell.id}: what lowering does to each layer")
+        outcome = self.attempt(Plan((), jobs), f"search {self.cell.id}: what lowering does to each layer")
         result = outcome.results.get(jobs[-1].id)
         if result is not None and isinstance(result.facts, LayerErrors):
             return result.facts.layers, self.count(outcome, jobs), None
@@ -134,12 +135,12 @@ class Bench:
         timed = [cell.latency, *(job.id for job in added[-1:])]
         if not self.stands_in and not all(id in outcome.results or id in outcome.failures for id in timed):
             return None
-        result = outcome.results.get(f"cost/{cell.cell.id}")
+        result = outcome.results.get(f"cost/{cell.id}")
         facts = result.facts if result else None
         own = {job.id for job in jobs}
         return Tried(cell, jobs, _only(outcome, own), found, 0.0), facts if isinstance(facts, Cost) else None
 
-    def _cost(self, cell: PlannedCell, plain: Outcome) -> Tuple[Job, ...]:
+    def _cost(self, cell: Cell, plain: Outcome) -> Tuple[Job, ...]:
         """The jobs that time it beside the artifact with everything lowered, where there is one to time."""
         if self.stands_in or self.cell.engine not in plain.results:
             return ()
@@ -161,16 +162,16 @@ class Bench:
         version = here.version("onnxruntime") or "any"
         return Platform("onnxruntime", version, here.os, here.arch, features=here.features)
 
-    def _standing(self) -> PlannedCell:
+    def _standing(self) -> Cell:
         """The cell as onnxruntime on this machine runs it."""
-        cell = replace(self.cell.cell, compute="f32", static=False, tensorrt=TensorRtOptions())
-        alone = replace(self.cell, fate="build", cell=cell, reason="", remedies=(), reached=(), emulated=True)
-        return placed(alone, self._cpu, self.machine)
+        built = replace(self.cell, fate="build", reason="", remedies=(), reached=(), emulated=True)
+        own = replace(built, compute="f32", static=False, tensorrt=TensorRtOptions())
+        return placed(own, self._cpu, self.machine)
 
-    def _drawn(self, cell: PlannedCell, nodes: Sequence[str]) -> Tuple[PlannedCell, Tuple[Job, ...]]:
+    def _drawn(self, cell: Cell, nodes: Sequence[str]) -> Tuple[Cell, Tuple[Job, ...]]:
         """The cell with these nodes kept too, and its jobs."""
-        keep = tuple(sorted({*cell.cell.keep, *nodes}))
-        return draw(self.matrix, self.machine, replace(cell, cell=replace(cell.cell, keep=keep)))
+        keep = tuple(sorted({*cell.keep, *nodes}))
+        return draw(self.matrix, self.machine, replace(cell, keep=keep))
 
 
 def _only(outcome: Outcome, jobs: Set[str]) -> Outcome:

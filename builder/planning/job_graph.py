@@ -19,6 +19,7 @@ from builder.actions.recipes import (
     Simplify,
 )
 from builder.compat import tensorrt
+from builder.config.cells import Cell
 from builder.config.matrix import Head, Matrix, TorchSource
 from builder.files import bytes_of
 from builder.planning import measurement_jobs as measure
@@ -29,7 +30,6 @@ from builder.planning.jobs import (
     OutputPin,
     PhotographPin,
     Pin,
-    PlannedCell,
     options,
     sample_name,
     source_pins,
@@ -42,12 +42,12 @@ CALIBRATION = "calibration-data"  # the job
 _PLACEMENT = {"onnxruntime": "around", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt"}
 
 
-def draw(matrix: Matrix, machine: Machine, cell: PlannedCell) -> Tuple[PlannedCell, Tuple[Job, ...]]:
+def draw(matrix: Matrix, machine: Machine, cell: Cell) -> Tuple[Cell, Tuple[Job, ...]]:
     """The cell with the ids of its jobs, and the jobs in order of need."""
-    head = matrix.head(cell.cell.head)
+    head = matrix.head(cell.head)
     export = _export(matrix, head)
     graphs = [export]
-    if cell.cell.simplify:
+    if cell.simplify:
         graphs.append(_simplify(matrix, head, export.id))
     data = _calibration_data(matrix, cell)
     lowered = _lower(matrix, cell, graphs[-1].id)
@@ -108,11 +108,11 @@ def _simplify(matrix: Matrix, head: Head, export: str) -> Job:
     )
 
 
-def _lower(matrix: Matrix, cell: PlannedCell, onnx: str) -> Optional[Job]:
+def _lower(matrix: Matrix, cell: Cell, onnx: str) -> Optional[Job]:
     """The lowering this cell needs: none for fp32, and none where the runtime itself stores fp16 or computes bf16."""
-    precision, runtime = cell.cell.precision, matrix.target(cell.cell.target).runtime
-    variant = cell.cell.head if cell.cell.simplify else f"{cell.cell.head}/unsimplified"
-    keep = cell.cell.keep
+    precision, runtime = cell.precision, matrix.target(cell.target).runtime
+    variant = cell.head if cell.simplify else f"{cell.head}/unsimplified"
+    keep = cell.keep
     if keep:
         variant += f"/keep-{digest.of_json(list(keep))[7:15]}"
     model_pin = OutputPin("model.onnx", onnx, "model.onnx")
@@ -120,16 +120,16 @@ def _lower(matrix: Matrix, cell: PlannedCell, onnx: str) -> Optional[Job]:
         return Job(f"lower-fp16/{variant}", LowerFp16(keep), (model_pin,), ("onnx", "onnxruntime"))
     if precision != "int8" or matrix.calibration is None or _calibrated(cell):
         return None
-    placement, activations = _PLACEMENT.get(runtime, "inputs"), cell.cell.activations
+    placement, activations = _PLACEMENT.get(runtime, "inputs"), cell.activations
     recipe = LowerInt8(matrix.calibration.method, matrix.calibration.percentile, activations, placement, keep)
     job = f"lower-int8/{variant}/{activations}/{placement}"
     images = OutputPin("images.npz", CALIBRATION, "images.npz")
     return Job(job, recipe, (model_pin, images), ("onnx", "onnxruntime", "numpy"))
 
 
-def _lower_opset(matrix: Matrix, cell: PlannedCell, onnx: str) -> Optional[Job]:
+def _lower_opset(matrix: Matrix, cell: Cell, onnx: str) -> Optional[Job]:
     """A TensorRT whose parser reads only an older opset gets the graph in that one."""
-    target = matrix.target(cell.cell.target)
+    target = matrix.target(cell.target)
     series = tensorrt.series(target.version) if target.runtime == "tensorrt" and target.version else None
     declared = isinstance(matrix.model.source, TorchSource)  # an ONNX file may have any
     if series is None or series.opset >= (matrix.model.opset if declared else tensorrt.SERIES[-1].opset):
@@ -138,15 +138,15 @@ def _lower_opset(matrix: Matrix, cell: PlannedCell, onnx: str) -> Optional[Job]:
     return Job(f"lower-opset/{onnx}/{series.opset}", LowerOpset(series.opset), pins, ("onnx",))
 
 
-def _calibrated(cell: PlannedCell) -> bool:
+def _calibrated(cell: Cell) -> bool:
     """Does TensorRT's own calibrator find the ranges, on the target, instead of Q/DQ in the graph?"""
-    return cell.cell.precision == "int8" and cell.cell.tensorrt.int8 == "calibrator"
+    return cell.precision == "int8" and cell.tensorrt.int8 == "calibrator"
 
 
-def _calibration_data(matrix: Matrix, cell: PlannedCell) -> Optional[Job]:
+def _calibration_data(matrix: Matrix, cell: Cell) -> Optional[Job]:
     """The images that set the ranges: for Q/DQ in the graph and for TensorRT's calibrator alike."""
     chosen = matrix.calibration
-    if chosen is None or cell.cell.precision != "int8":
+    if chosen is None or cell.precision != "int8":
         return None
     pins: List[Pin] = []
     names: Tuple[str, ...] = ()
@@ -159,23 +159,23 @@ def _calibration_data(matrix: Matrix, cell: PlannedCell) -> Optional[Job]:
     return Job(CALIBRATION, recipe, tuple(pins), ("numpy", "opencv-python-headless"))
 
 
-def _parse(matrix: Matrix, machine: Machine, cell: PlannedCell, onnx: str) -> Optional[Job]:
+def _parse(matrix: Matrix, machine: Machine, cell: Cell, onnx: str) -> Optional[Job]:
     """Parse a graph for native TensorRT elsewhere here first, where a parser of it is installed."""
-    runtime = matrix.target(cell.cell.target).runtime
+    runtime = matrix.target(cell.target).runtime
     if runtime != "tensorrt" or not cell.elsewhere or machine.version(PARSER) is None:
         return None
     return Job(f"parse/{onnx}", Parse(), (OutputPin("model.onnx", onnx, "model.onnx"),), (PARSER, "polygraphy"))
 
 
-def _engine(matrix: Matrix, cell: PlannedCell, onnx: str) -> Job:
+def _engine(matrix: Matrix, cell: Cell, onnx: str) -> Job:
     assert cell.platform is not None
-    calibrated, timing = _calibrated(cell), cell.cell.tensorrt.timing_cache
+    calibrated, timing = _calibrated(cell), cell.tensorrt.timing_cache
     recipe = Engine(
-        precision=cell.cell.precision,
-        compute=cell.cell.compute,
-        profiles=tuple(matrix.profile(name) for name in cell.cell.profiles),
-        workspace=bytes_of(cell.cell.workspace),
-        tensorrt=cell.cell.tensorrt,
+        precision=cell.precision,
+        compute=cell.compute,
+        profiles=tuple(matrix.profile(name) for name in cell.profiles),
+        workspace=bytes_of(cell.workspace),
+        tensorrt=cell.tensorrt,
         calibration=matrix.calibration.method if calibrated and matrix.calibration else "",
     )
     tools = () if cell.elsewhere else (BUILDER[cell.platform.runtime],)
@@ -185,7 +185,7 @@ def _engine(matrix: Matrix, cell: PlannedCell, onnx: str) -> Job:
     if timing is not None:
         pins.append(FilePin("timing.cache", timing.file, timing.sha256))
     return Job(
-        f"engine/{cell.cell.id}",
+        f"engine/{cell.id}",
         recipe,
         tuple(pins),
         tools,
@@ -204,23 +204,23 @@ def _engine(matrix: Matrix, cell: PlannedCell, onnx: str) -> Job:
 _PHOTOGRAPHS = 2  # each layer runs once on each of them
 
 
-def layer_errors(matrix: Matrix, machine: Machine, cell: PlannedCell) -> Tuple[Job, ...]:
+def layer_errors(matrix: Matrix, machine: Machine, cell: Cell) -> Tuple[Job, ...]:
     """Jobs in order of need, the one that gives `LayerErrors` last. None where no step lowers the graph: fp32, bf16, fp16
     that OpenVINO stores by itself, int8 that TensorRT's own calibrator makes."""
     jobs = {job.id: job for job in draw(matrix, machine, cell)[1]}
     for job in jobs.values():
         if isinstance(job.recipe, (LowerFp16, LowerInt8)):
-            reference = jobs[f"reference/{cell.cell.head}"]
+            reference = jobs[f"reference/{cell.head}"]
             return (*_needed(job, jobs), reference, _layer_errors(matrix, cell, job, job.recipe, reference.id))
     return ()
 
 
 def _layer_errors(
-    matrix: Matrix, cell: PlannedCell, lowering: Job, lowered: Union[LowerFp16, LowerInt8], reference: str
+    matrix: Matrix, cell: Cell, lowering: Job, lowered: Union[LowerFp16, LowerInt8], reference: str
 ) -> Job:
     size = min(matrix.parity.sizes, key=lambda size: size[0] * size[1])
     samples = tuple(sample_name(file, size) for file in matrix.parity.photographs.files[:_PHOTOGRAPHS])
-    recipe = MeasureLayers(lowered, samples, matrix.head(cell.cell.head).align is not None)
+    recipe = MeasureLayers(lowered, samples, matrix.head(cell.head).align is not None)
     pins: Tuple[Pin, ...] = tuple(OutputPin(f"reference/{name}.npz", reference, f"{name}.npz") for name in samples)
     return Job(f"layer-errors/{lowering.id}", recipe, (*lowering.pins, *pins), ("onnx", "onnxruntime", "numpy"))
 

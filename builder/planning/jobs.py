@@ -1,4 +1,4 @@
-"""Planned cells and jobs: the symbolic steps that make cells, and what each needs. Data only.
+"""Jobs: the symbolic steps that make cells, and what each needs. Data only.
 
 A job names files and the outputs of other jobs; `builder/planning/job_graph.py` draws the jobs of a cell, `builder/planning/resolver.py` turns
 each into an action with digests, `builder/execution/scheduler.py` performs it. Cells that need the same ONNX draw the same job.
@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 from typing import List, Optional, Tuple, Union
 
 from builder.actions.recipes import Recipe
-from builder.config.cells import Cell
 from builder.config.matrix import Head, Matrix, OnnxSource, Photographs, TorchSource, WeightsFile
 from builder.config.remote_machines import Reached
 from builder.platforms.platform import Platform
@@ -79,57 +78,6 @@ class Job:
     @property
     def needs(self) -> Tuple[str, ...]:
         return tuple(dict.fromkeys(pin.job for pin in self.pins if isinstance(pin, OutputPin)))
-
-
-@dataclass(frozen=True)
-class TaskJobs:
-    """Ids of the jobs that score an artifact, and the model itself, on the task `name`."""
-
-    name: str
-    job: str
-    reference: str
-
-
-@dataclass(frozen=True)
-class PlannedCell:
-    """A cell, its fate and the ids of its jobs. A skipped cell has no platform and no jobs.
-
-    `fate`: build (here), waiting (for its machine) or skipped (by `rule` or by matrix.yaml). A waiting cell is built by
-    this run all the same when one of its machines can be `reached`. `elsewhere`: why it cannot be built here.
-    `unrunnable`: why it cannot be run here. `note`: waived rules about speed. `emulated`: float16 is emulated, since
-    `platform` stands in for the cell's own.
-    """
-
-    cell: Cell
-    fate: str
-    platform: Optional[Platform] = None
-    reason: str = ""
-    source: str = ""
-    remedies: Tuple[str, ...] = ()
-    rule: str = ""
-    note: str = ""
-    elsewhere: Optional[str] = None
-    unrunnable: Optional[str] = None
-    reached: Tuple[Reached, ...] = ()
-    emulated: bool = False
-    onnx: str = ""
-    parse: str = ""
-    engine: str = ""
-    parity: str = ""
-    tasks: Tuple[TaskJobs, ...] = ()
-    latency: str = ""
-    sweep: str = ""
-
-    @property
-    def unverified(self) -> str:
-        """Why this run cannot measure it, "" when it can."""
-        return "" if self.reached else self.unrunnable or ""
-
-    @property
-    def measurements(self) -> Tuple[str, ...]:
-        """Jobs that run the artifact. They need its machine."""
-        swept = (self.sweep,) if self.sweep else ()
-        return (self.parity, *(task.job for task in self.tasks), self.latency, *swept)
 
 
 def sample_name(photograph: str, size: Tuple[int, int]) -> str:

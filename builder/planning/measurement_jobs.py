@@ -16,7 +16,7 @@ from builder.actions.recipes import (
     TaskCases,
 )
 from builder.config import contract
-from builder.config.cells import selects
+from builder.config.cells import Cell, TaskJobs, selects
 from builder.config.checks import accepts
 from builder.config.matrix import Head, Matrix, Sweep, TaskSet
 from builder.planning import sweep_grid
@@ -26,8 +26,6 @@ from builder.planning.jobs import (
     OutputPin,
     PhotographPin,
     Pin,
-    PlannedCell,
-    TaskJobs,
     options,
     sample_name,
     source_pins,
@@ -56,10 +54,10 @@ def reference(matrix: Matrix, head: Head) -> Job:
     return Job(f"reference/{head.name}", recipe, (*source_pins(matrix), *pins), tools)
 
 
-def _samples(matrix: Matrix, cell: PlannedCell) -> Tuple[str, ...]:
+def _samples(matrix: Matrix, cell: Cell) -> Tuple[str, ...]:
     """The reference samples inside this cell's profiles."""
     image = matrix.model.inputs[0]
-    profiles = [matrix.profile(name) for name in cell.cell.profiles]
+    profiles = [matrix.profile(name) for name in cell.profiles]
     sizes = [
         s
         for s in matrix.parity.sizes
@@ -68,22 +66,22 @@ def _samples(matrix: Matrix, cell: PlannedCell) -> Tuple[str, ...]:
     return tuple(sample_name(file, size) for file in matrix.parity.photographs.files for size in sizes)
 
 
-def parity(matrix: Matrix, cell: PlannedCell, engine: str, reference: str) -> Job:
-    head, samples = matrix.head(cell.cell.head), _samples(matrix, cell)
+def parity(matrix: Matrix, cell: Cell, engine: str, reference: str) -> Job:
+    head, samples = matrix.head(cell.head), _samples(matrix, cell)
     recipe = MeasureParity(
         samples=samples,
         outputs=tuple(o.name for o in head.outputs),
         align=head.align,
         agreement=tuple(a for a in matrix.parity.agreement if a.output in {o.name for o in head.outputs}),
-        compute=cell.cell.compute,
-        static=cell.cell.static,
+        compute=cell.compute,
+        static=cell.static,
     )
     pins: List[Pin] = [OutputPin("artifact", engine, "*")]
     pins += [OutputPin(f"reference/{name}.npz", reference, f"{name}.npz") for name in samples]
     # Tools of a machine that is not this one are not known here, so they cannot be part of the key.
     tools = () if cell.unrunnable else ("polygraphy", "numpy")
     return Job(
-        f"parity/{cell.cell.id}",
+        f"parity/{cell.id}",
         recipe,
         tuple(pins),
         tools,
@@ -93,21 +91,21 @@ def parity(matrix: Matrix, cell: PlannedCell, engine: str, reference: str) -> Jo
     )
 
 
-def fitting_tasks(matrix: Matrix, cell: PlannedCell) -> Tuple[TaskSet, ...]:
+def fitting_tasks(matrix: Matrix, cell: Cell) -> Tuple[TaskSet, ...]:
     """The tasks that are for this cell's head, at a size inside its profiles."""
     image = matrix.model.inputs[0]
-    profiles = [matrix.profile(name) for name in cell.cell.profiles]
+    profiles = [matrix.profile(name) for name in cell.profiles]
     return tuple(
         task
         for task in matrix.tasks
-        if cell.cell.head in (task.heads or (cell.cell.head,))
+        if cell.head in (task.heads or (cell.head,))
         and any(accepts(p, image.name, contract.with_size(image.shape, task.size)) for p in profiles)
     )
 
 
-def task(matrix: Matrix, cell: PlannedCell, declared: TaskSet, engine: str) -> Tuple[Tuple[Job, ...], TaskJobs]:
+def task(matrix: Matrix, cell: Cell, declared: TaskSet, engine: str) -> Tuple[Tuple[Job, ...], TaskJobs]:
     """The cases, the model's own score and the artifact's."""
-    head, image = matrix.head(cell.cell.head), matrix.model.inputs[0]
+    head, image = matrix.head(cell.head), matrix.model.inputs[0]
     code = CodeFilesPin("code", declared.metric)
     names = tuple(f"data/{file}" for file in declared.data.files)
     files = tuple(PhotographPin(name, declared.data, file) for name, file in zip(names, declared.data.files))
@@ -134,8 +132,8 @@ def task(matrix: Matrix, cell: PlannedCell, declared: TaskSet, engine: str) -> T
         (source_runtime(matrix), *_METRIC_TOOLS),
     )
     scored = Job(
-        f"task/{cell.cell.id}/{declared.name}",
-        MeasureTask(head, image.name, declared.metric, declared.options, cell.cell.compute, cell.cell.static),
+        f"task/{cell.id}/{declared.name}",
+        MeasureTask(head, image.name, declared.metric, declared.options, cell.compute, cell.static),
         (OutputPin("artifact", engine, "*"), code, made, OutputPin("model", reference.id, "*")),
         () if cell.unrunnable else _METRIC_TOOLS,
         cell.platform,
@@ -145,7 +143,7 @@ def task(matrix: Matrix, cell: PlannedCell, declared: TaskSet, engine: str) -> T
     return (cases, reference, scored), TaskJobs(declared.name, scored.id, reference.id)
 
 
-def cost(matrix: Matrix, machine: Machine, cell: PlannedCell, lowered: str) -> Job:
+def cost(matrix: Matrix, machine: Machine, cell: Cell, lowered: str) -> Job:
     """Time the cell's artifact beside that of the job `lowered`."""
     timed = latency(matrix, machine, cell, cell.engine, lowered).recipe
     assert isinstance(timed, MeasureLatency)
@@ -153,36 +151,36 @@ def cost(matrix: Matrix, machine: Machine, cell: PlannedCell, lowered: str) -> J
         timed.input, timed.shape, timed.seconds, timed.threads, timed.compute, timed.static, timed.machine
     )
     pins = (OutputPin("artifact", cell.engine, "*"), OutputPin("lowered", lowered, "*"))
-    return Job(f"cost/{cell.cell.id}", recipe, pins, ("numpy",), cell.platform, exclusive=True)
+    return Job(f"cost/{cell.id}", recipe, pins, ("numpy",), cell.platform, exclusive=True)
 
 
-def latency(matrix: Matrix, machine: Machine, cell: PlannedCell, engine: str, export: str) -> Job:
+def latency(matrix: Matrix, machine: Machine, cell: Cell, engine: str, export: str) -> Job:
     image = matrix.model.inputs[0].name
-    shape = next(r for r in matrix.profile(cell.cell.profiles[0]).inputs if r.name == image).opt
+    shape = next(r for r in matrix.profile(cell.profiles[0]).inputs if r.name == image).opt
     recipe = MeasureLatency(
         input=image,
         shape=shape,
         seconds=matrix.latency.seconds,
         threads=matrix.latency.threads,
-        compute=cell.cell.compute,
-        static=cell.cell.static,
-        machine=matrix.target(cell.cell.target).machine if cell.unrunnable else machine.kind,
+        compute=cell.compute,
+        static=cell.static,
+        machine=matrix.target(cell.target).machine if cell.unrunnable else machine.kind,
     )
     pins = (OutputPin("artifact", engine, "*"), OutputPin("naive.onnx", export, "model.onnx"))
-    id, tools = f"latency/{cell.cell.id}", () if cell.unrunnable else ("onnxruntime",)
+    id, tools = f"latency/{cell.id}", () if cell.unrunnable else ("onnxruntime",)
     return Job(id, recipe, pins, tools, cell.platform, exclusive=True, elsewhere=cell.unrunnable, reached=cell.reached)
 
 
 # The jobs of a resolution sweep: the model's answers over the grid, once per head and profile, and the artifact's. Pure.
 
 
-def sweep(matrix: Matrix, machine: Machine, cell: PlannedCell, engine: str) -> Tuple[Job, ...]:
+def sweep(matrix: Matrix, machine: Machine, cell: Cell, engine: str) -> Tuple[Job, ...]:
     """The references and, last, the sweep of the cell; nothing for a cell that `sweep:` does not select."""
     chosen = matrix.sweep
-    if chosen is None or not selects(chosen.select, cell.cell):
+    if chosen is None or not selects(chosen.select, cell):
         return ()
-    head = matrix.head(cell.cell.head)
-    references = tuple(_reference(matrix, chosen, head, profile) for profile in cell.cell.profiles)
+    head = matrix.head(cell.head)
+    references = tuple(_reference(matrix, chosen, head, profile) for profile in cell.profiles)
     return (*references, _sweep(matrix, machine, chosen, cell, engine))
 
 
@@ -213,9 +211,9 @@ def _reference_id(head: str, profile: str) -> str:
     return f"sweep-reference/{head}/{profile}"
 
 
-def _sweep(matrix: Matrix, machine: Machine, chosen: Sweep, cell: PlannedCell, engine: str) -> Job:
-    head, model, file = matrix.head(cell.cell.head), matrix.model, photograph(matrix, chosen)
-    profiles = tuple(matrix.profile(name) for name in cell.cell.profiles)
+def _sweep(matrix: Matrix, machine: Machine, chosen: Sweep, cell: Cell, engine: str) -> Job:
+    head, model, file = matrix.head(cell.head), matrix.model, photograph(matrix, chosen)
+    profiles = tuple(matrix.profile(name) for name in cell.profiles)
     grid = sweep_grid.of_profiles(profiles, model.inputs[0], model.preprocess.multiple, chosen.points, chosen.seed)
     recipe = MeasureSweep(
         photograph=file,
@@ -225,9 +223,9 @@ def _sweep(matrix: Matrix, machine: Machine, chosen: Sweep, cell: PlannedCell, e
         agreement=tuple(a for a in matrix.parity.agreement if a.output in {o.name for o in head.outputs}),
         seconds=chosen.seconds,
         threads=matrix.latency.threads,
-        compute=cell.cell.compute,
-        static=cell.cell.static,
-        machine=matrix.target(cell.cell.target).machine if cell.unrunnable else machine.kind,
+        compute=cell.compute,
+        static=cell.static,
+        machine=matrix.target(cell.target).machine if cell.unrunnable else machine.kind,
     )
     pins: List[Pin] = [OutputPin("artifact", engine, "*")]
     for profile, point in grid:
@@ -235,7 +233,7 @@ def _sweep(matrix: Matrix, machine: Machine, chosen: Sweep, cell: PlannedCell, e
         pins.append(OutputPin(f"reference/{name}", _reference_id(head.name, profile), name))
     tools = () if cell.unrunnable else ("polygraphy", "numpy")
     return Job(
-        f"sweep/{cell.cell.id}",
+        f"sweep/{cell.id}",
         recipe,
         tuple(pins),
         tools,

@@ -10,7 +10,7 @@ from builder.config.cells import Cell, all_cells, any_selects, resolve, settings
 from builder.config.matrix import Matrix, TorchSource
 from builder.config.remote_machines import Reached
 from builder.planning.job_graph import draw
-from builder.planning.jobs import Job, PlannedCell
+from builder.planning.jobs import Job
 from builder.platforms.machines import Machine
 from builder.platforms.platform import (
     Platform,
@@ -28,7 +28,7 @@ BY_FLEET = "it is built and run by a worker of the fleet"
 
 @dataclass(frozen=True)
 class Plan:
-    cells: Tuple[PlannedCell, ...]
+    cells: Tuple[Cell, ...]
     jobs: Tuple[Job, ...]
 
     def job(self, id: str) -> Job:
@@ -56,7 +56,7 @@ def plan(
     """Expand, judge and draw the jobs. `only`, `skip` and `store` are what the command line says: selectors, and the
     folder that the person is told to carry when it is not the one of matrix.yaml."""
     jobs: Dict[str, Job] = {}
-    cells: List[PlannedCell] = []
+    cells: List[Cell] = []
     for cell in all_cells(matrix):
         if not any_selects(matrix.build, cell) or any_selects(matrix.skip, cell):
             continue
@@ -81,36 +81,33 @@ def asked_of(matrix: Matrix, cell: Cell, machine: Machine) -> rules.Asked:
     )
 
 
-def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job], store: str) -> PlannedCell:
+def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job], store: str) -> Cell:
     target = matrix.target(cell.target)
-    planned = PlannedCell(cell, "build")
     disabled = target.disabled or settings_of(matrix, cell).disabled
     if disabled is not None:
         see = (f"see {disabled.issue}",) if disabled.issue else ()
-        return replace(
-            planned, fate="skipped", reason=f"disabled: {disabled.reason}", source="matrix.yaml", remedies=see
-        )
+        return replace(cell, fate="skipped", reason=f"disabled: {disabled.reason}", source="matrix.yaml", remedies=see)
     asked = asked_of(matrix, cell, machine)
     skip = rules.judge(asked)
     if skip is not None:
         remedies = tuple(remedy.line for remedy in alternatives.remedies(asked, skip))
-        return replace(planned, fate="skipped", reason=skip.fact, source=skip.source, rule=skip.rule, remedies=remedies)
-    planned = placed(replace(planned, note=_note(asked), reached=target.reached), platform_of(target, machine), machine)
-    planned, drawn = draw(matrix, machine, planned)
+        return replace(cell, fate="skipped", reason=skip.fact, source=skip.source, rule=skip.rule, remedies=remedies)
+    cell = placed(replace(cell, note=_note(asked), reached=target.reached), platform_of(target, machine), machine)
+    cell, drawn = draw(matrix, machine, cell)
     for job in drawn:
         jobs.setdefault(job.id, job)
-    if planned.reached:
-        remedy = "build fleet" if _by_fleet(planned.reached) else f"build doctor --on {target.name}"
-    elif planned.elsewhere:
+    if cell.reached:
+        remedy = "build fleet" if _by_fleet(cell.reached) else f"build doctor --on {target.name}"
+    elif cell.elsewhere:
         remedy = how_to_build(target, machine, store, tasks=bool(matrix.tasks))
-    elif planned.unrunnable:
-        return replace(planned, remedies=(how_to_verify(target, machine, store, tasks=bool(matrix.tasks)),))
+    elif cell.unrunnable:
+        return replace(cell, remedies=(how_to_verify(target, machine, store, tasks=bool(matrix.tasks)),))
     else:
-        return planned
-    return replace(planned, fate="waiting", reason=planned.elsewhere or "", remedies=(remedy,))
+        return cell
+    return replace(cell, fate="waiting", reason=cell.elsewhere or "", remedies=(remedy,))
 
 
-def placed(cell: PlannedCell, platform: Platform, machine: Machine) -> PlannedCell:
+def placed(cell: Cell, platform: Platform, machine: Machine) -> Cell:
     """The cell on its platform. Where another machine is named, it is neither built nor run on this one."""
     if cell.reached:
         why = BY_FLEET if _by_fleet(cell.reached) else OVER_SSH

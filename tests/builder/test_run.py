@@ -254,7 +254,7 @@ def test_every_artifact_and_the_model_itself_are_scored(scored: Project) -> None
         ]
     )
     assert {job for job in ran.outcome.waiting if job.startswith("task")} == {
-        f"task/{cell.cell.id}/good" for cell in ran.plan.cells if cell.tasks and cell.cell.target in ("rtx", "trt")
+        f"task/{cell.id}/good" for cell in ran.plan.cells if cell.tasks and cell.target in ("rtx", "trt")
     }
     assert run_project(scored).performed == []
 
@@ -424,7 +424,7 @@ def performed_on(project: Project, machine: object, selector: str = "*") -> orde
 def test_work_for_another_machine_is_kept_done_there_and_recalled_here(project: Project) -> None:
     ran = kept(project)
     cells = [p.cell for p in project.store.pending()]
-    assert cells == sorted(c.cell.id for c in ran.plan.cells if c.fate != "skipped" and c.cell.target in ("rtx", "trt"))
+    assert cells == sorted(c.id for c in ran.plan.cells if c.fate != "skipped" and c.target in ("rtx", "trt"))
 
     report = performed_on(project, RTX3090)
     assert (sorted(report.done), report.refused, report.failed) == (cells, {}, {})
@@ -470,7 +470,7 @@ def test_a_failure_there_is_told_and_the_rest_goes_on(project: Project) -> None:
 def test_pending_actions_are_read_as_they_were_written(project: Project) -> None:
     ran = kept(project)
     for item in project.store.pending():
-        cell = next(c for c in ran.plan.cells if c.cell.id == item.cell)
+        cell = next(c for c in ran.plan.cells if c.id == item.cell)
         assert item.engine == ran.outcome.actions[cell.engine]
         assert item.measure[0].recipe == ran.plan.job(cell.parity).recipe
 
@@ -482,8 +482,8 @@ def test_what_nobody_waits_for_any_more_is_not_performed(project: Project) -> No
     ran = kept(project)
     waiting = {item.cell: item.engine.key for item in project.store.pending()}
     for cell in ran.plan.cells:
-        if cell.cell.id in waiting:
-            assert waiting[cell.cell.id] == ran.outcome.actions[cell.engine].key
+        if cell.id in waiting:
+            assert waiting[cell.id] == ran.outcome.actions[cell.engine].key
 
 
 def test_a_store_copied_elsewhere_is_enough(project: Project, tmp_path: Path) -> None:

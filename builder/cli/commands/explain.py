@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             cell,
             outcome,
             plan_verb.fate(cell, outcome, healed.unfinished),
-            healed.searched.get(cell.cell.id),
+            healed.searched.get(cell.id),
         )
         for cell in planned.cells
     ]

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         orders.keep(wanted, outcome, pinner, store)
         manifest, fresh = _publish(loaded, healed, pinner, store, machine, partly=bool(only or skip))
         orders.end(store)
-    ids = frozenset(cell.cell.id for cell in wanted.cells)
+    ids = frozenset(cell.id for cell in wanted.cells)
     if args.format == "json":
         print(json.dumps(summary.as_json(manifest, outcome, wanted, fresh), indent=1, ensure_ascii=False))
     else:
@@ -97,7 +97,7 @@ def _as_found(
     args: argparse.Namespace, loaded: Loaded, wanted: Plan, pinner: Pinner, store: Layout, machine: Machine
 ) -> Tuple[Plan, Mapping[str, Searched]]:
     """The plan with the layers that an earlier run found, so that nothing is done for artifacts that are not used."""
-    if args.force or not any(cell.settings.search for cell in wanted.cells):
+    if args.force or not any(cell.search for cell in wanted.cells):
         return wanted, {}
     found = recalled(loaded.matrix, machine, wanted, pinner, store)
     return found.plan, {cell: searched for cell, searched in found.searched.items() if searched.kept}
@@ -215,11 +215,9 @@ def _with_the_rest(loaded: Loaded, healed: Healed, pinner: Pinner, store: Layout
         results={**found.outcome.results, **healed.outcome.results},
         actions={**found.outcome.actions, **healed.outcome.actions},
     )
-    chosen = {cell.cell.id: cell for cell in healed.plan.cells}
-    cells = [chosen.get(cell.cell.id, cell) for cell in found.plan.cells]
-    kept = tuple(
-        c for c in cells if c.cell.id in chosen or c.fate != "build" or plan_verb.fate(c, outcome) == "recalled"
-    )
+    chosen = {cell.id: cell for cell in healed.plan.cells}
+    cells = [chosen.get(cell.id, cell) for cell in found.plan.cells]
+    kept = tuple(c for c in cells if c.id in chosen or c.fate != "build" or plan_verb.fate(c, outcome) == "recalled")
     jobs = {job.id: job for job in (*found.plan.jobs, *healed.plan.jobs)}
     return Healed(Plan(kept, tuple(jobs.values())), outcome, {**found.searched, **healed.searched})
 

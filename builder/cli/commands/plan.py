@@ -9,10 +9,11 @@ from typing import AbstractSet, Dict, List
 
 from builder import terminal
 from builder.cli.flags import add_matrix, add_selectors, load_matrix, selectors
+from builder.config.cells import Cell
 from builder.digest import Json
 from builder.execution.precision_search import recalled
 from builder.execution.scheduler import Outcome
-from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.store.layout import Layout
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     store = Layout(place)
     planned = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))
     if args.print_ids:
-        print("\n".join(cell.cell.id for cell in planned.cells if cell.fate == "build" or cell.reached))
+        print("\n".join(cell.id for cell in planned.cells if cell.fate == "build" or cell.reached))
         return 0
     pinner = Pinner(loaded.root, machine, store)
     pinner.check(planned.jobs)
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def fate(cell: PlannedCell, outcome: Outcome, unfinished: AbstractSet[str] = frozenset()) -> str:
+def fate(cell: Cell, outcome: Outcome, unfinished: AbstractSet[str] = frozenset()) -> str:
     """build, recalled, waiting or skipped: recalled when all that this run would do for it is already done.
     `unfinished`: cells whose search for layers to keep is not."""
     if cell.fate == "skipped":
@@ -64,14 +65,14 @@ def fate(cell: PlannedCell, outcome: Outcome, unfinished: AbstractSet[str] = fro
     if cell.fate == "waiting" and not cell.reached:
         return "recalled" if cell.engine in outcome.results else "waiting"
     here = (cell.engine,) if cell.unverified else (cell.engine, *cell.measurements)
-    done = cell.cell.id not in unfinished and all(job in outcome.results for job in here)
+    done = cell.id not in unfinished and all(job in outcome.results for job in here)
     return "recalled" if done else "build"
 
 
 def as_json(planned: Plan, outcome: Outcome, unfinished: AbstractSet[str] = frozenset()) -> Json:
     cells: List[Json] = []
     for cell in planned.cells:
-        row: Dict[str, Json] = {"cell": cell.cell.id, "plan": fate(cell, outcome, unfinished)}
+        row: Dict[str, Json] = {"cell": cell.id, "plan": fate(cell, outcome, unfinished)}
         for name in ("reason", "rule", "source", "unverified", "note"):
             if getattr(cell, name):
                 row[name] = getattr(cell, name)
@@ -86,11 +87,11 @@ def as_text(
 ) -> str:
     """`elsewhere`: planned for another machine than this one."""
     fates = [fate(cell, outcome, unfinished) for cell in planned.cells]
-    rows = [(cell.cell.id, word, _note(cell, word)) for cell, word in zip(planned.cells, fates)]
+    rows = [(cell.id, word, _note(cell, word)) for cell, word in zip(planned.cells, fates)]
     parts = [terminal.table(("cell", "plan", "why"), rows, status=1), ""]
     for title, word in _TITLES:
         pairs = [
-            (cell.cell.target, " / ".join(cell.remedies))
+            (cell.target, " / ".join(cell.remedies))
             for cell, f in zip(planned.cells, fates)
             if f == word and cell.remedies
         ]
@@ -104,7 +105,7 @@ def as_text(
     return "\n".join(parts)
 
 
-def _note(cell: PlannedCell, word: str) -> str:
+def _note(cell: Cell, word: str) -> str:
     unverified = f"unverified here: {cell.unverified}" if cell.unverified else ""
     said = unverified if word in ("build", "recalled") else cell.reason
     if cell.reached and word == "build":

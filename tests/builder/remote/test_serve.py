@@ -200,7 +200,11 @@ def test_the_modules_that_are_sent_are_enough_for_every_step(tmp_path: Path) -> 
     from tests.test_house import MODULES, _names, _tree
 
     sent = set(zipfile.ZipFile(io.BytesIO(connection.pack().archive)).namelist())
-    waiting = ["builder.execution.ssh.server", "builder.execution.worker", *(STEPS[step].partition(":")[0] for step in workbench.STEPS)]
+    waiting = [
+        "builder.execution.ssh.server",
+        "builder.execution.worker",
+        *(STEPS[step].partition(":")[0] for step in workbench.STEPS),
+    ]
     waiting += [place.partition(":")[0] for (kind, _), place in BUILT_IN.items() if kind == "backend"]
     needed = set()
     while waiting:
@@ -211,7 +215,9 @@ def test_the_modules_that_are_sent_are_enough_for_every_step(tmp_path: Path) -> 
             waiting += (named | {name.rpartition(".")[0] for name in named}) & set(MODULES)
     files = {MODULES[module].relative_to(REPOSITORY).as_posix() for module in needed}
     assert files - sent == set()
-    assert not {name for name in sent if name.startswith(("builder/cli", "builder/audit", "builder/host", "builder/trust"))}
+    assert not {
+        name for name in sent if name.startswith(("builder/cli", "builder/audit", "builder/host", "builder/trust"))
+    }
 
 
 def test_the_first_program_is_of_the_standard_library_and_has_old_syntax() -> None:

@@ -1,9 +1,8 @@
 """Runs a plan: recall each job or perform it, in order of need, several at once. Judges nothing, prints nothing.
 
-A job that fails takes down only the jobs that need it. Jobs for another machine are handed to its executor, beside what is
-done here; which of several machines takes a job is for `builder/execution/scheduler.py` to say, and what one leaves undone another
-gets. Where there is none, they are recalled when that machine has performed them (`builder/execution/orders.py` keeps the rest for
-it). What machines that are away leave undone waits.
+A job that fails blocks only the jobs that need it. Jobs for another machine go to its executor, beside what is done here;
+what one machine leaves undone goes to another (`Placing`), and waits when all are away. A job for a machine that nobody
+reaches is recalled once it is performed there (`builder/execution/orders.py` keeps it until then).
 """
 
 from __future__ import annotations
@@ -328,8 +327,8 @@ class _Run:
         return not job.exclusive or all(other.exclusive or self._is_elsewhere(other) for other in self.open)
 
     def _make_executors(self) -> None:
-        """Have an executor for every place before the first job of this run is performed: what is wrong with how a place is
-        named or unlocked ends the run, and fails no cell. Nobody is connected to yet."""
+        """Make the executors of all places before the first job: a wrong name or key ends the run and fails no cell. This
+        connects to no machine yet."""
         if self.at is not None and not self.executors:
             for place in dict.fromkeys(place for job in self.plan.jobs for place in job.reached):
                 self.executors[place] = self.at(place)

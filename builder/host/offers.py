@@ -6,7 +6,6 @@ one that the record names; the signature of the version; that nothing is older, 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
@@ -128,8 +127,3 @@ def _went_back(record: Channel, memory: Memory) -> Tuple[str, ...]:
         return ()
     why = f": {current.reason}" if current.reason else ""
     return (f"{record.channel} went back from v{seen.version} to v{current.version}{why}",)
-
-
-def for_head(found: Found, head: str) -> Offer:
-    """What is offered, for this head."""
-    return dataclasses.replace(found.offer, head=head)

@@ -13,8 +13,8 @@ from builder.cli.flags import add_transfer, transfer
 from builder.errors import NothingFits, UsageError
 from builder.host import demands, install, selftest
 from builder.host.choose import Asked
-from builder.host.offers import Wanted
-from builder.host.pull import Offered, Pull, Pulled, considered, pull, read_offer
+from builder.host.offers import Offered, Pull, read_offer
+from builder.host.pull import Pulled, choices, pull
 from builder.store import supply
 
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     supplied = supply.opened(request.source or "artifacts", args.to, os.environ)
     with supplied.reading():
         if args.explain:
-            return _explain(args, request, read_offer(request, supplied, os.environ, _say))
+            return _explain(args, read_offer(request, supplied, os.environ, _say))
         pulled = pull(request, supplied, os.environ, _say, lambda: transfer(args, "fetched"))
         _print(args, pulled)
     supplied.tidy(install.versions(args.to))
@@ -86,11 +86,14 @@ def _request(args: argparse.Namespace) -> Pull:
     return Pull(
         source=args.source or args.named,
         dest=args.to,
-        wanted=Wanted(args.channel, args.version, args.signatures, args.allow_unsigned),
-        asked=Asked(args.unverified, args.no_fallback, args.require_gpu, tuple(map(demands.read, args.min_accuracy))),
         head=args.head,
+        channel=args.channel,
+        version=args.version,
+        signatures=args.signatures,
         key=args.key,
+        allow_unsigned=args.allow_unsigned,
         allow_rollback=args.allow_rollback,
+        asked=Asked(args.unverified, args.no_fallback, args.require_gpu, tuple(map(demands.read, args.min_accuracy))),
         self_test=None if args.no_self_test else args.self_test_limit,
         keep=args.keep,
     )
@@ -100,14 +103,12 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _explain(args: argparse.Namespace, request: Pull, offered: Offered) -> int:
-    choice = considered(request, offered)
-    as_json = args.format == "json"
-    print(
-        json.dumps(words.as_json(choice), indent=1)
-        if as_json
-        else words.explained(choice, offered.manifest, offered.head)
-    )
+def _explain(args: argparse.Namespace, offered: Offered) -> int:
+    choice = choices(offered)
+    if args.format == "json":
+        print(json.dumps(words.as_json(choice), indent=1))
+    else:
+        print(words.explained(choice, offered.manifest, offered.offer.head))
     return 0 if choice.ranked else NothingFits.exit_code
 
 
@@ -119,8 +120,7 @@ def _print(args: argparse.Namespace, pulled: Pulled) -> None:
     if args.format == "json":
         print(json.dumps({**words.placed_as_json(choice, str(pulled.folder), cells), "self_test": tested}))
         return
-    first = choice.standings[0]
-    version = offered.manifest.version
+    first, version = choice.standings[0], offered.manifest.version
     print(f"{cells[0]} of v{version} -> {pulled.folder}  ({words.speed(first)}; {first.tier.name})")
     for cell in cells[1:]:
         print(f"{cell} beside it, for sizes outside the first one's profile")

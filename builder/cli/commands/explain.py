@@ -9,7 +9,6 @@ from typing import List, Tuple
 
 from builder import terminal
 from builder.audit.explain import Explanation, Line, explain
-from builder.cli.commands import plan as plan_verb
 from builder.cli.flags import add_matrix, known_cells, load_matrix
 from builder.errors import UsageError
 from builder.execution.precision_search import recalled
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             planned,
             cell,
             outcome,
-            plan_verb.fate(cell, outcome, healed.unfinished),
+            healed.fate(cell),
             healed.searched.get(cell.cell.id),
         )
         for cell in planned.cells

@@ -1,0 +1,143 @@
+"""One run of `build matrix`: what it plans, performs, searches and publishes. Prints nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from typing import AbstractSet, Callable, Iterator, Mapping, Optional, Set, Tuple
+
+from builder import clock
+from builder.config.loader import Loaded
+from builder.config.remote_machines import Reached
+from builder.execution import publish, scheduler
+from builder.execution.precision_search import Healed, heal, recalled
+from builder.execution.scheduler import Outcome, Reporter, prospect
+from builder.execution.search_trials import Attempt
+from builder.planning.planner import Plan, plan
+from builder.planning.resolver import Pinner
+from builder.platforms.machines import Machine
+from builder.plugins import Executor
+from builder.release import VERSION
+from builder.store import versions
+from builder.store.layout import Layout
+from builder.store.manifest import Manifest, Searched
+
+At = Callable[[Reached], Executor]
+
+
+@dataclass(frozen=True)
+class Build:
+    """The matrix, this machine and the store of one run. The caller holds the store's lock for all but `plan`."""
+
+    loaded: Loaded
+    machine: Machine
+    store: Layout
+    pinner: Pinner
+
+    def plan(self, only: Tuple[str, ...] = (), skip: Tuple[str, ...] = ()) -> Plan:
+        return plan(self.loaded.matrix, self.machine, only=only, skip=skip, store=str(self.store.root))
+
+    @contextlib.contextmanager
+    def elsewhere(self, planned: Plan, run_id: str, environ: Mapping[str, str]) -> Iterator[Optional[At]]:
+        """The executors of the machines that the matrix says to work on; None without any."""
+        if not any(job.reached for job in planned.jobs):
+            yield None
+            return
+        from builder.execution.executors import Campaign, Crew  # only a run with other machines pays for it
+
+        fleet = self.loaded.matrix.fleet.beside(self.loaded.root) if self.loaded.matrix.fleet else None
+        with Crew(Campaign(run_id, environ, scheduler.shared(planned.jobs), fleet)) as crew:
+            yield crew.at
+
+    def perform(
+        self,
+        planned: Plan,
+        executor: Executor,
+        reporter: Reporter,
+        at: Optional[At],
+        *,
+        jobs: int,
+        force: bool,
+        done: AbstractSet[str],
+    ) -> Healed:
+        """Perform the plan, then search for layers to keep in float32. `force`: each step once, but for the keys in `done`."""
+        attempt = self._attempt(executor, reporter, at, jobs, force, done)
+        known: Mapping[str, Searched] = {}
+        if not force and any(cell.settings.search for cell in planned.cells):
+            # the layers that an earlier run found: nothing is done for artifacts that are not used
+            found = self._recalled(planned)
+            planned, known = found.plan, {cell: one for cell, one in found.searched.items() if one.kept}
+        outcome = attempt(planned, "")
+        return heal(self.loaded.matrix, self.machine, planned, outcome, attempt, reporter.told, known=known)
+
+    def publish(self, healed: Healed, *, partly: bool) -> Tuple[Manifest, bool]:
+        """The manifest of what is now known, published when it says something new. `partly`: cells outside the selection keep
+        their place when nothing they depend on has changed."""
+        whole = self._with_the_rest(healed) if partly else healed
+        last = versions.latest(self.store)
+        made = publish.manifest(
+            self.loaded,
+            whole.plan,
+            whole.outcome,
+            self.store,
+            self.machine,
+            version=last.version + 1 if last else 1,
+            created=clock.text(clock.now()),
+            release=VERSION,
+            searched=whole.searched,
+        )
+        if last is not None and last.says_the_same_as(made):
+            return last, False
+        from builder.store import provenance  # here, so that a run with nothing to say does not pay for it
+
+        traced = publish.trace(whole.plan, whole.outcome, made.version)
+        versions.publish(self.store, made, dataclasses.replace(traced, revision=provenance.of(self.loaded.root)))
+        return made, True
+
+    def _recalled(self, planned: Plan) -> Healed:
+        return recalled(self.loaded.matrix, self.machine, planned, self.pinner, self.store)
+
+    def _attempt(
+        self,
+        executor: Executor,
+        reporter: Reporter,
+        at: Optional[At],
+        jobs: int,
+        force: bool,
+        spared: AbstractSet[str],
+    ) -> Attempt:
+        """Runs plans one after the other."""
+        done: Set[str] = set(spared)
+
+        def attempt(some: Plan, said: str) -> Outcome:
+            found = prospect(some, self.pinner, self.store) if said else Outcome()
+            afresh = force and not all(
+                found.results[job.id].key in done for job in some.jobs if job.id in found.results
+            )
+            if said and not afresh and all(job.id in found.results for job in some.jobs):
+                return found  # nothing to do, and nothing to say
+            if said:
+                reporter.told(said)
+            outcome = scheduler.run(
+                some, self.pinner, self.store, executor, reporter, jobs=jobs, force=force, spared=done, at=at
+            )
+            done.update(outcome.results[job].key for job in outcome.performed)
+            return outcome
+
+        return attempt
+
+    def _with_the_rest(self, healed: Healed) -> Healed:
+        """What was selected, and the cells outside the selection as far as they are done."""
+        found = self._recalled(self.plan())
+        outcome = dataclasses.replace(
+            healed.outcome,
+            results={**found.outcome.results, **healed.outcome.results},
+            actions={**found.outcome.actions, **healed.outcome.actions},
+        )
+        chosen = {cell.cell.id: cell for cell in healed.plan.cells}
+        jobs = {job.id: job for job in (*found.plan.jobs, *healed.plan.jobs)}
+        cells = tuple(chosen.get(cell.cell.id, cell) for cell in found.plan.cells)
+        whole = Healed(Plan(cells, tuple(jobs.values())), outcome, {**found.searched, **healed.searched})
+        kept = tuple(c for c in cells if c.cell.id in chosen or c.fate != "build" or whole.fate(c) == "recalled")
+        return dataclasses.replace(whole, plan=dataclasses.replace(whole.plan, cells=kept))

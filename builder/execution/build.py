@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from dataclasses import dataclass
 from typing import AbstractSet, Callable, Iterator, Mapping, Optional, Set, Tuple
 
 from builder import clock
@@ -13,7 +12,6 @@ from builder.config.remote_machines import Reached
 from builder.execution import publish, scheduler
 from builder.execution.precision_search import Healed, heal, recalled
 from builder.execution.scheduler import Outcome, Reporter, prospect
-from builder.execution.search_trials import Attempt
 from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
@@ -26,17 +24,19 @@ from builder.store.manifest import Manifest, Searched
 At = Callable[[Reached], Executor]
 
 
-@dataclass(frozen=True)
 class Build:
-    """The matrix, this machine and the store of one run. The caller holds the store's lock for all but `plan`."""
+    """The matrix, this machine and the store of one run."""
 
-    loaded: Loaded
-    machine: Machine
-    store: Layout
-    pinner: Pinner
+    def __init__(self, loaded: Loaded, machine: Machine, store: Layout) -> None:
+        self.loaded, self.machine, self.store = loaded, machine, store
+        self.pinner = Pinner(loaded.root, machine, store)
 
     def plan(self, only: Tuple[str, ...] = (), skip: Tuple[str, ...] = ()) -> Plan:
         return plan(self.loaded.matrix, self.machine, only=only, skip=skip, store=str(self.store.root))
+
+    def recalled(self, planned: Plan) -> Healed:
+        """What is already done of it. Performs and writes nothing."""
+        return recalled(self.loaded.matrix, self.machine, planned, self.pinner, self.store)
 
     @contextlib.contextmanager
     def elsewhere(self, planned: Plan, run_id: str, environ: Mapping[str, str]) -> Iterator[Optional[At]]:
@@ -61,19 +61,38 @@ class Build:
         force: bool,
         done: AbstractSet[str],
     ) -> Healed:
-        """Perform the plan, then search for layers to keep in float32. `force`: each step once, but for the keys in `done`."""
-        attempt = self._attempt(executor, reporter, at, jobs, force, done)
+        """Perform the plan, and search for layers to keep in float32. The caller holds the store's lock.
+
+        `force`: perform each step once, but for those whose keys are in `done`.
+        """
+        performed: Set[str] = set(done)
+
+        def attempt(some: Plan, said: str) -> Outcome:
+            if said:
+                found = prospect(some, self.pinner, self.store)
+                results = [found.results.get(job.id) for job in some.jobs]
+                if all(result and (not force or result.key in performed) for result in results):
+                    return found  # nothing to do, and nothing to say
+                reporter.told(said)
+            outcome = scheduler.run(
+                some, self.pinner, self.store, executor, reporter, jobs=jobs, force=force, spared=performed, at=at
+            )
+            performed.update(outcome.results[job].key for job in outcome.performed)
+            return outcome
+
         known: Mapping[str, Searched] = {}
         if not force and any(cell.settings.search for cell in planned.cells):
-            # the layers that an earlier run found: nothing is done for artifacts that are not used
-            found = self._recalled(planned)
+            # with the layers that an earlier run found: nothing is done for artifacts that are not used
+            found = self.recalled(planned)
             planned, known = found.plan, {cell: one for cell, one in found.searched.items() if one.kept}
         outcome = attempt(planned, "")
         return heal(self.loaded.matrix, self.machine, planned, outcome, attempt, reporter.told, known=known)
 
     def publish(self, healed: Healed, *, partly: bool) -> Tuple[Manifest, bool]:
-        """The manifest of what is now known, published when it says something new. `partly`: cells outside the selection keep
-        their place when nothing they depend on has changed."""
+        """Publish the manifest of what is now known, if it says something new: (the latest manifest, is it new?).
+
+        `partly`: cells outside the selection keep their entries when nothing they depend on has changed.
+        """
         whole = self._with_the_rest(healed) if partly else healed
         last = versions.latest(self.store)
         made = publish.manifest(
@@ -95,41 +114,9 @@ class Build:
         versions.publish(self.store, made, dataclasses.replace(traced, revision=provenance.of(self.loaded.root)))
         return made, True
 
-    def _recalled(self, planned: Plan) -> Healed:
-        return recalled(self.loaded.matrix, self.machine, planned, self.pinner, self.store)
-
-    def _attempt(
-        self,
-        executor: Executor,
-        reporter: Reporter,
-        at: Optional[At],
-        jobs: int,
-        force: bool,
-        spared: AbstractSet[str],
-    ) -> Attempt:
-        """Runs plans one after the other."""
-        done: Set[str] = set(spared)
-
-        def attempt(some: Plan, said: str) -> Outcome:
-            found = prospect(some, self.pinner, self.store) if said else Outcome()
-            afresh = force and not all(
-                found.results[job.id].key in done for job in some.jobs if job.id in found.results
-            )
-            if said and not afresh and all(job.id in found.results for job in some.jobs):
-                return found  # nothing to do, and nothing to say
-            if said:
-                reporter.told(said)
-            outcome = scheduler.run(
-                some, self.pinner, self.store, executor, reporter, jobs=jobs, force=force, spared=done, at=at
-            )
-            done.update(outcome.results[job].key for job in outcome.performed)
-            return outcome
-
-        return attempt
-
     def _with_the_rest(self, healed: Healed) -> Healed:
         """What was selected, and the cells outside the selection as far as they are done."""
-        found = self._recalled(self.plan())
+        found = self.recalled(self.plan())
         outcome = dataclasses.replace(
             healed.outcome,
             results={**found.outcome.results, **healed.outcome.results},

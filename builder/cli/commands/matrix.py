@@ -20,7 +20,6 @@ from builder.execution.build import Build
 from builder.execution.local import Local
 from builder.execution.precision_search import Healed
 from builder.execution.scheduler import Lines, Reporter, Silent
-from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest
@@ -58,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if args.gate:
         loaded = flags.with_gates(loaded, tuple(args.gate))
     only, skip = selectors(args, loaded.matrix)
-    machine, store = machines.here(), Layout(place)
-    build = Build(loaded, machine, store, Pinner(loaded.root, machine, store))
+    store = Layout(place)
+    build = Build(loaded, machines.here(), store)
     planned = build.plan(only, skip)
     build.pinner.check(planned.jobs)  # before anything is written
     reporter = _reporter(args)

@@ -10,9 +10,9 @@ from typing import Dict, List
 from builder import terminal
 from builder.cli.flags import add_matrix, add_selectors, load_matrix, selectors
 from builder.digest import Json
-from builder.execution.precision_search import Healed, recalled
-from builder.planning.planner import PlannedCell, plan
-from builder.planning.resolver import Pinner
+from builder.execution.build import Build
+from builder.execution.precision_search import Healed
+from builder.planning.planner import PlannedCell
 from builder.platforms import machines
 from builder.store.layout import Layout
 
@@ -37,14 +37,13 @@ def run(args: argparse.Namespace) -> int:
     loaded, place = load_matrix(args)
     only, skip = selectors(args, loaded.matrix)
     machine = machines.read(args.facts).machine if args.facts else machines.here()
-    store = Layout(place)
-    planned = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))
+    build = Build(loaded, machine, Layout(place))
+    planned = build.plan(only, skip)
     if args.print_ids:
         print("\n".join(cell.cell.id for cell in planned.cells if cell.fate == "build" or cell.reached))
         return 0
-    pinner = Pinner(loaded.root, machine, store)
-    pinner.check(planned.jobs)
-    healed = recalled(loaded.matrix, machine, planned, pinner, store)
+    build.pinner.check(planned.jobs)
+    healed = build.recalled(planned)
     if args.format == "json":
         print(json.dumps(as_json(healed), indent=1, ensure_ascii=False))
     else:

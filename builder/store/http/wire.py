@@ -1,7 +1,7 @@
-"""One connection: sending a request and reading the head of its answer, each within a time and a size.
+"""One connection: sending a request and reading the head of its answer, within limits of time and size.
 
-The standard library's timeout is for one read; a server that sends a byte now and then would never meet it. Here every
-read also has a time by which it must be over, and a number of bytes that it may take. Retries are not known here.
+A timeout of the standard library is for one read, so a server that sends single bytes never exceeds it. Here a read
+also has a deadline and a limit of bytes. Retries are up to the client.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Body = Union[bytes, Part]
 
 
 class Watch:
-    """By when reading must be over, on the clock `now`, and how many bytes it may take, whatever the library asks for."""
+    """The deadline of reading, on the clock `now`, and the number of bytes left to read."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -95,7 +95,7 @@ class _Message(http.client.HTTPResponse):
 
 
 class Wire:
-    """A connection to `there`, through `proxy` where there is one. Used by one request at a time."""
+    """A connection to `there`, possibly through `proxy`. For one request at a time."""
 
     def __init__(
         self,
@@ -125,7 +125,10 @@ class Wire:
     def ask(
         self, method: str, target: str, headers: Mapping[str, str], body: Optional[Body], answer: float
     ) -> http.client.HTTPResponse:
-        """Status and headers of the answer, `answer` seconds after the request was sent. Raises OSError, HTTPException."""
+        """Send a request; read status and headers within `answer` seconds.
+
+        Raises OSError, HTTPException.
+        """
         if self._line.sock is None:
             self.watch.within(self._connect, _MOST_HEAD)  # for the answer of a proxy
             self._line.connect()
@@ -133,7 +136,7 @@ class Wire:
         try:
             self._send(method, target, headers, body)
         except OSError:
-            # Whoever refuses a long body may answer and hang up before it has come.
+            # A server that refuses a long body may answer and close before it has arrived.
             self.watch.within(2.0, _MOST_HEAD)
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return self._answer()
@@ -166,7 +169,7 @@ class Wire:
 
 
 def pieces_of(body: Body) -> Iterator[bytes]:
-    """A body to send. Raises StoreDamaged for a file that is shorter than its part: the server would wait for the rest."""
+    """The pieces of a body. Raises StoreDamaged for a file that is too short."""
     if isinstance(body, bytes):
         if body:
             yield body

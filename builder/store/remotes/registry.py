@@ -1,9 +1,9 @@
-"""A registry as a place to publish to and pull from: oci://HOST[:PORT]/NAME over https, oci+http:// over plain http.
+"""A registry as a repository: oci://HOST[:PORT]/NAME over https, oci+http:// over plain http.
 
 It speaks the OCI distribution specification, as docker-registry, GHCR, ECR, Harbor, Zot and others do:
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md
-Signatures are objects with tags of their own, so nothing here needs the referrers API.
-Written by hand: the library `oras` checks no digest.
+Signatures are objects with tags of their own, so the referrers API is not needed.
+Written by hand: the library `oras` verifies no digest.
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ from builder.store.http.logins import HINT, Challenge, Login, challenges, token
 from builder.store.http.wire import Part
 from builder.store.oci import INDEX, MANIFEST, Descriptor
 
-# Requests to one repository of a registry, logged in as the registry wants it; what a refusal means, in words.
-#
-# Which requests a registry understands is not known here.
+# ---------------------------------------------------------------------------------------- requests, logins and refusals
 
 
 _MOST_WORDS = 64 << 10
 
 
 class Access:
-    """The repository `name` at `root`, an http(s) URL of a host. Thread-safe. Raises Unreachable and says what to do."""
+    """The repository `name` at `root`, an http(s) URL of a host. Thread-safe. Raises Unreachable."""
 
     def __init__(self, root: str, name: str, environ: Mapping[str, str], client: Client) -> None:
         given = parse(root)
@@ -52,7 +50,7 @@ class Access:
 
     @contextlib.contextmanager
     def open(self, request: Request, *expected: int) -> Iterator[Reply]:
-        """The answer, whose status is one of `expected`. The login is sent to this registry only."""
+        """The answer, with a status in `expected`. The login is sent only to this registry."""
         ours = parse(request.url).origin == self.root.origin
         for first in (True, False):
             header = self._header if ours else ""
@@ -67,7 +65,7 @@ class Access:
                 return
 
     def _log_in(self, reply: Reply, used: str, request: Request) -> bool:
-        """Get what the registry asks for, unless another thread just did. False when it asks for nothing that helps."""
+        """Log in as the registry requires, unless another thread has. False when that is impossible."""
         asked = challenges(reply.all("WWW-Authenticate"))
         with self._lock:
             if self._header != used:
@@ -148,7 +146,7 @@ def _deed(request: Request) -> str:
 
 
 def words(reply: Reply) -> Tuple[str, str]:
-    """Code and message of the first error in a registry's answer; both empty where it does not speak as one."""
+    """Code and message of the first error in an answer; both empty for another format."""
     with contextlib.suppress(Unreachable, StoreDamaged, ValueError, RecursionError, KeyError, IndexError, TypeError):
         first = json.loads(reply.read(_MOST_WORDS))["errors"][0]
         code, message = str(first["code"]), str(first.get("message") or first["code"])
@@ -156,9 +154,7 @@ def words(reply: Reply) -> Tuple[str, str]:
     return "", ""
 
 
-# Sending a file to a registry: small ones at once, large ones in chunks, and on from where it was cut.
-#
-# https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs
+# ------------------------------------------------------------------------------------------- uploads
 
 
 CHUNK = 32 << 20
@@ -169,13 +165,16 @@ _OCTETS = ("Content-Type", "application/octet-stream")
 
 
 def upload(access: Access, it: Descriptor, body: Part, chunk: int = CHUNK) -> None:
-    """Bring the `it.size` bytes of `body` to the registry, which checks their digest. Raises Unreachable, which is
-    passing where a new upload may do better."""
+    """Upload the `it.size` bytes of `body`; the registry verifies the digest.
+
+    Small files go in one request, large ones in chunks that resume after a cut. Raises Unreachable, marked as temporary
+    where a new upload may succeed.
+    """
     _Upload(access, it, body, chunk).run()
 
 
 class _Upload:
-    """One session of an upload. `_there` moves with every answer, `_sent` is what the registry has."""
+    """One upload session. `_there`: URL of the next request. `_sent`: bytes that the registry has."""
 
     def __init__(self, access: Access, it: Descriptor, body: Part, chunk: int) -> None:
         self._access, self._it, self._body, self._chunk = access, it, body, chunk
@@ -214,7 +213,7 @@ class _Upload:
             self._sent += size
 
     def _ask_how_far(self) -> None:
-        """What the registry has of it. Raises Unreachable when it forgot the upload: it starts anew then."""
+        """Get the number of bytes received. Raises Unreachable for an expired session."""
         with self._access.open(Request("GET", self._url()), 204, 202, 404) as reply:
             if reply.status == 404:
                 raise self._lost(reply, "it has forgotten the upload")
@@ -240,7 +239,7 @@ class _Upload:
             )
 
     def _mismatch(self, reply: Reply) -> Exception:
-        """The registry holds the digest against what it has: the file is another one here, or came to be on its way."""
+        """The error for a wrong digest: the file has changed, here or in transit."""
         if digest.of_file(self._body.file) != self._it.digest:
             return StoreDamaged(
                 f"{self._it.title or self._it.digest} has other content than its name says",
@@ -250,7 +249,7 @@ class _Upload:
         return self._lost(reply, f"the registry refuses what arrived: {words(reply)[1] or 'it gives no reason'}")
 
     def _moved(self, reply: Reply) -> None:
-        """Every answer says where the next request goes."""
+        """Take the URL of the next request from an answer."""
         location = reply.header("Location")
         if location is None:
             raise StoreDamaged("it does not say where to upload to", where=str(reply.there))
@@ -290,7 +289,7 @@ class Registry:
     # ------------------------------------------------------------------ tags
 
     def tags(self) -> Tuple[str, ...]:
-        """Empty where there is no such repository yet: it comes into being with the first version."""
+        """All tags. Empty for a repository that does not exist yet: the first version creates it."""
         url: Optional[str] = self._access.at(f"tags/list?n={_PAGE}")
         found: Dict[str, None] = {}
         for _ in range(_MOST_PAGES):
@@ -323,8 +322,9 @@ class Registry:
         return there.url
 
     def _no_registry(self, reply: Reply) -> StoreDamaged:
+        kind = reply.header("Content-Type") or "something"
         return StoreDamaged(
-            f"it does not answer as a registry does: {reply.header('Content-Type') or 'something'} that is no list of tags",
+            f"it does not answer as a registry does: {kind} that is no list of tags",
             where=str(reply.there),
             hint="check host and port in the address: is a registry there, or a web site?",
         )
@@ -343,7 +343,7 @@ class Registry:
         return Descriptor(media, named, size)
 
     def _read_tag(self, tag: str) -> Optional[Descriptor]:
-        """What a tag names, by its bytes: a registry need not answer HEAD with a digest."""
+        """The descriptor of a tag, from its bytes: HEAD need not return a digest."""
         with self._access.open(Request("GET", self._access.at(f"manifests/{tag}"), (_KINDS,)), 200, 404) as reply:
             if reply.status == 404:
                 return None
@@ -386,7 +386,7 @@ class Registry:
                     f"{it.title or it.digest} is said to have {reply.length + reply.start:,} bytes, not {it.size:,}",
                     where=self.name,
                 )
-            # A small object must come as a whole in its time; of a file, each piece.
+            # A small object has one deadline; each piece of a file has its own.
             yield Stream(reply.start, iter((reply.read(it.size),)) if it.is_object else reply.pieces())
 
     def put(self, it: Descriptor, source: Path) -> None:
@@ -409,7 +409,7 @@ class Registry:
 
 
 def _tags_in(data: bytes, status: int) -> Optional[List[str]]:
-    """The tags on a page; none of a repository that is not there yet. None for what no registry says."""
+    """The tags on a page; empty for a missing repository, None for an invalid answer."""
     with contextlib.suppress(ValueError, RecursionError, KeyError, IndexError, TypeError):
         said = json.loads(data)
         if status == 404:
@@ -429,7 +429,7 @@ def _media(reply: Reply) -> str:
 
 
 def _parsed(given: str) -> Tuple[str, str, str]:
-    """Scheme, host with port, and repository of an address. Raises UsageError and never repeats a password."""
+    """Scheme, host with port, and repository. Raises UsageError without repeating a password."""
     scheme, _, rest = given.partition("://")
     netloc, _, name = rest.partition("/")
     if "@" in netloc:

@@ -1,7 +1,7 @@
 """A study of int8 calibration: the same cells with other methods and fewer photographs, measured and judged alike.
 
-Which variants there are, what was measured of each, and which is best. Pure: running them is `build calibrate`, showing
-them `builder/cli/calibration_table.py`. Speed plays no part; ranges do not change it.
+Variants, their measurements, and the best one. Pure: `build calibrate` runs them, `builder/cli/calibration_table.py`
+shows them. Ranges do not change speed, so speed is not measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from builder.store.manifest import Check, TaskResult
 
 @dataclass(frozen=True)
 class Variant:
-    """One calibration: `files` are the photographs that `seed` draws; none for a source, which gives what it gives."""
+    """One calibration. `files`: the photographs that `seed` draws; none for a source with its own images."""
 
     method: Method
     count: int
@@ -29,7 +29,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Measured:
-    """A cell under one variant. `problems`: tensors that could not be compared; `failed`: a step that did."""
+    """A cell under one variant. `problems`: tensors that could not be compared; `failed`: a step that failed."""
 
     variant: Variant
     parity: Tuple[OutputParity, ...] = ()
@@ -58,7 +58,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Choice:
-    """A method and a number of photographs: one measurement for each seed that draws others."""
+    """A method and a number of photographs, with one measurement per distinct draw."""
 
     method: str
     count: int
@@ -75,7 +75,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Study:
-    """`there_are`: photographs to draw from, 0 for a source. `declared`: (method, count) of the matrix."""
+    """The measured choices. `there_are`: photographs to draw from, 0 for a source; `declared`: (method, count) of the
+    matrix.
+    """
 
     cell: str
     outputs: Tuple[str, ...]
@@ -85,8 +87,10 @@ class Study:
     choices: Tuple[Choice, ...]
 
     def best(self) -> Optional[Choice]:
-        """Of those that pass with every seed, the one whose worst output has the most signal; the fewer photographs,
-        and then the declared one, where that is equal. None when none passes."""
+        """The choice that passes with every seed and has the highest worst signal-to-noise ratio; None for none.
+
+        Ties go to fewer photographs, then to the declared choice.
+        """
         passing = [choice for choice in self.choices if choice.passed]
         return max(passing, key=lambda c: (c.snr(), -c.count, self.is_declared(c)), default=None)
 
@@ -104,8 +108,11 @@ def variants(
     counts: Sequence[Optional[int]],
     seeds: int,
 ) -> Tuple[Variant, ...]:
-    """What to try, the declared choice always among it. A count of None is all; one beyond what there is gives nothing.
-    Seeds that draw the same photographs count once."""
+    """The variants to measure, always including the declared one.
+
+    A count of None is all; a count beyond the number of photographs gives no variant. Seeds with the same draw count
+    once.
+    """
     declared = len(chosen.photographs.files) if chosen.photographs else 0
     there_are = len(all_of.files) if all_of else 0
     wanted = dict.fromkeys(there_are if count is None else count for count in counts)

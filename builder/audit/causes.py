@@ -1,9 +1,9 @@
-"""Why a number moved between two versions: what its chain of actions was given that it was not given before. Pure.
+"""Causes of changed numbers between two versions: what differs in the inputs of their actions. Pure.
 
-Nothing is built again. Every step of both versions is known by the digests of what went in and came out, so the
-difference is found by walking both chains side by side: a step whose inputs differ only because an earlier step gave
-something else *follows*; what remains is the cause. A number that moved although its action is the same was built or
-measured again, and then only the machine, or chance, is left.
+Nothing is built again. Every step of both versions is known by the digests of its inputs and outputs, so the difference
+is found by comparing both chains step by step. A step whose inputs differ only because an earlier step changed
+*follows*; any other difference is a cause. A number that changed although its action is the same was built or measured
+again; then the cause is the machine, or chance.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from builder.platforms.platform import Pinned, Platform, Tool
 from builder.store.manifest import Entry
 from builder.store.provenance import Link, Provenance, Step
 
-# Differences of two steps in the words of matrix.yaml and of the person: weights, photographs, settings, versions. Pure.
+# -------------------------------------------------------------------- differences of two steps, in terms of matrix.yaml
 
 
 _ORDER: Tuple[CauseKind, ...] = (
@@ -27,7 +27,7 @@ _ORDER: Tuple[CauseKind, ...] = (
     "rebuilt", "measured again", "site",
 )  # fmt: skip
 
-# A recipe's parameter -> the key of matrix.yaml that decides it.
+# A recipe's parameter -> its key in matrix.yaml.
 _KEYS: Dict[Tuple[str, str], str] = {
     ("lower-int8", "method"): "calibration.method",
     ("lower-int8", "percentile"): "calibration.percentile",
@@ -41,7 +41,7 @@ _KEYS: Dict[Tuple[str, str], str] = {
     ("latency", "shape"): "the profile's opt shape",
     ("latency", "machine"): "machine that was timed",
 }
-# What of a platform is one word, and what people call it.
+# Single values of a platform, and their names in messages.
 _PLATFORM = {
     "os": "operating system",
     "arch": "arch",
@@ -49,7 +49,7 @@ _PLATFORM = {
     "gpu": "GPU model",
     "jetpack": "JetPack",
 }
-# Said by the digests of the inputs already, or a consequence of another setting.
+# Settings whose changes other causes already show.
 _SILENT = frozenset({"source.weights.sha256", "source.sha256", "photographs", "samples", "data"})
 
 
@@ -73,8 +73,10 @@ def rebuilt(step: Step) -> Cause:
 
 
 def inputs(old: Step, new: Step, derived: Tuple[FrozenSet[str], FrozenSet[str]], task: str) -> Iterator[Cause]:
-    """What came from the person and is not as it was: files by group, each file named where there are several.
-    `derived` are the digests that earlier steps gave, before and now: those follow, they are no cause."""
+    """Changed inputs from outside: files by group, each file named where there are several.
+
+    `derived`: digests of earlier steps' outputs, before and now. Those follow, so they are not causes.
+    """
     olds = {i.name: i.digest for i in old.inputs if i.digest not in derived[0]}
     news = {i.name: i.digest for i in new.inputs if i.digest not in derived[1]}
     groups: Dict[Tuple[CauseKind, str], List[str]] = {}
@@ -166,7 +168,7 @@ def platform(old: Platform, new: Platform, steps: Tuple[str, ...]) -> Iterator[C
 
 
 def sites(old: Step, new: Step) -> Iterator[Cause]:
-    """Where it was performed, as far as both versions say."""
+    """Changes of the machine, where both versions record it."""
     if old.site is None or new.site is None:
         return
     for site in dataclasses.fields(new.site):
@@ -176,15 +178,18 @@ def sites(old: Step, new: Step) -> Iterator[Cause]:
 
 
 def arithmetic(old: Optional[Entry], new: Optional[Entry]) -> Iterator[Cause]:
-    """What the layers computed in, by the runtime's own word, where both versions have it."""
+    """Changes of the layers' precision, as the runtime reports it, where both versions record it."""
     told = tuple(", ".join(f"{a.layers} {a.precision}" for a in e.arithmetic) if e else "" for e in (old, new))
     if all(told) and told[0] != told[1]:
         yield Cause("runtime", "layers by what they computed in", told[0], told[1], steps=("parity",))
 
 
 def gates(old: Optional[Entry], new: Optional[Entry]) -> Iterator[Cause]:
-    """Limits that are not what they were. Versions of older releases name only the gates that were missed, so a gate is
-    called new or dropped only where both record one that was kept."""
+    """Changed limits.
+
+    Versions of older releases record only missed gates, so a gate counts as new or dropped only where both versions
+    record a kept one.
+    """
     if old is None or new is None:
         return
     olds, news = ({(c.level, c.subject, c.metric, c.bound): c for c in e.verdict.checks} for e in (old, new))
@@ -208,8 +213,11 @@ SWEEP = "sweep"
 
 @dataclass(frozen=True)
 class Pace:
-    """A step of a cell in two versions. `fate`: same, changed (for `causes`), follows (only earlier steps gave something
-    else), rebuilt (the same action gave something else), new or dropped."""
+    """A step of a cell in two versions. `fate`:
+
+    same, changed (for `causes`), follows (only outputs of earlier steps changed), rebuilt (the same action gave another
+    output), new or dropped.
+    """
 
     job: str
     step: str
@@ -220,20 +228,22 @@ class Pace:
 
     @property
     def gave_the_same(self) -> bool:
-        """It made files, and they are those of before: whatever changed for it explains nothing that came after."""
+        """Whether its output files are unchanged, so that it explains no later change."""
         if self.before is None or self.after is None:
             return False
         return bool(_files(self.after)) and _files(self.before) == _files(self.after)
 
 
 def _files(step: Step) -> Tuple[Pinned, ...]:
-    """What later steps take of it: neither the sidecar, which names the action, nor what is kept for the next build."""
+    """The files that later steps read, without the sidecar, which names the action, and caches for the next build."""
     return tuple(output for output in step.outputs if output.name not in (SIDECAR, *BY_PRODUCTS))
 
 
 def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -> Change:
-    """What differs for the numbers of one kind (of one `task`, or of the sweep) of `cell`. Without provenance of both versions, what the
-    manifests know."""
+    """The causes for numbers of one kind (of one `task`, or of the sweep) of `cell`.
+
+    Without provenance of both versions, only causes that the manifests show.
+    """
     if new.manifest.entry(cell) is None:
         gone = Cause("setting", "the cell is not in the matrix any more, or a build of other cells only left it out")
         return Change(old.number, new.number, (gone,))
@@ -255,7 +265,7 @@ def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -
 
 
 def _measured_anew(old: Version, new: Version, cell: str) -> bool:
-    """Do the manifests hold other numbers of the cell? Then its verdict is not merely judged by other gates."""
+    """Whether the manifests have different numbers of the cell. If not, only the gates changed the verdict."""
     one, two = old.manifest.entry(cell), new.manifest.entry(cell)
     if one is None or two is None:
         return False
@@ -263,8 +273,10 @@ def _measured_anew(old: Version, new: Version, cell: str) -> bool:
 
 
 def walk(old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (), task: str = "") -> Tuple[Pace, ...]:
-    """The cell's steps in order of need, each compared with its counterpart. `roots` (steps; of one `task`) limits them to
-    what these come from."""
+    """The steps of the cell in order of need, each compared with its counterpart.
+
+    `roots` (steps; of one `task`) limits them to the steps that these need.
+    """
     before, after = old.chain(cell), new.chain(cell)
     pairs = _paired(before, after)
     wanted = _needed(after, new.by_key, roots, task)
@@ -354,7 +366,7 @@ def _given(link: Link, links: Tuple[Link, ...], steps: Mapping[str, Step]) -> "f
 
 
 def _merged(causes: Iterable[Cause]) -> Tuple[Cause, ...]:
-    """Each cause once, with every step that it entered. A runtime and the package of the same name are one thing."""
+    """Each cause once, with all its steps. A runtime and the package of the same name are one cause."""
     found: Dict[Tuple[str, str, str, str], Cause] = {}
     for cause in causes:
         key = (cause.what, cause.before, cause.after, cause.detail)
@@ -367,7 +379,7 @@ def _merged(causes: Iterable[Cause]) -> Tuple[Cause, ...]:
     return tuple(found.values())
 
 
-# ---------------------------------------------------------------------------------- without provenance
+# ------------------------------------------------------------------------------------------- without provenance
 
 
 def _from_manifests(old: Version, new: Version, cell: str) -> Iterator[Cause]:

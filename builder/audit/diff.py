@@ -1,6 +1,6 @@
-"""Two versions side by side, cell by cell: what came, went and changed, by how much, and why. Pure.
+"""Comparison of two versions, cell by cell: additions, removals, changed numbers and their causes. Pure.
 
-Numbers, noise and reasons are those of the audit's ledger (`builder/audit/ledger.py`); nothing here is held against a limit.
+Numbers, noise and causes are those of the ledger (`builder/audit/ledger.py`), without limits.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ Artifact = Literal["same", "changed", "new", "gone", "none"]
 
 @dataclass(frozen=True)
 class Number:
-    """A metric in both versions. `worse`: positive is worse, in its unit; None where the two do not compare (`said` tells
-    why). `noise`: what does not count as a change. `moved`: it changed by more than that, or one side has no number."""
+    """A metric in both versions.
+
+    `worse`: positive is worse, in its unit; None where the two do not compare (`said` has the reason). `noise`: the
+    largest change that does not count. `moved`: it changed by more, or one side has no number.
+    """
 
     metric: str
     kind: Kind
@@ -36,8 +39,11 @@ class Number:
 
 @dataclass(frozen=True)
 class CellDifference:
-    """`before` and `after` are verdicts, empty where the version lacks the cell. `kept` and `lowered`: layers that a search
-    newly keeps in float32, and those that it no longer does. `reasons`: what its chain of steps was given anew."""
+    """A cell in both versions.
+
+    `before` and `after`: verdicts, empty where the version lacks the cell. `kept` and `lowered`: layers that a search
+    newly keeps in float32, or no longer keeps. `reasons`: changes of its chain of steps.
+    """
 
     cell: str
     how: How
@@ -53,7 +59,7 @@ class CellDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """`recorded`: both versions have their provenance; without it the reasons come from the manifests, which know less."""
+    """`recorded`: both versions have provenance; otherwise the causes come from the manifests, which show less."""
 
     schema: Literal[1]
     model: str

@@ -1,4 +1,4 @@
-"""Why a cell is what it is: facts, rules, settings, gates and steps of one cell, gathered for `build explain`. Pure."""
+"""Facts, rules, settings, gates and steps of one cell, for `build explain`. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Instead:
 
 @dataclass(frozen=True)
 class Explanation:
-    """`fate` is what `build plan` says of the cell; `rules` those that hold, `broken` the one that does not."""
+    """`fate`: as in `build plan`; `rules`: those that hold; `broken`: the one that does not."""
 
     cell: str
     fate: str
@@ -124,7 +124,7 @@ def _shape(shape: "Tuple[int | str, ...]") -> str:
 
 
 def _settings(matrix: Matrix, planned: PlannedCell, searched: Optional[Searched]) -> Tuple[Line, ...]:
-    """What matters to the target's runtime, with the last place that says it."""
+    """Settings that matter to the target's runtime, each with its last origin."""
     runtime = matrix.target(planned.cell.target).runtime
     idle = {
         "static": runtime != "openvino",
@@ -180,7 +180,7 @@ def _gates(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
 
 
 def _sizes(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Tuple[Line, ...]:
-    """The sweep of a cell that has one, in a line, and what went wrong in it."""
+    """The sweep of a cell in one line, and its problems."""
     if not planned.sweep:
         return ()
     result = outcome.results.get(planned.sweep)
@@ -207,7 +207,7 @@ def _limit(limit: Limit) -> str:
 
 
 def _steps(planned: Plan, cell: PlannedCell, outcome: Outcome) -> Tuple[Line, ...]:
-    """Every job that the cell needs, in order of need, and how it stands."""
+    """Every job that the cell needs, in order of need, with its state."""
     jobs = {job.id: job for job in planned.jobs}
     wanted: Dict[str, None] = {}
 

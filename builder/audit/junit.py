@@ -1,4 +1,4 @@
-"""A ledger as JUnit XML, which CI servers read: a suite per precision, target and runtime, a case per number of a cell."""
+"""A ledger as JUnit XML for CI servers: a suite per precision, target and runtime, a case per number of a cell."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def _count(element: ElementTree.Element, lines: Iterable[Line]) -> None:
 
 
 def _clean(words: str) -> str:
-    """XML has no escape for control characters; a reason that holds one keeps its words."""
+    """Text without control characters, which XML cannot escape."""
     return _NOT_XML.sub("?", words)

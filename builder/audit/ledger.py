@@ -1,13 +1,12 @@
-"""The ledger of a store: every number of every cell over the versions, held against the model, the last release and its
-limit, and where it moved and why. Pure: the same versions and limits, the same ledger.
+"""The ledger of a store: every number of every cell over the versions, judged, with changes and causes.
 
-How a line is judged (docs/explanation/drift.md has the reasons):
+Pure: the same versions and limits give the same ledger. A number is compared with the model, the last release and its
+limit. How a line is judged (docs/explanation/drift.md has the reasons):
 
-- a change within the noise is none: see `noise`;
-- `worse` is what the candidate lost against the version it is held against; beyond its limit on top of the noise, the line
-  is `beyond`;
-- so is what piled up in several steps of which none was beyond the limit by itself (`creep`);
-- a number that was there and is not counts as beyond any limit.
+- a change within the noise does not count: see `noise`;
+- `worse` is the loss of the candidate against the base version; beyond its limit plus the noise, the line is `beyond`;
+- so is a sum of several steps that are each within the limit (`creep`);
+- a number that disappeared counts as beyond any limit.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from builder.audit.history import (
 from builder.config.gates import DriftLimit
 from builder.store.manifest import Entry
 
-# One metric of one cell over the versions: what counts as a move, how steep it is, and what piled up. Pure.
+# ------------------------------------------------------------- series: noise, slope and creep of one metric of one cell
 
 
 ROUNDING_DB = 100.0  # signal-to-noise above this is the rounding of float32: 100 and 140 dB are equally good
@@ -61,7 +60,7 @@ class Series:
         return round(after - before if self.metric.better == "less" else before - after, _DIGITS)
 
     def noise(self, before: int, after: int) -> float:
-        """What does not count as a move between two versions, in the metric's unit."""
+        """The largest change between two versions that does not count, in the metric's unit."""
         pair = [noise(self.by_version[n]) for n in (before, after) if n in self.by_version]
         both = sum(pair) if self.metric.kind == "latency" else max(pair, default=0.0)
         return round(both, _DIGITS)
@@ -71,11 +70,11 @@ class Series:
 
 
 def noise(reading: Reading) -> float:
-    """What does not count as a move away from this reading, in the metric's unit.
+    """The largest change from this reading that does not count, in the metric's unit.
 
-    A time: what the A/A comparison of its own runs gave, at least 3 % (minutes differ more than runs do), 10 % where none was
-    made; both versions' noise adds up. A difference of tensors: 5 % of it, at least a millionth. Decibels: 0.5. A similarity
-    or a task metric: a millionth. A size or a verdict: nothing.
+    A time: the result of the A/A comparison of its own runs, at least 3 % (minutes differ more than runs do), 10 %
+    without one; both versions' noise adds up. A difference of tensors: 5 % of it, at least a millionth. Decibels: 0.5.
+    A similarity or a task metric: a millionth. A size or a verdict: nothing.
     """
     kind, value = reading.metric.kind, abs(reading.value or 0.0)
     if kind == "latency":
@@ -121,11 +120,11 @@ def slope_of(series: Series, known: Sequence[int]) -> Optional[float]:
     return round(steep if series.metric.better == "less" else -steep, _DIGITS)
 
 
-# A ledger's cells, and its lines counted per precision, target and runtime. Pure.
+# ------------------------------------------------------------------------------------------- cells and groups
 
 
 def cell_line(cell: str, versions: Sequence[Version], against: Optional[int]) -> Optional[CellLine]:
-    """None for a cell that is neither in the candidate nor in what it is held against."""
+    """The cell's line; None for a cell that is neither in the candidate nor in the base version."""
     now = versions[-1].manifest.entry(cell)
     then = next((v.manifest.entry(cell) for v in versions if v.number == against), None)
     entry = now or then
@@ -191,8 +190,11 @@ def ledger(
     only: Callable[[str], bool] = lambda cell: True,
     metrics: Callable[[Metric, bool], bool] = lambda metric, timed_in_turns: True,
 ) -> Ledger:
-    """`versions` ascending, at least one; the last is the candidate. It is held against version `against`, which is one of
-    them, by default the one before it. `only` and `metrics` choose cells and metrics; `limits` is kept as it is."""
+    """The ledger of `versions`, ascending, at least one; the last is the candidate.
+
+    It is compared with version `against`, by default the one before it. `only` and `metrics` choose cells and metrics;
+    `limits` is kept unchanged.
+    """
     candidate = versions[-1]
     if against is None and len(versions) > 1:
         against = versions[-2].number
@@ -260,7 +262,7 @@ def _readings(version: Version, cell: str) -> Dict[str, Reading]:
 
 
 def _metrics(table: Dict[int, Dict[str, Reading]], versions: Sequence[Version]) -> List[Metric]:
-    """Every metric of any version, as the newest that has it says it."""
+    """Every metric of any version, as in the newest version that has it."""
     found: Dict[str, Metric] = {}
     for version in reversed(versions):
         for name, reading in table[version.number].items():
@@ -268,7 +270,7 @@ def _metrics(table: Dict[int, Dict[str, Reading]], versions: Sequence[Version]) 
     return list(found.values())
 
 
-# ---------------------------------------------------------------------------------------------- a line
+# ------------------------------------------------------------------------------------------- lines
 
 
 def _line(
@@ -329,7 +331,7 @@ def _lost(series: Series, reading: Optional[Reading]) -> Optional[float]:
 def _judged(
     series: Series, candidate: int, against: Optional[int], limit: Optional[DriftLimit]
 ) -> Tuple[State, Optional[float], str]:
-    """(state, how much worse, in words)."""
+    """(state, how much worse, as text)."""
     before, after = series.value(against), series.value(candidate)
     if against is None or before is None:
         return "new", None, "" if after is not None else "has no number"
@@ -366,8 +368,11 @@ def _verdict_words(series: Series, against: int, candidate: int) -> str:
 
 
 def _moves(series: Series, versions: Sequence[Version], changes: "_Changes") -> Tuple[Move, ...]:
-    """Where the number left its noise. A slow change counts from the value it had settled on, so that many small steps are
-    one move in the end, at the version where they left the noise."""
+    """Changes beyond the noise.
+
+    A slow change counts from the last settled value, so that many small steps become one move, at the version where
+    they left the noise.
+    """
     moves: List[Move] = []
     settled: Optional[int] = None
     for old, new in zip(versions, versions[1:]):

@@ -1,4 +1,4 @@
-"""A ledger as GitHub-flavoured Markdown: for a pull request, a release note, or a step summary."""
+"""A ledger as GitHub-flavoured Markdown for a pull request or a release note, and as annotations of a GitHub run."""
 
 from __future__ import annotations
 
@@ -92,15 +92,15 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> List[str]:
 
 
 def _safe(words: str) -> str:
-    """Nothing in it is markup: a target may be called `a|b`, a reason may hold `<` or `*`."""
+    """Escape markup: a target may be named `a|b`, a cause may contain `<` or `*`."""
     one_line = " ".join(words.split())
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", one_line.replace("&", "&amp;").replace("<", "&lt;"))
 
 
-# What an audit tells GitHub when it runs there: annotations on the run, and the step's summary.
+# ----------------------------------------------------------------------------------- annotations and the step's summary
 #
-# Annotations are workflow commands on standard error, so that standard output stays one document. GitHub shows ten errors and
-# ten warnings of a step, so there is one per reason, and the last says how many more there are.
+# Annotations are workflow commands on standard error, so that standard output stays one document. GitHub shows ten
+# errors and ten warnings of a step, so there is one per cause, and the last has the number of the others.
 
 
 MOST = 10

@@ -1,4 +1,4 @@
-"""A ledger as text for a terminal, in 100 columns: the groups, what is beyond its limit and why, what changed when."""
+"""A ledger as text for a terminal, in 100 columns, one cell in detail, and texts shared by all formats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from builder.audit.causes import Pace
 from builder.audit.history import CellLine, Change, Group, Ledger, Line, Move, Point, Release, State, Version
 from builder.store.provenance import Step
 
-# The words that every form of an audit shares: numbers, changes, reasons, and what goes with what.
+# ------------------------------------------------------------------------------- shared texts: numbers, changes, causes
 
 
 MOST_VALUES = 5
@@ -28,14 +28,14 @@ def number(line: Line, value: Optional[float]) -> str:
 
 
 def point(line: Line, at: Optional[Point]) -> str:
-    """A verdict by its word, anything else by its number."""
+    """A verdict by its status, anything else by its number."""
     if at is None:
         return "-"
     return at.word or number(line, at.value)
 
 
 def series(line: Line, ledger: Ledger) -> str:
-    """The values over the versions that are shown, oldest first: `0.914 0.914 - 0.857`."""
+    """The values over the shown versions, oldest first: `0.914 0.914 - 0.857`."""
     values = [point(line, line.at(release.version)) for release in shown_cells(ledger)]
     return " ".join(word.replace(" ", "") for word in values)
 
@@ -48,7 +48,7 @@ def shown_cells(ledger: Ledger) -> Tuple[Release, ...]:
 
 
 def since(line: Line, ledger: Ledger) -> str:
-    """`worse by 0.057 (limit 0.02)`: the candidate beside the version that it is held against."""
+    """`worse by 0.057 (limit 0.02)`: the candidate against the base version."""
     if line.said:
         return line.said
     limit = f" (limit {line.limit})" if line.limit and line.kind != "verdict" else ""
@@ -77,14 +77,16 @@ def headline(ledger: Ledger) -> str:
 
 
 def blamed(line: Line, ledger: Ledger) -> Tuple[Move, ...]:
-    """The moves to explain: those after the version it is held against that made it worse, or all of these; for a line that
-    drifted without one, none."""
+    """The moves to explain: those after the base version that made the line worse, or all of these.
+
+    Empty for a line that drifted without a move.
+    """
     later = [move for move in line.moves if ledger.against is None or move.version > ledger.against]
     return tuple(move for move in later if move.worse is None or move.worse > 0) or tuple(later)
 
 
 def by_reason(lines: Tuple[Line, ...], ledger: Ledger) -> List[Tuple[Tuple[str, ...], List[Line]]]:
-    """The lines with the reasons that explain them in words, the same reasons once, in the order of the lines."""
+    """The lines by the causes that explain them, each set of causes once, in the order of the lines."""
     found: Dict[Tuple[str, ...], List[Line]] = {}
     for line in lines:
         found.setdefault(reasons(line, ledger), []).append(line)
@@ -92,7 +94,7 @@ def by_reason(lines: Tuple[Line, ...], ledger: Ledger) -> List[Tuple[Tuple[str, 
 
 
 def reasons(line: Line, ledger: Ledger) -> Tuple[str, ...]:
-    """Why it moved since the version that it is held against, version by version; nothing for one that did not."""
+    """The causes of moves since the base version, version by version; empty for a line without one."""
     said = tuple(dict.fromkeys(reason(ledger.changes[move.change]) for move in blamed(line, ledger)))
     return said or ((NO_MOVE,) if line.state in ("beyond", "worse", "better") else ())
 
@@ -103,7 +105,7 @@ def reason(change: Change) -> str:
 
 
 def history(ledger: Ledger) -> List[Tuple[int, int, List[str], int, int]]:
-    """Per version that moved anything: (since, version, every reason, numbers that moved, cells)."""
+    """Per version with moves: (since, version, every cause, numbers that moved, cells)."""
     moved: Dict[Tuple[int, int], Tuple[Dict[str, None], List[str]]] = {}
     for line in ledger.lines:
         for move in line.moves:
@@ -114,7 +116,7 @@ def history(ledger: Ledger) -> List[Tuple[int, int, List[str], int, int]]:
 
 
 def measured(ledger: Ledger) -> Tuple[Group, ...]:
-    """The groups of which something is or was measured, or changed its verdict; the others always waited or were skipped."""
+    """The groups with a measurement or a changed verdict; all others always waited or were skipped."""
     numbers = {
         line.cell for line in ledger.lines if line.kind != "verdict" or line.state in ("beyond", "worse", "better")
     }
@@ -127,7 +129,7 @@ def listed(names: Sequence[str], most: int = 4) -> str:
 
 
 def farthest(group: Group, ledger: Ledger) -> str:
-    """How far the group is from the model itself: the task metric that lost most, else the lowest signal-to-noise ratio."""
+    """The distance from the model itself: the largest loss of a task metric, else the lowest signal-to-noise ratio."""
     lost = ledger.lines[group.lost] if group.lost is not None else None
     if lost is not None:
         return f"{lost.metric} lost {number(lost, lost.lost)}"
@@ -157,7 +159,7 @@ WIDTH = 100
 
 
 def as_text(ledger: Ledger, place: Path, *, every: bool = False) -> str:
-    """`every`: list also what did not move, and what got worse without a limit on it."""
+    """`every`: list also lines without a move, and those that got worse without a limit."""
     parts = [f"{ledger.model} in {place}/, {headline(ledger)}", "", _groups(ledger)]
     if ledger.against is not None:
         parts += _sections(ledger, every)
@@ -214,7 +216,7 @@ def _sections(ledger: Ledger, every: bool) -> List[str]:
 
 
 def _gone(ledger: Ledger) -> List[str]:
-    """What is no longer measured, without a word for each number of a cell that is gone."""
+    """Lines that are no longer measured; a removed cell has one entry, not one per number."""
     gone = [cell.cell for cell in ledger.cells if cell.verdict == "gone"]
     lines = tuple(line for line in ledger.lines if line.state == "gone" and line.cell not in gone)
     parts: List[str] = []
@@ -279,9 +281,9 @@ def _end(ledger: Ledger, place: Path) -> List[str]:
     return notes
 
 
-# One cell at length: every number over the versions, and from version to version every step beside the one before.
+# ---------------------------- one cell in detail: every number over the versions, and every step beside its counterpart
 #
-# This is the bisect: both chains are known by their digests, so the step where they part is found without building.
+# This is the bisect: digests identify both chains, so their first difference is found without building.
 
 
 def cell_as_text(ledger: Ledger, versions: Sequence[Version]) -> str:

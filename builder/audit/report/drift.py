@@ -1,5 +1,6 @@
-"""Drift over versions: for each metric, head and target a chart with a line per precision, and the list of what got worse.
-The numbers and their judgement are the audit's (`builder/audit/ledger.py`); here they only get places. Pure.
+"""Drift over versions: charts per metric, head and target with a line per precision, and what got worse. Pure.
+
+Numbers and judgement come from the ledger (`builder/audit/ledger.py`); here they get positions.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ class Dot:
 
 @dataclass(frozen=True)
 class Course:
-    """One cell over the versions: a path through its dots, and the label behind the last one. `values` has one text per
-    version that the page shows."""
+    """One cell over the versions: a path through its dots, and the label behind the last one.
+
+    `values` has one text per version on the page.
+    """
 
     cell: str
     precision: str
@@ -87,8 +90,10 @@ class Drift:
 
 
 def drift(ledger: Optional[Ledger], most: int) -> Optional[Drift]:
-    """None for a store of one version. Charts of at most `most` metrics: those beyond a limit first, then what gets
-    worse, then what is scored on tasks."""
+    """The charts; None for a store of one version.
+
+    At most `most` metrics: first those beyond a limit, then those that get worse, then task metrics.
+    """
     if ledger is None or ledger.against is None:
         return None
     worse = [line for line in ledger.lines if line.state == "beyond"]
@@ -109,7 +114,7 @@ _RANK = {"beyond": 0, "worse": 1}
 
 
 def _ordered(ledger: Ledger) -> List[str]:
-    """Metrics worth a chart: task metrics, signal-to-noise ratios and speed-ups; worst state first."""
+    """Metrics with a chart: task metrics, signal-to-noise ratios and speed-ups; worst state first."""
     best: Dict[str, Tuple[int, int]] = {}
     for line in ledger.lines:
         told = line.kind == "task" or line.metric.endswith((".snr_db", "latency.speedup")) or line.state == "beyond"

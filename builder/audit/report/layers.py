@@ -1,7 +1,7 @@
-"""Error by layer: the layers of each lowered graph, those that add most noise first. Pure.
+"""Error by layer: the layers of each lowered graph, those with most noise first. Pure.
 
-The noise of single layers adds up about as their powers do, so the power of each, 10 ** (-dB / 10) of the signal's, in
-parts of their sum says how much of the harm is its own.
+Noise powers of single layers add up approximately. So the share of a layer is its power, 10 ** (-dB / 10) of the
+signal's, divided by the sum.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Graph:
-    """A lowered graph. `head`, `precision` and `target` are for the filters; `target` only where there is one."""
+    """A lowered graph. `head`, `precision` and `target` are for the filters; `target` only for a single one."""
 
     title: str
     cells: Tuple[str, ...]
@@ -71,7 +71,7 @@ def _graph(manifest: Manifest, table: LayerTable) -> Graph:
 
 
 def _power(layer: LayerError) -> Optional[float]:
-    """Of the noise, in parts of the signal's; nothing above 300 dB, where tensors are equal."""
+    """The noise power as a fraction of the signal's; 0 above 300 dB, where tensors are equal."""
     if layer.alone_db is None:
         return None
     return 10 ** (-layer.alone_db / 10) if layer.alone_db < 300 else 0.0

@@ -1,5 +1,6 @@
-"""Accuracy against latency: for each head and target a chart with the cells that were timed and scored, and the Pareto
-front among those that passed: a cell is on it when no other is both as fast and as accurate, and better in one. Pure.
+"""Accuracy against latency: charts per head and target of timed and scored cells, with a Pareto front. Pure.
+
+The front is among cells that passed: a cell is on it when no other is as fast and as accurate, and better in one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _WORST_SNR = "worst signal-to-noise ratio"
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A number that says how good an artifact is: a task's metric, or parity where there is no task."""
+    """An accuracy of artifacts: a task's metric, or parity without a task."""
 
     title: str
     lower_is_better: bool
@@ -25,7 +26,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Timed:
-    """A cell with both numbers: milliseconds, and the accuracy; the model's own where it has one."""
+    """A cell with both numbers: milliseconds and accuracy, and the model's own accuracy if there is one."""
 
     cell: str
     anchor: str
@@ -38,7 +39,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of the chart: where it is, what it shows, and its label with where that begins."""
+    """A point of the chart: position, contents, and its label with the label's position."""
 
     x: float
     y: float
@@ -55,8 +56,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """`front` is the path of the Pareto front, `own_y` the height of the model itself; `why_no_front` when timings cannot
-    be compared."""
+    """`front`: path of the Pareto front; `own_y`: height of the model itself.
+
+    `why_no_front`: set when timings are not comparable.
+    """
 
     id: str
     head: str
@@ -131,7 +134,7 @@ def _task_value(task: str, metric: str) -> Value:
 
 
 def _snr(entry: Entry) -> Tuple[Optional[float], Optional[float]]:
-    """Over all outputs and photographs, in decibels; 999 stands for equal tensors."""
+    """The worst over all outputs and photographs, in decibels; 999 for equal tensors."""
     if any(row.problem for row in entry.parity):
         return None, None
     return min((row.snr_db for row in entry.parity if row.snr_db is not None), default=None), None
@@ -190,7 +193,7 @@ def _why_no_front(entries: Sequence[Entry]) -> str:
 
 
 def _stairs(front: Sequence[Timed], x: Axis, y: Axis, accuracy: Accuracy) -> str:
-    """Steps, since nothing is known between two cells: until the next one, the last one's accuracy is what there is."""
+    """Steps: nothing is known between two cells, so the accuracy stays that of the last one."""
     if len(front) < 2:
         return ""
     places = [(x.place(c.p50), y.place(c.accuracy)) for c in front]

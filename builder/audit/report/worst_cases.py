@@ -1,6 +1,6 @@
-"""The worst cases as they are drawn on the page: photographs once each, keypoints as paths over them, the map beside. Pure.
+"""The worst cases on the page: photographs once each, keypoints as paths over them, and the map. Pure.
 
-What both found is a ring, what only the model found a cross, what only the artifact found a plus.
+Keypoints of both are rings, only of the model crosses, only of the artifact pluses.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Scale:
-    """Of the difference map: half-way along the colours is a quarter, since they show square roots."""
+    """The scale of the difference map: colours show square roots, so half of the colours is a quarter."""
 
     quarter: str
     largest: str

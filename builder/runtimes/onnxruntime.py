@@ -1,5 +1,8 @@
-"""An onnxruntime session as a runner: on the CPU, what the onnxruntime artifact, calibration, the simplifier's check and
-the naive yardstick share; on an NVIDIA GPU, for onnxruntime-gpu.
+"""onnxruntime on the CPU, and on an NVIDIA GPU through its CUDA provider. The artifact is the lowered ONNX file itself.
+
+A CPU session also serves calibration, the simplifier's check and the naive baseline of latency. No GPU of the project
+has run the CUDA backend yet. It never falls back to the CPU when it opens a file, but single nodes without a CUDA
+kernel run there.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ class Session:
 
 
 def session_on(onnx: Path, threads: int, *, frugal: bool = False) -> Session:
-    """A session on a file. `frugal`: without the arena, which keeps the most that any size ever needed, and more."""
+    """A session on a file. `frugal`: without the arena, which keeps at least the memory of the largest size."""
     return _session(str(onnx), onnx.name, threads, frugal)
 
 
@@ -57,8 +60,10 @@ def _session(model: Union[str, bytes], name: str, threads: int, frugal: bool) ->
 
 
 def session_on_gpu(onnx: Path, threads: int) -> Session:
-    """A session on the CUDA provider, in fp32 where the graph says fp32 (never TF32). The provider gives way to the CPU
-    with no more than a line in a log when a library is missing; here that is an error."""
+    """A session on the CUDA provider, in fp32 where the graph has fp32 (never TF32).
+
+    Raises StepFailed when a library is missing; the provider itself would log a line and use the CPU.
+    """
     name = onnx.name
     if _CUDA not in onnxruntime.get_available_providers():
         raise StepFailed(
@@ -87,9 +92,6 @@ def session_on_gpu(onnx: Path, threads: int) -> Session:
     return Session(session)
 
 
-# onnxruntime on the CPU. Its artifact is the lowered ONNX file itself: portable, and optimised when opened.
-
-
 class OnnxRuntime:
     def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
         session_on(onnx, threads=1)  # what cannot be opened is not an artifact
@@ -98,12 +100,6 @@ class OnnxRuntime:
 
     def open(self, folder: Path, options: OpenOptions) -> Runner:
         return session_on(folder / "model.onnx", options.threads, frugal=options.frugal)
-
-
-# onnxruntime on an NVIDIA GPU, through its CUDA provider. Its artifact is the lowered ONNX file itself.
-#
-# Nobody has run this file on a GPU yet: no machine of the project has one. Building is a copy of a file that opens on the
-# CPU; opening never falls back to the CPU (`builder/runtimes/onnxruntime.py`), but single nodes without a CUDA kernel run there.
 
 
 class OnnxRuntimeCuda:

@@ -1,13 +1,14 @@
 """The int8 step: explicit QuantizeLinear/DequantizeLinear pairs from calibration photographs.
 
-Only convolutions are quantized, and in an `around` placement what stands between two of them: weights to int8 per output
-channel, symmetric; biases stay float32, since TensorRT's parser refuses an int32 bias. Where the pairs go is decided in
-`builder/steps/quantization/placement.py`, their ranges in `builder/steps/quantization/calibration.py`.
+Only convolutions are quantized, and in an `around` placement the nodes between two of them. Weights are int8 per output
+channel, symmetric; biases stay float32, since TensorRT's parser refuses an int32 bias. `placement.py` decides where the
+pairs go, `calibration.py` their ranges.
 
-`symmetric` activations are int8 with zero point 0, the only kind TensorRT takes; `asymmetric` ones are uint8,
+`symmetric` activations are int8 with zero point 0, the only kind that TensorRT accepts; `asymmetric` ones are uint8,
 which wastes no code on the negative side after a ReLU and suits CPUs.
 
-Written by hand: on SuperPoint under onnxruntime this reaches 22 dB at 40 ms, `quantize_static` at best 12.8 dB at 64 ms.
+Written by hand: on SuperPoint under onnxruntime this reaches 22 dB at 40 ms, `quantize_static` at best 12.8 dB at 64
+ms.
 """
 
 from __future__ import annotations
@@ -29,11 +30,7 @@ from builder.steps.quantization import fold_norms, placement
 from builder.steps.quantization.calibration import Floats, Grid, grids
 from builder.steps.quantization.placement import Places, Shift
 
-# Adds of a constant in an int8 graph: one grid for tensor, constant and sum, so that the integer Add rounds nothing.
-#
-# A tensor on codes of scale S plus a constant that is a multiple of S lies on codes of scale S. So the tensor takes the
-# scale of the sum, and the constant is rounded to the nearest multiple. What that rounding lost is known: each convolution
-# behind gets it back in its bias, exactly where no padding reaches. The calibrated grids are otherwise left alone.
+# ------------------------------------------------------------------------------------------- adds of a constant
 
 
 Doubles = NDArray[np.float64]
@@ -42,7 +39,15 @@ Doubles = NDArray[np.float64]
 def align(
     model: onnx.ModelProto, shifts: Sequence[Shift], grids: Dict[str, Grid], *, signed: bool
 ) -> Tuple[onnx.ModelProto, Dict[str, Grid]]:
-    """A copy of `model` with rounded constants and corrected biases, and `grids` with those of tensors and constants."""
+    """One grid for tensor, constant and sum of each Add of a constant, so that the integer Add rounds nothing.
+
+    A tensor on codes of scale S plus a constant that is a multiple of S is on codes of scale S. So the tensor takes the
+    scale of the sum, and the constant is rounded to the nearest multiple. Each following convolution gets the rounding
+    error back in its bias, which is exact without padding. Other calibrated grids do not change.
+
+    Returns a copy of `model` with rounded constants and corrected biases, and `grids` with those of tensors and
+    constants.
+    """
     aligned, copy = dict(grids), onnx.ModelProto()
     copy.CopyFrom(model)
     arrays = {i.name: numpy_helper.to_array(i) for i in copy.graph.initializer}
@@ -66,7 +71,7 @@ def align(
 
 
 def _give_back(graph: onnx.GraphProto, arrays: Dict[str, NDArray[np.generic]], name: str, lost: Doubles) -> None:
-    """Add to the bias of each convolution that reads `name` what the lost constants [1, C, 1, ...] would have given."""
+    """Add the effect of the lost constants [1, C, 1, ...] to the bias of each convolution that reads `name`."""
     for node in graph.node:
         if node.op_type != "Conv" or node.input[0] != name or any(i not in arrays for i in node.input[1:]):
             continue
@@ -162,7 +167,9 @@ class _Writer:
         return self._model
 
     def _pair(self, name: str) -> str:
-        """Write the pair on tensor `name` once; the name of what comes out. Of a constant, the codes and one half."""
+        """Write the pair on tensor `name` once. Returns its output name. A constant gets codes and DequantizeLinear
+        only.
+        """
         if name not in self._done:
             self._done.add(name)
             grid = self._grids[name]

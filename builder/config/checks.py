@@ -1,7 +1,7 @@
-"""What must hold between the parts of matrix.yaml: names that exist, shapes that fit, units that parse.
+"""Checks between the parts of matrix.yaml: names that exist, shapes that fit, units that parse.
 
-Every check raises RecordError at the path of the offending value, so that `load` can give line and column.
-Whether a machine can run a precision is not decided here but in `builder/compat/`.
+Every check raises RecordError at the path of the invalid value, so that `load` can give line and column.
+Whether a machine can run a precision is decided in `builder/compat/`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from builder.errors import UsageError
 from builder.files import bytes_of
 from builder.records import KeyPath, RecordError, declared, expect
 
-# What must hold of the `drift:` section of matrix.yaml: cells and metrics that exist, limits that read.
+# ------------------------------------------------------------------------------------------- drift
 
 
 OTHERS = ("verdict", "latency", "size", "sweep")  # metrics that are no output's and no task's
@@ -77,7 +77,7 @@ def _check_metric(pattern: str, known: Tuple[str, ...], at: KeyPath) -> None:
             raise RecordError(at, problem, wrong=first, known=known, at_key=True)
 
 
-# What must hold of the gates of matrix.yaml, and of one given on the command line: what they name is there.
+# --------------------------------------------------------------------------------- gates, those of the command line too
 
 
 def check_gates(matrix: Matrix) -> None:
@@ -89,7 +89,7 @@ def check_gates(matrix: Matrix) -> None:
 
 
 def check_gate(matrix: Matrix, gate: Gate, path: KeyPath) -> None:
-    """What a gate names is there, and it limits something. Raises RecordError."""
+    """Check that the names in a gate exist, and that it limits something. Raises RecordError."""
     outputs = {o.name for head in matrix.model.heads for o in head.outputs}
     agreed = {a.output for a in matrix.parity.agreement}
     for limits in gate.outputs:
@@ -116,7 +116,7 @@ def _limited(limit: MetricGate, path: KeyPath) -> None:
     expect(any(v is not None for v in given), path, "no limit is given")
 
 
-# What must hold of `sweep:`, in matrix.yaml or from the command line. Raises RecordError at the offending value.
+# ---------------------------------------------------------------------------------- sweep, that of the command line too
 
 
 MOST_POINTS, MOST_SECONDS = 200, 60.0
@@ -341,7 +341,7 @@ def _check_calibration(matrix: Matrix, chosen: Calibration, path: KeyPath) -> No
 
 
 def _check_photographs(photographs: Photographs, path: KeyPath) -> None:
-    """Samples are named after the file without its folder and ending, so that must tell them apart."""
+    """Samples are named after the file without folder and suffix, so these names must differ."""
     expect(bool(photographs.files), (*path, "files"), "at least one photograph is needed")
     stems = [PurePosixPath(file).stem for file in photographs.files]
     for i, stem in enumerate(stems):

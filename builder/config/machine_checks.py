@@ -1,4 +1,4 @@
-"""Is what the matrix says about other machines something that can be done? Raises RecordError."""
+"""Checks of the machines in matrix.yaml: addresses, workers, fleet. Raise RecordError."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check(matrix: Matrix) -> None:
 
 
 def check_listed(machines: Sequence[Listed], targets: Sequence[Target]) -> None:
-    """The machines of a matrix, or of a file beside it, for the targets of that matrix."""
+    """Check the machines of a matrix, or of an inventory, for the targets of that matrix."""
     for machine in machines:
         path: KeyPath = ("machines", machine.name)
         _address(machine.reached.where, (*path, "where") if machine.where else path)

@@ -1,4 +1,4 @@
-"""Machines that are worked on from here: how matrix.yaml names one, and how a worker is run there. Opens no connection."""
+"""Remote machines in matrix.yaml: addresses, workers over SSH, and the fleet. Opens no connection."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Optional, Tuple
 
 from builder.records import described
 
-# No part may begin with `-`, which ssh would read as a flag, nor hold what a shell or ssh's own `%` would expand.
+# No part may begin with `-`, which ssh would read as a flag, or contain what a shell or ssh's `%` expands.
 _FORM = re.compile(
-    r"ssh://(?:(?P<user>[A-Za-z0-9_][\w.+-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?"
+    r"ssh://(?:(?P<user>[A-Za-z0-9_][\w.+-]*)@)?"
+    r"(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?"
 )
 FORM = "ssh://HOST, where HOST is a name of ~/.ssh/config, or ssh://USER@HOST:PORT"
 FLEET = "fleet"  # any worker that has said what it is; builder/execution/fleet/queues.py finds it
@@ -43,7 +44,7 @@ class Address:
 
     @property
     def flags(self) -> Tuple[str, ...]:
-        """What ssh is called with; the host comes last, after `--`."""
+        """The arguments of ssh; the host comes last, after `--`."""
         user = ("-l", self.user) if self.user else ()
         port = ("-p", str(self.port)) if self.port else ()
         return (*user, *port)
@@ -91,10 +92,10 @@ def parsed(where: str) -> Address:
     )
 
 
-# What matrix.yaml says about the fleet. Data only.
+# ------------------------------------------------------------------------------------------- fleet
 
 
-# What Celery calls the two brokers, plain and with TLS.
+# Celery's names of the two brokers, plain and with TLS.
 SCHEMES = ("amqp", "amqps", "redis", "rediss")
 WITH_TLS = ("amqps", "rediss")
 
@@ -105,7 +106,8 @@ class FleetSettings:
 
     broker: str = field(
         metadata=described(
-            "amqps://USER@HOST/VHOST (RabbitMQ) or rediss://HOST/0 (Redis), without the password: DEPLOYMATRIX_BROKER has it."
+            "amqps://USER@HOST/VHOST (RabbitMQ) or rediss://HOST/0 (Redis), "
+            "without the password: DEPLOYMATRIX_BROKER has it."
         )
     )
     store: str = field(

@@ -34,7 +34,7 @@ from validation.homography import Bytes, Float, Matrix, inside, warp_points
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectedKeypoints:
     """Keypoints of one photograph, best first. `cell` is the artifact that found them.
 
     points: float32 [N, 2], (x, y) in pixels of the photograph. scores: float32 [N]. descriptors: float32 [N, D],
@@ -47,7 +47,9 @@ class Found:
     cell: str
 
 
-def extract(tensors: "Mapping[str, Array]", contract: Keypoints, scale: Tuple[float, float], cell: str) -> Found:
+def extract(
+    tensors: "Mapping[str, Array]", contract: Keypoints, scale: Tuple[float, float], cell: str
+) -> DetectedKeypoints:
     """Keypoints of the first image of the batch. `scale` is (x, y): photograph pixels per input pixel."""
     import numpy as np
 
@@ -63,7 +65,7 @@ def extract(tensors: "Mapping[str, Array]", contract: Keypoints, scale: Tuple[fl
         descriptors = sample(tensors[contract.descriptors][0], points, height)
     # Resizing keeps the positions of pixel centres, not of corners: (x + 0.5) * scale - 0.5.
     factor = np.asarray(scale, np.float32)
-    return Found((points.astype(np.float32) + 0.5) * factor - 0.5, scores, descriptors, cell)
+    return DetectedKeypoints((points.astype(np.float32) + 0.5) * factor - 0.5, scores, descriptors, cell)
 
 
 def peaks(scores: "Array", contract: Keypoints) -> "Tuple[Array, Array]":
@@ -114,7 +116,7 @@ def sample(coarse: "Array", points: "Array", height: int) -> "Array":
     return np.asarray(out / length, np.float32)
 
 
-def draw(image: "Array", found: Found, path: Path) -> None:
+def draw(image: "Array", found: DetectedKeypoints, path: Path) -> None:
     """Write the photograph (uint8 [H, W, 3] RGB) with a circle per keypoint, brighter for better ones."""
     import cv2
     import numpy as np

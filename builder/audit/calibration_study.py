@@ -57,7 +57,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Choice:
+class CalibrationChoice:
     """A method and a number of photographs, with one measurement per distinct draw."""
 
     method: str
@@ -84,9 +84,9 @@ class Study:
     there_are: int
     size: Tuple[int, int]
     declared: Tuple[str, int]
-    choices: Tuple[Choice, ...]
+    choices: Tuple[CalibrationChoice, ...]
 
-    def best(self) -> Optional[Choice]:
+    def best(self) -> Optional[CalibrationChoice]:
         """The choice that passes with every seed and has the highest worst signal-to-noise ratio; None for none.
 
         Ties go to fewer photographs, then to the declared choice.
@@ -97,7 +97,7 @@ class Study:
     def failed_steps(self) -> Tuple[str, ...]:
         return tuple(one.failed for choice in self.choices for one in choice.measured if one.failed)
 
-    def is_declared(self, choice: Choice) -> bool:
+    def is_declared(self, choice: CalibrationChoice) -> bool:
         return (choice.method, choice.count) == self.declared
 
 
@@ -138,9 +138,9 @@ def with_calibration(matrix: Matrix, variant: Variant) -> Matrix:
     )
 
 
-def choices(measured: Iterable[Measured]) -> Tuple[Choice, ...]:
+def choices(measured: Iterable[Measured]) -> Tuple[CalibrationChoice, ...]:
     """Grouped by method and count, in the order of the variants."""
     grouped: Dict[Tuple[str, int], List[Measured]] = {}
     for one in measured:
         grouped.setdefault((one.variant.method, one.variant.count), []).append(one)
-    return tuple(Choice(method, count, tuple(group)) for (method, count), group in grouped.items())
+    return tuple(CalibrationChoice(method, count, tuple(group)) for (method, count), group in grouped.items())

@@ -17,7 +17,7 @@ from builder.actions.action import BY_PRODUCTS, SIDECAR
 from builder.audit.history import Cause, CauseKind, Change, Kind, Version
 from builder.platforms.platform import Pinned, Platform, Tool
 from builder.store.manifest import Entry
-from builder.store.provenance import Link, Provenance, Step
+from builder.store.provenance import JobLink, Provenance, StepRecord
 
 # -------------------------------------------------------------------- differences of two steps, in terms of matrix.yaml
 
@@ -58,21 +58,23 @@ def rank(cause: Cause) -> int:
     return _ORDER.index(cause.kind)
 
 
-def added(step: Step) -> Cause:
+def added(step: StepRecord) -> Cause:
     return Cause("step", f"step {step.step}", "", "done", steps=(step.step,))
 
 
-def dropped(step: Step) -> Cause:
+def dropped(step: StepRecord) -> Cause:
     return Cause("step", f"step {step.step}", "done", "", steps=(step.step,))
 
 
-def rebuilt(step: Step) -> Cause:
+def rebuilt(step: StepRecord) -> Cause:
     return Cause(
         "rebuilt", f"{step.step} was performed again by the same action, and gave other files", steps=(step.step,)
     )
 
 
-def inputs(old: Step, new: Step, derived: Tuple[FrozenSet[str], FrozenSet[str]], task: str) -> Iterator[Cause]:
+def inputs(
+    old: StepRecord, new: StepRecord, derived: Tuple[FrozenSet[str], FrozenSet[str]], task: str
+) -> Iterator[Cause]:
     """Changed inputs from outside: files by group, each file named where there are several.
 
     `derived`: digests of earlier steps' outputs, before and now. Those follow, so they are not causes.
@@ -119,7 +121,7 @@ def _named_files(names: Sequence[str], olds: Mapping[str, str], news: Mapping[st
     return ", ".join(part for part in (" ".join((*come, *gone)), *other) if part)
 
 
-def settings(old: Step, new: Step) -> Iterator[Cause]:
+def settings(old: StepRecord, new: StepRecord) -> Iterator[Cause]:
     olds, news = ({s.name: s.value for s in step.settings} for step in (old, new))
     for name in dict.fromkeys((*olds, *news)):
         before, after = olds.get(name), news.get(name)
@@ -134,7 +136,7 @@ def settings(old: Step, new: Step) -> Iterator[Cause]:
             yield Cause("setting", _KEYS.get((new.step, name), f"{new.step}: {name}"), *pair, steps=(new.step,))
 
 
-def tools(old: Step, new: Step) -> Iterator[Cause]:
+def tools(old: StepRecord, new: StepRecord) -> Iterator[Cause]:
     yield from tool_versions(old.tools, new.tools, (new.step,))
 
 
@@ -145,7 +147,7 @@ def tool_versions(old: Sequence[Tool], new: Sequence[Tool], steps: Tuple[str, ..
             yield Cause("tool", name, olds.get(name, ""), news.get(name, ""), steps=steps)
 
 
-def platforms(old: Step, new: Step) -> Iterator[Cause]:
+def platforms(old: StepRecord, new: StepRecord) -> Iterator[Cause]:
     if old.platform is not None and new.platform is not None:
         yield from platform(old.platform, new.platform, (new.step,))
 
@@ -167,7 +169,7 @@ def platform(old: Platform, new: Platform, steps: Tuple[str, ...]) -> Iterator[C
             yield Cause("runtime", what, before or "", after or "", steps=steps)
 
 
-def sites(old: Step, new: Step) -> Iterator[Cause]:
+def sites(old: StepRecord, new: StepRecord) -> Iterator[Cause]:
     """Changes of the machine, where both versions record it."""
     if old.site is None or new.site is None:
         return
@@ -212,7 +214,7 @@ SWEEP = "sweep"
 
 
 @dataclass(frozen=True)
-class Pace:
+class StepChange:
     """A step of a cell in two versions. `fate`:
 
     same, changed (for `causes`), follows (only outputs of earlier steps changed), rebuilt (the same action gave another
@@ -222,8 +224,8 @@ class Pace:
     job: str
     step: str
     fate: str
-    before: Optional[Step]
-    after: Optional[Step]
+    before: Optional[StepRecord]
+    after: Optional[StepRecord]
     causes: Tuple[Cause, ...] = ()
 
     @property
@@ -234,7 +236,7 @@ class Pace:
         return bool(_files(self.after)) and _files(self.before) == _files(self.after)
 
 
-def _files(step: Step) -> Tuple[Pinned, ...]:
+def _files(step: StepRecord) -> Tuple[Pinned, ...]:
     """The files that later steps read, without the sidecar, which names the action, and caches for the next build."""
     return tuple(output for output in step.outputs if output.name not in (SIDECAR, *BY_PRODUCTS))
 
@@ -272,7 +274,9 @@ def _measured_anew(old: Version, new: Version, cell: str) -> bool:
     return (one.parity, one.tasks, one.sweep) != (two.parity, two.tasks, two.sweep)
 
 
-def walk(old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (), task: str = "") -> Tuple[Pace, ...]:
+def walk(
+    old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (), task: str = ""
+) -> Tuple[StepChange, ...]:
     """The steps of the cell in order of need, each compared with its counterpart.
 
     `roots` (steps; of one `task`) limits them to the steps that these need.
@@ -281,7 +285,7 @@ def walk(old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (
     pairs = _paired(before, after)
     wanted = _needed(after, new.by_key, roots, task)
     steps = (old.by_key, new.by_key)
-    paces: Dict[str, Pace] = {}
+    paces: Dict[str, StepChange] = {}
     for link in after:
         if link.job in wanted:
             paces[link.job] = _pace(link, pairs.get(link.job), steps, before, after)
@@ -289,11 +293,11 @@ def walk(old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (
     gone = [link for link in before if link.job not in known and link.job in _needed(before, steps[0], roots, task)]
     for link in gone:
         step = steps[0][link.key]
-        paces[f"-{link.job}"] = Pace(link.job, step.step, "dropped", step, None, (dropped(step),))
+        paces[f"-{link.job}"] = StepChange(link.job, step.step, "dropped", step, None, (dropped(step),))
     return tuple(paces.values())
 
 
-def _paired(before: Tuple[Link, ...], after: Tuple[Link, ...]) -> Dict[str, Link]:
+def _paired(before: Tuple[JobLink, ...], after: Tuple[JobLink, ...]) -> Dict[str, JobLink]:
     """job of `after` -> the same job before, or the only other one of its step."""
     olds = {link.job: link for link in before}
     pairs = {link.job: olds[link.job] for link in after if link.job in olds}
@@ -309,7 +313,9 @@ def _kind(job: str) -> str:
     return job.partition("/")[0]
 
 
-def _needed(links: Tuple[Link, ...], steps: Mapping[str, Step], roots: Tuple[str, ...], task: str) -> "set[str]":
+def _needed(
+    links: Tuple[JobLink, ...], steps: Mapping[str, StepRecord], roots: Tuple[str, ...], task: str
+) -> "set[str]":
     """The jobs that the roots come from, the roots included; all without roots."""
     if not roots:
         return {link.job for link in links}
@@ -325,22 +331,22 @@ def _needed(links: Tuple[Link, ...], steps: Mapping[str, Step], roots: Tuple[str
 
 
 def _pace(
-    link: Link,
-    counterpart: Optional[Link],
-    steps: Tuple[Dict[str, Step], Dict[str, Step]],
-    before: Tuple[Link, ...],
-    after: Tuple[Link, ...],
-) -> Pace:
+    link: JobLink,
+    counterpart: Optional[JobLink],
+    steps: Tuple[Dict[str, StepRecord], Dict[str, StepRecord]],
+    before: Tuple[JobLink, ...],
+    after: Tuple[JobLink, ...],
+) -> StepChange:
     new = steps[1][link.key]
     if counterpart is None:
-        return Pace(link.job, new.step, "new", None, new, (added(new),))
+        return StepChange(link.job, new.step, "new", None, new, (added(new),))
     old = steps[0][counterpart.key]
     again = old.site != new.site
     if old.key == new.key:
         if _files(old) == _files(new) or not (old.done and new.done):
             causes = tuple(sites(old, new)) if again and new.step in _MEASURING else ()
-            return Pace(link.job, new.step, "same", old, new, causes)
-        return Pace(link.job, new.step, "rebuilt", old, new, (rebuilt(new), *sites(old, new)))
+            return StepChange(link.job, new.step, "same", old, new, causes)
+        return StepChange(link.job, new.step, "rebuilt", old, new, (rebuilt(new), *sites(old, new)))
     derived = (_given(counterpart, before, steps[0]), _given(link, after, steps[1]))
     causes = (
         *inputs(old, new, derived, task_of(link.job)),
@@ -350,7 +356,7 @@ def _pace(
         *(sites(old, new) if new.step in _MEASURING or new.step == "engine" else ()),
     )
     own = any(cause.kind != "site" for cause in causes)
-    return Pace(link.job, new.step, "changed" if own else "follows", old, new, causes)
+    return StepChange(link.job, new.step, "changed" if own else "follows", old, new, causes)
 
 
 def task_of(job: str) -> str:
@@ -359,7 +365,7 @@ def task_of(job: str) -> str:
     return {"task-cases": rest[:1], "task-reference": rest[:1], "task": rest[-1:]}.get(kind, [""])[0]
 
 
-def _given(link: Link, links: Tuple[Link, ...], steps: Mapping[str, Step]) -> "frozenset[str]":
+def _given(link: JobLink, links: Tuple[JobLink, ...], steps: Mapping[str, StepRecord]) -> "frozenset[str]":
     """Digests of all that the jobs which `link` needs gave."""
     needed = [steps[other.key] for other in links if other.job in link.needs]
     return frozenset(output.digest for step in needed for output in step.outputs)

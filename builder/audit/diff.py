@@ -10,7 +10,7 @@ from typing import Dict, List, Literal, Optional, Tuple
 
 from builder.audit import causes
 from builder.audit import ledger as drift
-from builder.audit.history import Kind, Ledger, Line, Version
+from builder.audit.history import Kind, Ledger, MetricLine, Version
 from builder.records import KEYED
 from builder.store.manifest import Entry
 
@@ -19,7 +19,7 @@ Artifact = Literal["same", "changed", "new", "gone", "none"]
 
 
 @dataclass(frozen=True)
-class Number:
+class MetricDifference:
     """A metric in both versions.
 
     `worse`: positive is worse, in its unit; None where the two do not compare (`said` has the reason). `noise`: the
@@ -51,7 +51,7 @@ class CellDifference:
     after: str
     artifact: Artifact
     reason: str = ""
-    numbers: Tuple[Number, ...] = field(default=(), metadata=KEYED)
+    numbers: Tuple[MetricDifference, ...] = field(default=(), metadata=KEYED)
     kept: Tuple[str, ...] = ()
     lowered: Tuple[str, ...] = ()
     reasons: Tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Difference:
 def between(old: Version, new: Version) -> Difference:
     """`old` and `new` are two versions of one store, in either order."""
     ledger = drift.ledger((old, new), lambda cell, metric, timed: None, against=old.number)
-    lines: Dict[str, List[Line]] = {}
+    lines: Dict[str, List[MetricLine]] = {}
     for line in ledger.lines:
         lines.setdefault(line.cell, []).append(line)
     names = dict.fromkeys(entry.cell for version in (new, old) for entry in version.manifest.entries)
@@ -89,7 +89,7 @@ def between(old: Version, new: Version) -> Difference:
     )
 
 
-def _cell(old: Version, new: Version, name: str, lines: List[Line], ledger: Ledger) -> CellDifference:
+def _cell(old: Version, new: Version, name: str, lines: List[MetricLine], ledger: Ledger) -> CellDifference:
     one, two = old.manifest.entry(name), new.manifest.entry(name)
     numbers = tuple(_number(line, old.number, new.number) for line in lines if line.kind != "verdict")
     before, after = _layers(one), _layers(two)
@@ -133,9 +133,9 @@ def _layers(entry: Optional[Entry]) -> Tuple[str, ...]:
     return entry.search.kept if entry is not None and entry.search is not None else ()
 
 
-def _number(line: Line, old: int, new: int) -> Number:
+def _number(line: MetricLine, old: int, new: int) -> MetricDifference:
     before, after = line.at(old), line.at(new)
     one, two = before.value if before else None, after.value if after else None
     moved = line.state not in ("same", "unlike") and one != two
     said = line.said if line.state == "unlike" else ""
-    return Number(line.metric, line.kind, line.unit, one, two, line.worse, line.noise, moved, said)
+    return MetricDifference(line.metric, line.kind, line.unit, one, two, line.worse, line.noise, moved, said)

@@ -22,7 +22,7 @@ from validation import verdict
 
 
 @dataclass(frozen=True)
-class Line:
+class ExplanationLine:
     """`name`: `value`, and where it comes from, when that is worth saying."""
 
     name: str
@@ -46,16 +46,16 @@ class Explanation:
     cell: str
     fate: str
     why: str
-    what: Tuple[Line, ...]
-    rules: Tuple[Line, ...]
-    broken: Optional[Line] = None
+    what: Tuple[ExplanationLine, ...]
+    rules: Tuple[ExplanationLine, ...]
+    broken: Optional[ExplanationLine] = None
     instead: Tuple[Instead, ...] = ()
     orders: Tuple[str, ...] = ()
-    settings: Tuple[Line, ...] = ()
-    gates: Tuple[Line, ...] = ()
-    sizes: Tuple[Line, ...] = ()
-    steps: Tuple[Line, ...] = ()
-    search: Tuple[Line, ...] = ()
+    settings: Tuple[ExplanationLine, ...] = ()
+    gates: Tuple[ExplanationLine, ...] = ()
+    sizes: Tuple[ExplanationLine, ...] = ()
+    steps: Tuple[ExplanationLine, ...] = ()
+    search: Tuple[ExplanationLine, ...] = ()
 
 
 def explain(
@@ -76,16 +76,20 @@ def explain(
         fate=fate,
         why="; ".join(part for part in (cell.reason or _unverified(cell), cell.note) if part),
         what=_what(matrix, cell),
-        rules=tuple(Line(said.rule, said.fact, said.source) for said in answers if isinstance(said, rules.Held))
+        rules=tuple(
+            ExplanationLine(said.rule, said.fact, said.source) for said in answers if isinstance(said, rules.Held)
+        )
         + _waived(asked, answers),
-        broken=Line(skip.rule, skip.fact, skip.source) if skip is not None else None,
+        broken=ExplanationLine(skip.rule, skip.fact, skip.source) if skip is not None else None,
         instead=tuple(Instead(r.use, r.needs, r.cost) for r in remedies),
         orders=cell.remedies if skip is None and not disabled and not cell.reached else (),
         settings=_settings(matrix, cell, searched),
         gates=_gates(matrix, cell) if cell.fate != "skipped" else (),
         sizes=_sizes(matrix, cell, outcome),
         steps=_steps(planned, cell, outcome),
-        search=tuple(Line(name, said) for name, said in search_words.search_lines(searched)) if searched else (),
+        search=tuple(ExplanationLine(name, said) for name, said in search_words.search_lines(searched))
+        if searched
+        else (),
     )
 
 
@@ -93,14 +97,16 @@ def _unverified(cell: PlannedCell) -> str:
     return f"unverified here: {cell.unverified}" if cell.unverified else ""
 
 
-def _waived(asked: rules.Asked, answers: Tuple[rules.Answer, ...]) -> Tuple[Line, ...]:
+def _waived(asked: rules.Asked, answers: Tuple[rules.Answer, ...]) -> Tuple[ExplanationLine, ...]:
     pairs = [(said, rules.waived(asked, said)) for said in answers]
     return tuple(
-        Line(said.rule, f"{said.fact}; allowed: {allowed.reason}", said.source) for said, allowed in pairs if allowed
+        ExplanationLine(said.rule, f"{said.fact}; allowed: {allowed.reason}", said.source)
+        for said, allowed in pairs
+        if allowed
     )
 
 
-def _what(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
+def _what(matrix: Matrix, planned: PlannedCell) -> Tuple[ExplanationLine, ...]:
     """The four parts of the id, with all that the matrix declares of them."""
     model, cell, target = matrix.model, planned.cell, matrix.target(planned.cell.target)
     source = model.source.factory if isinstance(model.source, TorchSource) else model.source.onnx
@@ -112,10 +118,12 @@ def _what(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
         if name not in ("name", "disabled", "runner", "worker") and getattr(target, name) is not None
     }
     return (
-        Line("model", f"{model.name}: {source}, ONNX opset {model.opset}, input {', '.join(inputs)}"),
-        Line("head", f"{cell.head}: {', '.join(outputs)}"),
-        Line("precision", cell.precision),
-        Line("target", f"{target.name}: " + ", ".join(f"{name} {value}" for name, value in declared.items())),
+        ExplanationLine("model", f"{model.name}: {source}, ONNX opset {model.opset}, input {', '.join(inputs)}"),
+        ExplanationLine("head", f"{cell.head}: {', '.join(outputs)}"),
+        ExplanationLine("precision", cell.precision),
+        ExplanationLine(
+            "target", f"{target.name}: " + ", ".join(f"{name} {value}" for name, value in declared.items())
+        ),
     )
 
 
@@ -123,7 +131,7 @@ def _shape(shape: "Tuple[int | str, ...]") -> str:
     return f"[{', '.join(str(dim) for dim in shape)}]"
 
 
-def _settings(matrix: Matrix, planned: PlannedCell, searched: Optional[Searched]) -> Tuple[Line, ...]:
+def _settings(matrix: Matrix, planned: PlannedCell, searched: Optional[Searched]) -> Tuple[ExplanationLine, ...]:
     """Settings that matter to the target's runtime, each with its last origin."""
     runtime = matrix.target(planned.cell.target).runtime
     idle = {
@@ -134,7 +142,7 @@ def _settings(matrix: Matrix, planned: PlannedCell, searched: Optional[Searched]
         "keep": not planned.settings.keep,
         "search": planned.settings.search is None,
     }
-    lines: List[Line] = []
+    lines: List[ExplanationLine] = []
     for field in dataclasses.fields(Settings):
         value = getattr(planned.settings, field.name)
         if field.name == "tensorrt":
@@ -147,7 +155,7 @@ def _settings(matrix: Matrix, planned: PlannedCell, searched: Optional[Searched]
         else:
             said = _said(value)
         by_search = field.name == "keep" and searched is not None and searched.kept
-        lines.append(Line(field.name, said, "search" if by_search else _origin(matrix, planned, field.name)))
+        lines.append(ExplanationLine(field.name, said, "search" if by_search else _origin(matrix, planned, field.name)))
     return tuple(lines)
 
 
@@ -170,29 +178,32 @@ def _origin(matrix: Matrix, planned: PlannedCell, name: str) -> str:
     return "defaults" if getattr(matrix.defaults, name) not in (None, ()) else "built in"
 
 
-def _gates(matrix: Matrix, planned: PlannedCell) -> Tuple[Line, ...]:
+def _gates(matrix: Matrix, planned: PlannedCell) -> Tuple[ExplanationLine, ...]:
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
     tasks = [task.name for task in planned.tasks]
     return tuple(
-        Line(f"{limit.subject} {limit.metric}", _limit(limit), f'gate "{limit.select}"')
+        ExplanationLine(f"{limit.subject} {limit.metric}", _limit(limit), f'gate "{limit.select}"')
         for limit in verdict.limits_of(matrix.gates, planned.cell, outputs, tasks)
     )
 
 
-def _sizes(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Tuple[Line, ...]:
+def _sizes(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Tuple[ExplanationLine, ...]:
     """The sweep of a cell in one line, and its problems."""
     if not planned.sweep:
         return ()
     result = outcome.results.get(planned.sweep)
     ask = f"build sweep {planned.cell.id}"
     if result is None or not isinstance(result.facts, Swept):
-        return (Line("sweep", f"not measured yet; see it with: {ask}"),)
+        return (ExplanationLine("sweep", f"not measured yet; see it with: {ask}"),)
     outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
     checks = verdict.sweep_checks(verdict.limits_of(matrix.gates, planned.cell, outputs, ()), result.facts)
     told = [("beyond a gate", verdict.describe(check)) for check in checks if not check.kept]
     told += [("no answer", said) for said in verdict.sweep_problems(result.facts)]
     told += [("outside, wrong", said) for said in verdict.sweep_findings(result.facts, checks)]
-    return (Line("sweep", f"{verdict.sweep_line(result.facts, checks)}; all of it: {ask}"), *(Line(*t) for t in told))
+    return (
+        ExplanationLine("sweep", f"{verdict.sweep_line(result.facts, checks)}; all of it: {ask}"),
+        *(ExplanationLine(*t) for t in told),
+    )
 
 
 def _limit(limit: Limit) -> str:
@@ -206,7 +217,7 @@ def _limit(limit: Limit) -> str:
     return f"{said} (reported only)" if limit.report_only else said
 
 
-def _steps(planned: Plan, cell: PlannedCell, outcome: Outcome) -> Tuple[Line, ...]:
+def _steps(planned: Plan, cell: PlannedCell, outcome: Outcome) -> Tuple[ExplanationLine, ...]:
     """Every job that the cell needs, in order of need, with its state."""
     jobs = {job.id: job for job in planned.jobs}
     wanted: Dict[str, None] = {}
@@ -220,7 +231,7 @@ def _steps(planned: Plan, cell: PlannedCell, outcome: Outcome) -> Tuple[Line, ..
     references = [task.reference for task in cell.tasks]
     for id in (cell.parse, cell.engine, *references, *cell.measurements):
         add(id)
-    return tuple(Line(id, _state(id, jobs[id].elsewhere, outcome)) for id in wanted)
+    return tuple(ExplanationLine(id, _state(id, jobs[id].elsewhere, outcome)) for id in wanted)
 
 
 def _state(id: str, elsewhere: Optional[str], outcome: Outcome) -> str:

@@ -194,7 +194,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Move:
+class MetricMove:
     """A change beyond the noise between two versions.
 
     `worse`: positive is worse, None when the number was lost or found. `change`: index of the cause in
@@ -210,7 +210,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Line:
+class MetricLine:
     """One metric of one cell over the versions.
 
     lost: how much worse than the model itself the candidate is (task metrics). worse, percent: against the base
@@ -235,7 +235,7 @@ class Line:
     slope: Optional[float] = None
     creep: Optional[float] = None
     moved: Optional[int] = None
-    moves: Tuple[Move, ...] = ()
+    moves: Tuple[MetricMove, ...] = ()
 
     def at(self, version: Optional[int]) -> Optional[Point]:
         return next((point for point in self.points if point.version == version), None)
@@ -255,13 +255,13 @@ class CellLine:
 
 
 @dataclass(frozen=True)
-class Count:
+class StateCount:
     state: State
     lines: int
 
 
 @dataclass(frozen=True)
-class Group:
+class LineGroup:
     """A precision on a target with a runtime.
 
     `drifted`: the line that got worst in proportion to its limit. `lost`: the task metric farthest below the model
@@ -272,7 +272,7 @@ class Group:
     target: str
     runtime: str
     cells: int
-    counts: Tuple[Count, ...] = field(default=(), metadata=KEYED)
+    counts: Tuple[StateCount, ...] = field(default=(), metadata=KEYED)
     drifted: Optional[int] = None
     lost: Optional[int] = None
 
@@ -299,13 +299,13 @@ class Ledger:
     against: Optional[int]
     releases: Tuple[Release, ...]
     limits: str
-    groups: Tuple[Group, ...]
+    groups: Tuple[LineGroup, ...]
     cells: Tuple[CellLine, ...] = field(metadata=KEYED)
     changes: Tuple[Change, ...]
-    lines: Tuple[Line, ...]
+    lines: Tuple[MetricLine, ...]
 
     @property
-    def beyond(self) -> Tuple[Line, ...]:
+    def beyond(self) -> Tuple[MetricLine, ...]:
         return tuple(line for line in self.lines if line.state == "beyond")
 
 

@@ -19,16 +19,16 @@ from builder.audit.history import (
     STATES,
     CellLine,
     Change,
-    Count,
-    Group,
     Ledger,
-    Line,
+    LineGroup,
     Metric,
-    Move,
+    MetricLine,
+    MetricMove,
     Point,
     Reading,
     Release,
     State,
+    StateCount,
     Version,
     readings,
 )
@@ -44,7 +44,7 @@ _LATENCY_SHARE, _LATENCY_LEAST = 0.10, 0.03
 _DIGITS = 9
 
 
-class Series:
+class MetricSeries:
     """The readings of one metric of one cell by version."""
 
     def __init__(self, cell: str, metric: Metric, by_version: Dict[int, Reading]) -> None:
@@ -90,7 +90,7 @@ def audible(metric: Metric, value: float) -> float:
     return min(value, ROUNDING_DB) if metric.unit == "dB" else value
 
 
-def creep_of(series: Series, known: Sequence[int], limit: Optional[DriftLimit]) -> Optional[Tuple[int, float]]:
+def creep_of(series: MetricSeries, known: Sequence[int], limit: Optional[DriftLimit]) -> Optional[Tuple[int, float]]:
     """(since, how much worse) over the last steps that were each within the limit, at least two of them."""
     if limit is None or len(known) < 3:
         return None
@@ -108,7 +108,7 @@ def creep_of(series: Series, known: Sequence[int], limit: Optional[DriftLimit]) 
     return since, series.worse(first, last)
 
 
-def slope_of(series: Series, known: Sequence[int]) -> Optional[float]:
+def slope_of(series: MetricSeries, known: Sequence[int]) -> Optional[float]:
     """Least squares over the versions in their order, per version; positive is worse. None below two points."""
     alike = [n for n in known if series.alike(n, known[-1])]
     if len(alike) < 2:
@@ -150,7 +150,7 @@ def _artifact(then: Optional[Entry], now: Optional[Entry]) -> Literal["same", "c
     return "same" if before.files == after.files else "changed"
 
 
-def groups(cells: Sequence[CellLine], lines: Sequence[Line]) -> Tuple[Group, ...]:
+def groups(cells: Sequence[CellLine], lines: Sequence[MetricLine]) -> Tuple[LineGroup, ...]:
     """Precision x target x runtime, in the order of the cells."""
     keys: Dict[Tuple[str, str, str], List[str]] = {}
     for cell in cells:
@@ -158,12 +158,12 @@ def groups(cells: Sequence[CellLine], lines: Sequence[Line]) -> Tuple[Group, ...
     return tuple(_group(key, names, lines) for key, names in keys.items())
 
 
-def _group(key: Tuple[str, str, str], cells: Sequence[str], lines: Sequence[Line]) -> Group:
+def _group(key: Tuple[str, str, str], cells: Sequence[str], lines: Sequence[MetricLine]) -> LineGroup:
     own = [(number, line) for number, line in enumerate(lines) if line.cell in cells]
     drifted = [(number, line) for number, line in own if line.state in ("beyond", "worse") and line.worse is not None]
     lost = [(number, line) for number, line in own if line.lost is not None and line.lost > 0]
-    counts = [Count(state, sum(line.state == state for _, line in own)) for state in STATES]
-    return Group(
+    counts = [StateCount(state, sum(line.state == state for _, line in own)) for state in STATES]
+    return LineGroup(
         *key,
         cells=len(cells),
         counts=tuple(count for count in counts if count.lines),
@@ -172,7 +172,7 @@ def _group(key: Tuple[str, str, str], cells: Sequence[str], lines: Sequence[Line
     )
 
 
-def _weight(line: Line) -> Tuple[bool, float]:
+def _weight(line: MetricLine) -> Tuple[bool, float]:
     """How far it drifted, for comparing unlike metrics: beyond first, then in percent."""
     return line.state == "beyond", abs(line.percent if line.percent is not None else 100.0)
 
@@ -199,7 +199,7 @@ def ledger(
     if against is None and len(versions) > 1:
         against = versions[-2].number
     changes = _Changes()
-    lines: List[Line] = []
+    lines: List[MetricLine] = []
     seen = dict.fromkeys(entry.cell for version in reversed(versions) for entry in version.manifest.entries)
     cells = [cell for cell in seen if only(cell)]
     for cell in cells:
@@ -208,7 +208,9 @@ def ledger(
         told = False  # that the whole cell is lost: its numbers need not say it again, each for itself
         for metric in _metrics(table, versions):
             if metrics(metric, timed):
-                series = Series(cell, metric, {n: row[metric.name] for n, row in table.items() if metric.name in row})
+                series = MetricSeries(
+                    cell, metric, {n: row[metric.name] for n, row in table.items() if metric.name in row}
+                )
                 limit = limit_of(cell, metric, timed)
                 made = _line(series, versions, against, limit, changes)
                 if told and made.state == "beyond" and series.value(candidate.number) is None:
@@ -238,7 +240,7 @@ class _Changes:
         self.listed: List[Change] = []
         self._known: Dict[Tuple[int, str, str, str], int] = {}
 
-    def index(self, series: Series, old: Version, new: Version) -> int:
+    def index(self, series: MetricSeries, old: Version, new: Version) -> int:
         metric = series.metric
         first = metric.name.partition(".")[0]
         task = first if metric.kind == "task" or first == causes.SWEEP else ""
@@ -274,12 +276,12 @@ def _metrics(table: Dict[int, Dict[str, Reading]], versions: Sequence[Version]) 
 
 
 def _line(
-    series: Series,
+    series: MetricSeries,
     versions: Sequence[Version],
     against: Optional[int],
     limit: Optional[DriftLimit],
     changes: "_Changes",
-) -> Line:
+) -> MetricLine:
     candidate, metric = versions[-1].number, series.metric
     known = [v.number for v in versions if series.value(v.number) is not None]
     moves = _moves(series, versions, changes)
@@ -291,7 +293,7 @@ def _line(
             state, said = "beyond", f"{amount:.4g} worse since v{since} in steps that were each within {limit}"
     before = series.value(against)
     reading = series.by_version.get(candidate)
-    return Line(
+    return MetricLine(
         cell=series.cell,
         metric=metric.name,
         kind=metric.kind,
@@ -322,14 +324,14 @@ def _point(version: int, reading: Reading) -> Point:
     return Point(version, reading.value, reading.reference, reading.where, reading.word)
 
 
-def _lost(series: Series, reading: Optional[Reading]) -> Optional[float]:
+def _lost(series: MetricSeries, reading: Optional[Reading]) -> Optional[float]:
     if reading is None or reading.value is None or reading.reference is None:
         return None
     return series.worse(reading.reference, reading.value)
 
 
 def _judged(
-    series: Series, candidate: int, against: Optional[int], limit: Optional[DriftLimit]
+    series: MetricSeries, candidate: int, against: Optional[int], limit: Optional[DriftLimit]
 ) -> Tuple[State, Optional[float], str]:
     """(state, how much worse, as text)."""
     before, after = series.value(against), series.value(candidate)
@@ -358,7 +360,7 @@ def _judged(
     return "worse", worse, ""
 
 
-def _verdict_words(series: Series, against: int, candidate: int) -> str:
+def _verdict_words(series: MetricSeries, against: int, candidate: int) -> str:
     now = series.by_version[candidate]
     if series.metric.kind != "verdict":
         return ""
@@ -367,13 +369,13 @@ def _verdict_words(series: Series, against: int, candidate: int) -> str:
     )
 
 
-def _moves(series: Series, versions: Sequence[Version], changes: "_Changes") -> Tuple[Move, ...]:
+def _moves(series: MetricSeries, versions: Sequence[Version], changes: "_Changes") -> Tuple[MetricMove, ...]:
     """Changes beyond the noise.
 
     A slow change counts from the last settled value, so that many small steps become one move, at the version where
     they left the noise.
     """
-    moves: List[Move] = []
+    moves: List[MetricMove] = []
     settled: Optional[int] = None
     for old, new in zip(versions, versions[1:]):
         settled = old.number if series.value(old.number) is not None and settled is None else settled
@@ -385,7 +387,7 @@ def _moves(series: Series, versions: Sequence[Version], changes: "_Changes") -> 
             found = series.value(old.number) is None and after is not None and old.number in series.by_version
             if lost or found:
                 change = changes.index(series, old, new)
-                moves.append(Move(old.number, new.number, series.value(old.number), after, None, change))
+                moves.append(MetricMove(old.number, new.number, series.value(old.number), after, None, change))
             settled = new.number if after is not None else settled
             continue
         worse = series.worse(before, after)
@@ -393,6 +395,6 @@ def _moves(series: Series, versions: Sequence[Version], changes: "_Changes") -> 
         words = series.by_version[settled].word != series.by_version[new.number].word
         if abs(worse) > series.noise(settled, new.number) or unlike or words:
             change = changes.index(series, old, new)
-            moves.append(Move(old.number, new.number, before, after, None if unlike else worse, change))
+            moves.append(MetricMove(old.number, new.number, before, after, None if unlike else worse, change))
             settled = new.number
     return tuple(moves)

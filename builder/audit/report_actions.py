@@ -32,7 +32,7 @@ _TOOLS = ("numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
-class File:
+class PictureFile:
     name: str
     digest: str
     data: bytes
@@ -45,10 +45,10 @@ class Picture:
     cell: str
     sample: str
     facts: Optional[WorstCase] = None
-    files: Tuple[File, ...] = ()
+    files: Tuple[PictureFile, ...] = ()
     why_not: str = ""
 
-    def file(self, name: str) -> Optional[File]:
+    def file(self, name: str) -> Optional[PictureFile]:
         return next((file for file in self.files if file.name == name), None)
 
 
@@ -167,7 +167,7 @@ def _perform(
 def _picture(entry: Entry, store: Layout, result: Result) -> Picture:
     if not isinstance(result.facts, WorstCase):
         raise StepFailed("the record of its drawing holds something else")
-    files = tuple(File(blob.name, blob.digest, store.read(blob.digest)) for blob in result.outputs)
+    files = tuple(PictureFile(blob.name, blob.digest, store.read(blob.digest)) for blob in result.outputs)
     return Picture(entry.cell, worst_sample(entry), result.facts, files)
 
 

@@ -19,7 +19,7 @@ FLEET = "fleet"  # any worker that has said what it is; builder/execution/fleet/
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerSettings:
     """How work is done on a machine over SSH. Part of no key."""
 
     python: str = field(
@@ -37,7 +37,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Address:
+class SshAddress:
     host: str
     user: Optional[str] = None
     port: Optional[int] = None
@@ -55,10 +55,10 @@ class Reached:
     """A machine, as matrix.yaml writes it, and how to work there; or the fleet, which is many."""
 
     where: str
-    worker: Worker = Worker()
+    worker: WorkerSettings = WorkerSettings()
 
     @property
-    def address(self) -> Address:
+    def address(self) -> SshAddress:
         return parsed(self.where)
 
     @property
@@ -74,20 +74,20 @@ class Listed:
     name: str
     targets: Tuple[str, ...] = field(metadata=described("Names of targets, with * and {a,b}."))
     where: Optional[str] = field(default=None, metadata=described("ssh://HOST; ssh:// and its name when left out."))
-    worker: Worker = Worker()
+    worker: WorkerSettings = WorkerSettings()
 
     @property
     def reached(self) -> Reached:
         return Reached(self.where or f"ssh://{self.name}", self.worker)
 
 
-def parsed(where: str) -> Address:
+def parsed(where: str) -> SshAddress:
     """ValueError when it is not of the form."""
     match = _FORM.fullmatch(where)
     port = int(match.group("port") or 22) if match else 0
     if match is None or not 0 < port < 65536:
         raise ValueError(f"{where!r} is not of the form {FORM}")
-    return Address(
+    return SshAddress(
         match.group("host").strip("[]"), match.group("user"), int(match.group("port")) if match.group("port") else None
     )
 

@@ -36,7 +36,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Count:
+class OperatorCount:
     operator: str
     count: int
 
@@ -97,7 +97,7 @@ class Contents:
     facts: Tuple[Fact, ...] = field(default=(), metadata=KEYED)
     inputs: Tuple[Tensor, ...] = ()
     outputs: Tuple[Tensor, ...] = ()
-    operators: Tuple[Count, ...] = field(default=(), metadata=KEYED)
+    operators: Tuple[OperatorCount, ...] = field(default=(), metadata=KEYED)
     weights: Tuple[Weights, ...] = field(default=(), metadata=KEYED)
     declared: Optional[Layers] = None
     realised: Optional[Layers] = None
@@ -114,10 +114,12 @@ def flag(precision: str, layers: Optional[Layers]) -> Optional[str]:
     return f"declared int8, but {share:.0%} of its {layers.unit} run in int8 ({layers.source})"
 
 
-def counted(operators: Iterable[str]) -> Tuple[Count, ...]:
+def counted(operators: Iterable[str]) -> Tuple[OperatorCount, ...]:
     """Most frequent first."""
     listed = list(operators)
-    return tuple(Count(name, listed.count(name)) for name in sorted(set(listed), key=lambda n: (-listed.count(n), n)))
+    return tuple(
+        OperatorCount(name, listed.count(name)) for name in sorted(set(listed), key=lambda n: (-listed.count(n), n))
+    )
 
 
 def summed(weights: Iterable[Weights]) -> Tuple[Weights, ...]:

@@ -25,7 +25,7 @@ _CUDA = "CUDAExecutionProvider"
 _FIRST_WITH_TF32 = (1, 18)
 
 
-class Session:
+class OnnxSession:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
@@ -33,33 +33,33 @@ class Session:
     def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]:
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs))))
 
-    def twin(self) -> "Session":
+    def twin(self) -> "OnnxSession":
         return self  # "Run" of one session may be called from several threads, says onnxruntime's documentation
 
 
-def session_on(onnx: Path, threads: int, *, frugal: bool = False) -> Session:
+def session_on(onnx: Path, threads: int, *, frugal: bool = False) -> OnnxSession:
     """A session on a file. `frugal`: without the arena, which keeps at least the memory of the largest size."""
     return _session(str(onnx), onnx.name, threads, frugal)
 
 
-def session_of(model: bytes, threads: int = 0) -> Session:
+def session_of(model: bytes, threads: int = 0) -> OnnxSession:
     """A session on a serialized model that is not on disk."""
     return _session(model, "the model", threads, frugal=True)
 
 
-def _session(model: Union[str, bytes], name: str, threads: int, frugal: bool) -> Session:
+def _session(model: Union[str, bytes], name: str, threads: int, frugal: bool) -> OnnxSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = not frugal
     if threads:
         options.intra_op_num_threads = threads
     try:
-        return Session(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
+        return OnnxSession(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
     except Exception as problem:  # onnxruntime's exceptions share no base but Exception
         raise StepFailed(f"onnxruntime cannot open {name}: {first_line(problem)}") from problem
 
 
-def session_on_gpu(onnx: Path, threads: int) -> Session:
+def session_on_gpu(onnx: Path, threads: int) -> OnnxSession:
     """A session on the CUDA provider, in fp32 where the graph has fp32 (never TF32).
 
     Raises StepFailed when a library is missing; the provider itself would log a line and use the CPU.
@@ -89,7 +89,7 @@ def session_on_gpu(onnx: Path, threads: int) -> Session:
             f"onnxruntime opened {name} on the CPU instead of the GPU",
             hint="its log above says which library it missed; `build explain CELL` has the versions that fit together",
         )
-    return Session(session)
+    return OnnxSession(session)
 
 
 class OnnxRuntime:

@@ -19,7 +19,7 @@ from builder.digest import Json
 from builder.errors import StoreDamaged
 from builder.platforms.platform import Tool
 from builder.store.manifest import Entry, Manifest
-from builder.store.provenance import Provenance, Revision, Step
+from builder.store.provenance import Provenance, Revision, StepRecord
 from builder.trust import minisign
 from builder.trust.keyring import Trusted
 
@@ -150,7 +150,7 @@ def _details(manifest: Manifest, provenance: Provenance, builder: str) -> Object
     }
 
 
-def _action(step: Step) -> Object:
+def _action(step: StepRecord) -> Object:
     """An action by its key, the digest of its inputs, and where it was performed."""
     notes: Object = {}
     if step.site is not None:

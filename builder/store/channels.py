@@ -44,7 +44,7 @@ _RESERVED = ("latest", "keys")  # the newest version; what the owners of keys sa
 
 
 @dataclass(frozen=True)
-class Move:
+class ChannelMove:
     """One position of a channel.
 
     `manifest`: digest of the version's manifest.json. `issued`: time of the record (UTC). `back`: whether it was a
@@ -76,7 +76,7 @@ class Channel:
     schema: Literal[1]
     channel: str
     model: str
-    moves: Tuple[Move, ...]
+    moves: Tuple[ChannelMove, ...]
     expires: str = ""
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Channel:
             clock.read(self.expires)
 
     @property
-    def current(self) -> Move:
+    def current(self) -> ChannelMove:
         return self.moves[0]
 
     @property
@@ -145,12 +145,12 @@ def moved(
         raise UsageError(f"no serial comes after {above}, which {name} has", hint="choose another name")
     if len(reason) > _LONGEST_REASON or not reason.isprintable():
         raise UsageError(f"a reason is one line of at most {_LONGEST_REASON} letters", where="--reason")
-    move = Move(above + 1, to[0], to[1], clock.text(issued), reason, back)
+    move = ChannelMove(above + 1, to[0], to[1], clock.text(issued), reason, back)
     expires = clock.text(issued + lifetime) if lifetime is not None else ""
     return Channel(1, name, model, _kept((move, *earlier)), expires)
 
 
-def _kept(moves: Tuple[Move, ...]) -> Tuple[Move, ...]:
+def _kept(moves: Tuple[ChannelMove, ...]) -> Tuple[ChannelMove, ...]:
     """The newest moves.
 
     Renewals of a version are dropped first, so that weekly ones do not push out the last version that was another.
@@ -162,12 +162,12 @@ def _kept(moves: Tuple[Move, ...]) -> Tuple[Move, ...]:
     return tuple(kept)
 
 
-def previous(channel: Channel) -> Optional[Move]:
+def previous(channel: Channel) -> Optional[ChannelMove]:
     """The target of a rollback; None when the record has none.
 
     It is the last version before the current one that was not itself rolled back from.
     """
-    stack: List[Move] = []
+    stack: List[ChannelMove] = []
     for move in reversed(channel.moves):
         while move.back and stack and stack[-1].version != move.version:
             stack.pop()
@@ -177,7 +177,7 @@ def previous(channel: Channel) -> Optional[Move]:
     return stack[-2] if len(stack) > 1 else None
 
 
-def standing(channel: Channel, version: int) -> Optional[Move]:
+def standing(channel: Channel, version: int) -> Optional[ChannelMove]:
     """The last move to `version` that the record knows of."""
     return next((move for move in channel.moves if move.version == version), None)
 
@@ -211,7 +211,7 @@ _PIN = "pin.v"
 
 
 @dataclass(frozen=True)
-class Offered:
+class OfferedChannel:
     """A channel as a repository offers it: its object, its record, and unverified signatures."""
 
     name: str
@@ -220,7 +220,7 @@ class Offered:
     signatures: Tuple[str, ...]
 
 
-def offered(place: Repository, name: str) -> Optional[Offered]:
+def offered(place: Repository, name: str) -> Optional[OfferedChannel]:
     """The channel `name`; None when no channel has that tag. Raises StoreDamaged, Unreachable."""
     top = place.resolve(name)
     if top is None or top.media != oci.MANIFEST:
@@ -237,10 +237,10 @@ def offered(place: Repository, name: str) -> Optional[Offered]:
         raise StoreDamaged(f"the channel {name} holds {len(records)} records instead of one", where=place.name)
     signed = [file for file in files if file.title.endswith(".minisig")][:_MOST_SIGNATURES]
     texts = tuple(transfers.read(place, file, _MOST).decode("utf-8", errors="replace") for file in signed)
-    return Offered(name, top, transfers.read(place, records[0], _MOST), texts)
+    return OfferedChannel(name, top, transfers.read(place, records[0], _MOST), texts)
 
 
-def all_of(place: Repository) -> Tuple[Offered, ...]:
+def all_of(place: Repository) -> Tuple[OfferedChannel, ...]:
     """Every channel of a place, by name."""
     found = (offered(place, tag) for tag in sorted(place.tags()) if is_name(tag))
     return tuple(one for one in found if one is not None)
@@ -377,7 +377,7 @@ def _digest(it: Optional[Descriptor]) -> str:
 
 def put_channel(
     place: Repository,
-    base: Optional[Offered],
+    base: Optional[OfferedChannel],
     move: Tuple[int, Channel],
     top: Descriptor,
     made: Layout,
@@ -439,5 +439,5 @@ def carry(
     return record, copied
 
 
-def _told(move: Move) -> str:
+def _told(move: ChannelMove) -> str:
     return f"v{move.version}, serial {move.serial}, {move.issued}" + (f" ({move.reason})" if move.reason else "")

@@ -128,7 +128,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Part:
+class Removal:
     """Files to remove for one reason."""
 
     count: int
@@ -136,7 +136,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Held:
+class RetainedVersion:
     """A version that stays only for these reasons."""
 
     version: int
@@ -153,16 +153,16 @@ class Garbage:
 
     versions: Tuple[int, ...]
     kept: Tuple[int, ...]
-    held: Tuple[Held, ...]
+    held: Tuple[RetainedVersion, ...]
     tags: Tuple[str, ...]
     results: Tuple[str, ...]
     loose: Tuple[str, ...]
     blobs: Tuple[str, ...]
-    of_versions: Part
-    of_results: Part
-    of_nothing: Part
-    arriving: Part
-    left: Part
+    of_versions: Removal
+    of_results: Removal
+    of_nothing: Removal
+    arriving: Removal
+    left: Removal
 
     @property
     def size(self) -> int:
@@ -196,7 +196,7 @@ def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
     return Garbage(
         versions=tuple(sorted(gone)),
         kept=tuple(n for n in versions.numbers(store) if n not in gone),
-        held=tuple(Held(number, why) for number, why in roots.items() if number in unwanted),
+        held=tuple(RetainedVersion(number, why) for number, why in roots.items() if number in unwanted),
         tags=tuple(dropped),
         results=tuple(results),
         loose=tuple(sorted(parts["nothing"])),
@@ -269,5 +269,5 @@ def _results(store: Layout, reach: Reach, last: Reach, now: float, young: float)
     return gone, files
 
 
-def _part(sizes: Collection[int]) -> Part:
-    return Part(len(sizes), sum(sizes))
+def _part(sizes: Collection[int]) -> Removal:
+    return Removal(len(sizes), sum(sizes))

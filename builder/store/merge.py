@@ -16,7 +16,7 @@ from builder.store import transfers, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, Manifest
 from builder.store.oci import OCTETS, Descriptor
-from builder.store.provenance import Chain, Provenance, Step
+from builder.store.provenance import Chain, Provenance, StepRecord
 from builder.store.remotes.folder import Folder
 
 # The more is known of a cell, the higher. Cells skipped by a rule are skipped on every machine.
@@ -25,7 +25,7 @@ _MEASURED = 3
 
 
 @dataclass(frozen=True)
-class Part:
+class StorePart:
     """The newest version of the store `name`, and its provenance if there is one."""
 
     name: str
@@ -42,7 +42,7 @@ class Merged:
     taken: Mapping[str, str]
 
 
-def merged(parts: Sequence[Part], prefer: Sequence[str] = ()) -> Merged:
+def merged(parts: Sequence[StorePart], prefer: Sequence[str] = ()) -> Merged:
     """All cells of `parts`. Of a cell that several built, the first part in `prefer` counts.
 
     Raises UsageError with every conflict, for parts of another model or matrix.yaml and for cells that differ.
@@ -51,7 +51,7 @@ def merged(parts: Sequence[Part], prefer: Sequence[str] = ()) -> Merged:
     problems = [problem for part in parts[1:] for problem in _unlike(first, part)]
     if problems:
         raise UsageError("these are not parts of one matrix: " + "; ".join(problems))
-    chosen: Dict[str, Tuple[Part, Entry]] = {}
+    chosen: Dict[str, Tuple[StorePart, Entry]] = {}
     conflicts: List[str] = []
     for part in parts:
         for entry in part.manifest.entries:
@@ -71,7 +71,7 @@ def merged(parts: Sequence[Part], prefer: Sequence[str] = ()) -> Merged:
     return Merged(dataclasses.replace(first.manifest, entries=entries), _made_of(parts, taken), taken)
 
 
-def _unlike(one: Part, other: Part) -> List[str]:
+def _unlike(one: StorePart, other: StorePart) -> List[str]:
     a, b = one.manifest, other.manifest
     if a.model != b.model:
         said = [
@@ -85,7 +85,9 @@ def _unlike(one: Part, other: Part) -> List[str]:
     return []
 
 
-def _better(known: Tuple[Part, Entry], new: Tuple[Part, Entry], prefer: Sequence[str]) -> Optional[Tuple[Part, Entry]]:
+def _better(
+    known: Tuple[StorePart, Entry], new: Tuple[StorePart, Entry], prefer: Sequence[str]
+) -> Optional[Tuple[StorePart, Entry]]:
     """The one that counts; None for a conflict."""
     a, b = known[1], new[1]
     if _KNOWN[a.verdict.status] != _KNOWN[b.verdict.status]:
@@ -99,9 +101,9 @@ def _files(entry: Entry) -> Tuple[Blob, ...]:
     return entry.artifact.files if entry.artifact else ()
 
 
-def _made_of(parts: Sequence[Part], taken: Mapping[str, str]) -> Optional[Provenance]:
+def _made_of(parts: Sequence[StorePart], taken: Mapping[str, str]) -> Optional[Provenance]:
     """The provenance of the chosen cells; None when a part has none."""
-    steps: Dict[str, Step] = {}
+    steps: Dict[str, StepRecord] = {}
     chains: List[Chain] = []
     for part in parts:
         if part.made_of is None:

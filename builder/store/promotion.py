@@ -17,7 +17,7 @@ from builder import clock
 from builder.errors import GateFailed, StoreDamaged, Untrusted, UsageError
 from builder.plugins import Repository
 from builder.store import channels, copying, trust, versions
-from builder.store.channels import Channel, Offered
+from builder.store.channels import Channel, OfferedChannel
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest
 from builder.store.oci import Descriptor
@@ -61,7 +61,7 @@ class Base:
     When it is not believed, the new record has a higher serial and no history.
     """
 
-    found: Offered
+    found: OfferedChannel
     record: Channel
     believed: bool
 
@@ -148,7 +148,7 @@ def _behind(desk: Desk, base: Base) -> int:
     return target.version
 
 
-def _proves(desk: Desk, found: Offered) -> bool:
+def _proves(desk: Desk, found: OfferedChannel) -> bool:
     try:
         _proven(desk, found)
         return True
@@ -156,7 +156,7 @@ def _proves(desk: Desk, found: Offered) -> bool:
         return False
 
 
-def _proven(desk: Desk, found: Offered) -> None:
+def _proven(desk: Desk, found: OfferedChannel) -> None:
     keyring.proven(
         found.data,
         found.signatures,

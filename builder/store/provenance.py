@@ -22,7 +22,7 @@ from builder.records import KEYED, Setting, to_json
 
 
 @dataclass(frozen=True)
-class Step:
+class StepRecord:
     """One action and its result. `inputs` and `outputs` are digests by name.
 
     An action without a result (it waits for another machine, or it failed) has no outputs. `site` is None then, and for
@@ -41,7 +41,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Link:
+class JobLink:
     """The job `job` of a cell was the action `key`; `needs` are the jobs it took outputs from."""
 
     job: str
@@ -54,7 +54,7 @@ class Chain:
     """All jobs of a cell, each after those that it needs."""
 
     cell: str
-    links: Tuple[Link, ...] = field(default=(), metadata=KEYED)
+    links: Tuple[JobLink, ...] = field(default=(), metadata=KEYED)
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ class Provenance:
 
     schema: Literal[1]
     version: int
-    steps: Tuple[Step, ...] = field(default=(), metadata=KEYED)
+    steps: Tuple[StepRecord, ...] = field(default=(), metadata=KEYED)
     cells: Tuple[Chain, ...] = field(default=(), metadata=KEYED)
     revision: Optional[Revision] = None
 
     @functools.cached_property
-    def by_key(self) -> Dict[str, Step]:
+    def by_key(self) -> Dict[str, StepRecord]:
         return {step.key: step for step in self.steps}
 
-    def chain(self, cell: str) -> Tuple[Link, ...]:
+    def chain(self, cell: str) -> Tuple[JobLink, ...]:
         """The links of `cell`; empty when it was not built."""
         return next((chain.links for chain in self.cells if chain.cell == cell), ())
 

@@ -82,7 +82,7 @@ _MOST = 4 << 20  # bytes of a record
 
 
 @dataclass(frozen=True)
-class Offered:
+class OfferedBench:
     """A record and its unverified signatures."""
 
     tag: str
@@ -101,7 +101,7 @@ def attach_bench(store: Layout, version: int, tag: str, data: bytes, signature: 
     oci.put(store, tag, oci.descriptor(made, oci.MANIFEST, oci.BENCH_TYPE))
 
 
-def benches_of(store: Layout, version: int) -> Tuple[Offered, ...]:
+def benches_of(store: Layout, version: int) -> Tuple[OfferedBench, ...]:
     """Every record about `version`. Raises StoreDamaged."""
     found = []
     for tag, item in oci.all_of(store).items():
@@ -110,7 +110,7 @@ def benches_of(store: Layout, version: int) -> Tuple[Offered, ...]:
             if not layers or any(_size(layer) > _MOST for layer in layers):
                 raise StoreDamaged(f"{tag} holds no record", where=str(store.root))
             data, *texts = [store.read(oci.digest_of(layer)) for layer in layers[:16]]
-            found.append(Offered(tag, data, tuple(text.decode("utf-8", errors="replace") for text in texts)))
+            found.append(OfferedBench(tag, data, tuple(text.decode("utf-8", errors="replace") for text in texts)))
     return tuple(found)
 
 

@@ -26,9 +26,9 @@ from builder.store.layout import Layout
 from builder.trust import key_memory, key_statements, minisign
 from builder.trust.key_statements import MOST_BYTES, History, history
 from builder.trust.keyring import (
-    Group,
+    KeyGroup,
     Keyring,
-    Proof,
+    SignatureProof,
     Trusted,
     proven,  # of bytes that are no version
 )
@@ -102,8 +102,8 @@ def these(key: Optional[str], environ: Mapping[str, str], store: Optional[Layout
         return learned(environ, lambda: of(store) if store else None, str(store and store.root))
     path = Path(key)
     if os.path.exists(path):  # false also for what is too long for a name
-        return Keyring((Group((Trusted(path.stem, read_key(path)),)),))
-    return Keyring((Group((Trusted("--key", minisign.public_key(key, key[:80])),)),))
+        return Keyring((KeyGroup((Trusted(path.stem, read_key(path)),)),))
+    return Keyring((KeyGroup((Trusted("--key", minisign.public_key(key, key[:80])),)),))
 
 
 def at(key: Optional[str], environ: Mapping[str, str], place: Repository) -> Keyring:
@@ -164,7 +164,7 @@ def read_text(path: Path) -> str:
         raise UsageError(f"cannot be read: {said}", where=str(path)) from None
 
 
-def proof(store: Layout, version: int, ring: Keyring, least: int = 1, where: str = "") -> Proof:
+def proof(store: Layout, version: int, ring: Keyring, least: int = 1, where: str = "") -> SignatureProof:
     """Prove that `least` keys of `ring` signed `version`, before any of it is parsed.
 
     `where`: its source, for messages. Raises Untrusted.

@@ -14,7 +14,7 @@ from typing import Dict, List, Optional, Tuple
 from builder import clock, files
 from builder.errors import StoreDamaged, UsageError
 from builder.trust import key_statements
-from builder.trust.key_statements import Followed, History, Statement
+from builder.trust.key_statements import History, Statement, VerifiedHistory
 from builder.trust.keyring import Keyring, Trusted
 
 _END = ".keys.json"
@@ -26,7 +26,7 @@ class Ring:
     """A remembered history. `followed.newest`: None when no pinned key supports it; `last`: its last content."""
 
     history: History
-    followed: Followed
+    followed: VerifiedHistory
     last: Statement
 
 
@@ -88,7 +88,7 @@ def _learned(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tupl
 def _merged(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tuple[Dict[str, Ring], Tuple[str, ...]]:
     found, notes = remembered(place, pinned), []
     ring = offered.statements[0].read.ring
-    known = found[ring].followed if ring in found else Followed()
+    known = found[ring].followed if ring in found else VerifiedHistory()
     if ring in found and known.newest is None:
         return found, (f"no key that is pinned here speaks for the ring {ring} any more",)
     after = key_statements.followed(offered, pinned, known)

@@ -112,7 +112,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Followed:
+class VerifiedHistory:
     """The result of verifying a history.
 
     `newest`: in force, None for none. `accepted`: the statements that lead there. `refused`: why the last refused one
@@ -159,7 +159,9 @@ def history(data: bytes, where: str) -> History:
     return found
 
 
-def followed(offered: History, pinned: Sequence[Trusted], known: Followed = Followed()) -> Followed:
+def followed(
+    offered: History, pinned: Sequence[Trusted], known: VerifiedHistory = VerifiedHistory()
+) -> VerifiedHistory:
     """Verify a history, starting from `known`.
 
     Invalid statements are skipped: a store that tampers with one could also have hidden it.
@@ -177,7 +179,7 @@ def followed(offered: History, pinned: Sequence[Trusted], known: Followed = Foll
             continue
         now, refused = found, ""
         accepted.append(signed)
-    return Followed(now, pruned(accepted), refused)
+    return VerifiedHistory(now, pruned(accepted), refused)
 
 
 def _objection(signed: Signed, found: Statement, now: Optional[Statement], pinned: Sequence[Trusted]) -> str:
@@ -221,8 +223,8 @@ def rings(
     A revoked key counts nowhere, pinned or named; only a root of another ring cannot be revoked.
     `orphans`: statements without a pinned key behind them. Their keys do not count.
     """
-    groups: List[keyring.Group] = []
-    dropped: List[keyring.Dropped] = []
+    groups: List[keyring.KeyGroup] = []
+    dropped: List[keyring.RevokedKey] = []
     revoked: Dict[bytes, str] = {}
     for one in statements:
         others = (other for other in statements if other.ring != one.ring)
@@ -231,22 +233,22 @@ def rings(
             if gone.trusted.key.key not in safe:
                 why = f"revoked by statement {one.serial} of {one.ring}"
                 revoked[gone.trusted.key.key] = why  # by the key itself: its id is whatever its owner writes
-                dropped.append(keyring.Dropped(gone.trusted, why))
+                dropped.append(keyring.RevokedKey(gone.trusted, why))
     for one in statements:
         delegated = tuple(owner.trusted for owner in one.keys)
         if one.expired(now):
             why = f"it was named until {one.expires}; its owner renews that with: build keys renew"
-            dropped += [keyring.Dropped(owner, why) for owner in delegated]
+            dropped += [keyring.RevokedKey(owner, why) for owner in delegated]
             delegated = ()
         members = (*(root.trusted for root in one.roots), *delegated)
         kept = tuple(owner for owner in members if owner.key.key not in revoked)
-        groups += [keyring.Group(kept, one.signatures)] if kept else []
+        groups += [keyring.KeyGroup(kept, one.signatures)] if kept else []
     for one in orphans:
         why = f"no key that is pinned here speaks for the ring {one.ring} any more"
-        dropped += [keyring.Dropped(owner.trusted, why) for owner in (*one.roots, *one.keys)]
+        dropped += [keyring.RevokedKey(owner.trusted, why) for owner in (*one.roots, *one.keys)]
     governed = {root.trusted.key.key for one in statements for root in one.roots}
     free = tuple(one for one in pinned if one.key.key not in {*revoked, *governed})
-    return keyring.Keyring((*([keyring.Group(free)] if free else ()), *groups), tuple(dropped))
+    return keyring.Keyring((*([keyring.KeyGroup(free)] if free else ()), *groups), tuple(dropped))
 
 
 # ------------------------------------------------------------------------ the next statement, for `build keys` to sign

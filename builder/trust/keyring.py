@@ -27,7 +27,7 @@ class Trusted:
 
 
 @dataclass(frozen=True)
-class Group:
+class KeyGroup:
     """Keys of which `needed` must sign together."""
 
     keys: Tuple[Trusted, ...]
@@ -40,7 +40,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class RevokedKey:
     """A key that is known here and counts no more, and why."""
 
     owner: Trusted
@@ -55,8 +55,8 @@ class Keyring:
     accepted.
     """
 
-    groups: Tuple[Group, ...] = ()
-    dropped: Tuple[Dropped, ...] = ()
+    groups: Tuple[KeyGroup, ...] = ()
+    dropped: Tuple[RevokedKey, ...] = ()
     notes: Tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -71,7 +71,7 @@ class Keyring:
 
 
 @dataclass(frozen=True)
-class Proof:
+class SignatureProof:
     """Verified `data`. `by`: its signers, each once; `comment`: the signed comment of the first signature."""
 
     by: Tuple[Trusted, ...]
@@ -84,7 +84,7 @@ class Proof:
 
 def proven(
     data: bytes, texts: Iterable[str], ring: Keyring, *, what: str, where: str, hint: str, least: int = 1
-) -> Proof:
+) -> SignatureProof:
     """Prove that a group of `ring` signed `data`, with at least `least` signatures. Parses nothing of `data`.
 
     `texts` are minisign files; an unreadable one is ignored. `what` (v3) and `where` are for the message of Untrusted;
@@ -96,7 +96,7 @@ def proven(
     for group in ring.groups:
         by, needed = _each_once(one for one in group.keys if one in comments), max(group.needed, least)
         if len(by) >= needed:
-            return Proof(by, comments[by[0]], data)
+            return SignatureProof(by, comments[by[0]], data)
         if by:
             short = f"only {' and '.join(map(str, by))} signed {what}; {needed} signatures are needed"
     if short:

@@ -86,7 +86,7 @@ VERDICTS = ("passed", "failed", "unverified", "waiting", "skipped")
 
 
 @dataclass(frozen=True)
-class Count:
+class VerdictCount:
     verdict: str
     cells: int
     meaning: str
@@ -134,7 +134,7 @@ class Column:
 @dataclass(frozen=True)
 class Overview:
     sentence: str
-    counts: Tuple[Count, ...]
+    counts: Tuple[VerdictCount, ...]
     fastest: Tuple[Fastest, ...]
     columns: Tuple[Column, ...]
     rows: Tuple[Row, ...]
@@ -160,7 +160,7 @@ def overview(manifest: Manifest) -> Overview:
     return Overview(
         sentence=_sentence(manifest),
         counts=tuple(
-            Count(verdict, found, _MEANING[verdict])
+            VerdictCount(verdict, found, _MEANING[verdict])
             for verdict in VERDICTS
             for found in [sum(e.verdict.status == verdict for e in manifest.entries)]
             if found
@@ -247,7 +247,7 @@ def _square(entry: Entry, anchor: str) -> Square:
 
 
 @dataclass(frozen=True)
-class Number:
+class ShownNumber:
     """The text of a number, and its sort key; without a key it sorts last."""
 
     said: str = ""
@@ -255,7 +255,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedGate:
     """A gate: subject, value, limit, used share, and position."""
 
     gate: str
@@ -302,13 +302,13 @@ class CellRow:
     reason: str
     remedies: Tuple[str, ...]
     remarks: Tuple[str, ...]
-    used: Number
+    used: ShownNumber
     gate: str
-    size: Number
-    p50: Number
-    speedup: Number
+    size: ShownNumber
+    p50: ShownNumber
+    speedup: ShownNumber
     timed: str
-    checks: Tuple[Judged, ...]
+    checks: Tuple[JudgedGate, ...]
     tasks: Tuple[Scored, ...]
     outputs: Tuple[Differed, ...]
     digest: str
@@ -338,11 +338,11 @@ def _row(entry: Entry, of: Dict[str, str], detailed: bool) -> CellRow:
         reason=entry.verdict.reason,
         remedies=entry.verdict.remedies,
         remarks=artifact.remarks if artifact else (),
-        used=Number(margin_share(tightest), tightest.used) if tightest else Number(),
+        used=ShownNumber(margin_share(tightest), tightest.used) if tightest else ShownNumber(),
         gate=margin_name(tightest.check) if tightest else "",
-        size=Number(terminal.size(artifact.size), float(artifact.size)) if artifact else Number(),
-        p50=Number(f"{latency.artifact.p50:.1f} ms", latency.artifact.p50) if latency else Number(),
-        speedup=Number(f"{speedup:.2f}x", speedup) if speedup else Number(),
+        size=ShownNumber(terminal.size(artifact.size), float(artifact.size)) if artifact else ShownNumber(),
+        p50=ShownNumber(f"{latency.artifact.p50:.1f} ms", latency.artifact.p50) if latency else ShownNumber(),
+        speedup=ShownNumber(f"{speedup:.2f}x", speedup) if speedup else ShownNumber(),
         timed=_timed(entry),
         checks=tuple(map(_judged, checks)) if detailed else (),
         tasks=tuple(_scored(result) for result in entry.tasks) if detailed else (),
@@ -363,10 +363,10 @@ def _timed(entry: Entry) -> str:
     return f"{said} on {entry.latency.machine}{beside}."
 
 
-def _judged(margin: Margin) -> Judged:
+def _judged(margin: Margin) -> JudgedGate:
     check = margin.check
     numbers, share = margin_numbers(check), margin_share(margin)
-    return Judged(margin_name(check), numbers, share, check.kept, check.worst, check.report_only)
+    return JudgedGate(margin_name(check), numbers, share, check.kept, check.worst, check.report_only)
 
 
 def _scored(result: TaskResult) -> Scored:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from builder.audit import text
-from builder.audit.history import CellLine, Ledger, Line
+from builder.audit.history import CellLine, Ledger, MetricLine
 from builder.audit.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, free, linear, roomy
 
 _MOST_LISTED = 30
@@ -127,7 +127,7 @@ def _ordered(ledger: Ledger) -> List[str]:
 def _metric(ledger: Ledger, name: str, number: int) -> DriftMetric:
     lines = [line for line in ledger.lines if line.metric == name and any(p.value is not None for p in line.points)]
     cells = {cell.cell: cell for cell in ledger.cells}
-    groups: Dict[Tuple[str, str], List[Line]] = {}
+    groups: Dict[Tuple[str, str], List[MetricLine]] = {}
     for line in lines:
         cell = cells.get(line.cell)
         if cell is not None:
@@ -137,7 +137,7 @@ def _metric(ledger: Ledger, name: str, number: int) -> DriftMetric:
     return DriftMetric(name.replace(".", " ", 1), lines[0].unit, lines[0].better, beyond, charts)
 
 
-def _chart(id: str, ledger: Ledger, lines: List[Line], cells: Dict[str, CellLine]) -> DriftChart:
+def _chart(id: str, ledger: Ledger, lines: List[MetricLine], cells: Dict[str, CellLine]) -> DriftChart:
     numbers = [release.version for release in ledger.releases]
     step = (WIDTH - LEFT - RIGHT - 60) / max(1, len(numbers) - 1)
     at = {number: round(LEFT + 12 + i * step, 1) for i, number in enumerate(numbers)}
@@ -150,7 +150,7 @@ def _chart(id: str, ledger: Ledger, lines: List[Line], cells: Dict[str, CellLine
 
 
 def _course(
-    line: Line,
+    line: MetricLine,
     precision: str,
     at: Dict[int, float],
     y: Axis,
@@ -177,7 +177,7 @@ def _course(
     )
 
 
-def _drifted(line: Line, ledger: Ledger) -> Drifted:
+def _drifted(line: MetricLine, ledger: Ledger) -> Drifted:
     before, after = (text.point(line, line.at(v)) for v in (ledger.against, ledger.candidate))
     return Drifted(
         cell=line.cell,

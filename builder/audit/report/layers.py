@@ -18,7 +18,7 @@ _MOST = 15  # layers of a graph that are listed
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerRow:
     """`bar` is its share of the noise, 0 to 100 for drawing."""
 
     name: str
@@ -41,7 +41,7 @@ class Graph:
     head: str
     precision: str
     target: str
-    layers: Tuple[Layer, ...]
+    layers: Tuple[LayerRow, ...]
     more: int
     said: str
     why_not: str
@@ -77,9 +77,9 @@ def _power(layer: LayerError) -> Optional[float]:
     return 10 ** (-layer.alone_db / 10) if layer.alone_db < 300 else 0.0
 
 
-def _layer(layer: LayerError, power: Optional[float], whole: float) -> Layer:
+def _layer(layer: LayerError, power: Optional[float], whole: float) -> LayerRow:
     share = power / whole if power is not None and whole > 0 else None
-    return Layer(
+    return LayerRow(
         name=layer.name,
         operator=layer.operator,
         share="-" if share is None else _percent(share),
@@ -100,7 +100,7 @@ def _decibels(value: Optional[float]) -> str:
     return "-" if value is None else ("equal" if value >= 300 else f"{value:.1f} dB")
 
 
-def _said(layers: Sequence[Layer]) -> str:
+def _said(layers: Sequence[LayerRow]) -> str:
     """How few layers make half of the noise."""
     total = 0.0
     for count, layer in enumerate(layers, 1):

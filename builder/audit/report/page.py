@@ -59,7 +59,7 @@ DETAILS = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class Filter:
     """A filter: the attribute that it looks at, and the values it offers."""
 
     key: str
@@ -68,7 +68,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportPage:
     model: str
     version: int
     created: str
@@ -77,7 +77,7 @@ class Report:
     source: str
     weights: str
     overview: Overview
-    choices: Tuple[Choice, ...]
+    choices: Tuple[Filter, ...]
     cells: Tuple[CellRow, ...]
     speeds: Tuple[Speed, ...]
     worst: WorstCases
@@ -97,10 +97,10 @@ class Beside:
     layers: Tuple[LayerTable, ...] = ()
 
 
-def report(manifest: Manifest, detail: Detail, beside: Optional[Beside] = None) -> Report:
+def report(manifest: Manifest, detail: Detail, beside: Optional[Beside] = None) -> ReportPage:
     known = beside or Beside()
     model, made = manifest.model, manifest.builder
-    return Report(
+    return ReportPage(
         model=model.name,
         version=manifest.version,
         created=manifest.created,
@@ -121,14 +121,14 @@ def report(manifest: Manifest, detail: Detail, beside: Optional[Beside] = None) 
     )
 
 
-def _choices(manifest: Manifest) -> Tuple[Choice, ...]:
+def _choices(manifest: Manifest) -> Tuple[Filter, ...]:
     entries = manifest.entries
     found = {e.verdict.status for e in entries}
     return (
-        Choice("head", "Head", tuple(dict.fromkeys(e.head for e in entries))),
-        Choice("precision", "Precision", tuple(dict.fromkeys(e.precision for e in entries))),
-        Choice("target", "Target", tuple(dict.fromkeys(e.target for e in entries))),
-        Choice("verdict", "Verdict", tuple(v for v in VERDICTS if v in found)),
+        Filter("head", "Head", tuple(dict.fromkeys(e.head for e in entries))),
+        Filter("precision", "Precision", tuple(dict.fromkeys(e.precision for e in entries))),
+        Filter("target", "Target", tuple(dict.fromkeys(e.target for e in entries))),
+        Filter("verdict", "Verdict", tuple(v for v in VERDICTS if v in found)),
     )
 
 
@@ -136,7 +136,7 @@ LIMIT = 2_000_000
 _FOLDER = Path(__file__).parent / "templates"
 
 
-def render(report: Report) -> str:
+def render(report: ReportPage) -> str:
     """The whole page. UsageError where jinja2 is not installed."""
     try:
         import jinja2
@@ -162,7 +162,7 @@ def render(report: Report) -> str:
     )
 
 
-def fitted(make: Callable[[Detail], Report]) -> str:
+def fitted(make: Callable[[Detail], ReportPage]) -> str:
     """The page with as much as fits into `LIMIT` bytes. Raises UsageError when even the least does not."""
     for detail in DETAILS:
         page = render(make(detail))

@@ -25,7 +25,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedCell:
     """A cell with both numbers: milliseconds and accuracy, and the model's own accuracy if there is one."""
 
     cell: str
@@ -83,11 +83,11 @@ class Speed:
     charts: Tuple[Chart, ...]
 
 
-def pareto(cells: Sequence[Timed], *, lower_is_better: bool = False) -> Tuple[Timed, ...]:
+def pareto(cells: Sequence[TimedCell], *, lower_is_better: bool = False) -> Tuple[TimedCell, ...]:
     """Those that no other beats, fastest first. Equal ones are all on the front."""
     sign = -1.0 if lower_is_better else 1.0
 
-    def beaten(one: Timed) -> bool:
+    def beaten(one: TimedCell) -> bool:
         return any(
             o.p50 <= one.p50
             and sign * o.accuracy >= sign * one.accuracy
@@ -176,11 +176,11 @@ def _chart(id: str, entries: Sequence[Entry], accuracy: Accuracy, value: Value, 
     )
 
 
-def _timed(entry: Entry, value: Value, of: Dict[str, str]) -> Timed:
+def _timed(entry: Entry, value: Value, of: Dict[str, str]) -> TimedCell:
     accuracy, own = value(entry)
     assert entry.latency is not None and accuracy is not None
     p50, status = entry.latency.artifact.p50, entry.verdict.status
-    return Timed(entry.cell, of[entry.cell], entry.precision, status, p50, accuracy, own)
+    return TimedCell(entry.cell, of[entry.cell], entry.precision, status, p50, accuracy, own)
 
 
 def _why_no_front(entries: Sequence[Entry]) -> str:
@@ -192,7 +192,7 @@ def _why_no_front(entries: Sequence[Entry]) -> str:
     return ""
 
 
-def _stairs(front: Sequence[Timed], x: Axis, y: Axis, accuracy: Accuracy) -> str:
+def _stairs(front: Sequence[TimedCell], x: Axis, y: Axis, accuracy: Accuracy) -> str:
     """Steps: nothing is known between two cells, so the accuracy stays that of the last one."""
     if len(front) < 2:
         return ""
@@ -200,7 +200,9 @@ def _stairs(front: Sequence[Timed], x: Axis, y: Axis, accuracy: Accuracy) -> str
     return f"M{places[0][0]},{places[0][1]}" + "".join(f"H{px}V{py}" for px, py in places[1:])
 
 
-def _marks(cells: Sequence[Timed], front: Sequence[Timed], x: Axis, y: Axis, accuracy: Accuracy) -> Tuple[Mark, ...]:
+def _marks(
+    cells: Sequence[TimedCell], front: Sequence[TimedCell], x: Axis, y: Axis, accuracy: Accuracy
+) -> Tuple[Mark, ...]:
     on_front, taken, marks = {c.cell for c in front}, [], []
     points = [(x.place(c.p50), y.place(c.accuracy)) for c in cells]
     taken += [(px - 7, py - 7, px + 7, py + 7) for px, py in points]

@@ -228,7 +228,7 @@ _PATIENCE, _CLOCK = Patience(), Clock()
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """A request. `headers` are pairs; `again`: whether it may be sent twice, None to follow its method."""
 
     method: str
@@ -244,7 +244,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """The answer to a small request, whole."""
 
     status: int
@@ -265,7 +265,7 @@ class Client:
         self._tls: Optional[ssl.SSLContext] = None
 
     @contextlib.contextmanager
-    def open(self, request: Request) -> Iterator[Reply]:
+    def open(self, request: HttpRequest) -> Iterator[Reply]:
         """The answer with any status and an unread body, after redirects of GET and HEAD."""
         reply, wire = self._followed(request)
         kept = False
@@ -279,19 +279,19 @@ class Client:
             else:
                 wire.close()
 
-    def read(self, request: Request, most: int) -> Answer:
+    def read(self, request: HttpRequest, most: int) -> HttpAnswer:
         """The whole answer to a small request. Retries when it is cut."""
         tried = 0
         while True:
             tried += 1
             with self.open(request) as reply:
                 try:
-                    return Answer(reply.status, reply.read(most))
+                    return HttpAnswer(reply.status, reply.read(most))
                 except Unreachable as problem:
                     if not (problem.passing and request.may_repeat and tried < self._waits.tries):
                         raise
 
-    def _followed(self, request: Request) -> Tuple[Reply, Wire]:
+    def _followed(self, request: HttpRequest) -> Tuple[Reply, Wire]:
         there, headers = address.parse(request.url), dict(request.headers)
         for _ in range(MOST_REDIRECTS + 1):
             reply, wire = self._patient(request, there, headers)
@@ -309,7 +309,7 @@ class Client:
             hint="check the address",
         )
 
-    def _patient(self, request: Request, there: Address, headers: Mapping[str, str]) -> Tuple[Reply, Wire]:
+    def _patient(self, request: HttpRequest, there: Address, headers: Mapping[str, str]) -> Tuple[Reply, Wire]:
         """The first answer whose status is not busy, or the last one."""
         end, tried = self._clock.now() + self._waits.total, 0
         while True:
@@ -334,7 +334,7 @@ class Client:
                 wire.close()
             self._clock.sleep(pause)
 
-    def _once(self, request: Request, there: Address, headers: Mapping[str, str]) -> Tuple[Reply, Wire]:
+    def _once(self, request: HttpRequest, there: Address, headers: Mapping[str, str]) -> Tuple[Reply, Wire]:
         """One exchange. Replaces a kept connection that the server has closed."""
         proxy = address.proxy_for(there, self._environ)
         said = {"User-Agent": f"deploymatrix/{VERSION}", **headers}

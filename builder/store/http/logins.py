@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from builder import digest
 from builder.errors import StoreDamaged, Unreachable, UsageError
 from builder.store.http.address import Address
-from builder.store.http.client import Client, Request
+from builder.store.http.client import Client, HttpRequest
 
 LOGIN = "DEPLOYMATRIX_LOGIN"
 HINT = f"export {LOGIN}=USER:PASSWORD"
@@ -213,11 +213,11 @@ def token(client: Client, asked: Challenge, login: Optional[Login], here: Addres
         ]
         body = urlencode([*form, *([("scope", asked.scope)] if scope else [])]).encode()
         kind = (("Content-Type", "application/x-www-form-urlencoded"),)
-        request = Request("POST", there.url, kind, body, again=True)
+        request = HttpRequest("POST", there.url, kind, body, again=True)
     else:
         query = urlencode([*service, *scope])
         url = there.url + (("&" if "?" in there.target else "?") + query if query else "")
-        request = Request("GET", url, (("Authorization", login.basic),) if login else ())
+        request = HttpRequest("GET", url, (("Authorization", login.basic),) if login else ())
     answer = client.read(request, _MOST_ANSWER)
     if answer.status in (400, 401, 403):
         return None

@@ -25,7 +25,7 @@ _STALL = 60.0  # seconds in which the other side takes nothing of what is sent t
 
 
 @dataclass(frozen=True)
-class Part:
+class FilePart:
     """A request's body: `size` bytes of a file from `start` on."""
 
     file: Path
@@ -33,10 +33,10 @@ class Part:
     size: int
 
 
-Body = Union[bytes, Part]
+Body = Union[bytes, FilePart]
 
 
-class Watch:
+class ReadLimit:
     """The deadline of reading, on the clock `now`, and the number of bytes left to read."""
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -60,7 +60,7 @@ class Watch:
 
 
 class _Watched(io.RawIOBase):
-    def __init__(self, sock: socket.socket, watch: Watch) -> None:
+    def __init__(self, sock: socket.socket, watch: ReadLimit) -> None:
         self._sock, self._raw, self._watch = sock, sock.makefile("rb", buffering=0), watch
 
     def readable(self) -> bool:
@@ -80,7 +80,7 @@ class _Watched(io.RawIOBase):
 class _Source:
     """As much of a socket as HTTPResponse uses."""
 
-    def __init__(self, sock: socket.socket, watch: Watch) -> None:
+    def __init__(self, sock: socket.socket, watch: ReadLimit) -> None:
         self._sock, self._watch = sock, watch
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -89,7 +89,12 @@ class _Source:
 
 class _Message(http.client.HTTPResponse):
     def __init__(
-        self, watch: Watch, sock: socket.socket, debuglevel: int = 0, method: Optional[str] = None, url: object = None
+        self,
+        watch: ReadLimit,
+        sock: socket.socket,
+        debuglevel: int = 0,
+        method: Optional[str] = None,
+        url: object = None,
     ) -> None:
         super().__init__(_Source(sock, watch), debuglevel, method)  # type: ignore[arg-type]
 
@@ -107,7 +112,7 @@ class Wire:
     ) -> None:
         """Opens nothing yet. `trusted` is needed for https."""
         self.used = False
-        self.watch = Watch(now)
+        self.watch = ReadLimit(now)
         self._there, self._proxy = there, proxy
         host, port = (proxy.host, proxy.port) if proxy else (there.host, there.port)
         if there.scheme == "https":
@@ -159,7 +164,7 @@ class Wire:
         for name, value in headers.items():
             line.putheader(name, value)
         if body is not None:
-            line.putheader("Content-Length", str(body.size if isinstance(body, Part) else len(body)))
+            line.putheader("Content-Length", str(body.size if isinstance(body, FilePart) else len(body)))
         line.endheaders()
         for piece in pieces_of(body) if body is not None else ():
             line.send(piece)

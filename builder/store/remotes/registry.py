@@ -21,9 +21,9 @@ from builder.errors import StoreDamaged, Unreachable, UsageError
 from builder.plugins import Stream
 from builder.store.http import address, logins
 from builder.store.http.address import Address, parse
-from builder.store.http.client import BUSY, Client, Reply, Request, allowed, refused
+from builder.store.http.client import BUSY, Client, HttpRequest, Reply, allowed, refused
 from builder.store.http.logins import HINT, Challenge, Login, challenges, token
-from builder.store.http.wire import Part
+from builder.store.http.wire import FilePart
 from builder.store.oci import INDEX, MANIFEST, Descriptor
 
 # ---------------------------------------------------------------------------------------- requests, logins and refusals
@@ -49,7 +49,7 @@ class Access:
         return dataclasses.replace(self.root, target=f"/v2/{self.name}/{path}").url
 
     @contextlib.contextmanager
-    def open(self, request: Request, *expected: int) -> Iterator[Reply]:
+    def open(self, request: HttpRequest, *expected: int) -> Iterator[Reply]:
         """The answer, with a status in `expected`. The login is sent only to this registry."""
         ours = parse(request.url).origin == self.root.origin
         for first in (True, False):
@@ -64,7 +64,7 @@ class Access:
                 yield reply
                 return
 
-    def _log_in(self, reply: Reply, used: str, request: Request) -> bool:
+    def _log_in(self, reply: Reply, used: str, request: HttpRequest) -> bool:
         """Log in as the registry requires, unless another thread has. False when that is impossible."""
         asked = challenges(reply.all("WWW-Authenticate"))
         with self._lock:
@@ -81,7 +81,7 @@ class Access:
             self._header = login.basic
             return True
 
-    def _get_token(self, asked: Challenge, reply: Reply, request: Request) -> bool:
+    def _get_token(self, asked: Challenge, reply: Reply, request: HttpRequest) -> bool:
         found = token(self._client, asked, self._login, self.root)
         if found is None:
             raise self._wrong_login(self._login) if self._login else self._no_login(request)
@@ -90,7 +90,7 @@ class Access:
 
     # ------------------------------------------------------------------ what a refusal means
 
-    def _refusal(self, reply: Reply, used: str, request: Request) -> Unreachable:
+    def _refusal(self, reply: Reply, used: str, request: HttpRequest) -> Unreachable:
         code, said = words(reply)
         login = self._login
         if reply.there.origin != self.root.origin:
@@ -122,7 +122,7 @@ class Access:
             )
         return refused(reply, f"the registry refuses: {said}", f"check the address, or ask whoever keeps {self.host}")
 
-    def _no_login(self, request: Request) -> Unreachable:
+    def _no_login(self, request: HttpRequest) -> Unreachable:
         return Unreachable(
             f"it wants a login to {_deed(request)} {self.name}, and none is known for {self.host}",
             where=self.host,
@@ -141,7 +141,7 @@ def _named(login: Optional[Login]) -> str:
     return "who has no login" if login is None else login.user or "the token's owner"
 
 
-def _deed(request: Request) -> str:
+def _deed(request: HttpRequest) -> str:
     return "read" if request.method in ("GET", "HEAD") else "write to"
 
 
@@ -164,7 +164,7 @@ _COMMIT = 900.0  # seconds in which a registry may check and store what was sent
 _OCTETS = ("Content-Type", "application/octet-stream")
 
 
-def upload(access: Access, it: Descriptor, body: Part, chunk: int = CHUNK) -> None:
+def upload(access: Access, it: Descriptor, body: FilePart, chunk: int = CHUNK) -> None:
     """Upload the `it.size` bytes of `body`; the registry verifies the digest.
 
     Small files go in one request, large ones in chunks that resume after a cut. Raises Unreachable, marked as temporary
@@ -176,13 +176,13 @@ def upload(access: Access, it: Descriptor, body: Part, chunk: int = CHUNK) -> No
 class _Upload:
     """One upload session. `_there`: URL of the next request. `_sent`: bytes that the registry has."""
 
-    def __init__(self, access: Access, it: Descriptor, body: Part, chunk: int) -> None:
+    def __init__(self, access: Access, it: Descriptor, body: FilePart, chunk: int) -> None:
         self._access, self._it, self._body, self._chunk = access, it, body, chunk
         self._there: Optional[Address] = None
         self._sent = 0
 
     def run(self) -> None:
-        start = Request("POST", self._access.at("blobs/uploads/"), body=b"", again=True)
+        start = HttpRequest("POST", self._access.at("blobs/uploads/"), body=b"", again=True)
         with self._access.open(start, 202) as reply:
             self._moved(reply)
             least = reply.header("OCI-Chunk-Min-Length") or ""
@@ -205,8 +205,8 @@ class _Upload:
     def _send_chunk(self) -> None:
         size = min(self._chunk, self._it.size - self._sent)
         headers = (_OCTETS, ("Content-Range", f"{self._sent}-{self._sent + size - 1}"))
-        part = Part(self._body.file, self._sent, size)
-        with self._access.open(Request("PATCH", self._url(), headers, part, answer=_COMMIT), 202, 416) as reply:
+        part = FilePart(self._body.file, self._sent, size)
+        with self._access.open(HttpRequest("PATCH", self._url(), headers, part, answer=_COMMIT), 202, 416) as reply:
             if reply.status == 416:
                 raise self._lost(reply, "it has more or less of the upload than it took")
             self._moved(reply)
@@ -214,7 +214,7 @@ class _Upload:
 
     def _ask_how_far(self) -> None:
         """Get the number of bytes received. Raises Unreachable for an expired session."""
-        with self._access.open(Request("GET", self._url()), 204, 202, 404) as reply:
+        with self._access.open(HttpRequest("GET", self._url()), 204, 202, 404) as reply:
             if reply.status == 404:
                 raise self._lost(reply, "it has forgotten the upload")
             self._moved(reply)
@@ -226,9 +226,9 @@ class _Upload:
 
     def _commit(self) -> None:
         left = self._it.size - self._sent
-        body = Part(self._body.file, self._sent, left) if left else b""
+        body = FilePart(self._body.file, self._sent, left) if left else b""
         url = f"{self._url()}{'&' if '?' in self._url() else '?'}digest={self._it.digest}"
-        request = Request("PUT", url, (_OCTETS,), body, again=False, answer=_COMMIT)
+        request = HttpRequest("PUT", url, (_OCTETS,), body, again=False, answer=_COMMIT)
         with self._access.open(request, 201, 204, 400) as reply:
             if reply.status == 400:
                 raise self._mismatch(reply)
@@ -305,7 +305,7 @@ class Registry:
 
     def _page(self, url: str) -> Tuple[List[str], Optional[str]]:
         """The tags on one page, and where the next one is."""
-        with self._access.open(Request("GET", url), 200, 404) as reply:
+        with self._access.open(HttpRequest("GET", url), 200, 404) as reply:
             named = _tags_in(reply.read(_MOST_PAGE), reply.status)
             if named is None:
                 raise self._no_registry(reply)
@@ -332,7 +332,7 @@ class Registry:
     def resolve(self, tag: str) -> Optional[Descriptor]:
         if not _TAG.fullmatch(tag):
             return None
-        request = Request("HEAD", self._access.at(f"manifests/{tag}"), (_KINDS,))
+        request = HttpRequest("HEAD", self._access.at(f"manifests/{tag}"), (_KINDS,))
         with self._access.open(request, 200, 404) as reply:
             if reply.status == 404:
                 return None
@@ -344,7 +344,7 @@ class Registry:
 
     def _read_tag(self, tag: str) -> Optional[Descriptor]:
         """The descriptor of a tag, from its bytes: HEAD need not return a digest."""
-        with self._access.open(Request("GET", self._access.at(f"manifests/{tag}"), (_KINDS,)), 200, 404) as reply:
+        with self._access.open(HttpRequest("GET", self._access.at(f"manifests/{tag}"), (_KINDS,)), 200, 404) as reply:
             if reply.status == 404:
                 return None
             data = reply.read(_MOST_OBJECT)
@@ -360,7 +360,7 @@ class Registry:
     # ------------------------------------------------------------------ files and objects
 
     def has(self, it: Descriptor) -> bool:
-        with self._access.open(Request("HEAD", self._at(it), _accepting(it)), 200, 404) as reply:
+        with self._access.open(HttpRequest("HEAD", self._at(it), _accepting(it)), 200, 404) as reply:
             return reply.status == 200
 
     @contextlib.contextmanager
@@ -369,7 +369,7 @@ class Registry:
             yield Stream(start, iter(()))
             return
         wanted = (("Range", f"bytes={start}-"),) if start else ()
-        request = Request("GET", self._at(it), (*_accepting(it), *wanted))
+        request = HttpRequest("GET", self._at(it), (*_accepting(it), *wanted))
         with self._access.open(request, 200, 206, 404) as reply:
             if reply.status == 404:
                 raise StoreDamaged(
@@ -395,10 +395,10 @@ class Registry:
         if it.is_object:
             self._put_object(it.digest, it, source.read_bytes())
         else:
-            upload(self._access, it, Part(source, 0, it.size))
+            upload(self._access, it, FilePart(source, 0, it.size))
 
     def _put_object(self, reference: str, it: Descriptor, data: bytes) -> None:
-        request = Request("PUT", self._access.at(f"manifests/{reference}"), (("Content-Type", it.media),), data)
+        request = HttpRequest("PUT", self._access.at(f"manifests/{reference}"), (("Content-Type", it.media),), data)
         with self._access.open(request, 201) as reply:
             named = reply.header("Docker-Content-Digest")
         if named not in (None, it.digest):

@@ -17,7 +17,7 @@ from builder.plugins import Stream
 from builder.store import oci
 from builder.store.http import logins
 from builder.store.http.address import parse
-from builder.store.http.client import Client, Reply, Request, refused
+from builder.store.http.client import Client, HttpRequest, Reply, refused
 from builder.store.http.logins import challenges
 from builder.store.oci import Descriptor
 from builder.store.remotes.folder import INDEX_FILE, ByPath
@@ -48,19 +48,19 @@ class Web(ByPath):
         return str(self._root)
 
     def size(self, path: str) -> Optional[int]:
-        with self._asked(Request("HEAD", self._url(path)), 200, *_ABSENT, *_NO_HEAD) as reply:
+        with self._asked(HttpRequest("HEAD", self._url(path)), 200, *_ABSENT, *_NO_HEAD) as reply:
             if reply.status in _ABSENT:
                 return None
             if reply.status == 200 and reply.length is not None:
                 return reply.length
-        with self._asked(Request("GET", self._url(path)), 200, *_ABSENT) as reply:
+        with self._asked(HttpRequest("GET", self._url(path)), 200, *_ABSENT) as reply:
             return None if reply.status in _ABSENT else sum(map(len, reply.pieces()))
 
     @contextlib.contextmanager
     def open(self, path: str, start: int) -> Iterator[Optional[Stream]]:
         wanted = (("Range", f"bytes={start}-"),) if start else ()
         headers = (*wanted, *(_FRESH if path == INDEX_FILE else ()))
-        with self._asked(Request("GET", self._url(path), headers), 200, 206, *_ABSENT) as reply:
+        with self._asked(HttpRequest("GET", self._url(path), headers), 200, 206, *_ABSENT) as reply:
             if reply.status in _ABSENT:
                 yield None
                 return
@@ -103,7 +103,7 @@ class Web(ByPath):
     # ------------------------------------------------------------------ asking
 
     @contextlib.contextmanager
-    def _asked(self, request: Request, *expected: int) -> Iterator[Reply]:
+    def _asked(self, request: HttpRequest, *expected: int) -> Iterator[Reply]:
         """The answer, with a status in `expected`. A password goes only to this server, encrypted."""
         for first in (True, False):
             used = self._header

@@ -58,6 +58,9 @@ def _rows(arrays: Arrays, pairs: Any, which: int) -> Arrays:
     return {name: np.concatenate([value[p[0]][p[which]] for p in pairs]) for name, value in arrays.items()}
 
 
+# ------------------------------------------------------------------------------------------- comparison
+
+
 # (output, sample, reference, candidate) -> its numbers
 Statistics = Callable[[str, str, Any, Any], OutputParity]
 

@@ -208,6 +208,9 @@ def gates(old: Optional[Entry], new: Optional[Entry]) -> Iterator[Cause]:
                 yield Cause("gate", f"gate {gate[1]} {gate[2]}{bound}", pair[0], pair[1])
 
 
+# ------------------------------------------------------------------------------------------- two versions of a cell
+
+
 _LAST = {"tensor": ("parity",), "task": ("task", "task-reference"), "latency": ("latency",), "size": ("engine",)}
 _MEASURING = frozenset({"parity", "task", "task-reference", "latency", "sweep"})
 SWEEP = "sweep"

@@ -134,6 +134,9 @@ def _latency(entry: Entry) -> Iterator[Reading]:
         )
 
 
+# ------------------------------------------------------------------------------------------- the ledger
+
+
 State = Literal["beyond", "worse", "better", "same", "new", "gone", "unlike"]
 STATES: Tuple[State, ...] = ("beyond", "worse", "gone", "unlike", "new", "better", "same")
 CauseKind = Literal[

@@ -177,6 +177,9 @@ def _weight(line: MetricLine) -> Tuple[bool, float]:
     return line.state == "beyond", abs(line.percent if line.percent is not None else 100.0)
 
 
+# ------------------------------------------------------------------------------------------- the ledger
+
+
 LimitOf = Callable[[str, Metric, bool], Optional[DriftLimit]]
 """(cell, metric, timed in turns) -> how much worse it may be; None for as much as it likes."""
 

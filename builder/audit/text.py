@@ -166,6 +166,9 @@ def counted(group: LineGroup) -> str:
     return ", ".join(counts) or ("as before" if group.count("same") else "new")
 
 
+# ------------------------------------------------------------------------------------------- the ledger
+
+
 WIDTH = 100
 
 

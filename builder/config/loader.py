@@ -71,6 +71,9 @@ def _named(target: Target) -> Iterator[Reached]:
         yield Reached(place, target.worker)
 
 
+# ------------------------------------------------------------------------------------------- the matrix
+
+
 _MINIMAL_HINT = "start from the commented matrix.yaml that ships with deploymatrix, or see `build schema`"
 
 

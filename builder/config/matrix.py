@@ -140,6 +140,9 @@ class Sweep:
     seconds: float = field(default=0.5, metadata=described("Measuring time per size inside, after warm-up."))
 
 
+# ------------------------------------------------------------------------------------------ model, targets and settings
+
+
 @dataclass(frozen=True)
 class WeightsFile:
     file: str = field(metadata=described("Path to .safetensors (preferred) or a .pth state dict, beside matrix.yaml."))

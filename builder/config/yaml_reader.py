@@ -168,6 +168,9 @@ def _scalar(node: yaml.ScalarNode, place: Place) -> Json:
     return text
 
 
+# ------------------------------------------------------------------------------------------- plain data to records
+
+
 T = TypeVar("T")
 _LARGEST = 1 << 20
 

@@ -59,6 +59,9 @@ def _text(info: Any, key: str) -> str:
     return str(getattr(value, "value", value))
 
 
+# ------------------------------------------------------------------------------------------- building and running
+
+
 _MOST_COMPILED = 4
 
 

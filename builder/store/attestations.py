@@ -77,6 +77,9 @@ def purl(tool: Tool) -> str:
     return f"pkg:pypi/{tool.name.lower().replace('_', '-')}@{tool.version.replace('+', '%2B')}"
 
 
+# ------------------------------------------------------------------------------------------- provenance in SLSA
+
+
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = (

@@ -109,6 +109,9 @@ class Reach(Mentions):
                 yield oci.as_object(child)
 
 
+# ------------------------------------------------------------------------------------------- sweep: what is removed
+
+
 YOUNG = 30 * 86400.0  # seconds that a result is kept which no version was made of
 _ARRIVING = 86400.0  # seconds after which nobody goes on with a fetch
 _OF_VERSION = re.compile(r"v([0-9]+)(\..*)?")

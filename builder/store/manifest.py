@@ -140,6 +140,9 @@ class Searched:
     estimated: str = ""
 
 
+# ------------------------------------------------------------------------------------------- cells and versions
+
+
 Status = Literal["passed", "failed", "unverified", "waiting", "skipped"]
 
 

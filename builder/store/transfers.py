@@ -118,6 +118,9 @@ class _Crew(Generic[_T]):
             yield item
 
 
+# ------------------------------------------------------------------------------------------- fetching
+
+
 MOST_OBJECT = 16 << 20  # bytes of a manifest or an index; ours have some hundred thousand
 _PIECE = 256 << 10
 _STANDING = 60.0  # seconds without a byte more, after which another process is not waited for

@@ -79,6 +79,9 @@ def newer(store: Layout, place: Repository) -> bool:
     return ours.statements[-1].read.serial > theirs.statements[-1].read.serial
 
 
+# ------------------------------------------------------------------------------------------- trusted keys and versions
+
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 

@@ -82,6 +82,9 @@ def margin_numbers(check: Check) -> str:
     return f"{found}, {'at most' if check.at_most else 'at least'} {short(check.limit)}"
 
 
+# ------------------------------------------------------------------------------------------- overview and heat map
+
+
 VERDICTS = ("passed", "failed", "unverified", "waiting", "skipped")
 
 

@@ -132,6 +132,9 @@ def _choices(manifest: Manifest) -> Tuple[Filter, ...]:
     )
 
 
+# ------------------------------------------------------------------------------------------- HTML
+
+
 LIMIT = 2_000_000
 _FOLDER = Path(__file__).parent / "templates"
 

@@ -219,6 +219,9 @@ def retry_after(value: Optional[str], wall: float) -> Optional[float]:
         return None
 
 
+# ------------------------------------------------------------------------------------------- client
+
+
 MOST_REDIRECTS = 5
 BUSY = (408, 429, 500, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)

@@ -264,6 +264,9 @@ class _Upload:
         return self._there.url
 
 
+# ------------------------------------------------------------------------------------------- the repository
+
+
 _SCHEMES = {"oci": "https", "oci+http": "http"}
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")

@@ -51,7 +51,10 @@ def is_one(text: str) -> bool:
 
 
 def hex_part(digest: str) -> str:
-    """The 64 hex digits. Raises StoreDamaged for anything else, so that no digest names a path."""
+    """The 64 hex digits.
+
+    Raises StoreDamaged for anything else, so that no digest names a path.
+    """
     if not _FORM.fullmatch(digest):
         raise StoreDamaged(f"{digest!r} is not a digest of the form sha256:<64 hex digits>")
     return digest[len("sha256:") :]

@@ -51,7 +51,10 @@ class DriftFound(DeployError):
 
 
 class StepFailed(DeployError):
-    """A step did not finish. `killed`: its process was ended from outside, so a retry may succeed."""
+    """A step did not finish.
+
+    `killed`: its process was ended from outside, so a retry may succeed.
+    """
 
     exit_code = 5
 
@@ -83,7 +86,10 @@ class Untrusted(DeployError):
 
 
 class Unreachable(DeployError):
-    """A remote does not answer. `passing`: a temporary error (a cut connection, a busy server); retry it."""
+    """A remote does not answer.
+
+    `passing`: a temporary error (a cut connection, a busy server); retry it.
+    """
 
     exit_code = 11
 

@@ -20,14 +20,20 @@ from builder.errors import StoreDamaged
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically. Raises OSError, and leaves the old content and no other file."""
+    """Write `data` to `path` atomically.
+
+    Raises OSError, and leaves the old content and no other file.
+    """
     with opened(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file for writing that is renamed to `path` when the block succeeds. Raises OSError."""
+    """A file for writing that is renamed to `path` when the block succeeds.
+
+    Raises OSError.
+    """
     partial = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         with partial.open("wb") as file:
@@ -47,10 +53,11 @@ _LOOK_AGAIN = 0.05  # seconds
 
 
 def take(file: Union[int, "IO[bytes]", "IO[str]"], *, shared: bool = False, wait: float = 0) -> bool:
-    """Lock an open file until it is closed; wait at most `wait` seconds. Returns whether it is locked.
+    """Lock an open file until it is closed; wait at most `wait` seconds.
 
-    Uses flock, which the kernel releases when the process ends. It holds between processes of one machine, and between
-    machines on a file system that supports it (NFS of Linux does). Raises OSError where the file system has no locks.
+    Returns whether it is locked. Uses flock, which the kernel releases when the process ends. It holds between
+    processes of one machine, and between machines on a file system that supports it (NFS of Linux does). Raises OSError
+    where the file system has no locks.
     """
     how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
     until = time.monotonic() + wait
@@ -126,7 +133,10 @@ def _copied(source: BinaryIO, dest: BinaryIO) -> str:
 
 
 def write_all(file: BinaryIO, data: "bytes | memoryview") -> None:
-    """Write all of `data`: an unbuffered file may take less at once. Raises OSError with the file's name."""
+    """Write all of `data`: an unbuffered file may take less at once.
+
+    Raises OSError with the file's name.
+    """
     left = memoryview(data)
     try:
         while left:

@@ -60,7 +60,10 @@ class OpenOptions:
 
 
 class Runner(Protocol):
-    """An open artifact: maps input tensors by name to output tensors by name. Not thread-safe."""
+    """An open artifact: maps input tensors by name to output tensors by name.
+
+    Not thread-safe.
+    """
 
     def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]: ...
 
@@ -136,7 +139,10 @@ def held(store: Store, blob: Blob) -> bool:
 
 
 def lacking(store: Store, outputs: Tuple[Blob, ...], where: str) -> Tuple[Blob, ...]:
-    """The outputs of an action that are not in `store`. Raises StoreDamaged for a name outside its folder."""
+    """The outputs of an action that are not in `store`.
+
+    Raises StoreDamaged for a name outside its folder.
+    """
     if len({blob.name for blob in outputs}) < len(outputs) or not all(blob.is_plain for blob in outputs):
         raise StoreDamaged("its outputs have names that lead elsewhere", where=where)
     return tuple(blob for blob in outputs if not held(store, blob))
@@ -205,7 +211,10 @@ class Executor(Protocol):
 
 
 class Executors(Protocol):
-    """All executors of one kind in a run. A context: at its end nothing that they started is running."""
+    """All executors of one kind in a run.
+
+    A context: at its end nothing that they started is running.
+    """
 
     def at(self, place: Reached) -> Executor:
         """The executor of a place; the same one for the same place."""
@@ -252,7 +261,10 @@ def executors(scheme: str) -> Callable[[Campaign], Executors]:
 
 
 def repository(address: str, environ: Mapping[str, str]) -> Repository:
-    """The repository at `address`, a path or a URL with a known scheme. Opens no connection."""
+    """The repository at `address`, a path or a URL with a known scheme.
+
+    Opens no connection.
+    """
     scheme, there, _ = address.partition("://")
     kind = scheme if there else "bundle" if is_bundle(address) else "file"
     return cast(Repository, _find("repository", kind)(address, environ))

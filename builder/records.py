@@ -50,7 +50,10 @@ DERIVED: Mapping[str, bool] = {"derived": True}
 
 
 class RecordError(Exception):
-    """`data` at `path` does not fit the record. `wrong`: the name found; `known`: the valid ones."""
+    """`data` at `path` does not fit the record.
+
+    `wrong`: the name found; `known`: the valid ones.
+    """
 
     def __init__(
         self, path: KeyPath, problem: str, *, wrong: str = "", known: Tuple[str, ...] = (), at_key: bool = False
@@ -144,7 +147,10 @@ def _is_tag(cls: type, name: str) -> bool:
 
 
 def from_json(cls: Type[T], data: object, path: KeyPath = ()) -> T:
-    """Read parsed JSON as a `cls`. Raises RecordError at the first value that does not fit."""
+    """Read parsed JSON as a `cls`.
+
+    Raises RecordError at the first value that does not fit.
+    """
     return cast(T, _read(cls, data, path))
 
 
@@ -155,7 +161,10 @@ def _read(hint: Any, data: object, path: KeyPath) -> object:
 
 @functools.lru_cache(maxsize=None)
 def _reader(hint: Any) -> Tuple[Callable[[Any, object, KeyPath], object], Any]:
-    """The reader of `hint` and its argument. Cached: one manifest needs some ten thousand for a few dozen hints."""
+    """The reader of `hint` and its argument.
+
+    Cached: one manifest needs some ten thousand for a few dozen hints.
+    """
     if dataclasses.is_dataclass(hint):
         return _read_record, hint
     readers = {Union: _read_union, tuple: _read_tuple, Literal: _read_literal}

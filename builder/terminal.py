@@ -53,7 +53,10 @@ def paint(word: str, out: Optional[IO[str]] = None) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, status: int, out: Optional[IO[str]] = None) -> str:
-    """Left-aligned columns, two spaces apart. Column `status` is painted; the last one may be long."""
+    """Left-aligned columns, two spaces apart.
+
+    Column `status` is painted; the last one may be long.
+    """
     body = [tuple(row) for row in rows]
     widths = [max(len(row[i]) for row in [tuple(header), *body]) for i in range(len(header))]
     widths[-1] = 0
@@ -82,9 +85,10 @@ def size(count: int) -> str:
 
 
 def wrapped(text: str, indent: str, width: int = 110, hanging: Optional[int] = None) -> str:
-    """Wrap `text`. `indent` begins the first line; later ones are indented by `hanging`, by default two more.
+    """Wrap `text`.
 
-    Lines of `text` after its first are commands and stay unchanged.
+    `indent` begins the first line; later ones are indented by `hanging`, by default two more. Lines of `text` after its
+    first are commands and stay unchanged.
     """
     after = " " * hanging if hanging is not None else indent + "  "
     said, *commands = text.split("\n")
@@ -138,7 +142,10 @@ class Meter:
             self.of_files, self.of_bytes = self.of_files + files, self.of_bytes + size
 
     def moved(self, size: int, *, kept: bool = False) -> None:
-        """Count `size` bytes (possibly negative). `kept`: they existed before, so they are not part of the rate."""
+        """Count `size` bytes (possibly negative).
+
+        `kept`: they existed before, so they are not part of the rate.
+        """
         with self._lock:
             self.bytes += size
             self._kept += size if kept else 0

@@ -73,7 +73,10 @@ def compared(
     agreement: Iterable[Agreement],
     statistics: Statistics,
 ) -> Iterator[OutputParity]:
-    """One OutputParity per name in `outputs`, in that order. Raises StepFailed for a missing axis."""
+    """One OutputParity per name in `outputs`, in that order.
+
+    Raises StepFailed for a missing axis.
+    """
     axes: Dict[str, int] = {agreed.output: agreed.axis for agreed in agreement}
     problems = {name: _problem(name, sample.outputs, candidate) for name in outputs}
     reference, matched = sample.outputs, None
@@ -101,7 +104,10 @@ def _problem(name: str, reference: Arrays, candidate: Arrays) -> Optional[str]:
 
 
 def _agreement(reference: Any, candidate: Any, axis: int) -> float:
-    """Fraction of positions with the same index of the largest element along `axis`. Raises StepFailed."""
+    """Fraction of positions with the same index of the largest element along `axis`.
+
+    Raises StepFailed.
+    """
     if not -reference.ndim <= axis < reference.ndim:
         raise StepFailed(f"`parity.agreement`: there is no axis {axis} in a tensor of shape {list(reference.shape)}")
     return float(f"{np.mean(reference.argmax(axis) == candidate.argmax(axis)):.7g}")

@@ -127,10 +127,10 @@ class Stereo:
 
 
 class SamePoints:
-    """Whether the artifact's keypoints are those of the model. Needs no truth, so any photographs will do.
+    """Whether the artifact's keypoints are those of the model.
 
-    keypoints: number of the best ones that are compared. Metrics: see `validation.keypoints.sameness`; the model's own
-    are 1.
+    Needs no truth, so any photographs will do. keypoints: number of the best ones that are compared. Metrics: see
+    `validation.keypoints.sameness`; the model's own are 1.
     """
 
     lower_is_better: Tuple[str, ...] = ()

@@ -50,7 +50,10 @@ class DetectedKeypoints:
 def extract(
     tensors: "Mapping[str, Array]", contract: Keypoints, scale: Tuple[float, float], cell: str
 ) -> DetectedKeypoints:
-    """Keypoints of the first image of the batch. `scale` is (x, y): photograph pixels per input pixel."""
+    """Keypoints of the first image of the batch.
+
+    `scale` is (x, y): photograph pixels per input pixel.
+    """
     import numpy as np
 
     if contract.points is not None:
@@ -157,7 +160,10 @@ class Features(NamedTuple):
 
 
 def repeatability(first: Float, second: Float, homography: Matrix, size: Tuple[int, int], pixels: float) -> float:
-    """The share of keypoints in both views with a counterpart within `pixels`. NaN without any."""
+    """The share of keypoints in both views with a counterpart within `pixels`.
+
+    NaN without any.
+    """
     there, here = shared(first, homography, size), shared(second, np.linalg.inv(homography), size)
     second = second[here]
     moved = warp_points(first[there], homography)
@@ -185,7 +191,10 @@ def matches(first: Features, second: Features) -> Tuple[Float, Float]:
 def matching_score(
     first: Features, second: Features, homography: Matrix, size: Tuple[int, int], pixels: float
 ) -> float:
-    """Correct matches per keypoint in the shared area, the mean of both views. NaN without any."""
+    """Correct matches per keypoint in the shared area, the mean of both views.
+
+    NaN without any.
+    """
     back = np.linalg.inv(homography)
     a, b = matches(first, second)
     both = shared(a, homography, size) & shared(b, back, size)
@@ -220,7 +229,10 @@ def corner_error(found: Optional[Matrix], true: Matrix, size: Tuple[int, int]) -
 def scores(
     first: Features, second: Features, homography: Matrix, size: Tuple[int, int], robust: int = cv2.USAC_MAGSAC
 ) -> Dict[str, float]:
-    """All of the above for one pair of views. `homography_Npx` is 1 for a corner error within N."""
+    """All of the above for one pair of views.
+
+    `homography_Npx` is 1 for a corner error within N.
+    """
     error = corner_error(estimated(first, second, robust), homography, size)
     return {
         "repeatability_1px": repeatability(first.points, second.points, homography, size, 1),

@@ -118,7 +118,10 @@ def _run(comparator: Any, name: str, reference: Any, candidate: Any) -> Any:
 
 
 def _finite(value: Optional[float]) -> Optional[float]:
-    """Seven digits; None for what is not a number (a relative difference to a reference of zeros)."""
+    """Seven digits.
+
+    None for what is not a number (a relative difference to a reference of zeros).
+    """
     return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
 
 

@@ -57,11 +57,17 @@ class Task(Protocol):
         ...
 
     def score(self, head: Head, truth: Arrays, outputs: Sequence[Arrays]) -> Scores:
-        """The scores of one case. `outputs`: the head's tensors by name, batch of one, for each image."""
+        """The scores of one case.
+
+        `outputs`: the head's tensors by name, batch of one, for each image.
+        """
         ...
 
     def total(self, scores: Sequence[Scores]) -> Scores:
-        """The metrics over all cases, from the scores of each. NaN for a metric without a value."""
+        """The metrics over all cases, from the scores of each.
+
+        NaN for a metric without a value.
+        """
         ...
 
 
@@ -73,14 +79,20 @@ def mean(scores: Sequence[Scores]) -> Scores:
 
 
 def find(metric: str, options: Sequence[Setting], code: Path) -> Task:
-    """The task behind `module:attr`; its module is searched in the folder `code` first. Raises StepFailed."""
+    """The task behind `module:attr`; its module is searched in the folder `code` first.
+
+    Raises StepFailed.
+    """
     make = attribute(metric, code)
     with told_of(metric, code):
         return cast(Task, make(**{setting.name: setting.value for setting in options}))
 
 
 def attribute(place: str, code: Path) -> Callable[..., Any]:
-    """The object `module:attr`, searched in the folder `code` first. Raises StepFailed."""
+    """The object `module:attr`, searched in the folder `code` first.
+
+    Raises StepFailed.
+    """
     module, _, name = place.partition(":")
     sys.path.insert(0, str(code))
     with told_of(place, code):
@@ -124,10 +136,10 @@ def store(case: Case, size: Tuple[int, int], contract: Preprocess, folder: Path)
 def measure(
     metric: str, task: Task, head: Head, image: str, runner: Runner, inputs: Path, remember: Optional[Path] = None
 ) -> TaskScores:
-    """Score a runner on every stored case of `inputs/cases`. `metric` is for messages, `image` the model's input.
+    """Score a runner on every stored case of `inputs/cases`.
 
-    `remember`: the folder for parts of the model's own answers, when `runner` is the model itself; an
-    artifact reads them from `inputs/model`.
+    `metric` is for messages, `image` the model's input. `remember`: the folder for parts of the model's own answers,
+    when `runner` is the model itself; an artifact reads them from `inputs/model`.
     """
     scores: List[Scores] = []
     rows: List[CaseScore] = []
@@ -150,7 +162,10 @@ def measure(
 def _remembered(
     task: Task, head: Head, outputs: Sequence[Arrays], case: str, inputs: Path, folder: Optional[Path]
 ) -> Arrays:
-    """The kept parts of the model's own answer to a case. The model itself writes them to `folder`."""
+    """The kept parts of the model's own answer to a case.
+
+    The model itself writes them to `folder`.
+    """
     keep: Optional[Callable[[Head, Sequence[Arrays]], Arrays]] = getattr(task, "remember", None)
     if keep is None:
         return {}

@@ -81,7 +81,10 @@ def _clocked(run: Callable[[], object]) -> Callable[[], float]:
 
 
 def noise(times: Sequence[float]) -> Optional[float]:
-    """The noise floor of `times` as a fraction of their median; None for fewer than eight."""
+    """The noise floor of `times` as a fraction of their median.
+
+    None for fewer than eight.
+    """
     middle = statistics.median(times) if times else 0.0
     if len(times) < 2 * _FEWEST_IN_HALF or middle <= 0:
         return None

@@ -84,7 +84,10 @@ def _check(limit: Limit, found: Optional[float], at_most: bool, worst: str, slac
 
 
 def _of_tensor(limit: Limit, rows: Sequence[OutputParity]) -> List[Check]:
-    """At the worst sample. None when the aligned set was correctly empty on every sample."""
+    """At the worst sample.
+
+    None when the aligned set was correctly empty on every sample.
+    """
     metric, at_most = limit.metric, limit.metric not in AT_LEAST
     compared = [row for row in rows if row.problem is None]
     if not compared:  # `problems` names why, or the output was never compared
@@ -190,10 +193,10 @@ LATENCY = "latency"  # the subject of every speed limit
 
 
 def limits_of(gates: Iterable[Gate], cell: Cell, outputs: Sequence[str], tasks: Sequence[str]) -> Tuple[Limit, ...]:
-    """Every limit on the cell's `outputs`, on its `tasks`, and on its speed. Later gates override earlier ones.
+    """Every limit on the cell's `outputs`, on its `tasks`, and on its speed.
 
-    Gates that only report and gates that decide override only their own kind, so a trial limit never loosens one in
-    force.
+    Later gates override earlier ones. Gates that only report and gates that decide override only their own kind, so a
+    trial limit never loosens one in force.
     """
     laid: Dict[Tuple[bool, Level, str, str, Bound], Limit] = {}
     for gate in gates:

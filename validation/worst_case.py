@@ -36,7 +36,10 @@ _CLASSES = (
 
 
 def draw(recipe: DrawWorstCase, sample: Sample, candidate: Arrays, out: Path) -> WorstCase:
-    """Write the pictures into `out`. Raises StepFailed for tensors that cannot be compared."""
+    """Write the pictures into `out`.
+
+    Raises StepFailed for tensors that cannot be compared.
+    """
     image = sample.inputs[recipe.input]
     height, width = image.shape[-2:]
     scale = min(1.0, SIDE / max(height, width))

@@ -19,7 +19,10 @@ from builder.store.manifest import Check, TaskResult
 
 @dataclass(frozen=True)
 class Variant:
-    """One calibration. `files`: the photographs that `seed` draws; none for a source with its own images."""
+    """One calibration.
+
+    `files`: the photographs that `seed` draws; none for a source with its own images.
+    """
 
     method: Method
     count: int
@@ -29,7 +32,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Measured:
-    """A cell under one variant. `problems`: tensors that could not be compared; `failed`: a step that failed."""
+    """A cell under one variant.
+
+    `problems`: tensors that could not be compared; `failed`: a step that failed.
+    """
 
     variant: Variant
     parity: Tuple[OutputParity, ...] = ()
@@ -75,8 +81,9 @@ class CalibrationChoice:
 
 @dataclass(frozen=True)
 class Study:
-    """The measured choices. `there_are`: photographs to draw from, 0 for a source; `declared`: (method, count) of the
-    matrix.
+    """The measured choices.
+
+    `there_are`: photographs to draw from, 0 for a source; `declared`: (method, count) of the matrix.
     """
 
     cell: str

@@ -270,7 +270,10 @@ def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -
 
 
 def _measured_anew(old: Version, new: Version, cell: str) -> bool:
-    """Whether the manifests have different numbers of the cell. If not, only the gates changed the verdict."""
+    """Whether the manifests have different numbers of the cell.
+
+    If not, only the gates changed the verdict.
+    """
     one, two = old.manifest.entry(cell), new.manifest.entry(cell)
     if one is None or two is None:
         return False
@@ -375,7 +378,10 @@ def _given(link: JobLink, links: Tuple[JobLink, ...], steps: Mapping[str, StepRe
 
 
 def _merged(causes: Iterable[Cause]) -> Tuple[Cause, ...]:
-    """Each cause once, with all its steps. A runtime and the package of the same name are one cause."""
+    """Each cause once, with all its steps.
+
+    A runtime and the package of the same name are one cause.
+    """
     found: Dict[Tuple[str, str, str, str], Cause] = {}
     for cause in causes:
         key = (cause.what, cause.before, cause.after, cause.detail)

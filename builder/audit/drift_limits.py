@@ -51,7 +51,10 @@ class Allowances:
 
 
 def usual_limit(metric: Metric, timed_in_turns: bool) -> Optional[DriftLimit]:
-    """The default limit. Most statistics of tensors have none: they are shown, and users limit those that matter."""
+    """The default limit.
+
+    Most statistics of tensors have none: they are shown, and users limit those that matter.
+    """
     if metric.kind == "verdict":
         return DriftLimit(0.0)
     if metric.kind == "tensor":
@@ -80,7 +83,10 @@ def check(fail_on: Sequence[str], known: Iterable[str]) -> None:
 
 
 def matching(pattern: str, metrics: Sequence[str], flag: str) -> Tuple[str, ...]:
-    """The metrics that match `pattern`. Raises UsageError with the nearest names for none."""
+    """The metrics that match `pattern`.
+
+    Raises UsageError with the nearest names for none.
+    """
     found = tuple(
         name for name in metrics
         if any(names_metric(one, name, timed_in_turns=turn) for one in expand(pattern) for turn in (True, False))

@@ -26,7 +26,10 @@ from builder.store.sidecar import Sidecar
 
 @dataclass(frozen=True)
 class Subject:
-    """One artifact. `file`: the named one, empty for a whole folder; `entry`: its entry in version `version`."""
+    """One artifact.
+
+    `file`: the named one, empty for a whole folder; `entry`: its entry in version `version`.
+    """
 
     name: str
     folder: Path
@@ -76,7 +79,10 @@ def find(word: str, store: Layout, scratch: Path) -> Tuple[Subject, ...]:
 
 
 def cell(word: str, store: Layout) -> Tuple[Entry, Manifest]:
-    """The entry of a cell in the latest version. Raises UsageError with the nearest names."""
+    """The entry of a cell in the latest version.
+
+    Raises UsageError with the nearest names.
+    """
     manifest = versions.latest(store)
     if manifest is None:
         raise UsageError(
@@ -146,7 +152,10 @@ def _looked_up(subject: Subject, path: Path, store: Layout) -> Subject:
 
 @dataclass(frozen=True)
 class Findings:
-    """The result for one subject. `identity` is from `identified_by`; `problems`: differences of the bytes."""
+    """The result for one subject.
+
+    `identity` is from `identified_by`; `problems`: differences of the bytes.
+    """
 
     name: str
     cell: str = ""
@@ -160,7 +169,10 @@ class Findings:
 
 
 def look(subject: Subject, machine: Machine) -> Findings:
-    """Read a subject. Raises UsageError or StoreDamaged for a file that is unknown and no artifact."""
+    """Read a subject.
+
+    Raises UsageError or StoreDamaged for a file that is unknown and no artifact.
+    """
     identity = subject.identity
     by = SIDECAR if subject.sidecar is not None else f"the manifest of v{subject.version}" if identity else ""
     problems = list(_disagreements(subject, identity, by))

@@ -109,7 +109,10 @@ def creep_of(series: MetricSeries, known: Sequence[int], limit: Optional[DriftLi
 
 
 def slope_of(series: MetricSeries, known: Sequence[int]) -> Optional[float]:
-    """Least squares over the versions in their order, per version; positive is worse. None below two points."""
+    """Least squares over the versions in their order, per version; positive is worse.
+
+    None below two points.
+    """
     alike = [n for n in known if series.alike(n, known[-1])]
     if len(alike) < 2:
         return None
@@ -124,7 +127,10 @@ def slope_of(series: MetricSeries, known: Sequence[int]) -> Optional[float]:
 
 
 def cell_line(cell: str, versions: Sequence[Version], against: Optional[int]) -> Optional[CellLine]:
-    """The cell's line; None for a cell that is neither in the candidate nor in the base version."""
+    """The cell's line.
+
+    None for a cell that is neither in the candidate nor in the base version.
+    """
     now = versions[-1].manifest.entry(cell)
     then = next((v.manifest.entry(cell) for v in versions if v.number == against), None)
     entry = now or then

@@ -95,7 +95,10 @@ def pictures(
     say: Callable[[str], None],
     most: int,
 ) -> Tuple[Picture, ...]:
-    """Pictures of the `most` chosen cells. Missing actions are performed here, where possible."""
+    """Pictures of the `most` chosen cells.
+
+    Missing actions are performed here, where possible.
+    """
     found: List[Picture] = []
     for entry in chosen(manifest, most):
         action, why_not = _action(manifest, entry, made_of, machine)
@@ -179,7 +182,10 @@ def _picture(entry: Entry, store: Layout, result: Result) -> Picture:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """The table of the lowered graph of `cells`. Without `layers`, `why_not` is the reason."""
+    """The table of the lowered graph of `cells`.
+
+    Without `layers`, `why_not` is the reason.
+    """
 
     cells: Tuple[str, ...]
     layers: Tuple[LayerError, ...] = ()

@@ -105,7 +105,10 @@ def by_reason(lines: Tuple[MetricLine, ...], ledger: Ledger) -> List[Tuple[Tuple
 
 
 def reasons(line: MetricLine, ledger: Ledger) -> Tuple[str, ...]:
-    """The causes of moves since the base version, version by version; empty for a line without one."""
+    """The causes of moves since the base version, version by version.
+
+    Empty for a line without one.
+    """
     said = tuple(dict.fromkeys(reason(ledger.changes[move.change]) for move in blamed(line, ledger)))
     return said or ((NO_MOVE,) if line.state in ("beyond", "worse", "better") else ())
 

@@ -378,7 +378,10 @@ def check_gates(matrix: Matrix) -> None:
 
 
 def check_gate(matrix: Matrix, gate: Gate, path: KeyPath) -> None:
-    """Check that the names in a gate exist, and that it limits something. Raises RecordError."""
+    """Check that the names in a gate exist, and that it limits something.
+
+    Raises RecordError.
+    """
     outputs = {o.name for head in matrix.model.heads for o in head.outputs}
     agreed = {a.output for a in matrix.parity.agreement}
     for limits in gate.outputs:

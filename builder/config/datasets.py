@@ -58,7 +58,10 @@ def draw(all_of: Photographs, count: int, seed: int) -> Photographs:
 
 
 def undrawn(matrix: Matrix, root: Path) -> Optional[Photographs]:
-    """The photographs that a calibration draws from; None without one. For a matrix before `declared`."""
+    """The photographs that a calibration draws from.
+
+    None without one. For a matrix before `declared`.
+    """
     chosen = matrix.calibration
     if chosen is None or chosen.photographs is None:
         return None

@@ -45,7 +45,10 @@ def load_inventory(path: Path, matrix: Matrix) -> Inventory:
 
 
 def with_inventory(matrix: Matrix, machines: Tuple[Listed, ...] = ()) -> Matrix:
-    """The matrix with the machines of each target. `machines` of an inventory replace its own."""
+    """The matrix with the machines of each target.
+
+    `machines` of an inventory replace its own.
+    """
     named = {machine.name for machine in machines}
     known = (*machines, *(machine for machine in matrix.machines if machine.name not in named))
     targets = tuple(_with_machines(target, matrix, machines) for target in matrix.targets)
@@ -96,7 +99,10 @@ class Loaded:
 
 
 def load(path: Path, machines: Optional[Path] = None) -> Loaded:
-    """Load a matrix. `machines`: an inventory file that replaces the machines of its targets."""
+    """Load a matrix.
+
+    `machines`: an inventory file that replaces the machines of its targets.
+    """
     found = yaml_reader.read(path, Matrix, kind="matrix", flag="-m", empty=_MINIMAL_HINT)
     written = found.record
     try:

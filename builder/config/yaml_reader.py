@@ -54,7 +54,10 @@ Place = Tuple[int, int]
 
 @dataclass
 class Marked:
-    """The data, and the positions of its values and keys by path. `read` counts values, aliases each time."""
+    """The data, and the positions of its values and keys by path.
+
+    `read` counts values, aliases each time.
+    """
 
     data: Json = None
     values: Dict[KeyPath, Place] = field(default_factory=dict)
@@ -91,7 +94,10 @@ def parse(text: str) -> Marked:
 
 
 def _refuse_deep_nesting(text: str, loader: Any) -> None:
-    """Composing recurses once per level, in C; a hostile file could exhaust the stack. Events do not recurse."""
+    """Composing recurses once per level, in C; a hostile file could exhaust the stack.
+
+    Events do not recurse.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -50,9 +50,9 @@ class Weights:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or matrix product. `macs`: multiply-accumulates for one input, None for unknown shapes.
+    """A convolution or matrix product.
 
-    `why`: the reason that it is not in int8.
+    `macs`: multiply-accumulates for one input, None for unknown shapes. `why`: the reason that it is not in int8.
     """
 
     name: str
@@ -89,7 +89,10 @@ class Layers:
 
 @dataclass(frozen=True)
 class Contents:
-    """Contents of a file. `declared`: layers in the graph; `realised`: layers that run here, or those in the plan."""
+    """Contents of a file.
+
+    `declared`: layers in the graph; `realised`: layers that run here, or those in the plan.
+    """
 
     file: str
     format: Format
@@ -105,7 +108,10 @@ class Contents:
 
 
 def flag(precision: str, layers: Optional[Layers]) -> Optional[str]:
-    """A warning for an int8 artifact with less than half of its work in int8; None otherwise."""
+    """A warning for an int8 artifact with less than half of its work in int8.
+
+    None otherwise.
+    """
     if precision != "int8" or layers is None or not layers.layers:
         return None
     share = layers.shares().get("int8", 0.0)

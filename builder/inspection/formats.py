@@ -50,7 +50,10 @@ def recognised(path: Path) -> Optional[Format]:
 
 
 def read(path: Path, name: str, known: Known, machine: Machine) -> Contents:
-    """The contents of `path`; `name` is for messages. Raises UsageError for another format."""
+    """The contents of `path`; `name` is for messages.
+
+    Raises UsageError for another format.
+    """
     found = recognised(path)
     if found is None:
         raise _unknown(path, name)
@@ -133,7 +136,10 @@ def realised(path: Path, known: Known) -> Optional[Layers]:
 
 
 def largest_tensor(path: Path, profiles: Tuple[Profile, ...]) -> str:
-    """The largest tensor of a graph at the largest shapes of its profiles, as text; empty if unknown."""
+    """The largest tensor of a graph at the largest shapes of its profiles, as text.
+
+    Empty if unknown.
+    """
     if util.find_spec("onnx") is None or not profiles:
         return ""
     from builder.inspection import onnx

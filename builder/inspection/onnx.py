@@ -60,7 +60,10 @@ _NAMES = {"float": "float32", "double": "float64", "undefined": "unknown"}
 
 
 def read(path: Path, shapes: Shapes, name: str) -> Contents:
-    """All contents of a file. `shapes`: of its inputs, for counting the work. Raises UsageError."""
+    """All contents of a file.
+
+    `shapes`: of its inputs, for counting the work. Raises UsageError.
+    """
     model = load(path, name)
     external = any(t.data_location == TensorProto.EXTERNAL for t in onnx_files.tensors(model.graph))
     inputs = tuple(_tensor(value) for value in _real_inputs(model.graph))
@@ -111,7 +114,10 @@ def layers(model: onnx.ModelProto, sizes: Shapes, source: str, *, realised: bool
 
 
 def largest_tensor(path: Path, sizes: Shapes) -> str:
-    """The largest output of a node for inputs of these shapes, as text; empty if unknown."""
+    """The largest output of a node for inputs of these shapes, as text.
+
+    Empty if unknown.
+    """
     graph = _inferred(load(path, path.name), sizes)
     makers = {name: node for node in graph.node for name in node.output}
     found = []
@@ -178,7 +184,10 @@ class _Tensors:
         return self.dtype(node.input[1 if node.op_type == "DequantizeLinear" else 0])
 
     def quantized(self, name: str) -> Optional[str]:
-        """The integer type that DequantizeLinear makes `name` from; None for a tensor computed in float."""
+        """The integer type that DequantizeLinear makes `name` from.
+
+        None for a tensor computed in float.
+        """
         node = self.producer.get(name)
         while node is not None and node.op_type in _PASSING:
             node = self.producer.get(node.input[0])
@@ -267,7 +276,10 @@ def _word(dtype: Optional[str]) -> str:
 
 
 def session_layers(path: Path, sizes: Shapes, name: str) -> Layers:
-    """The convolutions and matrix products that run. Raises UsageError when onnxruntime refuses the file."""
+    """The convolutions and matrix products that run.
+
+    Raises UsageError when onnxruntime refuses the file.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     # The next level only changes layouts, in operators without shape inference.
@@ -321,7 +333,10 @@ class Range:
 
 
 def ranges_of(path: Path, name: str) -> Tuple[Range, ...]:
-    """The range of every quantized activation, in graph order. Raises UsageError for another file."""
+    """The range of every quantized activation, in graph order.
+
+    Raises UsageError for another file.
+    """
     graph = load(path, name).graph
     arrays: Dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
     found: List[Range] = []

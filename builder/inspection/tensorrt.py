@@ -63,7 +63,10 @@ def read(path: Path, name: str) -> Contents:
 
 
 def wrapped(head: bytes) -> Optional[str]:
-    """A note on a plan behind another tool's metadata (a length, then JSON); None for any other file."""
+    """A note on a plan behind another tool's metadata (a length, then JSON).
+
+    None for any other file.
+    """
     length = int.from_bytes(head[:4], "little")
     if not 2 <= length <= len(head) - 8 or not is_plan(head[4 + length :]):
         return None
@@ -121,7 +124,10 @@ _TYPES = (("int8", "int8"), ("fp8", "fp8"), ("bf16|bfloat16", "bf16"), ("fp16|ha
 
 
 def add(contents: Contents, path: Path) -> Contents:
-    """`contents` of the plan at `path` with the report of the loaded engine. Raises StepFailed."""
+    """`contents` of the plan at `path` with the report of the loaded engine.
+
+    Raises StepFailed.
+    """
     if contents.format == "tensorrt-rtx-plan":
         os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # before Polygraphy's first import of TensorRT
     from polygraphy.backend.common import BytesFromPath

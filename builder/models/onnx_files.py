@@ -18,7 +18,10 @@ from builder.runtimes import onnxruntime
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """A self-contained model. External data is refused, since it could name any file on this disk."""
+    """A self-contained model.
+
+    External data is refused, since it could name any file on this disk.
+    """
     try:
         model = onnx.load(str(path.resolve()), load_external_data=False)
     except Exception as problem:  # protobuf's DecodeError is not exported by onnx
@@ -37,7 +40,10 @@ def label(node: onnx.NodeProto) -> str:
 
 
 def labelled(model: onnx.ModelProto, patterns: Iterable[str]) -> FrozenSet[str]:
-    """The labels of the nodes that match the patterns. Raises StepFailed for a pattern without a match."""
+    """The labels of the nodes that match the patterns.
+
+    Raises StepFailed for a pattern without a match.
+    """
     known = [label(node) for node in model.graph.node]
     found: Set[str] = set()
     for pattern in patterns:

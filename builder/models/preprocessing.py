@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> "Array":
-    """A photograph as uint8 [H, W, 3] in RGB order. Raises UsageError when it is missing or not an image."""
+    """A photograph as uint8 [H, W, 3] in RGB order.
+
+    Raises UsageError when it is missing or not an image.
+    """
     try:
         data = path.read_bytes()
     except OSError as problem:
@@ -27,7 +30,10 @@ def read(path: Path) -> "Array":
 
 
 def decoded(data: bytes, where: str) -> "Array":
-    """Image bytes as uint8 [H, W, 3] in RGB order. Raises UsageError, which names `where`."""
+    """Image bytes as uint8 [H, W, 3] in RGB order.
+
+    Raises UsageError, which names `where`.
+    """
     import cv2
     import numpy as np
 

@@ -30,7 +30,10 @@ _LISTED_KEYS = 8
 
 class TorchModule:
     def export(self, recipe: Export, files: Path, root: Path, out: Path) -> Made:
-        """Export with torch.onnx's dynamo exporter. Dynamic dimensions keep their names (`8*h8`) and multiples."""
+        """Export with torch.onnx's dynamo exporter.
+
+        Dynamic dimensions keep their names (`8*h8`) and multiples.
+        """
         module = make(recipe, files, root)
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -111,7 +114,10 @@ def _factory(place: str, root: Path) -> Any:
 
 
 def _takes_head(factory: Any) -> bool:
-    """Whether the factory takes `head`. A model with one head need not: an existing class works unchanged."""
+    """Whether the factory takes `head`.
+
+    A model with one head need not: an existing class works unchanged.
+    """
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -161,7 +167,10 @@ def _read_safetensors(path: Path) -> Dict[str, torch.Tensor]:
 
 
 def _load(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Load strictly. The error lists keys that are missing, unknown or of another shape."""
+    """Load strictly.
+
+    The error lists keys that are missing, unknown or of another shape.
+    """
     own = module.state_dict()
     missing = sorted(set(own) - set(state))
     unknown = sorted(set(state) - set(own))

@@ -38,7 +38,10 @@ class OnnxSession:
 
 
 def session_on(onnx: Path, threads: int, *, frugal: bool = False) -> OnnxSession:
-    """A session on a file. `frugal`: without the arena, which keeps at least the memory of the largest size."""
+    """A session on a file.
+
+    `frugal`: without the arena, which keeps at least the memory of the largest size.
+    """
     return _session(str(onnx), onnx.name, threads, frugal)
 
 

@@ -30,7 +30,10 @@ _WORDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int
 
 @dataclass(frozen=True)
 class Running:
-    """A layer that runs. `made_of`: the layers of the model that it replaces, or its own name."""
+    """A layer that runs.
+
+    `made_of`: the layers of the model that it replaces, or its own name.
+    """
 
     kind: str
     precision: str
@@ -79,7 +82,10 @@ class OpenVino:
 
 
 class Models:
-    """The model, compiled for each requested shape. Runners share it; it keeps the few most recently used."""
+    """The model, compiled for each requested shape.
+
+    Runners share it; it keeps the few most recently used.
+    """
 
     def __init__(self, xml: Path, options: OpenOptions) -> None:
         self._core, self._xml, self._lock = openvino.Core(), str(xml), threading.Lock()
@@ -122,7 +128,10 @@ class Compiled:
         return Compiled(self._models, self._static)
 
     def arithmetic(self) -> Dict[str, int]:
-        """precision -> number of layers of the last run that compute in it; empty before the first run."""
+        """precision -> number of layers of the last run that compute in it.
+
+        Empty before the first run.
+        """
         if self._last is None:
             return {}
         return dict(collections.Counter(layer.precision for layer in running(self._last.get_compiled_model())))

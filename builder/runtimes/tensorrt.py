@@ -35,9 +35,10 @@ Configure = Callable[[Any], None]
 
 
 def build(recipe: Engine, calls: Calls, onnx: Path, out: Path, configure: Configure) -> Tuple[int, Tuple[str, ...]]:
-    """Write the engine into `out`. Returns its number of network layers, and remarks for the user.
+    """Write the engine into `out`.
 
-    `configure` changes the builder configuration last. Raises StepFailed with TensorRT's own message.
+    Returns its number of network layers, and remarks for the user. `configure` changes the builder configuration last.
+    Raises StepFailed with TensorRT's own message.
     """
     from polygraphy import func
     from polygraphy.backend.trt import CreateConfig, EngineBytesFromNetwork, NetworkFromOnnxPath
@@ -106,7 +107,10 @@ def config_arguments(recipe: Engine, calls: Calls, onnx: Path, out: Path) -> Dic
 
 
 def constrain(network: Any, calls: Calls) -> Iterator[str]:
-    """Set precisions by layer name. Yields a remark for each pattern without a matching layer."""
+    """Set precisions by layer name.
+
+    Yields a remark for each pattern without a matching layer.
+    """
     from polygraphy.backend.trt.util import trt
 
     for pattern, data_type in calls.layers:
@@ -174,7 +178,10 @@ def _save_timings(config: Any, out: Path) -> None:
 
 
 class EngineRunner:
-    """A deserialized engine in Polygraphy's TrtRunner. It needs a GPU that the engine supports."""
+    """A deserialized engine in Polygraphy's TrtRunner.
+
+    It needs a GPU that the engine supports.
+    """
 
     def __init__(self, folder: Path) -> None:
         from polygraphy.backend.common import BytesFromPath
@@ -243,10 +250,10 @@ class TensorRtRtx:
 
 
 def parsed(onnx: Path) -> int:
-    """The number of network layers that TensorRT-RTX's parser makes of `onnx`. Raises StepFailed.
+    """The number of network layers that TensorRT-RTX's parser makes of `onnx`.
 
-    It is the parser of the current TensorRT. No TensorRT of the last years accepts a graph that it refuses; an older
-    version may refuse one that it accepts.
+    Raises StepFailed. It is the parser of the current TensorRT. No TensorRT of the last years accepts a graph that it
+    refuses; an older version may refuse one that it accepts.
     """
     os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # before Polygraphy's first import of TensorRT
     from polygraphy.backend.trt import NetworkFromOnnxPath

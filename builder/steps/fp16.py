@@ -102,7 +102,10 @@ class _Lowering:
             self._nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], f"{name}_cast", to=TensorProto.FLOAT))
 
     def _classified(self, node: onnx.NodeProto) -> bool:
-        """Whether a node computes in float32; records its float32 tensors. Call it in graph order."""
+        """Whether a node computes in float32; records its float32 tensors.
+
+        Call it in graph order.
+        """
         by_nature = self._stays_single(node)
         single = by_nature or self._is_kept(node)
         if single and not by_nature:
@@ -193,11 +196,12 @@ def emulate_fp16(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
 
 
 def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` in float32 that rounds every float16 tensor. Tensors keep their names.
+    """A copy of `model` in float32 that rounds every float16 tensor.
 
-    onnxruntime's CPU provider computes a float16 graph in float32 and removes the casts between two such nodes. So a
-    value beyond 65504 is never an infinity there if the next node brings it back. Here nodes that no optimizer may drop
-    cast each tensor to float16 and back. Sums inside an operator stay in float32, as on tensor cores.
+    Tensors keep their names. onnxruntime's CPU provider computes a float16 graph in float32 and removes the casts
+    between two such nodes. So a value beyond 65504 is never an infinity there if the next node brings it back. Here
+    nodes that no optimizer may drop cast each tensor to float16 and back. Sums inside an operator stay in float32, as
+    on tensor cores.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)

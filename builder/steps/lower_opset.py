@@ -42,7 +42,10 @@ def lower_opset(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
 
 
 def to_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """A copy of `model` in an older opset. Raises StepFailed for a node without an older spelling."""
+    """A copy of `model` in an older opset.
+
+    Raises StepFailed for a node without an older spelling.
+    """
     made = onnx.ModelProto()
     made.CopyFrom(model)
     main = next(entry for entry in made.opset_import if entry.domain in ("", "ai.onnx"))

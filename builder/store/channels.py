@@ -221,7 +221,10 @@ class OfferedChannel:
 
 
 def offered(place: Repository, name: str) -> Optional[OfferedChannel]:
-    """The channel `name`; None when no channel has that tag. Raises StoreDamaged, Unreachable."""
+    """The channel `name`.
+
+    None when no channel has that tag. Raises StoreDamaged, Unreachable.
+    """
     top = place.resolve(name)
     if top is None or top.media != oci.MANIFEST:
         return None

@@ -35,9 +35,10 @@ def belonging(version: int, tags: Iterable[str]) -> Tuple[str, ...]:
 def publish(
     store: Layout, tags: Iterable[str], place: Repository, say: Callable[[str], None], pace: Optional[Pace] = None
 ) -> int:
-    """Copy what `tags` name from `store` to `place`. Returns how many files and objects were copied.
+    """Copy what `tags` name from `store` to `place`.
 
-    Raises UsageError when a version is there already with different content: versions are immutable.
+    Returns how many files and objects were copied. Raises UsageError when a version is there already with different
+    content: versions are immutable.
     """
     pace = pace or Pace()
     with store.reading(), reading(place):
@@ -97,7 +98,10 @@ def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str]
 
 
 def _are_alike(here: Repository, top: Descriptor, place: Repository, there: Descriptor) -> bool:
-    """Whether both indexes name the same objects. Tools that copy a version may rewrite its index."""
+    """Whether both indexes name the same objects.
+
+    Tools that copy a version may rewrite its index.
+    """
     if there.media != oci.INDEX:
         return False
     _, ours = _told_by(transfers.read(here, top), top, here)

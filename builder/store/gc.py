@@ -30,7 +30,10 @@ _OBJECTS = (oci.INDEX, oci.MANIFEST)
 
 
 class Mentions:
-    """Digests mentioned in texts. There are hundreds of megabytes, so digests stay as bytes."""
+    """Digests mentioned in texts.
+
+    There are hundreds of megabytes, so digests stay as bytes.
+    """
 
     def __init__(self) -> None:
         self._found: Set[bytes] = set()
@@ -56,7 +59,10 @@ class Reach(Mentions):
         self._later: List[str] = []
 
     def follow(self, tagged: oci.Object) -> None:
-        """Add what the descriptor of a tag leads to. Raises StoreDamaged for a wrong digest."""
+        """Add what the descriptor of a tag leads to.
+
+        Raises StoreDamaged for a wrong digest.
+        """
         self.add(oci.digest_of(tagged).encode())
         ahead: List[oci.Object] = [tagged]
         while ahead:
@@ -174,7 +180,10 @@ class Garbage:
 
 
 def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
-    """The garbage of `store` at time `now`. The caller holds the store. Raises StoreDamaged."""
+    """The garbage of `store` at time `now`.
+
+    The caller holds the store. Raises StoreDamaged.
+    """
     known = oci.all_of(store)
     unwanted, roots = _versions(store, rule, now), channels.roots(store)
     gone = unwanted - set(roots)
@@ -256,7 +265,10 @@ def _number(tag: str) -> int:
 
 
 def _results(store: Layout, reach: Reach, last: Reach, now: float, young: float) -> Tuple[List[str], Mentions]:
-    """(keys of results that are not needed, their output files). Outputs of the others go to `reach`."""
+    """(keys of results that are not needed, their output files).
+
+    Outputs of the others go to `reach`.
+    """
     records = {key: (path, now - path.stat().st_mtime > young) for key, path in store.recorded()}
     if records:
         last.steps()

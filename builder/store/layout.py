@@ -101,7 +101,10 @@ class Layout:
             return dataclasses.replace(self.put(file), name=name)
 
     def incoming(self, digest_: str) -> Path:
-        """The path of a partial download. It survives a kill, so that the fetch can resume."""
+        """The path of a partial download.
+
+        It survives a kill, so that the fetch can resume.
+        """
         folder = self._private / "incoming"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / digest.hex_part(digest_)
@@ -205,7 +208,10 @@ class Layout:
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A temporary folder on the store's file system. No sweep removes it while it is in use."""
+        """A temporary folder on the store's file system.
+
+        No sweep removes it while it is in use.
+        """
         parent = self._private / "work"
         held = -1
         while held < 0:
@@ -221,9 +227,9 @@ class Layout:
 
     @contextlib.contextmanager
     def locked(self, wait: float = 0) -> Iterator[None]:
-        """Hold the store for one run, after at most `wait` seconds. Sweep what a killed run left.
+        """Hold the store for one run, after at most `wait` seconds.
 
-        The lock ends with the process. Raises StoreBusy.
+        Sweep what a killed run left. The lock ends with the process. Raises StoreBusy.
         """
         self._private.mkdir(parents=True, exist_ok=True)
         with (self._private / "lock").open("a+") as file:
@@ -244,9 +250,10 @@ class Layout:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Hold off collection. Waits for a running one; any number of readers may run beside a writer.
+        """Hold off collection.
 
-        Also for adding files that no version names yet. Does nothing where there is no store.
+        Waits for a running one; any number of readers may run beside a writer. Also for adding files that no version
+        names yet. Does nothing where there is no store.
         """
         with contextlib.ExitStack() as until:
             try:

@@ -35,7 +35,10 @@ _AT_LEAST = frozenset({"cosine", "snr_db", "matched"})
 
 
 def upgraded(data: Json) -> Json:
-    """`data` in schema 2. Anything that is not a manifest is returned unchanged, for the reader to refuse."""
+    """`data` in schema 2.
+
+    Anything that is not a manifest is returned unchanged, for the reader to refuse.
+    """
     if not isinstance(data, dict) or data.get("schema") != 1:
         return data
     entries = data.get("entries")
@@ -57,7 +60,10 @@ def _entry(entry: Json) -> Json:
 
 
 def _check(miss: Json) -> Json:
-    """A check from a miss. A miss had `output` for its output or task, `sample` for its worst sample, and no gate."""
+    """A check from a miss.
+
+    A miss had `output` for its output or task, `sample` for its worst sample, and no gate.
+    """
     if not isinstance(miss, dict):
         return miss
     bound = miss.get("bound", "value")
@@ -89,9 +95,10 @@ Ended = Literal["found", "budget", "impossible", "everything", "failed", "not ap
 
 @dataclass(frozen=True)
 class Trial:
-    """One attempt. `kept`: names of the layers in float32. `missed`: why it failed, empty when it passed.
+    """One attempt.
 
-    `seconds`: duration of the work done for it.
+    `kept`: names of the layers in float32. `missed`: why it failed, empty when it passed. `seconds`: duration of the
+    work done for it.
     """
 
     kept: Tuple[str, ...]
@@ -148,11 +155,11 @@ Status = Literal["passed", "failed", "unverified", "waiting", "skipped"]
 
 @dataclass(frozen=True)
 class Check:
-    """A limit and the worst value found. `worst`: its photograph, case or image size, empty for none.
+    """A limit and the worst value found.
 
-    `found`: the value that the limit applies to, or the loss (see `bound`); None when there is no number, which misses
-    the limit. `gate`: selector of the gate that set the limit. `slack`: how far noise alone may exceed the limit, in
-    the same unit.
+    `worst`: its photograph, case or image size, empty for none. `found`: the value that the limit applies to, or the
+    loss (see `bound`); None when there is no number, which misses the limit. `gate`: selector of the gate that set the
+    limit. `slack`: how far noise alone may exceed the limit, in the same unit.
     """
 
     level: Level
@@ -230,7 +237,10 @@ class Golden:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task's metric over all cases: artifact and model. `worst`: the case with the largest loss."""
+    """A task's metric over all cases: artifact and model.
+
+    `worst`: the case with the largest loss.
+    """
 
     task: str
     metric: str

@@ -43,9 +43,10 @@ class Merged:
 
 
 def merged(parts: Sequence[StorePart], prefer: Sequence[str] = ()) -> Merged:
-    """All cells of `parts`. Of a cell that several built, the first part in `prefer` counts.
+    """All cells of `parts`.
 
-    Raises UsageError with every conflict, for parts of another model or matrix.yaml and for cells that differ.
+    Of a cell that several built, the first part in `prefer` counts. Raises UsageError with every conflict, for parts of
+    another model or matrix.yaml and for cells that differ.
     """
     first = parts[0]
     problems = [problem for part in parts[1:] for problem in _unlike(first, part)]

@@ -25,7 +25,10 @@ OCTETS = "application/octet-stream"
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A reference to an object or a file. `kind`: the artifact type; `title`: the file's name; or empty."""
+    """A reference to an object or a file.
+
+    `kind`: the artifact type; `title`: the file's name; or empty.
+    """
 
     media: str
     digest: str
@@ -90,7 +93,10 @@ Object = Dict[str, digest.Json]
 def put_manifest(
     store: Layout, kind: str, files: Tuple[Blob, ...], notes: Object, about: Optional[Object] = None
 ) -> Blob:
-    """The OCI manifest over `files`, named by their titles. `about` describes its subject."""
+    """The OCI manifest over `files`, named by their titles.
+
+    `about` describes its subject.
+    """
     empty = store.put_bytes("empty", b"{}")
     layers: List[digest.Json] = []
     for blob in files:

@@ -46,7 +46,10 @@ class Desk:
 
 @dataclass(frozen=True)
 class Wish:
-    """The new record beside its version. `expires`: a duration, 'never', or empty to keep the last one."""
+    """The new record beside its version.
+
+    `expires`: a duration, 'never', or empty to keep the last one.
+    """
 
     channel: str
     reason: str = ""
@@ -95,7 +98,10 @@ def promote(desk: Desk, word: str, wish: Wish) -> Moved:
 
 
 def rollback(desk: Desk, to: Optional[int], wish: Wish) -> Moved:
-    """Move the channel back to version `to`, or to its previous one. Errors as `promote`."""
+    """Move the channel back to version `to`, or to its previous one.
+
+    Errors as `promote`.
+    """
     base = _base(desk, wish.channel)
     if base is None:
         raise UsageError(f"there is no channel {wish.channel}", where=desk.place.name, hint="see: build channels")
@@ -168,7 +174,10 @@ def _proven(desk: Desk, found: OfferedChannel) -> None:
 
 
 def _meant(desk: Desk, word: str) -> Optional[int]:
-    """The version of `word`; None for the newest. Raises UsageError, or Untrusted for a channel."""
+    """The version of `word`.
+
+    None for the newest. Raises UsageError, or Untrusted for a channel.
+    """
     if word == "latest":
         return None
     if _VERSION.fullmatch(word):

@@ -59,9 +59,10 @@ class Chain:
 
 @dataclass(frozen=True)
 class Revision:
-    """A git commit in hexadecimal. `ref` (refs/heads/main): the branch of HEAD, if any.
+    """A git commit in hexadecimal.
 
-    `changed`: whether tracked files differ from the commit; None when git cannot tell.
+    `ref` (refs/heads/main): the branch of HEAD, if any. `changed`: whether tracked files differ from the commit; None
+    when git cannot tell.
     """
 
     commit: str
@@ -100,7 +101,10 @@ _SECONDS = 10
 
 
 def of(folder: Path) -> Optional[Revision]:
-    """The revision of the repository around `folder`; None without one, without a commit, or without git."""
+    """The revision of the repository around `folder`.
+
+    None without one, without a commit, or without git.
+    """
     try:
         done = subprocess.run(
             ["git", "--no-optional-locks", *_STATUS],

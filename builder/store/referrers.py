@@ -51,7 +51,10 @@ def signatures_of(store: Layout, version: int) -> Tuple[str, ...]:
 
 
 def attach_statement(store: Layout, version: int, what: str, kind: str, name: str, data: bytes) -> str:
-    """Put a file beside `version`, replacing an earlier `what`. Returns its tag. The caller holds the store."""
+    """Put a file beside `version`, replacing an earlier `what`.
+
+    Returns its tag. The caller holds the store.
+    """
     about = versions.manifest_object(store, version)
     made = oci.put_manifest(store, kind, (store.put_bytes(name, data),), {}, about)
     tag = f"v{version}.{what}"
@@ -60,7 +63,10 @@ def attach_statement(store: Layout, version: int, what: str, kind: str, name: st
 
 
 def statements_of(store: Layout, version: int, what: str) -> Optional[bytes]:
-    """The statement `what`; None for none. Raises StoreDamaged, also for another subject."""
+    """The statement `what`.
+
+    None for none. Raises StoreDamaged, also for another subject.
+    """
     tagged = oci.find(store, f"v{version}.{what}")
     if tagged is None:
         return None
@@ -91,7 +97,10 @@ class OfferedBench:
 
 
 def attach_bench(store: Layout, version: int, tag: str, data: bytes, signature: Optional[Tuple[str, str]]) -> None:
-    """Put a record and its signature (key's name, text) beside `version`. The caller holds the store."""
+    """Put a record and its signature (key's name, text) beside `version`.
+
+    The caller holds the store.
+    """
     files = [store.put_bytes(BENCH_FILE, data)]
     if signature is not None:
         key, text = signature

@@ -25,9 +25,10 @@ _GRAPH = "model.onnx"
 
 @dataclass(frozen=True)
 class Sidecar:
-    """Facts of an artifact. `onnx`: digest of its graph. `action`: key of the action that built it.
+    """Facts of an artifact.
 
-    `portability`: on which other machines a TensorRT engine loads; empty for other runtimes.
+    `onnx`: digest of its graph. `action`: key of the action that built it. `portability`: on which other machines a
+    TensorRT engine loads; empty for other runtimes.
     """
 
     schema: Literal[1]
@@ -89,7 +90,10 @@ def read(folder: Path) -> Optional[Sidecar]:
 
 
 def disagreements(sidecar: Sidecar, folder: Path, by: str, only: Tuple[str, ...] = ()) -> Tuple[str, ...]:
-    """How the files (those in `only`, when given) differ from the sidecar; empty when they match."""
+    """How the files (those in `only`, when given) differ from the sidecar.
+
+    Empty when they match.
+    """
     found = []
     for blob in sidecar.files:
         path = folder / blob.name

@@ -66,7 +66,10 @@ class Supply:
         return wanted
 
     def bring(self, files: Iterable[Blob], pace: Optional[Pace] = None) -> None:
-        """Fetch these files into `store`. A file that exists is verified, and fetched again if it is wrong."""
+        """Fetch these files into `store`.
+
+        A file that exists is verified, and fetched again if it is wrong.
+        """
         if self.place is None:
             return
         pace = pace or Pace()
@@ -154,7 +157,10 @@ def _fetch(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> None
 
 
 def whole(supplied: Supply, number: int, pace: Pace) -> None:
-    """Fetch a version with all artifacts, and the channels at it. Raises UsageError for an incomplete bundle."""
+    """Fetch a version with all artifacts, and the channels at it.
+
+    Raises UsageError for an incomplete bundle.
+    """
     place = supplied.place
     assert place is not None
     version = supplied.version(number, "")

@@ -59,7 +59,10 @@ class Pace:
         self.go_on()
 
     def each(self, items: Iterable[_T], do: Callable[[_T], None]) -> None:
-        """Run `do` with every item, `jobs` at once. Raises the first failure after the others have stopped."""
+        """Run `do` with every item, `jobs` at once.
+
+        Raises the first failure after the others have stopped.
+        """
         waiting = list(items)
         if self.jobs == 1 or len(waiting) < 2:
             for item in waiting:
@@ -127,9 +130,9 @@ _STANDING = 60.0  # seconds without a byte more, after which another process is 
 
 
 def read(place: Repository, it: Descriptor, most: int = MOST_OBJECT) -> bytes:
-    """A small file or object, verified. Raises StoreDamaged for another or a larger one than `most`.
+    """A small file or object, verified.
 
-    Starts again when the connection is cut.
+    Raises StoreDamaged for another or a larger one than `most`. Starts again when the connection is cut.
     """
     if it.size > most:
         raise _wrong(place, it, f"is said to have {it.size:,} bytes; at most {most:,} are taken")
@@ -159,7 +162,10 @@ def _read(place: Repository, it: Descriptor) -> bytearray:
 
 
 def fetch(place: Repository, it: Descriptor, store: Layout, pace: Optional[Pace] = None) -> Path:
-    """A file in `store`, fetched if it is missing. Raises StoreDamaged, StoreBusy, Unreachable."""
+    """A file in `store`, fetched if it is missing.
+
+    Raises StoreDamaged, StoreBusy, Unreachable.
+    """
     pace = pace or Pace(jobs=1)
     while not store.holds(it.digest):
         file = _taken(place, it, store, pace)
@@ -172,7 +178,10 @@ def fetch(place: Repository, it: Descriptor, store: Layout, pace: Optional[Pace]
 
 
 def _taken(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> Optional[BinaryIO]:
-    """The partial file, locked for this thread; None when another process has completed it."""
+    """The partial file, locked for this thread.
+
+    None when another process has completed it.
+    """
     path = store.incoming(it.digest)
     with contextlib.ExitStack() as until:
         file = until.enter_context(path.open("ab+", buffering=0))
@@ -247,7 +256,10 @@ class _Growth:
             self._pace.rest(0.1 * 2**vain * (0.5 + random.random() / 2))
 
     def _try(self) -> DeployError:
-        """Continue from the current size until the end or a cut. Returns the error of the cut."""
+        """Continue from the current size until the end or a cut.
+
+        Returns the error of the cut.
+        """
         with self._place.stream(self._it, self._size) as stream:  # connecting was tried often enough below
             if stream.start != self._size:  # the place cannot begin in the middle
                 self._restart()

@@ -59,7 +59,10 @@ def offered(place: Repository) -> Optional[bytes]:
 
 
 def of(store: Layout) -> Optional[bytes]:
-    """The bytes of keys.json; None for none. Raises StoreDamaged, also when it is too large."""
+    """The bytes of keys.json.
+
+    None for none. Raises StoreDamaged, also when it is too large.
+    """
     tagged = oci.find(store, TAG)
     if tagged is None:
         return None
@@ -187,14 +190,20 @@ def proof(store: Layout, version: int, ring: Keyring, least: int = 1, where: str
 
 
 def secret_key(path: Path) -> minisign.SecretKey:
-    """The secret key in a file; prompts for its password if it has one. Raises UsageError."""
+    """The secret key in a file; prompts for its password if it has one.
+
+    Raises UsageError.
+    """
     text = read_text(path)
     password = ask() if minisign.is_protected(text, str(path)) else ""
     return minisign.secret_key(text, password, str(path))
 
 
 def ask(*, again: bool = False) -> str:
-    """A password from DEPLOYMATRIX_PASSWORD or the terminal. Raises UsageError without either."""
+    """A password from DEPLOYMATRIX_PASSWORD or the terminal.
+
+    Raises UsageError without either.
+    """
     given = os.environ.get("DEPLOYMATRIX_PASSWORD")
     if given is not None:
         return given

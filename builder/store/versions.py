@@ -71,7 +71,10 @@ def latest(store: Layout) -> Optional[Manifest]:
 
 
 def read(store: Layout, version: int) -> Manifest:
-    """Version `version`. Raises UsageError when there is none, StoreDamaged when it cannot be read."""
+    """Version `version`.
+
+    Raises UsageError when there is none, StoreDamaged when it cannot be read.
+    """
     return parsed(store, version, store.read(manifest_digest(store, version)))
 
 
@@ -105,7 +108,10 @@ def numbers(store: Layout) -> Tuple[int, ...]:
 
 
 def chosen(store: Layout, number: Optional[int], hint: str) -> int:
-    """`number`, or the newest for None. Raises UsageError with `hint` for a store without versions."""
+    """`number`, or the newest for None.
+
+    Raises UsageError with `hint` for a store without versions.
+    """
     known = numbers(store)
     if not known:
         raise UsageError(f"{store.root} holds no version", hint=hint)
@@ -141,7 +147,10 @@ def manifest_object(store: Layout, version: int) -> oci.Object:
 
 
 def _kind(store: Layout, child: oci.Object) -> digest.Json:
-    """The kind of an object in an index. Copies may lack it there (skopeo before 1.14)."""
+    """The kind of an object in an index.
+
+    Copies may lack it there (skopeo before 1.14).
+    """
     named = oci.digest_of(child)
     if "artifactType" in child or not store.holds(named):
         return child.get("artifactType")

@@ -23,7 +23,10 @@ _WAIT = 10.0  # seconds for another pull that writes
 
 @dataclasses.dataclass(frozen=True)
 class Ring:
-    """A remembered history. `followed.newest`: None when no pinned key supports it; `last`: its last content."""
+    """A remembered history.
+
+    `followed.newest`: None when no pinned key supports it; `last`: its last content.
+    """
 
     history: History
     followed: VerifiedHistory

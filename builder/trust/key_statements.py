@@ -283,7 +283,10 @@ def begun(roots: Sequence[Trusted], now: clock.Time) -> Statement:
 
 
 def after(old: Optional[Statement], roots: Sequence[Trusted], now: clock.Time, expires: Optional[str]) -> Statement:
-    """The next statement, with the same content. It expires like the last one, or after `expires` (90d, never)."""
+    """The next statement, with the same content.
+
+    It expires like the last one, or after `expires` (90d, never).
+    """
     new = begun(roots, now)
     until = ""
     if old is not None:

@@ -72,7 +72,10 @@ class Keyring:
 
 @dataclass(frozen=True)
 class SignatureProof:
-    """Verified `data`. `by`: its signers, each once; `comment`: the signed comment of the first signature."""
+    """Verified `data`.
+
+    `by`: its signers, each once; `comment`: the signed comment of the first signature.
+    """
 
     by: Tuple[Trusted, ...]
     comment: str
@@ -85,10 +88,10 @@ class SignatureProof:
 def proven(
     data: bytes, texts: Iterable[str], ring: Keyring, *, what: str, where: str, hint: str, least: int = 1
 ) -> SignatureProof:
-    """Prove that a group of `ring` signed `data`, with at least `least` signatures. Parses nothing of `data`.
+    """Prove that a group of `ring` signed `data`, with at least `least` signatures.
 
-    `texts` are minisign files; an unreadable one is ignored. `what` (v3) and `where` are for the message of Untrusted;
-    `hint` is how to sign.
+    Parses nothing of `data`. `texts` are minisign files; an unreadable one is ignored. `what` (v3) and `where` are for
+    the message of Untrusted; `hint` is how to sign.
     """
     read = tuple(_read(texts, where))
     comments = dict(signers(data, read, ring.keys))

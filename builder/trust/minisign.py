@@ -157,7 +157,10 @@ def is_protected(text: str, where: str) -> bool:
 
 
 def secret_key(text: str, password: str, where: str) -> SecretKey:
-    """The key in a secret key file; `password` is ignored for an unprotected one. Raises UsageError."""
+    """The key in a secret key file; `password` is ignored for an unprotected one.
+
+    Raises UsageError.
+    """
     data = _secret_bytes(text, where)
     salt, body = data[6:38], data[54:]
     if data[2:4] == _SCRYPT:
@@ -173,7 +176,10 @@ def secret_key(text: str, password: str, where: str) -> SecretKey:
 
 
 def secret_key_file(key: SecretKey, password: str) -> str:
-    """The text of a secret key file. Without a password only the file's permissions protect it."""
+    """The text of a secret key file.
+
+    Without a password only the file's permissions protect it.
+    """
     public = key.public
     secret = key.seed + public.key
     body, salt, kdf, limits = key.id + secret + _check(key.id, secret), bytes(32), _NO_KDF, (0, 0)

@@ -106,7 +106,10 @@ class Fastest:
 
 @dataclass(frozen=True)
 class Square:
-    """A cell of the heat map. `bar`: the used share of the tightest gate, 0 to 100, or None."""
+    """A cell of the heat map.
+
+    `bar`: the used share of the tightest gate, 0 to 100, or None.
+    """
 
     cell: str
     anchor: str
@@ -154,7 +157,10 @@ _MEANING = {
 
 
 def anchors(manifest: Manifest) -> Dict[str, str]:
-    """Cell -> id of its row on the page. Numbered, since a name may contain characters that an id must not."""
+    """Cell -> id of its row on the page.
+
+    Numbered, since a name may contain characters that an id must not.
+    """
     return {entry.cell: f"cell-{number}" for number, entry in enumerate(manifest.entries, 1)}
 
 

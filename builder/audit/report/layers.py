@@ -34,7 +34,10 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Graph:
-    """A lowered graph. `head`, `precision` and `target` are for the filters; `target` only for a single one."""
+    """A lowered graph.
+
+    `head`, `precision` and `target` are for the filters; `target` only for a single one.
+    """
 
     title: str
     cells: Tuple[str, ...]

@@ -32,7 +32,10 @@ _MOST_DRIFT = 6  # metrics with a chart over the versions
 
 @dataclass(frozen=True)
 class Detail:
-    """How much a page shows. A large matrix gets less; `left_out` is the note about it on the page."""
+    """How much a page shows.
+
+    A large matrix gets less; `left_out` is the note about it on the page.
+    """
 
     accuracies: int = 12
     pictures: int = 1000
@@ -166,7 +169,10 @@ def render(report: ReportPage) -> str:
 
 
 def fitted(make: Callable[[Detail], ReportPage]) -> str:
-    """The page with as much as fits into `LIMIT` bytes. Raises UsageError when even the least does not."""
+    """The page with as much as fits into `LIMIT` bytes.
+
+    Raises UsageError when even the least does not.
+    """
     for detail in DETAILS:
         page = render(make(detail))
         if len(page.encode()) < LIMIT:

@@ -111,8 +111,9 @@ class _Writer:
         return self._model
 
     def _pair(self, name: str) -> str:
-        """Write the pair on tensor `name` once. Returns its output name. A constant gets codes and DequantizeLinear
-        only.
+        """Write the pair on tensor `name` once.
+
+        Returns its output name. A constant gets codes and DequantizeLinear only.
         """
         if name not in self._done:
             self._done.add(name)

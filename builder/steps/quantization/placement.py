@@ -38,9 +38,9 @@ class Shift:
 
 @dataclass(frozen=True)
 class Places:
-    """`convolutions`: outputs of those in int8. `pairs`: tensors with a pair, in graph order.
+    """`convolutions`: outputs of those in int8.
 
-    `readers`: nodes, by first output, that read pairs instead of tensors.
+    `pairs`: tensors with a pair, in graph order. `readers`: nodes, by first output, that read pairs instead of tensors.
     """
 
     convolutions: FrozenSet[str]

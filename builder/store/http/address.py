@@ -43,7 +43,10 @@ class Address:
         return f"{self.scheme}://{self.netloc}{self.target.partition('?')[0]}"
 
     def follow(self, location: str) -> "Address":
-        """The target of a redirect to `location`, possibly relative. Raises UsageError for another scheme."""
+        """The target of a redirect to `location`, possibly relative.
+
+        Raises UsageError for another scheme.
+        """
         try:
             return parse(urljoin(self.url, location))
         except ValueError as problem:
@@ -76,7 +79,10 @@ def _shown(url: str) -> str:
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy. `authorization`: the header Proxy-Authorization, empty without a password."""
+    """A proxy.
+
+    `authorization`: the header Proxy-Authorization, empty without a password.
+    """
 
     host: str
     port: int

@@ -124,7 +124,10 @@ class Reply:
         return int(said.group(1))
 
     def read(self, most: int) -> bytes:
-        """The whole of a small body. Raises StoreDamaged when it is larger than `most` bytes."""
+        """The whole of a small body.
+
+        Raises StoreDamaged when it is larger than `most` bytes.
+        """
         if self.length is not None and self.length > most:
             raise StoreDamaged(
                 f"it answers with {self.length:,} bytes; at most {most:,} are taken", where=str(self.there)
@@ -208,7 +211,10 @@ class Patience:
 
 
 def retry_after(value: Optional[str], wall: float) -> Optional[float]:
-    """The seconds of the header Retry-After, a number or a date; None when it is neither."""
+    """The seconds of the header Retry-After, a number or a date.
+
+    None when it is neither.
+    """
     if not value:
         return None
     if value.isascii() and value.isdigit():
@@ -232,7 +238,10 @@ _PATIENCE, _CLOCK = Patience(), Clock()
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request. `headers` are pairs; `again`: whether it may be sent twice, None to follow its method."""
+    """A request.
+
+    `headers` are pairs; `again`: whether it may be sent twice, None to follow its method.
+    """
 
     method: str
     url: str

@@ -29,7 +29,10 @@ _MOST, _SECONDS = 1 << 20, 60
 
 @dataclass(frozen=True)
 class Login:
-    """A login. `token`: a refresh token in place of user and password. `source`: for messages."""
+    """A login.
+
+    `token`: a refresh token in place of user and password. `source`: for messages.
+    """
 
     user: str
     password: str = field(repr=False)
@@ -43,7 +46,10 @@ class Login:
 
 
 def login_for(host: str, name: str, environ: Mapping[str, str]) -> Optional[Login]:
-    """The login for the repository `name` at `host` (with its port). Raises UsageError."""
+    """The login for the repository `name` at `host` (with its port).
+
+    Raises UsageError.
+    """
     user, there, password = environ.get(LOGIN, "").partition(":")
     if user and there:
         return Login(user, password, LOGIN)

@@ -130,7 +130,10 @@ class Bucket(ByPath):
                 self._client.put_object(**self._key(blob_path(it)), Body=data, ChecksumSHA256=said, **_FOREVER)
 
     def _put_in_parts(self, it: Descriptor, source: Path) -> None:
-        """Upload in parts, without those of an earlier try. The object appears when all are complete."""
+        """Upload in parts, without those of an earlier try.
+
+        The object appears when all are complete.
+        """
         key = self._key(blob_path(it))
         upload = self._begun(key) or self._begin(key)
         for renewed in (False, True):
@@ -164,7 +167,10 @@ class Bucket(ByPath):
         return fitting[-1] if fitting else None
 
     def _parts(self, it: Descriptor, key: Dict[str, str], upload: str, source: Path) -> List[Dict[str, Any]]:
-        """All uploaded parts, as the last request lists them. Raises StoreDamaged when the file differs."""
+        """All uploaded parts, as the last request lists them.
+
+        Raises StoreDamaged when the file differs.
+        """
         there: Dict[int, str] = {}
         for page in self._client.get_paginator("list_parts").paginate(**key, UploadId=upload):
             there.update((part["PartNumber"], str(part["ETag"]).strip('"')) for part in page.get("Parts", ()))
@@ -310,7 +316,10 @@ _NOT_CACHED = {"ContentType": "application/json", "CacheControl": "no-cache"}
 
 
 def _etag(data: bytes) -> str:
-    """The ETag of a part at most services: its MD5. With any other value, the part is sent again."""
+    """The ETag of a part at most services: its MD5.
+
+    With any other value, the part is sent again.
+    """
     try:
         return hashlib.md5(data, usedforsecurity=False).hexdigest()
     except TypeError:  # Python 3.8

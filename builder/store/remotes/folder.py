@@ -81,7 +81,10 @@ class ByPath(abc.ABC):
 
     @abc.abstractmethod
     def open(self, path: str, start: int) -> ContextManager[Optional[Stream]]:
-        """A file from byte `start` on, or from an earlier one; None for no file. Raises Unreachable."""
+        """A file from byte `start` on, or from an earlier one.
+
+        None for no file. Raises Unreachable.
+        """
 
     def tags(self) -> Tuple[str, ...]:
         return tuple(oci.named(self.index()))
@@ -107,7 +110,10 @@ class ByPath(abc.ABC):
             yield found
 
     def index(self) -> oci.Object:
-        """The current index.json; an empty one for no file. Raises StoreDamaged, Unreachable."""
+        """The current index.json; an empty one for no file.
+
+        Raises StoreDamaged, Unreachable.
+        """
         return self.parsed_index(self.read_index())
 
     def parsed_index(self, data: Optional[bytes]) -> oci.Object:

@@ -33,7 +33,10 @@ _MOST_WORDS = 64 << 10
 
 
 class Access:
-    """The repository `name` at `root`, an http(s) URL of a host. Thread-safe. Raises Unreachable."""
+    """The repository `name` at `root`, an http(s) URL of a host.
+
+    Thread-safe. Raises Unreachable.
+    """
 
     def __init__(self, root: str, name: str, environ: Mapping[str, str], client: Client) -> None:
         given = parse(root)
@@ -50,7 +53,10 @@ class Access:
 
     @contextlib.contextmanager
     def open(self, request: HttpRequest, *expected: int) -> Iterator[Reply]:
-        """The answer, with a status in `expected`. The login is sent only to this registry."""
+        """The answer, with a status in `expected`.
+
+        The login is sent only to this registry.
+        """
         ours = parse(request.url).origin == self.root.origin
         for first in (True, False):
             header = self._header if ours else ""
@@ -65,7 +71,10 @@ class Access:
                 return
 
     def _log_in(self, reply: Reply, used: str, request: HttpRequest) -> bool:
-        """Log in as the registry requires, unless another thread has. False when that is impossible."""
+        """Log in as the registry requires, unless another thread has.
+
+        False when that is impossible.
+        """
         asked = challenges(reply.all("WWW-Authenticate"))
         with self._lock:
             if self._header != used:
@@ -174,7 +183,10 @@ def upload(access: Access, it: Descriptor, body: FilePart, chunk: int = CHUNK) -
 
 
 class _Upload:
-    """One upload session. `_there`: URL of the next request. `_sent`: bytes that the registry has."""
+    """One upload session.
+
+    `_there`: URL of the next request. `_sent`: bytes that the registry has.
+    """
 
     def __init__(self, access: Access, it: Descriptor, body: FilePart, chunk: int) -> None:
         self._access, self._it, self._body, self._chunk = access, it, body, chunk
@@ -292,7 +304,10 @@ class Registry:
     # ------------------------------------------------------------------ tags
 
     def tags(self) -> Tuple[str, ...]:
-        """All tags. Empty for a repository that does not exist yet: the first version creates it."""
+        """All tags.
+
+        Empty for a repository that does not exist yet: the first version creates it.
+        """
         url: Optional[str] = self._access.at(f"tags/list?n={_PAGE}")
         found: Dict[str, None] = {}
         for _ in range(_MOST_PAGES):
@@ -432,7 +447,10 @@ def _media(reply: Reply) -> str:
 
 
 def _parsed(given: str) -> Tuple[str, str, str]:
-    """Scheme, host with port, and repository. Raises UsageError without repeating a password."""
+    """Scheme, host with port, and repository.
+
+    Raises UsageError without repeating a password.
+    """
     scheme, _, rest = given.partition("://")
     netloc, _, name = rest.partition("/")
     if "@" in netloc:

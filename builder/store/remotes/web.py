@@ -104,7 +104,10 @@ class Web(ByPath):
 
     @contextlib.contextmanager
     def _asked(self, request: HttpRequest, *expected: int) -> Iterator[Reply]:
-        """The answer, with a status in `expected`. A password goes only to this server, encrypted."""
+        """The answer, with a status in `expected`.
+
+        A password goes only to this server, encrypted.
+        """
         for first in (True, False):
             used = self._header
             sent = (("Authorization", used),) if used else ()

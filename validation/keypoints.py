@@ -1,8 +1,15 @@
-"""From a head's tensors to keypoints in the photograph's own pixels, and a picture of them.
+"""Keypoints from a head's tensors, a picture of them, and how well those of two views agree.
 
 Non-maximum suppression keeps a score that is the largest in the square of side 2*radius + 1 around it; the
 descriptor is sampled bilinearly from the coarse map at the keypoint and normalised again (DeTone et al. 2018,
 "SuperPoint", section 3.4: bi-linear interpolation, then L2).
+
+Points are float32 [N, 2] as (x, y) in pixels, pixel centres at whole numbers; descriptors are float32 [N, D] (compared
+by Euclidean distance) or uint8 [N, D] (by Hamming distance); homographies are float64 [3, 3] and map pixels of the
+first view to pixels of the second. Sizes are (height, width). Every function is deterministic.
+
+Definitions: repeatability as in DeTone et al. 2018, "SuperPoint", appendix A (after Mikolajczyk and Schmid 2004);
+matching score and homography accuracy as in the same paper, section 7 and appendix A.
 """
 
 from __future__ import annotations
@@ -27,7 +34,7 @@ from validation.homography import Bytes, Float, Matrix, inside, warp_points
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectedKeypoints:
     """Keypoints of one photograph, best first. `cell` is the artifact that found them.
 
     points: float32 [N, 2], (x, y) in pixels of the photograph. scores: float32 [N]. descriptors: float32 [N, D],
@@ -40,8 +47,13 @@ class Found:
     cell: str
 
 
-def extract(tensors: "Mapping[str, Array]", contract: Keypoints, scale: Tuple[float, float], cell: str) -> Found:
-    """Keypoints of the first image of the batch. `scale` is (x, y): photograph pixels per input pixel."""
+def extract(
+    tensors: "Mapping[str, Array]", contract: Keypoints, scale: Tuple[float, float], cell: str
+) -> DetectedKeypoints:
+    """Keypoints of the first image of the batch.
+
+    `scale` is (x, y): photograph pixels per input pixel.
+    """
     import numpy as np
 
     if contract.points is not None:
@@ -54,9 +66,9 @@ def extract(tensors: "Mapping[str, Array]", contract: Keypoints, scale: Tuple[fl
         points, scores = peaks(tensors[contract.scores][0], contract)
         height = tensors[contract.scores].shape[-2]
         descriptors = sample(tensors[contract.descriptors][0], points, height)
-    # Pixel centres, not corners, keep their place when an image is resized: (x + 0.5) * scale - 0.5.
+    # Resizing keeps the positions of pixel centres, not of corners: (x + 0.5) * scale - 0.5.
     factor = np.asarray(scale, np.float32)
-    return Found((points.astype(np.float32) + 0.5) * factor - 0.5, scores, descriptors, cell)
+    return DetectedKeypoints((points.astype(np.float32) + 0.5) * factor - 0.5, scores, descriptors, cell)
 
 
 def peaks(scores: "Array", contract: Keypoints) -> "Tuple[Array, Array]":
@@ -74,7 +86,7 @@ def peaks(scores: "Array", contract: Keypoints) -> "Tuple[Array, Array]":
 
 
 def _apart(y: "Array", x: "Array", shape: Tuple[int, ...], contract: Keypoints) -> List[int]:
-    """Of candidates, best first, those with no kept one within the radius: equal neighbours are maxima alike."""
+    """Candidates, best first, without a kept one within the radius: equal neighbours are both maxima."""
     import numpy as np
 
     taken, radius = np.zeros(shape, bool), contract.nms_radius
@@ -107,8 +119,8 @@ def sample(coarse: "Array", points: "Array", height: int) -> "Array":
     return np.asarray(out / length, np.float32)
 
 
-def draw(image: "Array", found: Found, path: Path) -> None:
-    """A copy of the photograph (uint8 [H, W, 3] RGB) with a circle per keypoint, the better the brighter."""
+def draw(image: "Array", found: DetectedKeypoints, path: Path) -> None:
+    """Write the photograph (uint8 [H, W, 3] RGB) with a circle per keypoint, brighter for better ones."""
     import cv2
     import numpy as np
 
@@ -133,14 +145,7 @@ def draw(image: "Array", found: Found, path: Path) -> None:
     partial.replace(path)
 
 
-# How well keypoints of two views agree when the geometry between the views is known.
-#
-# Points are float32 [N, 2] as (x, y) in pixels, pixel centres at whole numbers; descriptors are float32 [N, D] (compared
-# by Euclidean distance) or uint8 [N, D] (by Hamming distance); homographies are float64 [3, 3] and map pixels of the
-# first view to pixels of the second. Sizes are (height, width). Every function is deterministic.
-#
-# Definitions: repeatability as in DeTone et al. 2018, "SuperPoint", appendix A (after Mikolajczyk and Schmid 2004);
-# matching score and homography accuracy as in the same paper, section 7 and appendix A.
+# -------------------------------------------------------------------------- agreement of two views under known geometry
 
 
 RANSAC_PIXELS = 3.0
@@ -155,7 +160,10 @@ class Features(NamedTuple):
 
 
 def repeatability(first: Float, second: Float, homography: Matrix, size: Tuple[int, int], pixels: float) -> float:
-    """Of the keypoints that lie in both views, the share with a counterpart within `pixels`. NaN without any."""
+    """The share of keypoints in both views with a counterpart within `pixels`.
+
+    NaN without any.
+    """
     there, here = shared(first, homography, size), shared(second, np.linalg.inv(homography), size)
     second = second[here]
     moved = warp_points(first[there], homography)
@@ -172,7 +180,7 @@ def shared(points: Float, homography: Matrix, size: Tuple[int, int]) -> Bytes:
 
 
 def matches(first: Features, second: Features) -> Tuple[Float, Float]:
-    """The points [M, 2] and [M, 2] whose descriptors are each other's nearest."""
+    """The points [M, 2] and [M, 2] with mutually nearest descriptors."""
     if not len(first.points) or not len(second.points):
         return first.points[:0], second.points[:0]
     norm = cv2.NORM_HAMMING if first.descriptors.dtype == np.uint8 else cv2.NORM_L2
@@ -183,7 +191,10 @@ def matches(first: Features, second: Features) -> Tuple[Float, Float]:
 def matching_score(
     first: Features, second: Features, homography: Matrix, size: Tuple[int, int], pixels: float
 ) -> float:
-    """Right matches over keypoints in the area that both views show, the mean of both views. NaN without any."""
+    """Correct matches per keypoint in the shared area, the mean of both views.
+
+    NaN without any.
+    """
     back = np.linalg.inv(homography)
     a, b = matches(first, second)
     both = shared(a, homography, size) & shared(b, back, size)
@@ -193,10 +204,10 @@ def matching_score(
 
 
 def estimated(first: Features, second: Features, robust: int = cv2.USAC_MAGSAC) -> Optional[Matrix]:
-    """The homography that the matches suggest; None when there is none to be had from them.
+    """The homography estimated from the matches; None when there is none.
 
-    robust: OpenCV's method against wrong matches. Plain RANSAC keeps whichever sample has most inliers, however
-    inexact it is, and so varies more than MAGSAC, which weighs the residuals.
+    robust: OpenCV's method against wrong matches. Plain RANSAC keeps the sample with most inliers, however
+    inexact, and so varies more than MAGSAC, which weighs the residuals.
     """
     a, b = matches(first, second)
     if len(a) < 4:
@@ -206,7 +217,7 @@ def estimated(first: Features, second: Features, robust: int = cv2.USAC_MAGSAC) 
 
 
 def corner_error(found: Optional[Matrix], true: Matrix, size: Tuple[int, int]) -> float:
-    """Mean distance in pixels of the first view's four corners under the two homographies; infinite without one."""
+    """Mean distance in pixels of the first view's corners under both homographies; infinite for None."""
     if found is None:
         return float("inf")
     height, width = size
@@ -218,7 +229,10 @@ def corner_error(found: Optional[Matrix], true: Matrix, size: Tuple[int, int]) -
 def scores(
     first: Features, second: Features, homography: Matrix, size: Tuple[int, int], robust: int = cv2.USAC_MAGSAC
 ) -> Dict[str, float]:
-    """All of the above for one pair of views. `homography_Npx` is 1 when the estimate's corner error is within N."""
+    """All of the above for one pair of views.
+
+    `homography_Npx` is 1 for a corner error within N.
+    """
     error = corner_error(estimated(first, second, robust), homography, size)
     return {
         "repeatability_1px": repeatability(first.points, second.points, homography, size, 1),
@@ -257,10 +271,10 @@ def sameness(own: Features, found: Features, size: Tuple[int, int]) -> Dict[str,
 def stereo_scores(left: Features, right: Features, disparity: Float, pixels: float = 3.0) -> Dict[str, float]:
     """A rectified pair: the point (x, y) of the left view is at (x - disparity, y) in the right one.
 
-    disparity: float32 [H, W] in pixels, NaN or infinite where it is not known (hidden in the other view, say).
-    `precision` is the share of matches that are right, of those whose left point has a known disparity;
-    `matching_score` is the number of right matches over the left keypoints with a known disparity;
-    `repeatability` the share of these keypoints that have a right keypoint within `pixels` of their true place.
+    disparity: float32 [H, W] in pixels, NaN or infinite where it is unknown (hidden in the other view, for example).
+    `precision`: share of correct matches among those with a known disparity of the left point.
+    `matching_score`: number of correct matches per left keypoint with a known disparity.
+    `repeatability`: share of these keypoints with a right keypoint within `pixels` of the true position.
     """
     known = np.isfinite(_at(disparity, left.points))
     points = left.points[known]

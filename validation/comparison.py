@@ -1,8 +1,8 @@
-"""Comparison of an artifact's outputs with the model's, output by output. Needs NumPy alone.
+"""Comparison of an artifact's outputs with the model's.
 
-Tensors that cannot be compared (another shape, NaN, Inf) give a `problem` instead of numbers. The caller chooses the
-function for the numbers: Polygraphy's where artifacts are built (`validation/parity.py`), or `of`, the same formulas,
-on hosts.
+Needs NumPy alone. Tensors that cannot be compared (another shape, NaN, Inf) give a `problem` instead of numbers. The
+caller chooses the function for the numbers: Polygraphy's where artifacts are built (`validation/parity.py`), or `of`,
+the same formulas, on hosts.
 """
 
 from __future__ import annotations
@@ -187,5 +187,8 @@ def _finite(value: Any) -> Optional[float]:
 
 
 def _decibels(value: float) -> Optional[float]:
-    """Equal tensors have an infinite ratio, which JSON cannot hold: it is written as 999."""
+    """Equal tensors have an infinite ratio, which JSON cannot hold.
+
+    It is written as 999.
+    """
     return 999.0 if value == math.inf else _finite(value)

@@ -1,4 +1,4 @@
-"""Keypoints from a head's tensors, a picture of them, and how well those of two views agree.
+"""Keypoints from a head's tensors, drawn, and compared between views.
 
 Non-maximum suppression keeps a score that is the largest in the square of side 2*radius + 1 around it; the
 descriptor is sampled bilinearly from the coarse map at the keypoint and normalised again (DeTone et al. 2018,
@@ -86,7 +86,10 @@ def peaks(scores: "Array", contract: Keypoints) -> "Tuple[Array, Array]":
 
 
 def _apart(y: "Array", x: "Array", shape: Tuple[int, ...], contract: Keypoints) -> List[int]:
-    """Candidates, best first, without a kept one within the radius: equal neighbours are both maxima."""
+    """Candidates, best first, without a kept one within the radius.
+
+    Equal neighbours are both maxima.
+    """
     import numpy as np
 
     taken, radius = np.zeros(shape, bool), contract.nms_radius
@@ -217,7 +220,10 @@ def estimated(first: Features, second: Features, robust: int = cv2.USAC_MAGSAC) 
 
 
 def corner_error(found: Optional[Matrix], true: Matrix, size: Tuple[int, int]) -> float:
-    """Mean distance in pixels of the first view's corners under both homographies; infinite for None."""
+    """Mean distance in pixels of the first view's corners under both homographies.
+
+    Infinite for None.
+    """
     if found is None:
         return float("inf")
     height, width = size
@@ -269,12 +275,13 @@ def sameness(own: Features, found: Features, size: Tuple[int, int]) -> Dict[str,
 
 
 def stereo_scores(left: Features, right: Features, disparity: Float, pixels: float = 3.0) -> Dict[str, float]:
-    """A rectified pair: the point (x, y) of the left view is at (x - disparity, y) in the right one.
+    """A rectified pair.
 
-    disparity: float32 [H, W] in pixels, NaN or infinite where it is unknown (hidden in the other view, for example).
-    `precision`: share of correct matches among those with a known disparity of the left point.
-    `matching_score`: number of correct matches per left keypoint with a known disparity.
-    `repeatability`: share of these keypoints with a right keypoint within `pixels` of the true position.
+    The point (x, y) of the left view is at (x - disparity, y) in the right one. disparity: float32 [H, W] in pixels,
+    NaN or infinite where it is unknown (hidden in the other view, for example). `precision`: share of correct matches
+    among those with a known disparity of the left point. `matching_score`: number of correct matches per left keypoint
+    with a known disparity. `repeatability`: share of these keypoints with a right keypoint within `pixels` of the true
+    position.
     """
     known = np.isfinite(_at(disparity, left.points))
     points = left.points[known]

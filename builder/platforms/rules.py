@@ -11,9 +11,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Dict, Iterator, Optional, Sequence, Tuple
 
-from builder.config.matrix import Target
+from builder.config.matrix import WAIVABLE, Target
 from builder.platforms import gpu_rules, install, precision_rules, tables, tensorrt_rules
-from builder.platforms.asked import WAIVABLE, Answer, Asked, Held, Rule, Skip, waived
+from builder.platforms.asked import Answer, Asked, Held, Rule, Skip, waived
 from builder.platforms.versions import first
 
 __all__ = ["RULES", "Answer", "Asked", "Held", "Remedy", "Rule", "Skip", "answers", "judge", "remedies", "waived"]

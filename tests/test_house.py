@@ -83,11 +83,10 @@ HEAVY: Dict[str, str] = {
     "tensorrt_rtx": "runtimes",
     "cv2": "models validation",
     "numpy": "cli host models plugins runtimes steps validation",
-    "celery": "execution",
-    "kombu": "execution",
+    "nats": "execution",
     "boto3": "store",
     "botocore": "store",
-    "nacl": "trust",
+    "nacl": "execution trust",
     "shtab": "cli",
     "yaml": "config",
     "packaging": "platforms",
@@ -171,7 +170,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.config.remote_machines",
         "builder.trust.minisign",
         "builder.digest",
-        "builder.execution.fleet.words",
+        "builder.execution.fleet.messages",
     },
     "OSError": {"builder.execution.ssh.boot"},  # nothing of ours is there yet, and it catches it itself
     "TypeError": {"builder.records"},  # a record that has no JSON form is a bug of ours
@@ -185,9 +184,7 @@ OTHERS: Dict[str, Set[str]] = {
         "builder.cli.flags",
         "builder.cli.commands.worker",
     },  # argparse's own protocol
-    "ConnectionResetError": {
-        "builder.execution.fleet.taking"
-    },  # as the library's own loop says that it is to connect again
+    "Error": {"builder.execution.fleet.broker"},  # the library's own protocol: who raises it makes no connection
     "HTTPException": {
         "builder.store.http.wire"
     },  # the library's own protocol: its callers catch what reading may raise

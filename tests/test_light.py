@@ -28,8 +28,7 @@ print("LOADED", code, *sorted(set(heavy) & set(sys.modules)))
 _NEVER = [
     "nacl",
     "shtab",
-    "celery",
-    "kombu",
+    "nats",
     "torch",
     "onnx",
     "onnxruntime",

@@ -1,8 +1,8 @@
 """What an artifact answered beside what the model answered, output by output. Needs NumPy alone.
 
 Tensors that cannot be compared (another shape, NaN, Inf) give a `problem` instead of numbers. The numbers of those that
-can are made by a function that the caller chooses: Polygraphy's where artifacts are built (`validation/parity.py`), the
-same formulas without it where they run (`validation/comparison.py`).
+can are made by a function that the caller chooses: Polygraphy's where artifacts are built (`validation/parity.py`), `of`
+where they run.
 """
 
 from __future__ import annotations
@@ -105,13 +105,14 @@ def _agreement(reference: Any, candidate: Any, axis: int) -> float:
     return float(f"{np.mean(reference.argmax(axis) == candidate.argmax(axis)):.7g}")
 
 
-# The numbers of `validation/parity.py` without Polygraphy, for hosts: the same formulas in the same precision.
+# The statistics of an output without Polygraphy, for hosts: the only place that computes them here.
 #
-# tests/validation/test_statistics.py holds every one of them to Polygraphy's, digit by digit. Differences are candidate
-# minus reference, in the tensor's own unit; relative ones are relative to the reference, where zeros stand for 2.2e-16.
+# `validation/parity.py` takes them from Polygraphy. tests/validation/test_statistics.py holds every one to Polygraphy's,
+# digit by digit. Differences are candidate minus reference, in the tensor's own unit; relative ones are relative to the
+# reference, where zeros stand for 2.2e-16.
 
 
-_QUANTILE = 0.99
+QUANTILE = 0.99
 _EPSILON = 2.220446049250313e-16
 _WIDER = {"float16": np.float32, "int8": np.int32, "uint8": np.int32, "int16": np.int32, "uint16": np.int32}
 
@@ -128,22 +129,33 @@ def of(output: str, sample: str, reference: Any, candidate: Any) -> OutputParity
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         relative = absolute / np.abs(divisor)
         square = np.mean(_squared(wanted - found))
-        return OutputParity(
-            output=output,
-            sample=sample,
-            problem=None,
-            max_abs=_finite(absolute.max()),
-            mean_abs=_finite(np.mean(absolute, dtype=np.float32)),
-            median_abs=_finite(np.median(absolute)),
-            p99_abs=_finite(np.quantile(absolute, _QUANTILE)),
-            max_rel=_finite(relative.max()),
-            mean_rel=_finite(np.mean(relative, dtype=np.float32)),
-            median_rel=_finite(np.median(relative)),
-            p99_rel=_finite(np.quantile(relative, _QUANTILE)),
-            cosine=_finite(_cosine(wanted.ravel(), found.ravel())),
-            snr_db=_decibels(_ratio(np.mean(_squared(wanted)), square)),
-            psnr_db=_decibels(_peak(wanted.max(), square)),
+        return rounded(
+            output,
+            sample,
+            max_abs=absolute.max(),
+            mean_abs=np.mean(absolute, dtype=np.float32),
+            median_abs=np.median(absolute),
+            p99_abs=np.quantile(absolute, QUANTILE),
+            max_rel=relative.max(),
+            mean_rel=np.mean(relative, dtype=np.float32),
+            median_rel=np.median(relative),
+            p99_rel=np.quantile(relative, QUANTILE),
+            cosine=_cosine(wanted.ravel(), found.ravel()),
+            snr_db=_ratio(np.mean(_squared(wanted)), square),
+            psnr_db=_peak(wanted.max(), square),
         )
+
+
+def rounded(output: str, sample: str, **statistics: Any) -> OutputParity:
+    """Numbers to seven digits, None for what is not finite. The infinite decibels of equal tensors, which JSON cannot
+    hold, are 999."""
+    return OutputParity(output, sample, None, **{name: _rounded(name, value) for name, value in statistics.items()})
+
+
+def _rounded(statistic: str, value: Any) -> Optional[float]:
+    if value == math.inf and statistic.endswith("_db"):
+        return 999.0
+    return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
 
 
 def _wide(array: Any) -> Any:
@@ -174,13 +186,3 @@ def _peak(largest: Any, square: Any) -> float:
     if square == 0:
         return math.inf
     return float(20 * np.log10(float(largest) if largest > 0 else 1.0) - 10 * np.log10(float(square)))
-
-
-def _finite(value: Any) -> Optional[float]:
-    """Seven digits; None for what is not a number."""
-    return float(f"{value:.7g}") if math.isfinite(value) else None
-
-
-def _decibels(value: float) -> Optional[float]:
-    """Equal tensors have an infinite ratio, which JSON cannot hold: it is written as 999."""
-    return 999.0 if value == math.inf else _finite(value)

@@ -18,6 +18,7 @@ from builder.cli import choice_text
 from builder.errors import UsageError
 from builder.host import demands
 from builder.host.choose import Asked, Choice, Timed, choose, device_of, same_class, tier_of
+from builder.host.pull import nothing
 from builder.platforms import machines
 from builder.platforms.machines import Machine
 from builder.platforms.platform import cannot_run
@@ -75,7 +76,7 @@ def _table() -> str:
             lines += choice_text.notes(choice, machine)
         for flag, asked in (("--no-fallback", Asked(no_fallback=True)), ("--require-gpu", Asked(require_gpu=True))):
             strict = choose(manifest(*EVERYTHING), machine, "dense", asked)
-            first = strict.ranked[0].cell if strict.ranked else f"nothing{choice_text.nothing(strict)}"
+            first = strict.ranked[0].cell if strict.ranked else f"nothing{nothing(strict)}"
             lines.append(f"{flag}: {first}")
     return "\n".join(lines) + "\n"
 
@@ -260,7 +261,7 @@ def test_require_gpu_also_where_the_gpu_is_not_even_seen() -> None:
     choice = choose(manifest(CPU, GPU), LAPTOP, "dense", Asked(require_gpu=True))
     assert choice.ranked == ()
     assert choice.fallback is not None
-    assert "it needs compute capability 8.6, this host has no NVIDIA GPU" in choice_text.nothing(choice)
+    assert "it needs compute capability 8.6, this host has no NVIDIA GPU" in nothing(choice)
     assert choose(manifest(CPU, GPU), LAPTOP, "dense", Asked(no_fallback=True)).ranked == (CPU,)
 
 

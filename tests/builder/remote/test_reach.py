@@ -96,7 +96,7 @@ def test_where_work_is_done_is_part_of_no_key(tmp_path: Path) -> None:
         planned = plan(loaded.matrix, LAPTOP)
         made = run(planned, Pinner(loaded.root, LAPTOP, project.store), project.store, FakeExecutor(), Silent())
         keys.append({id: action.key for id, action in made.actions.items() if id.startswith("engine/")})
-        cells = [cell for cell in planned.cells if cell.cell.target == "trt"]
+        cells = [cell for cell in planned.cells if cell.target == "trt"]
         assert cells and all(cell.fate in ("waiting", "skipped") for cell in cells)
         assert all(cell.engine in made.waiting for cell in cells if cell.fate == "waiting")
     assert keys[0] == keys[1] == keys[2]

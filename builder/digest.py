@@ -1,4 +1,4 @@
-"""Content digests `sha256:<64 hex>`, as in an OCI descriptor, and strict reading of JSON.
+"""Content digests `sha256:<64 hex>`, and strict reading of JSON.
 
 Two values have the same digest exactly when their bytes are the same. The bytes of a record are its canonical
 JSON (sorted keys, no spaces, UTF-8, no NaN).

@@ -1,4 +1,4 @@
-"""Files: atomic writes, locks between processes, sizes such as '4GiB', and verified copies.
+"""Files: atomic writes, locks, sizes such as '4GiB', verified copies.
 
 An atomic write goes to another name, is flushed, and renamed. Blobs of a store have their own way
 (builder/store/layout.py).
@@ -89,7 +89,7 @@ def bytes_of(text: str) -> int:
 # -------------------------------------- copies; hashing in a separate thread gains nothing (docs/results/transfers.md)
 
 
-_PIECE = 256 << 10  # fits a processor's cache: what was read is hashed and written from there
+_PIECE = 256 << 10  # fits a processor's cache, for hashing and writing after the read
 _FICLONE = 0x40049409  # ioctl_ficlone(2); Btrfs, XFS and others share blocks until one side is written to
 
 
@@ -141,6 +141,6 @@ def write_all(file: BinaryIO, data: "bytes | memoryview") -> None:
     try:
         while left:
             left = left[file.write(left) :]
-    except OSError as problem:  # a full disk: Python does not say where
+    except OSError as problem:  # a full disk: Python's error lacks the name
         problem.filename = problem.filename or file.name
         raise

@@ -1,7 +1,8 @@
-"""Extension points: Backend, Executors, Store, Repository, Source. Protocols, and how to find an implementation.
+"""Extension points, as protocols, and how to find an implementation.
 
-Built-in implementations are named in `BUILT_IN` and imported on use; other packages add theirs through entry
-points of the groups `deploymatrix.backend`, `deploymatrix.executors`, `deploymatrix.repository`, `deploymatrix.source`.
+Protocols, and how to find an implementation. Built-in implementations are named in `BUILT_IN` and imported on use;
+other packages add theirs through entry points of the groups `deploymatrix.backend`, `deploymatrix.executors`,
+`deploymatrix.repository`, `deploymatrix.source`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import (
 
 from builder.errors import StoreDamaged, UsageError
 
-if TYPE_CHECKING:  # who pulls need not load what only builds know
+if TYPE_CHECKING:  # a pull does not load modules of builds
     import numpy as np
 
     from builder.actions.action import Action, Result
@@ -157,11 +158,12 @@ class Stream:
 
 
 class Repository(Protocol):
-    """A place to publish versions to and pull them from: a folder, a registry, a web server, a bucket.
+    """A place to publish versions to and pull them from.
 
-    It keeps OCI objects (small JSON) and files, both by digest, and tags that name objects. Its answers are not
-    trusted: the caller verifies size and digest (builder/store/transfers.py). Methods are called from several threads.
-    They raise Unreachable for no answer or a refusal, StoreDamaged for an invalid answer.
+    A folder, a registry, a web server, a bucket. It keeps OCI objects (small JSON) and files, both by digest, and tags
+    that name objects. Its answers are not trusted: the caller verifies size and digest (builder/store/transfers.py).
+    Methods are called from several threads. They raise Unreachable for no answer or a refusal, StoreDamaged for an
+    invalid answer.
     """
 
     @property
@@ -289,7 +291,7 @@ def _find(kind: str, name: str) -> Callable[..., object]:
 
 
 def _entry_points(group: str) -> Iterable[Any]:
-    from importlib import metadata  # slow to import, and needed only for what is not built in
+    from importlib import metadata  # slow to import, and only needed for third-party plug-ins
 
     found: Any = metadata.entry_points()
     return cast("Iterable[Any]", found.select(group=group) if hasattr(found, "select") else found.get(group, ()))

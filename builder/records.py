@@ -72,7 +72,10 @@ def dotted(path: KeyPath) -> str:
 
 
 def described(text: str, *, keyed: bool = False) -> Dict[str, object]:
-    """Metadata of a field: its line in the JSON Schema, and whether it is written as a mapping."""
+    """Metadata of a field.
+
+    Its line in the JSON Schema, and whether it is written as a mapping.
+    """
     return {"keyed": keyed, "doc": text}
 
 

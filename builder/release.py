@@ -1,4 +1,4 @@
-"""The version of this program, also read by packaging, and how to install an extra of it."""
+"""The version of this program, and how to install an extra of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Terminal output: tables, counts, sizes, wrapped text, and the progress of a transfer.
+"""Terminal output: tables, counts, sizes, wrapped text, progress.
 
 Plain text; colour and a live line only on a terminal.
 """

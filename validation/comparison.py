@@ -1,7 +1,8 @@
-"""Comparison of an artifact's outputs with the model's, output by output. Needs NumPy alone.
+"""Comparison of an artifact's outputs with the model's.
 
-Tensors that cannot be compared (another shape, NaN, Inf) give a `problem` instead of numbers. The caller chooses the
-function for the numbers: Polygraphy's where artifacts are built (`validation/parity.py`), or `of` on hosts.
+Needs NumPy alone. Tensors that cannot be compared (another shape, NaN, Inf) give a `problem` instead of numbers. The
+caller chooses the function for the numbers: Polygraphy's where artifacts are built (`validation/parity.py`), or `of`
+on hosts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Random homographies, and points and images under them. Points are (x, y), pixel centres are integers."""
+"""Random homographies, and points and images under them.
+
+Points are (x, y), pixel centres are integers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks for keypoint heads: known homographies, a rectified stereo pair, and the model's own keypoints.
+"""Tasks for keypoint heads: homographies, stereo, the model's own keypoints.
 
     tasks:
       views:
@@ -95,7 +95,7 @@ class Homographies:
 
 
 class Stereo:
-    """A rectified stereo pair: the left photograph, the right one, and an .npz with the left disparity [H, W].
+    """A rectified stereo pair.
 
     keypoints: number of the best ones that are scored. Metrics: see `validation.keypoint_metrics.stereo_scores`.
     """

@@ -75,7 +75,10 @@ def peaks(scores: "Array", contract: Keypoints) -> "Tuple[Array, Array]":
 
 
 def _apart(y: "Array", x: "Array", shape: Tuple[int, ...], contract: Keypoints) -> List[int]:
-    """Candidates, best first, without a kept one within the radius: equal neighbours are both maxima."""
+    """Candidates, best first, without a kept one within the radius.
+
+    Equal neighbours are both maxima.
+    """
     import numpy as np
 
     taken, radius = np.zeros(shape, bool), contract.nms_radius

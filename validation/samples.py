@@ -1,4 +1,7 @@
-"""Reference samples: .npz files with `input/NAME` and `output/NAME` arrays, or `refusal` instead of outputs."""
+"""Reference samples: .npz files with inputs and outputs of the model.
+
+Arrays are named `input/NAME` and `output/NAME`; a sample that the model refuses has `refusal` instead of outputs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ Arrays = Dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One photograph at one size: input tensors, and the reference's outputs or its error message."""
+    """One photograph at one size.
+
+    Input tensors, and the reference's outputs or its error message.
+    """
 
     name: str
     inputs: Arrays

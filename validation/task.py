@@ -112,7 +112,7 @@ def told_of(metric: str, code: Path) -> Iterator[None]:
         yield
     except StepFailed:
         raise
-    except Exception as problem:  # whatever the person's code raises is told as theirs
+    except Exception as problem:  # any exception of the project's code is reported as such
         own = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith(f"{code}{os.sep}")]
         where = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
         raise StepFailed(f"{metric} raised {type(problem).__name__}{where}: {problem}") from problem

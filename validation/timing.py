@@ -1,7 +1,8 @@
-"""Latency of an artifact and a baseline, run in turns, so that a noisy minute affects both.
+"""Latency of an artifact and a baseline, run in turns.
 
-The noise floor is an A/A comparison: the artifact's own runs are split at random into two halves, 200 times. The
-distance of the halves' medians in all but 5 % of the splits is the effect of chance on a median of half as many runs.
+In turns, a noisy minute affects both. The noise floor is an A/A comparison: the artifact's own runs are split at random
+into two halves, 200 times. The distance of the halves' medians in all but 5 % of the splits is the effect of chance on
+a median of half as many runs.
 """
 
 from __future__ import annotations

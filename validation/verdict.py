@@ -1,7 +1,7 @@
-"""Judging measurements against limits: tensors, tasks, speed, arithmetic and sweeps. Pure.
+"""Checks of measurements against limits.
 
-`limits_of` selects the limits of a cell from the gates of matrix.yaml; the functions named `*checks` apply them, and
-`*problems` are failures without a limit.
+Pure. `limits_of` selects the limits of a cell from the gates of matrix.yaml; the functions named `*checks` apply them,
+and `*problems` are failures without a limit.
 """
 
 from __future__ import annotations
@@ -97,7 +97,10 @@ def _of_tensor(limit: Limit, rows: Sequence[OutputParity]) -> List[Check]:
 
 
 def problems(measured: Sequence[OutputParity]) -> Tuple[str, ...]:
-    """Reasons that tensors could not be compared; any of them fails the cell, with or without gates."""
+    """Reasons that tensors could not be compared.
+
+    Any of them fails the cell, with or without gates.
+    """
     return tuple(f"{row.output} on {row.sample}: {row.problem}" for row in measured if row.problem is not None)
 
 
@@ -137,7 +140,10 @@ def _percent(lost: Optional[float], own: Optional[float]) -> Optional[float]:
 
 
 def _of_speed(limit: Limit, latency: Optional[Latency]) -> Check:
-    """Noise alone may push a time beyond its limit; that much is allowed, and recorded as slack."""
+    """Noise alone may push a time beyond its limit.
+
+    That much is allowed, and recorded as slack.
+    """
     noise = (latency.noise if latency else None) or 0.0
     at = "x".join(map(str, latency.shape)) if latency else ""
     if limit.metric == "speedup":

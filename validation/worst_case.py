@@ -1,8 +1,8 @@
-"""Pictures of the model beside an artifact on one sample: photograph, keypoints of both, and difference of a map.
+"""Pictures of the model beside an artifact on one sample.
 
-Small files for a page. The difference map takes the largest absolute difference of each patch of some pixels, so that a
-single difference is visible, on a square-root scale from 0 to the largest, in OpenCV's cividis colours, which suit any
-colour vision.
+The pictures are the photograph, the keypoints of both, and the difference of a map. Small files for a page. The
+difference map takes the largest absolute difference of each patch of some pixels, so that a single difference is
+visible, on a square-root scale from 0 to the largest, in OpenCV's cividis colours, which suit any colour vision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SIDE = 480  # pixels, the longer side of a picture
 WITHIN = 3.0  # pixels of the input: keypoints nearer than this are the same one
 BYTES = 40_000  # a picture is at most about this large
-_SPOT = 5  # pixels of the picture: a single place that differs is drawn as large, or nobody would see it
+_SPOT = 5  # pixels of the picture: least size of a difference, to be visible
 MOST_CLASSES = 64  # a map of more channels holds features, not classes
 # Okabe and Ito's colours for colour-blind readers (2008), as RGB; classes beyond the eighth begin again.
 _CLASSES = (

@@ -1,7 +1,7 @@
-"""A study of int8 calibration: the same cells with other methods and fewer photographs, measured and judged alike.
+"""A study of int8 calibration: other methods, fewer photographs.
 
-Variants, their measurements, and the best one. Pure: `build calibrate` runs them, `builder/cli/calibration_table.py`
-shows them. Ranges do not change speed, so speed is not measured.
+The same cells are measured and judged alike. Variants, their measurements, and the best one. Pure: `build calibrate`
+runs them, `builder/cli/calibration_table.py` shows them. Ranges do not change speed, so speed is not measured.
 """
 
 from __future__ import annotations

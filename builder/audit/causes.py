@@ -1,9 +1,9 @@
-"""Causes of changed numbers between two versions: what differs in the inputs of their actions. Pure.
+"""Causes of changed numbers between two versions, from their provenance.
 
-Nothing is built again. Every step of both versions is known by the digests of its inputs and outputs, so the difference
-is found by comparing both chains step by step. A step whose inputs differ only because an earlier step changed
-*follows*; any other difference is a cause. A number that changed although its action is the same was built or measured
-again; then the cause is the machine, or chance.
+Pure. Nothing is built again. Every step of both versions is known by the digests of its inputs and outputs, so the
+difference is found by comparing both chains step by step. A step whose inputs differ only because an earlier step
+changed *follows*; any other difference is a cause. A number that changed although its action is the same was built or
+measured again; then the cause is the machine, or chance.
 """
 
 from __future__ import annotations
@@ -75,9 +75,10 @@ def rebuilt(step: StepRecord) -> Cause:
 def inputs(
     old: StepRecord, new: StepRecord, derived: Tuple[FrozenSet[str], FrozenSet[str]], task: str
 ) -> Iterator[Cause]:
-    """Changed inputs from outside: files by group, each file named where there are several.
+    """Changed inputs from outside.
 
-    `derived`: digests of earlier steps' outputs, before and now. Those follow, so they are not causes.
+    Files by group, each file named where there are several. `derived`: digests of earlier steps' outputs, before and
+    now. Those follow, so they are not causes.
     """
     olds = {i.name: i.digest for i in old.inputs if i.digest not in derived[0]}
     news = {i.name: i.digest for i in new.inputs if i.digest not in derived[1]}

@@ -1,6 +1,6 @@
-"""Comparison of two versions, cell by cell: additions, removals, changed numbers and their causes. Pure.
+"""Comparison of two versions, cell by cell.
 
-Numbers, noise and causes are those of the ledger (`builder/audit/ledger.py`), without limits.
+Pure. Numbers, noise and causes are those of the ledger (`builder/audit/ledger.py`), without limits.
 """
 
 from __future__ import annotations

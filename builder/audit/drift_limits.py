@@ -1,4 +1,7 @@
-"""The limit of each number: the defaults, then `drift:` of matrix.yaml, or only those of `--fail-on`. Pure."""
+"""The limit of each number: defaults, `drift:` of matrix.yaml, `--fail-on`.
+
+Pure.
+"""
 
 from __future__ import annotations
 

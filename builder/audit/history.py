@@ -315,7 +315,7 @@ class Ledger:
 # ---------------------------------------------------------------------------------------- reading versions from a store
 
 
-USUAL = 10  # versions that are looked at when --since does not say
+USUAL = 10  # number of versions without --since
 
 
 def number(word: str, flag: str, known: Tuple[int, ...]) -> int:

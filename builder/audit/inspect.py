@@ -1,6 +1,7 @@
-"""`build inspect`: find a cell, a pulled folder, an artifact's folder or a lone file, read it, and report findings.
+"""`build inspect`: find an artifact, read its files, report findings.
 
-The identity of a file comes from artifact.json beside it; without one, from a manifest with the file's digest.
+An artifact is a cell, a pulled folder, an artifact's folder or a lone file. The identity of a file comes from
+artifact.json beside it; without one, from a manifest with the file's digest.
 """
 
 from __future__ import annotations
@@ -203,7 +204,10 @@ def look(subject: Subject, machine: Machine) -> Findings:
 
 
 def _declared(identity: Optional[Sidecar], contents: Contents) -> str:
-    """The declared precision of the artifact; for an unknown file, the one of its graph."""
+    """The declared precision of the artifact.
+
+    For an unknown file, the one of its graph.
+    """
     if identity is not None:
         return identity.precision
     shares = contents.declared.shares() if contents.declared is not None and contents.declared.layers else {}

@@ -1,4 +1,7 @@
-"""A ledger as JUnit XML for CI servers: a suite per precision, target and runtime, a case per number of a cell."""
+"""A ledger as JUnit XML for CI servers.
+
+A suite is a precision, target and runtime; a case is one number of a cell.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger of a store: every number of every cell over the versions, judged, with changes and causes.
+"""The ledger of a store: every number over the versions, judged.
 
 Pure: the same versions and limits give the same ledger. A number is compared with the model, the last release and its
 limit. How a line is judged (docs/explanation/drift.md has the reasons):
@@ -214,7 +214,7 @@ def ledger(
     for cell in cells:
         table = {v.number: _readings(v, cell) for v in versions}
         timed = any("latency.speedup" in row for row in table.values())
-        told = False  # that the whole cell is lost: its numbers need not say it again, each for itself
+        told = False  # the whole cell is lost: its numbers need not repeat it
         for metric in _metrics(table, versions):
             if metrics(metric, timed):
                 series = MetricSeries(

@@ -1,4 +1,7 @@
-"""A ledger as GitHub-flavoured Markdown for a pull request or a release note, and as annotations of a GitHub run."""
+"""A ledger as Markdown, and as annotations of a GitHub run.
+
+It is for a pull request, a release note, or a step summary.
+"""
 
 from __future__ import annotations
 

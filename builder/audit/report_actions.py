@@ -1,4 +1,4 @@
-"""Actions for the report: pictures of worst cases, and error by layer, recalled or performed here.
+"""Actions for the report: pictures of worst cases, and error by layer.
 
 A picture or a table that cannot be made has a reason instead; a report never fails for it.
 """
@@ -53,9 +53,10 @@ class Picture:
 
 
 def chosen(manifest: Manifest, most: int) -> Tuple[Entry, ...]:
-    """The measured cells with a picture: failed ones, then the worst of each head and precision, then the rest.
+    """The measured cells with a picture.
 
-    Among equals, cells that use most of a gate come first.
+    Failed ones, then the worst of each head and precision, then the rest. Among equals, cells that use most of a gate
+    come first.
     """
     measured = [entry for entry in manifest.entries if entry.parity and entry.artifact is not None]
     measured.sort(key=lambda entry: (-_used(entry), entry.cell))

@@ -88,9 +88,10 @@ def headline(ledger: Ledger) -> str:
 
 
 def blamed(line: MetricLine, ledger: Ledger) -> Tuple[MetricMove, ...]:
-    """The moves to explain: those after the base version that made the line worse, or all of these.
+    """The moves to explain.
 
-    Empty for a line that drifted without a move.
+    Those after the base version that made the line worse, or all of these. Empty for a line that drifted without a
+    move.
     """
     later = [move for move in line.moves if ledger.against is None or move.version > ledger.against]
     return tuple(move for move in later if move.worse is None or move.worse > 0) or tuple(later)
@@ -119,7 +120,10 @@ def reason(change: Change) -> str:
 
 
 def history(ledger: Ledger) -> List[Tuple[int, int, List[str], int, int]]:
-    """Per version with moves: (since, version, every cause, numbers that moved, cells)."""
+    """Per version with moves.
+
+    (since, version, every cause, numbers that moved, cells).
+    """
     moved: Dict[Tuple[int, int], Tuple[Dict[str, None], List[str]]] = {}
     for line in ledger.lines:
         for move in line.moves:
@@ -130,7 +134,10 @@ def history(ledger: Ledger) -> List[Tuple[int, int, List[str], int, int]]:
 
 
 def measured(ledger: Ledger) -> Tuple[LineGroup, ...]:
-    """The groups with a measurement or a changed verdict; all others always waited or were skipped."""
+    """The groups with a measurement or a changed verdict.
+
+    All others always waited or were skipped.
+    """
     numbers = {
         line.cell for line in ledger.lines if line.kind != "verdict" or line.state in ("beyond", "worse", "better")
     }
@@ -143,7 +150,10 @@ def listed(names: Sequence[str], most: int = 4) -> str:
 
 
 def farthest(group: LineGroup, ledger: Ledger) -> str:
-    """The distance from the model itself: the largest loss of a task metric, else the lowest signal-to-noise ratio."""
+    """The distance from the model itself.
+
+    The largest loss of a task metric, else the lowest signal-to-noise ratio.
+    """
     lost = ledger.lines[group.lost] if group.lost is not None else None
     if lost is not None:
         return f"{lost.metric} lost {number(lost, lost.lost)}"
@@ -233,7 +243,10 @@ def _sections(ledger: Ledger, every: bool) -> List[str]:
 
 
 def _gone(ledger: Ledger) -> List[str]:
-    """Lines that are no longer measured; a removed cell has one entry, not one per number."""
+    """Lines that are no longer measured.
+
+    A removed cell has one entry, not one per number.
+    """
     gone = [cell.cell for cell in ledger.cells if cell.verdict == "gone"]
     lines = tuple(line for line in ledger.lines if line.state == "gone" and line.cell not in gone)
     parts: List[str] = []
@@ -380,7 +393,10 @@ def _named(pace: StepChange) -> str:
 
 
 def _key(step: Optional[StepRecord]) -> str:
-    """The first digits of the action's key: `.deploymatrix/results/KEY*.json` in the store that performed it."""
+    """The first digits of the action's key.
+
+    `.deploymatrix/results/KEY*.json` in the store that performed it.
+    """
     return causes.short(step.key) if step is not None else "-"
 
 

@@ -1,4 +1,4 @@
-"""Checks between the parts of matrix.yaml: names that exist, shapes that fit, units that parse.
+"""Checks between the parts of matrix.yaml: names, shapes, units.
 
 Every check raises RecordError at the path of the invalid value, so that `load` can give line and column.
 Whether a machine can run a precision is decided in `builder/platforms/`.

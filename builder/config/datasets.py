@@ -1,4 +1,7 @@
-"""The photographs of matrix.yaml on this disk: their paths, patterns and draws. Files are found, not opened."""
+"""The photographs of matrix.yaml on this disk: their paths, patterns and draws.
+
+Files are found, not opened.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,10 @@ def _schema(hint: Any, definitions: Dict[str, Json]) -> Json:
 
 
 def _reference(cls: Any, definitions: Dict[str, Json], without: str = "") -> Json:
-    """The schema of a record; `without` is the field that is the key of a mapping, left out inside."""
+    """The schema of a record.
+
+    `without` is the field that is the key of a mapping, left out inside.
+    """
     if cls.__name__ not in definitions:
         definitions[cls.__name__] = {}  # a place holder, should records ever contain themselves
         definitions[cls.__name__] = _record(cls, definitions, without)

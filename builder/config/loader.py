@@ -1,7 +1,7 @@
-"""matrix.yaml on disk to a checked `Matrix`, with the machines of each target. The only reader of the file.
+"""matrix.yaml on disk to a checked `Matrix`, with the machines of each target.
 
-Any error is one UsageError with its place (builder/config/yaml_reader.py). Paths in the file are relative to
-its folder. Weights and photographs are not opened here: `plan` and the steps do that.
+The only reader of the file. Any error is one UsageError with its place (builder/config/yaml_reader.py). Paths in the
+file are relative to its folder. Weights and photographs are not opened here: `plan` and the steps do that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Checks of the machines in matrix.yaml: addresses, workers, fleet. Raise RecordError."""
+"""Checks of the machines in matrix.yaml: addresses, workers, fleet.
+
+Raise RecordError.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,7 @@ def _check_broker(broker: str) -> None:
         secret = url.password
     except ValueError:
         known, secret = False, None
-    shown = repr(broker) if "@" not in broker else "this"  # whatever stands before the @ may be a password
+    shown = repr(broker) if "@" not in broker else "this"  # the part before the @ may be a password
     expect(known, path, f"{shown} is no address of a broker: tls://HOST:4222 (NATS)")
     expect(
         secret is None, path, "a password does not belong into a file: export DEPLOYMATRIX_BROKER with the whole URL"

@@ -15,7 +15,7 @@ _FORM = re.compile(
     r"(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?"
 )
 FORM = "ssh://HOST, where HOST is a name of ~/.ssh/config, or ssh://USER@HOST:PORT"
-FLEET = "fleet"  # any worker that has said what it is; builder/execution/fleet/queues.py finds it
+FLEET = "fleet"  # any registered worker; builder/execution/fleet/queues.py finds it
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Reading a YAML file as a record. Any error is one UsageError with `file:line:column`.
+"""Reading a YAML file as a record.
 
-PyYAML parses; the scalars are then read by the YAML 1.2 core rules, so that `1e-4` is a number and `no` is text.
-Duplicate keys, anchor loops, alias bombs and unknown tags are errors. For an unknown name, the nearest valid one is the
-hint.
+Any error is one UsageError with `file:line:column`. PyYAML parses; the scalars are then read by the YAML 1.2 core
+rules, so that `1e-4` is a number and `no` is text. Duplicate keys, anchor loops, alias bombs and unknown tags are
+errors. For an unknown name, the nearest valid one is the hint.
 """
 
 from __future__ import annotations

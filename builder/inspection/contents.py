@@ -1,4 +1,4 @@
-"""The contents of an artifact's file in any format: tensors, operators, weights, and precision of layers.
+"""Contents of an artifact's file: tensors, operators, weights, layers.
 
 Records only; the readers of the formats fill them. A layer here is one that multiplies and adds: a convolution or a
 matrix product. All others are cheap beside them, so only these decide whether an artifact "runs in int8".
@@ -138,7 +138,10 @@ def summed(weights: Iterable[Weights]) -> Tuple[Weights, ...]:
 
 
 def concrete(inputs: Sequence[Tensor], shapes: Shapes) -> Dict[str, Tuple[int, ...]]:
-    """A shape for each input: the given one where it fits, else a batch of 1 and about 256 per dynamic dimension."""
+    """A shape for each input.
+
+    The given one where it fits, else a batch of 1 and about 256 per dynamic dimension.
+    """
     found: Dict[str, Tuple[int, ...]] = {}
     for tensor in inputs:
         given = shapes.get(tensor.name)

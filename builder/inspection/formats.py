@@ -27,7 +27,10 @@ _ONNX_START = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72]", 
 
 @dataclass(frozen=True)
 class Known:
-    """Facts beside the bytes, from a sidecar or a manifest: how a host opens the file, and for what."""
+    """Facts beside the bytes, from a sidecar or a manifest.
+
+    How a host opens the file, and for what.
+    """
 
     platform: Optional[Platform] = None
     compute: str = "f32"
@@ -72,7 +75,7 @@ def _onnx(path: Path, name: str, known: Known) -> Contents:
 
     contents = onnx.read(path, known.sizes, name)
     if known.platform is not None and known.platform.runtime != "onnxruntime":
-        return contents  # it is for another runtime than the one that can tell here
+        return contents  # another runtime than the one installed here
     if util.find_spec("onnxruntime") is None:
         return _noted(
             contents,
@@ -111,7 +114,10 @@ def _plan(path: Path, name: str, known: Known, machine: Machine) -> Contents:
 
 
 def _platform(contents: Contents, machine: Machine) -> Platform:
-    """The platform of a plan without a sidecar: from its bytes, otherwise this machine."""
+    """The platform of a plan without a sidecar.
+
+    From its bytes, otherwise this machine.
+    """
     said = {fact.name: fact.value for fact in contents.facts}
     version = first(said.get("built by", "").rpartition(" ")[2], 2) or "any"
     sm = said.get("compute capability") or next((gpu.sm for gpu in machine.gpus), "unknown")
@@ -120,7 +126,10 @@ def _platform(contents: Contents, machine: Machine) -> Platform:
 
 
 def realised(path: Path, known: Known) -> Optional[Layers]:
-    """The layers that run from a new file, where this machine can tell quickly; else None."""
+    """The layers that run from a new file, where this machine can tell quickly.
+
+    Else None.
+    """
     runtime = known.platform.runtime if known.platform is not None else ""
     try:
         if runtime == "openvino" and path.suffix == ".xml":
@@ -132,7 +141,7 @@ def realised(path: Path, known: Known) -> Optional[Layers]:
         if runtime == "tensorrt-rtx" and recognised(path) == "tensorrt-rtx-plan":
             return tensorrt.read(path, path.name).realised
     except DeployError:
-        return None  # measuring the artifact will say what is wrong with it
+        return None  # measuring the artifact reports the error
     return None
 
 
@@ -149,7 +158,7 @@ def largest_tensor(path: Path, profiles: Tuple[Profile, ...]) -> str:
     try:
         return onnx.largest_tensor(path, {shape.name: shape.max for shape in widest.inputs})
     except DeployError:
-        return ""  # the graph is not what was complained of
+        return ""  # the error is not about the graph
 
 
 def _closed(path: Path, name: str, kind: Format, package: str) -> Contents:

@@ -1,4 +1,4 @@
-"""ONNX files: contents, layers that are quantized, layers that onnxruntime runs, and calibrated ranges.
+"""ONNX files: contents, quantized layers, layers that run, and ranges.
 
 A node is int8 in the file when both its operands come from DequantizeLinear (Q/DQ), through operators that only move or
 compare values, or when it is an integer operator. A Q/DQ pair is only a request: onnxruntime turns a convolution into
@@ -135,7 +135,10 @@ def largest_tensor(path: Path, sizes: Shapes) -> str:
 
 
 def weight_name(node: onnx.NodeProto, graph: onnx.GraphProto) -> str:
-    """The constant at the root of a node's weights: the same before and after optimisation."""
+    """The constant at the root of a node's weights.
+
+    The same before and after optimisation.
+    """
     producer = {name: one for one in graph.node for name in one.output}
     at = {**FLOATING, **INTEGER, **FUSED}[node.op_type][1]
     name = node.input[at] if len(node.input) > at else ""

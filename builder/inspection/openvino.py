@@ -1,4 +1,4 @@
-"""An OpenVINO IR: contents, and the precision in which this machine's CPU plugin runs its layers.
+"""An OpenVINO IR: contents, and the precision in which its layers run here.
 
 FakeQuantize marks layers that may be int8. The runtime graph of the compiled model shows what runs, so
 the model is compiled here as on a host.

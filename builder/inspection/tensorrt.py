@@ -1,11 +1,9 @@
-"""TensorRT plans: what their bytes contain, without TensorRT or a GPU, and what a loaded engine reports.
+"""TensorRT plans: contents of their bytes, and of a loaded engine.
 
-A plan of TensorRT begins with `ftrt`, one of TensorRT-RTX with `vtrt`. Bytes 24 to 27 hold the version, where `trtexec
---getPlanVersionOnly` reads it. In plans of TensorRT-RTX 1.7 the header also holds the total length. Their network is in
-readable text,
-with the compute capability and, for each convolution and matrix product, the types of its operands. That text is not an
-interface, so
-missing parts are left out.
+The bytes need neither TensorRT nor a GPU. A plan of TensorRT begins with `ftrt`, one of TensorRT-RTX with `vtrt`. Bytes
+24 to 27 hold the version, where `trtexec --getPlanVersionOnly` reads it. In plans of TensorRT-RTX 1.7 the header also
+holds the total length. Their network is in readable text, with the compute capability and, for each convolution and
+matrix product, the types of its operands. That text is not an interface, so missing parts are left out.
 
 No GPU of the project has loaded an engine here yet. The inspector's terms differ between versions, so unknown ones are
 left out.
@@ -170,7 +168,10 @@ def kinds(told: str) -> List[str]:
 
 
 def _rows(told: str) -> List[Dict[str, Any]]:
-    """The layers with details; an engine built without `profiling: detailed` has names only."""
+    """The layers with details.
+
+    An engine built without `profiling: detailed` has names only.
+    """
     try:
         rows = json.loads(told).get("Layers", [])
     except (ValueError, AttributeError):

@@ -1,9 +1,9 @@
-"""The digest of the Python code behind a `module:attr`: its module and every project module that it imports.
+"""The digest of the Python code behind a `module:attr`.
 
-Modules are found as files below the matrix's folder and parsed, never imported, so this takes milliseconds and
-runs no code. The digest is over syntax trees: comments and layout do not count. Installed packages are not
-followed; their versions enter a key as tools. A module of the project with the name of one of this program is not
-followed either: Python imports this program's.
+It covers the module and every project module that it imports. Modules are found as files below the matrix's folder and
+parsed, never imported, so this takes milliseconds and runs no code. The digest is over syntax trees: comments and
+layout do not count. Installed packages are not followed; their versions enter a key as tools. A module of the project
+with the name of one of this program is not followed either: Python imports this program's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ONNX files: reading, cleaning and writing, so that equal models are equal bytes; and a model that is one."""
+"""ONNX files as equal bytes for equal models, and a model that is one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def labelled(model: onnx.ModelProto, patterns: Iterable[str]) -> FrozenSet[str]:
 
 
 def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every constant of a graph: initializers, sparse ones, attributes, and those of subgraphs."""
+    """Every constant of a graph.
+
+    Initializers, sparse ones, attributes, and those of subgraphs.
+    """
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -82,7 +85,10 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Remove data that depends on the checkout: stack traces with line numbers, paths, doc strings."""
+    """Remove data that depends on the checkout.
+
+    Stack traces with line numbers, paths, doc strings.
+    """
     model.producer_name = model.producer_version = model.doc_string = ""
     graph = model.graph
     graph.name, graph.doc_string = "main", ""
@@ -133,7 +139,10 @@ def _name(value: onnx.ValueInfoProto, declared: Union[Input, Output], kind: str)
 
 
 def frozen(before: onnx.ModelProto, after: onnx.ModelProto) -> List[str]:
-    """Dynamic dimensions of `before` that `after` has lost: 'input image: dimension 2 (8*h8) became 240'."""
+    """Dynamic dimensions of `before` that `after` has lost.
+
+    'input image: dimension 2 (8*h8) became 240'.
+    """
     lost = []
     for kind in ("input", "output"):
         now = {value.name: dimensions(value) for value in getattr(after.graph, kind)}

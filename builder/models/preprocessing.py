@@ -53,7 +53,10 @@ def decoded(data: bytes, where: str) -> "Array":
 
 
 def fitting_size(shape: Tuple[int, ...], contract: Preprocess) -> Tuple[int, int]:
-    """The largest allowed (height, width) within an image's own; at least one multiple."""
+    """The largest allowed (height, width) within an image's own.
+
+    At least one multiple.
+    """
     height, width = (max(n // contract.multiple, 1) * contract.multiple for n in shape[:2])
     return height, width
 

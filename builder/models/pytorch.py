@@ -1,4 +1,7 @@
-"""A PyTorch model from the factory in matrix.yaml. Weights are data, never code."""
+"""A PyTorch model from the factory in matrix.yaml.
+
+Weights are data, never code.
+"""
 
 from __future__ import annotations
 
@@ -188,14 +191,17 @@ def _load(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     try:
         module.load_state_dict(dict(state), strict=True)
     except RuntimeError as problem:  # a sparse or meta tensor, of the right shape
-        why = str(problem).splitlines()[-1].strip()  # the first line only says that there were errors
+        why = str(problem).splitlines()[-1].strip()  # the first line only announces the errors
         raise StepFailed(
             f"the weights cannot be copied into the model: {why}", hint="save dense tensors with their values"
         ) from problem
 
 
 def _example(recipe: Export, tensor: Input) -> Tuple[int, ...]:
-    """The smallest profile shape with dynamic dimensions doubled: a size of 1 would become a constant."""
+    """The smallest profile shape with dynamic dimensions doubled.
+
+    A size of 1 would become a constant.
+    """
     return tuple(
         size * 2 if isinstance(dim, str) and size // contract.parse(dim)[0] == 1 else size
         for dim, size in zip(tensor.shape, recipe.example)

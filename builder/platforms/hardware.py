@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from builder.platforms import tables
 from builder.platforms.packages import Debian
 from builder.platforms.probe import Probe
 
@@ -166,6 +165,8 @@ class Jetson:
 
 
 def find(probe: Probe, debian: Debian) -> Jetson:
+    from builder.platforms import tables  # here: most machines are no Jetson
+
     words = _compatible(probe)
     sm = next((chip.sm for chip in tables.jetson().chips if chip.compatible in words), "")
     l4t = _l4t(probe) or debian.version("nvidia-l4t-core")

@@ -1,8 +1,8 @@
-"""onnxruntime on the CPU, and on an NVIDIA GPU through its CUDA provider. The artifact is the lowered ONNX file itself.
+"""onnxruntime on the CPU, and on an NVIDIA GPU through its CUDA provider.
 
-A CPU session also serves calibration, the simplifier's check and the naive baseline of latency. No GPU of the project
-has run the CUDA backend yet. It never falls back to the CPU when it opens a file, but single nodes without a CUDA
-kernel run there.
+The artifact is the lowered ONNX file itself. A CPU session also serves calibration, the simplifier's check and the
+naive baseline of latency. No GPU of the project has run the CUDA backend yet. It never falls back to the CPU when it
+opens a file, but single nodes without a CUDA kernel run there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class OnnxSession:
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs))))
 
     def twin(self) -> "OnnxSession":
-        return self  # "Run" of one session may be called from several threads, says onnxruntime's documentation
+        return self  # onnxruntime allows "Run" of one session from several threads
 
 
 def session_on(onnx: Path, threads: int, *, frugal: bool = False) -> OnnxSession:
@@ -97,7 +97,7 @@ def session_on_gpu(onnx: Path, threads: int) -> OnnxSession:
 
 class OnnxRuntime:
     def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
-        session_on(onnx, threads=1)  # what cannot be opened is not an artifact
+        session_on(onnx, threads=1)  # fail now if the file cannot be opened
         shutil.copyfile(onnx, out / "model.onnx")
         return Made(nodes=0, remarks=())
 
@@ -107,7 +107,7 @@ class OnnxRuntime:
 
 class OnnxRuntimeCuda:
     def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
-        session_on(onnx, threads=1)  # what cannot be opened is not an artifact
+        session_on(onnx, threads=1)  # fail now if the file cannot be opened
         shutil.copyfile(onnx, out / "model.onnx")
         return Made(nodes=0, remarks=())
 

@@ -1,7 +1,8 @@
-"""OpenVINO on the CPU. Its artifact is the intermediate representation: model.xml and model.bin.
+"""OpenVINO on the CPU.
 
-The arithmetic is always set (INFERENCE_PRECISION_HINT): by default, OpenVINO computes an fp32 model in bfloat16
-on processors that can, which silently loses accuracy. `static` compiles the model once per input shape.
+Its artifact is the intermediate representation: model.xml and model.bin. The arithmetic is always set
+(INFERENCE_PRECISION_HINT): by default, OpenVINO computes an fp32 model in bfloat16 on processors that can, which
+silently loses accuracy. `static` compiles the model once per input shape.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""TensorRT 8 to 11, on the machine with the GPU, and TensorRT-RTX, which builds engines without one.
+"""TensorRT 8 to 11, and TensorRT-RTX.
 
-`builder/platforms/dialects.py` decides how to configure the builder; Polygraphy drives either package, selected by
-POLYGRAPHY_USE_TENSORRT_RTX before it is imported.
+The native backend needs the machine with the GPU; TensorRT-RTX builds engines without one. `builder/platforms/dialects.py`
+decides how to configure the builder; Polygraphy drives either package, selected by POLYGRAPHY_USE_TENSORRT_RTX before
+it is imported.
 
 No GPU of the project has run the native backend yet. Every name that it uses is checked against the real Python
 bindings of 8.6, 10.16 and 11.4 (`tests/conformance/`). Its calls of Polygraphy are those of the TensorRT-RTX backend,
@@ -143,7 +144,10 @@ def _profiles(recipe: Engine) -> List[Any]:
 
 
 def _calibrator(base: Any, recipe: Engine, onnx: Path, out: Path) -> Any:
-    """Polygraphy's calibrator on the photographs beside the ONNX file; its cache becomes a by-product."""
+    """Polygraphy's calibrator on the photographs beside the ONNX file.
+
+    Its cache becomes a by-product.
+    """
     from polygraphy.backend.trt import Calibrator
 
     with np.load(onnx.with_name("calibration.npz"), allow_pickle=False) as file:

@@ -1,4 +1,4 @@
-"""The steps before lowering: export a model to ONNX, simplify it, and parse it with TensorRT's parser.
+"""The export, simplify and parse steps.
 
 `model.onnx` has symbolic dimensions. The simplified graph is used only when it keeps the model's function and every
 dynamic dimension. Parsing finds what TensorRT refuses before a graph is sent to a machine with the GPU.

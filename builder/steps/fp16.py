@@ -1,4 +1,4 @@
-"""The fp16 steps: a float16 graph as strongly typed TensorRT needs it, and its emulation for a CPU.
+"""The fp16 steps: a strongly typed float16 graph, and its emulation.
 
 Inputs and outputs stay float32. Every other float32 tensor becomes float16, except
 - inputs and outputs of `FLOAT32_OPS`: exponentials, the L2 norm, whose sums of squares exceed float16's range, and

@@ -1,9 +1,9 @@
-"""The layer-errors step: the effect of lowering each layer of a graph, as signal-to-noise ratios, ranked.
+"""The layer-errors step: the error of lowering each layer, ranked.
 
-Each layer is lowered alone, all others in float32, and the outputs are compared with those of the float32 graph. So a
-layer's number is its own error, without errors of earlier layers. Noise powers of many layers add up approximately, so
-the ranking of single layers shows which to keep. A second number is the error of each layer's result when
-everything is lowered.
+Errors are signal-to-noise ratios. Each layer is lowered alone, all others in float32, and the outputs are compared with
+those of the float32 graph. So a layer's number is its own error, without errors of earlier layers. Noise powers of many
+layers add up approximately, so the ranking of single layers shows which to keep. A second number is the error of each
+layer's result when everything is lowered.
 
 A layer of an int8 graph is a convolution. One of an fp16 graph is a node that multiplies by weights or joins several
 tensors, with the following nodes that work on its result alone: to keep a convolution in float32 and not its activation

@@ -85,7 +85,10 @@ def measure_latency(action: Action, inputs: Path, out: Path, root: Path) -> Fact
 
 
 def _naive(onnx: Path, threads: int) -> Optional[plugins.Runner]:
-    """The baseline without this program: a default onnxruntime session on the fp32 export."""
+    """The baseline without this program.
+
+    A default onnxruntime session on the fp32 export.
+    """
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     from builder.runtimes import onnxruntime

@@ -1,4 +1,4 @@
-"""The sweep steps: the model, and an artifact, at every size of a grid, compared and timed.
+"""The sweep steps: model and artifact at every size of a grid.
 
 The artifact is opened anew for every size, as on a host, so that memory is that of one size and no state is left from
 another. Sizes outside the profile are run but not timed.
@@ -41,7 +41,7 @@ def _row(runner: plugins.Runner, point: SweepPoint, sample: Sample, recipe: Meas
     refused = ""
     try:
         answer = runner(sample.inputs)
-    except Exception as problem:  # whatever a runtime raises at this size is what is to be known
+    except Exception as problem:  # any exception of the runtime is the result for this size
         refused = first_line(problem) or type(problem).__name__
     if answer is None or sample.refusal:
         return SweepRow(point, refused=refused, model_refused=sample.refusal)
@@ -75,5 +75,5 @@ def sweep_reference(action: Action, inputs: Path, out: Path, root: Path) -> Fact
 def _sample(name: str, model: plugins.Runner, feed: Arrays) -> Sample:
     try:
         return Sample(name, feed, model(feed))
-    except Exception as problem:  # whatever the model raises at a size that it was not made for
+    except Exception as problem:  # any exception of the model at an unsupported size
         return Sample(name, feed, {}, first_line(problem) or type(problem).__name__)

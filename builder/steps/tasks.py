@@ -1,4 +1,4 @@
-"""The task steps: make a task's cases, score the model itself, and score an artifact on them.
+"""The task steps: make cases, score the model, score an artifact.
 
 The cases are made once as tensors and answers, for all artifacts. The loss of an artifact is its difference from the
 model's score. Scoring needs the artifact's runtime and the imports of the metric.
@@ -30,7 +30,7 @@ def score_artifact(action: Action, inputs: Path, out: Path, root: Path) -> Facts
 # ------------------------------------------------------------------------------------------- cases
 
 
-_NAME = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]*")  # what can be a file name
+_NAME = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]*")  # a file name
 
 
 def make_cases(action: Action, inputs: Path, out: Path, root: Path) -> Facts:

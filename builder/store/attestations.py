@@ -1,4 +1,4 @@
-"""Statements about a version: SLSA provenance, a CycloneDX bill of materials, and DSSE envelopes.
+"""Attestations of a version: SLSA provenance, CycloneDX bill, DSSE envelopes.
 
 Pure. Formats: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md,
 https://slsa.dev/spec/v1.1/provenance,
@@ -82,9 +82,7 @@ def purl(tool: Tool) -> str:
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = (
-    "https://deploymatrix.dev/build-types/matrix/v1"  # a name; docs/reference/attestations.md says what it means
-)
+BUILD_TYPE = "https://deploymatrix.dev/build-types/matrix/v1"  # a name; docs/reference/attestations.md explains it
 BUILDER = "https://deploymatrix.dev/builders/local/v1"
 
 Object = Dict[str, Json]
@@ -364,10 +362,10 @@ def open_envelope(data: bytes, keys: Sequence[Trusted], where: str) -> Tuple[Jso
 
 
 def _what_is_signed(kind: str, body: bytes) -> bytes:
-    """PAE of the specification: each part with its length, so that no byte moves between them.
+    """PAE of the specification.
 
-    The bytes begin with `DSSEv1`. Minisign signs a digest of 64 bytes, or a signature with its comment.
-    So a signature of one kind is never valid as one of the other.
+    Each part with its length, so that no byte moves between them. The bytes begin with `DSSEv1`. Minisign signs a
+    digest of 64 bytes, or a signature with its comment. So a signature of one kind is never valid as one of the other.
     """
     return b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(body), body)
 

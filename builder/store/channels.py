@@ -1,4 +1,4 @@
-"""Channels and pins: which version a name such as `stable` means, its history, and moving it.
+"""Channels and pins: which version a name means, its history, and moving it.
 
 Of two records of a channel, the one with the higher serial counts. A rollback is a move like any other and has a higher
 serial, so that a host can tell it from an old record that is replayed.
@@ -40,7 +40,7 @@ _MOST_SERIAL = 1 << 53  # what every JSON reader takes
 _LONGEST_REASON = 500
 # A channel is a tag. It cannot be read as a version, and has no dot: tags that belong to another tag have one.
 _NAME = re.compile(r"(?!v[0-9]+$)[a-z][a-z0-9_-]{0,62}")
-_RESERVED = ("latest", "keys")  # the newest version; what the owners of keys say
+_RESERVED = ("latest", "keys")  # the newest version; the key statement
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,10 @@ _PIN = "pin.v"
 
 @dataclass(frozen=True)
 class OfferedChannel:
-    """A channel as a repository offers it: its object, its record, and unverified signatures."""
+    """A channel as a repository offers it.
+
+    Its object, its record, and unverified signatures.
+    """
 
     name: str
     top: Descriptor
@@ -250,9 +253,10 @@ def all_of(place: Repository) -> Tuple[OfferedChannel, ...]:
 
 
 def put(store: Layout, data: bytes, signatures: Iterable[Tuple[str, str]], about: oci.Object) -> Descriptor:
-    """Put the object of a channel: the record `data` and its signatures (key's name, text).
+    """Put the object of a channel.
 
-    `about` describes the manifest object of its version. The object has no tag yet.
+    The record `data` and its signatures (key's name, text). `about` describes the manifest object of its version. The
+    object has no tag yet.
     """
     files = [store.put_bytes(FILE, data)]
     files += [store.put_bytes(f"{FILE}.{key}.minisig", text.encode()) for key, text in signatures]

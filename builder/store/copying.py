@@ -1,4 +1,4 @@
-"""Copying versions between repositories: which objects and files belong to a tag, and in which order.
+"""Copying versions between repositories: which objects, in which order.
 
 A reader sees the old state until the copy is complete: first files, then the objects that name them, then signatures,
 then tags.
@@ -122,7 +122,10 @@ def _put(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> None:
 
 
 def _waves(all_of_it: Sequence[Descriptor]) -> List[List[Descriptor]]:
-    """Groups that may be copied at once: files, then manifests, then each index by itself."""
+    """Groups that may be copied at once.
+
+    Files, then manifests, then each index by itself.
+    """
     waves = [
         [it for it in all_of_it if not it.is_object],
         [it for it in all_of_it if it.media == oci.MANIFEST],
@@ -136,7 +139,10 @@ def mirror(place: Repository, tags: Iterable[str], store: Layout, pace: Optional
     pace, here = pace or Pace(), Folder(str(store.root), {})
 
     def bring(it: Descriptor) -> bytes:
-        """Read an object, from `store` if it is there: most are shared with the version before."""
+        """Read an object, from `store` if it is there.
+
+        Most are shared with the version before.
+        """
         most = transfers.MOST_OBJECT if it.is_object else _LARGEST_TOLD
         if it.size > most:
             said = f"{it.title or it.digest} is said to have {it.size:,} bytes; at most {most:,} are taken"
@@ -169,9 +175,9 @@ def closure(
     wanted: Callable[[Descriptor], bool] = lambda child: True,
     read: Optional[Callable[[Descriptor], bytes]] = None,
 ) -> List[Descriptor]:
-    """Everything below `top` over `wanted` children, each once and after its own; `top` is last.
+    """Everything below `top` over `wanted` children, each once and after its own.
 
-    `read` gives the verified bytes of an object; without it they come from `place`.
+    `top` is last. `read` gives the verified bytes of an object; without it they come from `place`.
     """
     found: Dict[str, Descriptor] = {}
 
@@ -183,7 +189,7 @@ def closure(
         if it.is_object:
             kind, children = _told_by(read(it) if read else transfers.read(place, it), it, place)
             if depth and not it.kind and not wanted(dataclasses.replace(it, kind=kind)):
-                return  # who copied the index left out the kinds of what it names, as skopeo before 1.14 does
+                return  # the copied index lacks the kinds of its objects, as of skopeo before 1.14
             for child in children:
                 if wanted(child):
                     visit(child, depth + 1)
@@ -194,7 +200,10 @@ def closure(
 
 
 def _told_by(data: bytes, it: Descriptor, place: Repository) -> Tuple[str, List[Descriptor]]:
-    """The kind of an object, and its children: objects of an index, config and files of a manifest."""
+    """The kind of an object, and its children.
+
+    Objects of an index, config and files of a manifest.
+    """
     try:
         body = oci.as_object(digest.loads(data))
     except (ValueError, RecursionError) as problem:

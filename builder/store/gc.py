@@ -1,4 +1,4 @@
-"""Garbage collection: which versions, results and files of a store are not needed, and removing them.
+"""Garbage collection: versions, results and files that are not needed.
 
 Order of removal: files without a name and records of results, which frees a full disk; tags; the files of both. After a
 kill at any point, the rest is consistent and the next collection continues. Kept are:
@@ -73,9 +73,9 @@ class Reach(Mentions):
                 ahead += self._children(named, one)
 
     def steps(self) -> None:
-        """Add what the versions' provenance mentions: their results, and the files of these.
+        """Add what the versions' provenance mentions.
 
-        Provenance is large, so it is read only for callers that need it.
+        Their results, and the files of these. Provenance is large, so it is read only for callers that need it.
         """
         for named in self._later:
             self.add(self._store.fetch(named).read_bytes())
@@ -119,7 +119,7 @@ class Reach(Mentions):
 
 
 YOUNG = 30 * 86400.0  # seconds that a result is kept which no version was made of
-_ARRIVING = 86400.0  # seconds after which nobody goes on with a fetch
+_ARRIVING = 86400.0  # seconds after which a fetch is not resumed
 _OF_VERSION = re.compile(r"v([0-9]+)(\..*)?")
 
 
@@ -194,7 +194,7 @@ def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
             reach.follow(it)
     for item in oci.as_list(oci.as_object(store.index()).get("manifests")):
         if not oci.tag_of(item):
-            reach.follow(oci.as_object(item))  # an object without a tag: somebody else's
+            reach.follow(oci.as_object(item))  # an object without a tag, of another program
     for it in dropped.values():
         with contextlib.suppress(StoreDamaged):  # a damaged version may go too; only the counts suffer
             last.follow(it)

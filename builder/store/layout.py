@@ -336,7 +336,7 @@ def _held(folder: Path) -> int:
 def _unused(workspace: int) -> bool:
     try:
         return files.take(workspace)
-    except OSError:  # a file system that cannot lock folders (NFS): what is a day old belongs to nobody
+    except OSError:  # a file system that cannot lock folders (NFS): a day old means unused
         return time.time() - os.fstat(workspace).st_mtime > 24 * 3600
 
 

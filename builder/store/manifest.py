@@ -1,6 +1,6 @@
-"""The manifest: every cell of one version, with its files and its verdict. Data only; every host reads it.
+"""The manifest: every cell of one version, with its files and its verdict.
 
-A manifest is numbered and immutable. The status of a cell:
+Data only; every host reads it. A manifest is numbered and immutable. The status of a cell:
 
     passed      measured here and within every gate; `pull` chooses among these
     failed      measured and beyond a gate, or a step failed

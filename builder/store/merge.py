@@ -1,4 +1,4 @@
-"""Merging stores: partial manifests of one matrix as one, and the results and artifacts behind them.
+"""Merging stores: manifests of one matrix as one, with results and artifacts.
 
 A cell that one part built comes from there. A cell that two parts built differently is a conflict: the error names
 both, and the user chooses. Merging manifests is pure.

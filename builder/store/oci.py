@@ -1,4 +1,4 @@
-"""Objects of an OCI image layout: descriptors, manifests, indexes and tags, as JSON in blobs.
+"""OCI objects as JSON in blobs: descriptors, manifests, indexes, tags.
 
 Descriptors come from untrusted sources. A fetch of one yields `size` bytes with `digest`, or an error.
 https://github.com/opencontainers/image-spec/blob/main/descriptor.md

@@ -1,4 +1,4 @@
-"""Moving a channel: checks, the new record, its signatures, and putting it in the repository.
+"""Moving a channel: checks, the new record, its signatures, putting it.
 
 Everything signed is checked first: the version, and the record that the new one continues. An unverified history is
 dropped from the new record; an unverified version or channel is refused. Hosts check again: builder/host/offers.py.

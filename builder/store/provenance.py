@@ -1,8 +1,8 @@
-"""Provenance of a version: for every cell the actions that made and measured it, with all digests.
+"""Provenance of a version: the actions of every cell, with all digests.
 
-It is a file of its own in the store (`provenance.json`), so that a pull need not read it.
-`builder/execution/publish.py` writes it; `builder/audit/causes.py` compares it between versions, and so finds changes
-without building.
+These are the actions that made and measured it. It is a file of its own in the store (`provenance.json`), so that a
+pull need not read it. `builder/execution/publish.py` writes it; `builder/audit/causes.py` compares it between versions,
+and so finds changes without building.
 
 A recipe is kept as flat settings (`profiles.0.name`), not as a record, so that recipes of other releases can be read.
 """

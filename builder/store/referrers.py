@@ -1,4 +1,4 @@
-"""Signatures, statements and benchmark records of a version: OCI objects whose subject is its manifest.
+"""Signatures, statements and benchmark records beside a version.
 
 A version is immutable, so these are objects of their own in index.json. Their tags begin with the version's tag, and
 copies take them along.
@@ -37,7 +37,7 @@ def signatures_of(store: Layout, version: int) -> Tuple[str, ...]:
     found = []
     for tag, item in oci.all_of(store).items():
         if not (tag.startswith(f"v{version}.") and tag.endswith(".minisig")):
-            continue  # by the tag: a copy that another program made need not tell what kind of object it is
+            continue  # by the tag: a copy by another program may lack the kind
         signature = oci.load(store, oci.digest_of(item))
         layers = oci.as_list(signature.get("layers"))
         if layers and oci.digest_of(signature.get("subject")) == about:

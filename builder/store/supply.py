@@ -1,4 +1,4 @@
-"""The source of a host's versions: a local store, or a remote whose needed parts are copied to a store.
+"""The source of a host's versions: a local store, or a cached remote.
 
 A local store is read in place. The copy is in the folder `CACHE` beside the installed versions.
 """

@@ -1,4 +1,4 @@
-"""Fetching by digest from untrusted repositories: every byte is counted and hashed as it arrives.
+"""Fetching by digest from untrusted repositories, verified and resumable.
 
 A file grows in the store's `incoming` folder, locked by one process, and gets its name once size and digest match. A
 fetch that was cut resumes where it ended, in this process or in a later one. `Pace` bounds the transfers of one
@@ -124,7 +124,7 @@ class _Crew(Generic[_T]):
 # ------------------------------------------------------------------------------------------- fetching
 
 
-MOST_OBJECT = 16 << 20  # bytes of a manifest or an index; ours have some hundred thousand
+MOST_OBJECT = 16 << 20  # bytes of a manifest or an index; those of this program have some hundred thousand
 _PIECE = 256 << 10
 _STANDING = 60.0  # seconds without a byte more, after which another process is not waited for
 

@@ -1,4 +1,4 @@
-"""The keys that this machine trusts, and whether a version in a store is signed by them.
+"""Trusted keys of this machine, and verifying versions of a store.
 
 Trusted keys are the public keys in a folder of the user: `deploymatrix/trusted/NAME.pub` below XDG_CONFIG_HOME or
 ~/.config, or the folder in DEPLOYMATRIX_TRUSTED. manifest.json is signed; it names every artifact by
@@ -100,14 +100,15 @@ def keys(place: Path) -> Tuple[Trusted, ...]:
 
 
 def these(key: Optional[str], environ: Mapping[str, str], store: Optional[Layout] = None) -> Keyring:
-    """The keys whose signatures count: `key` (a file, or the key itself), or else all pinned ones.
+    """The keys whose signatures count.
 
-    Pinned keys include those in their key statements; `store` may have a newer statement. Raises UsageError.
+    `key` (a file, or the key itself), or else all pinned ones. Pinned keys include those in their key statements;
+    `store` may have a newer statement. Raises UsageError.
     """
     if key is None:
         return learned(environ, lambda: of(store) if store else None, str(store and store.root))
     path = Path(key)
-    if os.path.exists(path):  # false also for what is too long for a name
+    if os.path.exists(path):  # false also for a text too long for a name
         return Keyring((KeyGroup((Trusted(path.stem, read_key(path)),)),))
     return Keyring((KeyGroup((Trusted("--key", minisign.public_key(key, key[:80])),)),))
 

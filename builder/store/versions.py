@@ -1,4 +1,4 @@
-"""Versions in an OCI image layout: writing a manifest and its artifacts as OCI objects, and finding them.
+"""Versions in an OCI image layout: writing, finding and reading them.
 
     index.json -> image index `v3` -> OCI manifest of manifest.json
                                       and of provenance.json, which only the audit reads

@@ -1,8 +1,9 @@
-"""Accepted key statements of this machine: `RING.keys.json` beside the pinned keys.
+"""Accepted key statements of this machine: `RING.keys.json` files.
 
-A file holds the newest accepted statement with its signatures, and the earlier ones that prove it. So it counts without
-a network, and a store that hides a statement reverts nothing. The keyring is computed anew each time from pinned keys
-and these files. `builder/trust/key_statements.py` judges statements; nothing is fetched here.
+They are beside the pinned keys. A file holds the newest accepted statement with its signatures, and the earlier ones
+that prove it. So it counts without a network, and a store that hides a statement reverts nothing. The keyring is
+computed anew each time from pinned keys and these files. `builder/trust/key_statements.py` judges statements; nothing
+is fetched here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Key statements: the owners of root keys declare which keys sign versions, which are revoked, and who the roots are.
+"""Key statements: delegated, revoked and root keys, signed by root keys.
 
 Modelled on the root role of The Update Framework (https://theupdateframework.github.io/specification/latest/, 5.3),
 kept
@@ -218,10 +218,11 @@ def pruned(accepted: Sequence[Signed]) -> Tuple[Signed, ...]:
 def rings(
     pinned: Tuple[Trusted, ...], statements: Sequence[Statement], orphans: Iterable[Statement], now: clock.Time
 ) -> keyring.Keyring:
-    """The keys whose signatures count: pinned keys and those of the statements in force, without revoked ones.
+    """The keys whose signatures count.
 
-    A revoked key counts nowhere, pinned or named; only a root of another ring cannot be revoked.
-    `orphans`: statements without a pinned key behind them. Their keys do not count.
+    Pinned keys and those of the statements in force, without revoked ones. A revoked key counts nowhere, pinned or
+    named; only a root of another ring cannot be revoked. `orphans`: statements without a pinned key behind them. Their
+    keys do not count.
     """
     groups: List[keyring.KeyGroup] = []
     dropped: List[keyring.RevokedKey] = []
@@ -232,7 +233,7 @@ def rings(
         for gone in one.revoked:
             if gone.trusted.key.key not in safe:
                 why = f"revoked by statement {one.serial} of {one.ring}"
-                revoked[gone.trusted.key.key] = why  # by the key itself: its id is whatever its owner writes
+                revoked[gone.trusted.key.key] = why  # by the key itself: its owner can choose the id
                 dropped.append(keyring.RevokedKey(gone.trusted, why))
     for one in statements:
         delegated = tuple(owner.trusted for owner in one.keys)

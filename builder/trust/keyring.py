@@ -1,7 +1,8 @@
-"""Trusted keys, and whether enough of them signed some bytes. Pure: no file, no store, no clock.
+"""Trusted keys, and whether enough of them signed some bytes.
 
-Keys come in groups; a group counts once `needed` of its keys have signed. All pinned keys are one group that needs a
-single signature. Keys of a key statement are another group (`builder/trust/key_statements.py`).
+Pure: no file, no store, no clock. Keys come in groups; a group counts once `needed` of its keys have signed. All pinned
+keys are one group that needs a single signature. Keys of a key statement are another group
+(`builder/trust/key_statements.py`).
 """
 
 from __future__ import annotations

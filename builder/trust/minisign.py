@@ -1,7 +1,8 @@
-"""Files of minisign (https://jedisct1.github.io/minisign/): public keys, secret keys and signatures.
+"""Files of minisign: public keys, secret keys and signatures.
 
-A signature is over the BLAKE2b digest of the file, so size does not matter, or over the file itself (the old kind, read
-only). The trusted comment is signed as well. Trust is decided elsewhere.
+Format: https://jedisct1.github.io/minisign/. A signature is over the BLAKE2b digest of the file, so size does not
+matter, or over the file itself (the old kind, read only). The trusted comment is signed as well. Trust is decided
+elsewhere.
 
 PyNaCl does the arithmetic, here alone. libsodium refuses public keys of small order, non-canonical points and numbers,
 and R of small order: otherwise a key could accept unsigned messages, or a message have several signatures.
@@ -96,7 +97,10 @@ class Signature:
 
 
 def key_name(id: bytes) -> str:
-    """The id [8] of a key as minisign prints it: hexadecimal, here always with 16 digits."""
+    """The id [8] of a key as minisign prints it.
+
+    Hexadecimal, here always with 16 digits.
+    """
     return f"{int.from_bytes(id, 'little'):016X}"
 
 

@@ -1,4 +1,7 @@
-"""The overview of a version, its heat map of cells, and the table of cells. Pure; numbers are text for readers."""
+"""The overview of a version, its heat map of cells, and the table of cells.
+
+Pure; numbers are text for readers.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ class Margin:
 
 
 def margins_of(entry: Entry) -> Tuple[Margin, ...]:
-    """Every check of a cell: deciding before reporting ones, missed before kept, most used first."""
+    """Every check of a cell.
+
+    Deciding before reporting ones, missed before kept, most used first.
+    """
     own = {(result.task, result.metric): result.reference for result in entry.tasks}
     found = [Margin(c, share_used(c, own.get((c.subject, c.metric)))) for c in entry.verdict.checks]
     return tuple(
@@ -325,7 +331,10 @@ class CellRow:
 
 
 def cell_rows(manifest: Manifest, *, detailed: bool) -> Tuple[CellRow, ...]:
-    """One row per cell; without `detailed`, only failed cells have checks, tasks and outputs."""
+    """One row per cell.
+
+    Without `detailed`, only failed cells have checks, tasks and outputs.
+    """
     of = anchors(manifest)
     return tuple(_row(e, of, detailed or e.verdict.status == "failed") for e in manifest.entries)
 
@@ -408,5 +417,8 @@ def _or_dash(value: Optional[float]) -> str:
 
 
 def _similar(value: Optional[float]) -> str:
-    """A similarity near 1 is shown by its distance from 1: 0.9999991 and 0.999 must differ."""
+    """A similarity near 1 is shown by its distance from 1.
+
+    0.9999991 and 0.999 must differ.
+    """
     return "-" if value is None else f"{value:.7f}".rstrip("0").rstrip(".")

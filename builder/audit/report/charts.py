@@ -1,4 +1,7 @@
-"""Axes and layout of charts: numbers to positions, round ticks, short numerals, and free space for labels. Pure."""
+"""Axes and layout of charts.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,7 @@ def _fixed(value: float, places: int) -> str:
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 58, 20, 18, 42
 _LETTER, _TALL = 6.6, 13.0  # pixels that a letter of a label takes, about
-_LEAST_SPAN = 0.05  # of the largest value: what the height of a chart shows at least
+_LEAST_SPAN = 0.05  # of the largest value: the least span of a chart's height
 
 Box = Tuple[float, float, float, float]
 
@@ -91,7 +94,10 @@ def roomy(heights: Sequence[float]) -> List[float]:
 
 
 def free(x: float, y: float, letters: int, taken: Sequence[Box]) -> Box:
-    """The box of a point's label: the first free one around it inside the drawing, else the first."""
+    """The box of a point's label.
+
+    The first free one around it inside the drawing, else the first.
+    """
     width = letters * _LETTER
     corners = [(x + 9, y - _TALL / 2), (x - 9 - width, y - _TALL / 2)]
     corners += [(x - width / 2, y + sign * d - _TALL / 2) for d in (16, 29, 42) for sign in (-1, 1)]

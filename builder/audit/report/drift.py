@@ -1,4 +1,6 @@
-"""Drift over versions: charts per metric, head and target with a line per precision, and what got worse. Pure.
+"""Charts of drift over versions, and what got worse.
+
+One chart per metric, head and target, with a line per precision. Pure.
 
 Numbers and judgement come from the ledger (`builder/audit/ledger.py`); here they get positions.
 """
@@ -26,9 +28,9 @@ class Dot:
 
 @dataclass(frozen=True)
 class Course:
-    """One cell over the versions: a path through its dots, and the label behind the last one.
+    """One cell over the versions.
 
-    `values` has one text per version on the page.
+    A path through its dots, and the label behind the last one. `values` has one text per version on the page.
     """
 
     cell: str
@@ -114,7 +116,10 @@ _RANK = {"beyond": 0, "worse": 1}
 
 
 def _ordered(ledger: Ledger) -> List[str]:
-    """Metrics with a chart: task metrics, signal-to-noise ratios and speed-ups; worst state first."""
+    """Metrics with a chart.
+
+    Task metrics, signal-to-noise ratios and speed-ups; worst state first.
+    """
     best: Dict[str, Tuple[int, int]] = {}
     for line in ledger.lines:
         told = line.kind == "task" or line.metric.endswith((".snr_db", "latency.speedup")) or line.state == "beyond"

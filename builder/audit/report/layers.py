@@ -1,6 +1,6 @@
-"""Error by layer: the layers of each lowered graph, those with most noise first. Pure.
+"""Error by layer: the layers of each lowered graph, those with most noise first.
 
-Noise powers of single layers add up approximately. So the share of a layer is its power, 10 ** (-dB / 10) of the
+Pure. Noise powers of single layers add up approximately. So the share of a layer is its power, 10 ** (-dB / 10) of the
 signal's, divided by the sum.
 """
 
@@ -74,7 +74,10 @@ def _graph(manifest: Manifest, table: LayerTable) -> Graph:
 
 
 def _power(layer: LayerError) -> Optional[float]:
-    """The noise power as a fraction of the signal's; 0 above 300 dB, where tensors are equal."""
+    """The noise power as a fraction of the signal's.
+
+    0 above 300 dB, where tensors are equal.
+    """
     if layer.alone_db is None:
         return None
     return 10 ** (-layer.alone_db / 10) if layer.alone_db < 300 else 0.0

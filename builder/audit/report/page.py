@@ -1,7 +1,8 @@
-"""The report page as HTML: templates filled with a `Report`, with inline style and script, and no network access.
+"""The report page: contents from manifests, and HTML without network access.
 
-A policy in the page forbids every request, and every script and style but its own two, by their digests. The templates'
-engine escapes all names. The page stays below `LIMIT` bytes by showing less.
+Templates are filled with a `ReportPage`; style and script are inline. A policy in the page forbids every request, and
+every script and style but its own two, by their digests. The templates' engine escapes all names. The page stays below
+`LIMIT` bytes by showing less.
 """
 
 from __future__ import annotations

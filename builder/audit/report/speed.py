@@ -1,4 +1,6 @@
-"""Accuracy against latency: charts per head and target of timed and scored cells, with a Pareto front. Pure.
+"""Charts of accuracy against latency, with a Pareto front.
+
+One chart per head and target, of timed and scored cells. Pure.
 
 The front is among cells that passed: a cell is on it when no other is as fast and as accurate, and better in one.
 """
@@ -26,7 +28,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class TimedCell:
-    """A cell with both numbers: milliseconds and accuracy, and the model's own accuracy if there is one."""
+    """A cell with both numbers.
+
+    Milliseconds and accuracy, and the model's own accuracy if there is one.
+    """
 
     cell: str
     anchor: str
@@ -39,7 +44,10 @@ class TimedCell:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of the chart: position, contents, and its label with the label's position."""
+    """A point of the chart.
+
+    Position, contents, and its label with the label's position.
+    """
 
     x: float
     y: float

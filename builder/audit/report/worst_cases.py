@@ -1,6 +1,6 @@
-"""The worst cases on the page: photographs once each, keypoints as paths over them, and the map. Pure.
+"""Worst cases on the page: photographs, keypoints, difference maps.
 
-Keypoints of both are rings, only of the model crosses, only of the artifact pluses.
+Pure. Keypoints of both are rings, only of the model crosses, only of the artifact pluses.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Scale:
-    """The scale of the difference map: colours show square roots, so half of the colours is a quarter."""
+    """The scale of the difference map.
+
+    Colours show square roots, so half of the colours is a quarter.
+    """
 
     quarter: str
     largest: str

@@ -1,9 +1,9 @@
-"""Calibration: the range of each quantized activation, from its histogram over the photographs.
+"""Calibration: the range of each quantized activation.
 
-Two passes hold one image in memory at a time: the first finds each tensor's extremes, the second its histogram.
-`minmax` keeps the extremes; `percentile` cuts the tails at a percentile of the absolute values; `mse` takes the
-range with the least squared rounding error; `entropy` the range whose codes keep most of the distribution's information
-(Migacz, "8-bit inference with TensorRT", GTC 2017).
+It comes from the activation's histogram over the photographs. Two passes hold one image in memory at a time: the first
+finds each tensor's extremes, the second its histogram. `minmax` keeps the extremes; `percentile` cuts the tails at a
+percentile of the absolute values; `mse` takes the range with the least squared rounding error; `entropy` the range
+whose codes keep most of the distribution's information (Migacz, "8-bit inference with TensorRT", GTC 2017).
 
 The calibration-data step stores the input tensors as one array. The Q/DQ writer and TensorRT's calibrator read the same
 tensors, and a target needs neither the photographs nor their decoder.

@@ -1,9 +1,9 @@
-"""Rewrite Conv -> Relu -> BatchNormalization as Conv -> Relu -> Add, so that an integer runtime can fuse the first two.
+"""Rewriting Conv -> Relu -> BatchNormalization as Conv -> Relu -> Add.
 
-A batch norm behind a ReLU is s * relu(x) + t by channel. For s > 0, s * relu(x) = relu(s * x): s goes into the
-convolution before. For s < 0, |s| goes there and the sign into the weights of the convolutions behind. What remains is
-+ t, one Add. It stays in front of the next convolution, which pads the norm's output with zeros. A MaxPool between them
-moves in front of the Add, since max(x) + t = max(x + t).
+So an integer runtime can fuse the first two. A batch norm behind a ReLU is s * relu(x) + t by channel. For s > 0, s *
+relu(x) = relu(s * x): s goes into the convolution before. For s < 0, |s| goes there and the sign into the weights of
+the convolutions behind. What remains is + t, one Add. It stays in front of the next convolution, which pads the norm's
+output with zeros. A MaxPool between them moves in front of the Add, since max(x) + t = max(x + t).
 
 The numbers equal the original within float rounding. Other norms stay unchanged. Nothing is quantized here.
 """
@@ -113,7 +113,10 @@ class _Folding:
             self._replace(convolution, 2, np.asarray(self._arrays[convolution.input[2]], np.float64) * scale)
 
     def _scale_inputs(self, convolution: onnx.NodeProto, scale: Doubles) -> None:
-        """Scale weights [O, I/groups, ...]: output channels of group g read the input channels of group g."""
+        """Scale weights [O, I/groups, ...].
+
+        Output channels of group g read the input channels of group g.
+        """
         weight = np.asarray(self._arrays[convolution.input[1]], np.float64)
         groups = next((a.i for a in convolution.attribute if a.name == "group"), 1)
         by_output = np.repeat(scale.reshape(groups, -1), len(weight) // groups, axis=0)

@@ -1,4 +1,4 @@
-"""The int8 step: explicit QuantizeLinear/DequantizeLinear pairs from calibration photographs.
+"""The int8 step: QuantizeLinear/DequantizeLinear pairs around convolutions.
 
 Only convolutions are quantized, and in an `around` placement the nodes between two of them. Weights are int8 per output
 channel, symmetric; biases stay float32, since TensorRT's parser refuses an int32 bias. `placement.py` decides where the
@@ -52,7 +52,10 @@ def lower_int8(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
 
 
 def prepared(model: onnx.ModelProto, recipe: LowerInt8, keep: FrozenSet[str]) -> onnx.ModelProto:
-    """The float32 graph that gets the pairs: for pairs around convolutions, without norms between."""
+    """The float32 graph that gets the pairs.
+
+    For pairs around convolutions, without norms between.
+    """
     return fold_norms.fold(model, keep) if recipe.placement == "around" else model
 
 

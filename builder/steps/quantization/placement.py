@@ -1,4 +1,4 @@
-"""Placement of Q/DQ pairs in an int8 graph: which convolutions compute in int8, and which tensors get a pair.
+"""Placement of Q/DQ pairs: int8 convolutions, and tensors with a pair.
 
 `inputs`: a pair on the input of every convolution, none on outputs, measured as the fastest with OpenVINO.
 
@@ -24,12 +24,15 @@ import onnx
 from builder.models import onnx_files
 
 _CHANNELS = 16  # from here on TensorRT's int8 kernels are right for any convolution
-_FUSED = ("Relu", "Clip")  # what onnxruntime swallows between a convolution and the pair behind it
+_FUSED = ("Relu", "Clip")  # operators that onnxruntime fuses between a convolution and the pair behind it
 
 
 @dataclass(frozen=True)
 class Shift:
-    """An Add of a constant: `total` = `tensor` (through MaxPools) + `constant`; only it reads `tensor`."""
+    """An Add of a constant.
+
+    `total` = `tensor` (through MaxPools) + `constant`; only it reads `tensor`.
+    """
 
     tensor: str
     constant: str
@@ -77,9 +80,10 @@ def _inputs(graph: "_Graph", chosen: List[onnx.NodeProto]) -> Places:
 
 
 def _around(model: onnx.ModelProto, graph: "_Graph", candidates: List[onnx.NodeProto]) -> Places:
-    """All nodes read pairs, kept ones too: a float reader would keep the convolution before it in float.
+    """All nodes read pairs, kept ones too.
 
-    A model whose convolutions are all last ones gets pairs around these.
+    A float reader would keep the convolution before it in float. A model whose convolutions are all last ones gets
+    pairs around these.
     """
     candidates = [node for node in candidates if graph.settled(node.output[0]) not in graph.outputs] or candidates
     front = [node for node in candidates if graph.comes_before_a_convolution(node)] or candidates
@@ -151,7 +155,10 @@ class _Graph:
         return readers[0].output[0] if fused and name not in self.outputs else name
 
     def pools_before(self, name: str) -> List[str]:
-        """Outputs of MaxPools before `name` that a pair may precede: not kept, and without a kept reader."""
+        """Outputs of MaxPools before `name` that a pair may precede.
+
+        Not kept, and without a kept reader.
+        """
         node = self._producer.get(name)
         if node is None or node.op_type != "MaxPool" or any(map(self._is_kept, (node, *self._consumers[name]))):
             return []

@@ -1,4 +1,7 @@
-"""http(s) URLs without their secrets, their redirects, and their proxies. Opens no connection."""
+"""http(s) URLs without their secrets, their redirects, and their proxies.
+
+Opens no connection.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An http(s) client for untrusted servers: bounded in time and size, with retries of temporary errors.
+"""An http(s) client for untrusted servers, with limits and retries.
 
 Connections are kept and shared by threads. The client follows redirects and retries busy statuses; any other status is
 for the
@@ -83,7 +83,7 @@ def cut(there: Address) -> Unreachable:
 # ------------------------------------------------------------------------------------------- reply
 
 
-_UNREAD = 64 << 10  # bytes of a body nobody wants that are read to keep a connection
+_UNREAD = 64 << 10  # bytes of an unneeded body that are read to keep a connection
 _FRAMES = (
     16  # a body in chunks of a byte each is six times as long; a chunk that claims -1 bytes would be read to its end
 )
@@ -156,7 +156,7 @@ class Reply:
             if not piece:
                 break
             yield piece
-        if self._message.length:  # the connection ended before what Content-Length promised
+        if self._message.length:  # the connection ended before Content-Length
             raise cut(self.there)
 
     def finish(self) -> bool:

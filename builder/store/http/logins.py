@@ -101,7 +101,10 @@ _SERVERS = {_DOCKER_HUB: ("https://index.docker.io/v1/",)}
 
 
 def _keys(host: str, name: str) -> Iterator[str]:
-    """The keys of a login, the most specific first: podman also uses HOST/NAME, docker also a URL."""
+    """The keys of a login, the most specific first.
+
+    Podman also uses HOST/NAME, docker also a URL.
+    """
     parts = name.split("/")
     for count in range(len(parts), 0, -1):
         yield "/".join((host, *parts[:count]))

@@ -1,4 +1,4 @@
-"""One connection: sending a request and reading the head of its answer, within limits of time and size.
+"""One http(s) connection with limits of time and size.
 
 A timeout of the standard library is for one read, so a server that sends single bytes never exceeds it. Here a read
 also has a deadline and a limit of bytes. Retries are up to the client.
@@ -21,7 +21,7 @@ from builder.store.http.address import Address, Proxy
 
 PIECE = 64 << 10
 _MOST_HEAD = 256 << 10
-_STALL = 60.0  # seconds in which the other side takes nothing of what is sent to it
+_STALL = 60.0  # seconds without progress of sending
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
-"""An S3 bucket: `s3://BUCKET/PREFIX` holds the same OCI image layout as a store on disk.
+"""An S3 bucket as a repository: `s3://BUCKET/PREFIX`.
 
-So `aws s3 sync` copies between a bucket and a store, and `builder/store/remotes/web.py` reads a bucket that is served
-over
-https. boto3 finds credentials, region and endpoint: environment, profile, role of the machine, AWS_ENDPOINT_URL for
-services other
-than Amazon's.
+It holds the same OCI image layout as a store on disk. So `aws s3 sync` copies between a bucket and a store, and
+`builder/store/remotes/web.py` reads a bucket that is served over https. boto3 finds credentials, region and endpoint:
+environment, profile, role of the machine, AWS_ENDPOINT_URL for services other than Amazon's.
 
 Tags are in index.json. Several publishers replace it with conditional writes: only one that has read the newest may
 write
@@ -43,7 +41,7 @@ _MARKER = "oci-layout"
 _PIECE = 1 << 20
 _PART = 8 << 20  # bytes; S3 takes 5 MiB and more, but not more than _MOST_PARTS of them
 _MOST_PARTS = 10_000
-_TAGGING = 50  # tries; each that fails means that somebody else's tag was written
+_TAGGING = 50  # tries; each failure means that another publisher wrote a tag
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 _BEATEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey")
@@ -252,7 +250,7 @@ class Bucket(ByPath):
         with self._lock:
             if self._connected is None:
                 session = boto3.Session()
-                self._anonymous = session.get_credentials() is None  # a public bucket can be read by anybody
+                self._anonymous = session.get_credentials() is None  # a public bucket needs no credentials
                 settings = Config(
                     connect_timeout=10,
                     read_timeout=60,

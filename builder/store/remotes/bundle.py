@@ -1,5 +1,7 @@
-"""A bundle: one uncompressed tar with an OCI image layout in it, for hosts without a network. Written once, then
-read-only.
+"""A bundle as a repository: one tar with an OCI image layout.
+
+It is one uncompressed tar with an OCI image layout in it, for hosts without a network. It is written once, then
+read-only. Written once, then read-only.
 
 It is read in place; nothing is unpacked. Allowed members: `oci-layout`, `index.json` and `blobs/sha256/DIGEST`, each
 once, as plain files. The same version gives the same bytes: members have a fixed order, and no times, owners or
@@ -262,7 +264,7 @@ class _Hashing(io.RawIOBase):
 
 
 def _tar_header(name: str, size: int) -> tarfile.TarInfo:
-    header = tarfile.TarInfo(name)  # of 1970, owned by nobody in particular
+    header = tarfile.TarInfo(name)  # of 1970, without an owner
     header.size = size
     return header
 

@@ -1,4 +1,4 @@
-"""OCI image layouts read by path (`ByPath`), and a folder with one as a repository.
+"""Layouts read by path (`ByPath`), and a folder as a repository.
 
 Bucket, web server and bundle share `ByPath`; each opens files, and possibly writes, in its own way. Nothing is cached
 between two calls: a tag is always resolved anew.

@@ -1,9 +1,9 @@
-"""A registry as a repository: oci://HOST[:PORT]/NAME over https, oci+http:// over plain http.
+"""A registry as a repository: oci://HOST[:PORT]/NAME, or oci+http://.
 
-It speaks the OCI distribution specification, as docker-registry, GHCR, ECR, Harbor, Zot and others do:
-https://github.com/opencontainers/distribution-spec/blob/main/spec.md
-Signatures are objects with tags of their own, so the referrers API is not needed.
-Written by hand: the library `oras` verifies no digest.
+oci:// is over https, oci+http:// over plain http. It speaks the OCI distribution specification, as docker-registry,
+GHCR, ECR, Harbor, Zot and others do: https://github.com/opencontainers/distribution-spec/blob/main/spec.md Signatures
+are objects with tags of their own, so the referrers API is not needed. Written by hand: the library `oras` verifies no
+digest.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Access:
         self._header = f"Bearer {found}"
         return True
 
-    # ------------------------------------------------------------------ what a refusal means
+    # ------------------------------------------------------------------ refusals
 
     def _refusal(self, reply: Reply, used: str, request: HttpRequest) -> Unreachable:
         code, said = words(reply)
@@ -234,7 +234,7 @@ class _Upload:
         last = int(said.group(1)) if said else -1
         if not 0 <= last < self._it.size:
             raise StoreDamaged("it does not say how much of the upload it has", where=str(self._there))
-        self._sent = last + 1 if last else 0  # nothing, and a single byte, are both said as 0-0
+        self._sent = last + 1 if last else 0  # 0-0 means no byte or a single one
 
     def _commit(self) -> None:
         left = self._it.size - self._sent

@@ -1,7 +1,7 @@
-"""A web server as a repository: `https://HOST/PATH`, with index.json and blobs below it, as in a store.
+"""A web server as a repository: `https://HOST/PATH`.
 
-Any server of plain files works: requests are GET and HEAD, and support of Range is optional.
-Read-only: to publish, copy a folder to the server in the order of `_HOW`.
+index.json and blobs are below it, as in a store. Any server of plain files works: requests are GET and HEAD, and
+support of Range is optional. Read-only: to publish, copy a folder to the server in the order of `_HOW`.
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ class Web(ByPath):
 
     def index(self) -> oci.Object:
         data = self.read_index()
-        if (
-            data is None or data.lstrip()[:1] == b"<"
-        ):  # a page for people: of an error, or of a network that wants a login
+        if data is None or data.lstrip()[:1] == b"<":  # an HTML page: an error, or a network that requires a login
             found = "no index.json" if data is None else "a web page in place of index.json"
             raise UsageError(
                 f"there is {found}",

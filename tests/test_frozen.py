@@ -467,7 +467,7 @@ def _parity_line(found: OutputParity) -> str:
 def test_keypoints_keep_their_numbers(frozen: Frozen) -> None:
     np: Any = pytest.importorskip("numpy")
     pytest.importorskip("cv2")
-    from validation import keypoints as metrics
+    from validation import keypoint_metrics as metrics
     from validation.homography import shift
 
     size, rows = (96, 128), []  # type: Tuple[int, int], List[str]

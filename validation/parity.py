@@ -2,7 +2,7 @@
 
 The artifact runs as a Polygraphy runner; the statistics are Polygraphy's: absolute and relative difference
 (SimpleCompareFunc; relative to the reference), cosine similarity, SNR and PSNR in decibels. Polygraphy's comparison of
-indices says only whether all agree, so `validation/comparison.py` counts the fraction that does. A runner that raised is a
+indices only reports whether all agree, so `validation/comparison.py` counts the fraction. A runner that raised is a
 `problem` of every output.
 """
 
@@ -66,10 +66,10 @@ def compare(
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Polygraphy without what it does only for its log, which is most of its time.
+    """Polygraphy without the work for its log, which takes most of its time.
 
-    It computes statistics of both differences even when nothing is logged, and imports PyTorch to ask of every array
-    whether it is PyTorch's. Where PyTorch is not imported, no array is.
+    It computes statistics of both differences even when nothing is logged, and imports PyTorch to test whether an array
+    is PyTorch's. Where PyTorch is not imported, no array is.
     """
     logs: Any = polygraphy.comparator.util
     arrays: Any = polygraphy.util.array

@@ -91,6 +91,17 @@ class Healed:
     searched: Mapping[str, Searched] = field(default_factory=dict)
     unfinished: FrozenSet[str] = frozenset()
 
+    def fate(self, cell: Cell) -> str:
+        """build, recalled, waiting or skipped: recalled when all that this run would do for it is already done."""
+        results = self.outcome.results
+        if cell.fate == "skipped":
+            return cell.fate
+        if cell.fate == "waiting" and not cell.reached:
+            return "recalled" if cell.engine in results else "waiting"
+        here = (cell.engine,) if cell.unverified else (cell.engine, *cell.measurements)
+        done = cell.id not in self.unfinished and all(job in results for job in here)
+        return "recalled" if done else "build"
+
 
 def heal(
     matrix: Matrix,

@@ -18,7 +18,6 @@ from builder.actions.recipes import (
     Parse,
     Simplify,
 )
-from builder.compat import tensorrt
 from builder.config.cells import Cell
 from builder.config.matrix import Head, Matrix, TorchSource
 from builder.files import bytes_of
@@ -34,6 +33,7 @@ from builder.planning.jobs import (
     sample_name,
     source_pins,
 )
+from builder.platforms import tables
 from builder.platforms.machines import Machine
 from builder.platforms.platform import BUILDER, PARSER
 
@@ -130,9 +130,9 @@ def _lower(matrix: Matrix, cell: Cell, onnx: str) -> Optional[Job]:
 def _lower_opset(matrix: Matrix, cell: Cell, onnx: str) -> Optional[Job]:
     """A TensorRT whose parser reads only an older opset gets the graph in that one."""
     target = matrix.target(cell.target)
-    series = tensorrt.series(target.version) if target.runtime == "tensorrt" and target.version else None
+    series = tables.tensorrt_series(target.version) if target.runtime == "tensorrt" and target.version else None
     declared = isinstance(matrix.model.source, TorchSource)  # an ONNX file may have any
-    if series is None or series.opset >= (matrix.model.opset if declared else tensorrt.SERIES[-1].opset):
+    if series is None or series.opset >= (matrix.model.opset if declared else tables.tensorrt().series[-1].opset):
         return None
     pins = (OutputPin("model.onnx", onnx, "model.onnx"),)
     return Job(f"lower-opset/{onnx}/{series.opset}", LowerOpset(series.opset), pins, ("onnx",))

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from builder.compat import alternatives, rules
 from builder.config.cells import Cell, all_cells, any_selects, resolve, settings_of
 from builder.config.matrix import Matrix, TorchSource
 from builder.config.remote_machines import Reached
 from builder.planning.job_graph import draw
 from builder.planning.jobs import Job
+from builder.platforms import rules
+from builder.platforms.install import how_to_build, how_to_verify
 from builder.platforms.machines import Machine
 from builder.platforms.platform import (
     Platform,
     cannot_build,
     cannot_run,
-    how_to_build,
-    how_to_verify,
     platform_of,
 )
 
@@ -90,7 +89,7 @@ def _plan_cell(matrix: Matrix, machine: Machine, cell: Cell, jobs: Dict[str, Job
     asked = asked_of(matrix, cell, machine)
     skip = rules.judge(asked)
     if skip is not None:
-        remedies = tuple(remedy.line for remedy in alternatives.remedies(asked, skip))
+        remedies = tuple(remedy.line for remedy in rules.remedies(asked, skip))
         return replace(cell, fate="skipped", reason=skip.fact, source=skip.source, rule=skip.rule, remedies=remedies)
     cell = placed(replace(cell, note=_note(asked), reached=target.reached), platform_of(target, machine), machine)
     cell, drawn = draw(matrix, machine, cell)

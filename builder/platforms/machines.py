@@ -9,15 +9,13 @@ from __future__ import annotations
 import difflib
 import json
 import platform
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
-from builder.compat import jetpack
 from builder.errors import UsageError
-from builder.platforms import gpus, hardware, packages
+from builder.platforms import gpus, hardware, packages, tables
 from builder.platforms.gpus import Gpu
 from builder.platforms.packages import Package
 from builder.platforms.probe import Probe, real
@@ -194,8 +192,7 @@ def _surroundings(machine: Machine) -> str:
 def _jetpack(machine: Machine) -> str:
     l4t = f"L4T {machine.l4t}" if machine.l4t else ""
     said = f"{machine.jetpack} ({l4t})" if machine.jetpack and l4t else machine.jetpack or l4t
-    known = re.fullmatch(r"[0-9]+(\.[0-9]+)*", machine.jetpack) and jetpack.named(machine.jetpack)
-    if said and not known:
+    if said and not tables.jetpack_series(machine.jetpack):
         said += ": in no table here, so nothing is assumed of its versions; what is installed counts"
     return said
 

@@ -1,4 +1,4 @@
-"""The engine step: a lowered ONNX to the files that one target's runtime opens, and artifact.json beside them."""
+"""The engine step: a lowered ONNX file to the files of one target's runtime, and artifact.json beside them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The sweep step: an artifact at every size of its grid, compared with the model and timed.
+"""The sweep steps: the model, and an artifact, at every size of a grid, compared and timed.
 
-It is opened anew for every size, as a host would open it, so that memory is that of one size and no size meets what
-another one left behind. Sizes outside are only asked: what it does there is recorded and not timed.
+The artifact is opened anew for every size, as on a host, so that memory is that of one size and no state is left from
+another. Sizes outside the profile are run but not timed.
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ def _row(runner: plugins.Runner, point: SweepPoint, sample: Sample, recipe: Meas
     return SweepRow(point, rows, time)
 
 
-# The sweep-reference step: the model itself on one photograph at every size of a grid, one at a time.
-#
-# A size that the model refuses is stored with its words: outside a profile that is an answer too.
+# ------------------------ reference: the model on one photograph at every size; an error message is stored as an answer
 
 
 def sweep_reference(action: Action, inputs: Path, out: Path, root: Path) -> Facts:

@@ -8,7 +8,7 @@ import pytest
 
 from builder import cli
 from builder.config.loader import load
-from builder.config.remote_machines import Reached, Worker
+from builder.config.remote_machines import Reached, WorkerSettings
 from builder.errors import UsageError
 from tests.fakes import Project
 
@@ -35,15 +35,15 @@ def test_a_target_has_one_machine_or_several(project: Project) -> None:
     project.edit("matrix.yaml", WHERE, WHERE + ", where: ssh://a")
     assert _of(project, "trt") == (Reached("ssh://a"),)
     project.edit("matrix.yaml", "where: ssh://a", "where: [ssh://a, ssh://b], worker: {minutes: 3}")
-    assert _of(project, "trt") == tuple(Reached(f"ssh://{name}", Worker(minutes=3)) for name in "ab")
+    assert _of(project, "trt") == tuple(Reached(f"ssh://{name}", WorkerSettings(minutes=3)) for name in "ab")
 
 
 def test_machines_in_the_matrix_come_beside_where_and_each_has_its_own_worker(project: Project) -> None:
     project.edit("matrix.yaml", WHERE, WHERE + ", where: ssh://a")
     with project.matrix.open("a") as file:
         file.write("machines:\n  b: {targets: ['{trt,rtx}'], worker: {minutes: 5}}\n")
-    assert _of(project, "trt") == (Reached("ssh://a"), Reached("ssh://b", Worker(minutes=5)))
-    assert _of(project, "rtx") == (Reached("ssh://b", Worker(minutes=5)),)
+    assert _of(project, "trt") == (Reached("ssh://a"), Reached("ssh://b", WorkerSettings(minutes=5)))
+    assert _of(project, "rtx") == (Reached("ssh://b", WorkerSettings(minutes=5)),)
     assert _of(project, "ort") == ()
 
 
@@ -99,8 +99,8 @@ def test_what_a_target_says_is_checked(project: Project, added: str, said: str) 
     ("broker", "said"),
     [
         ("http://broker", "is no address of a broker"),
-        ("amqps://", "is no address of a broker"),
-        ("amqps://me:secret@broker/v", "a password does not belong into a file"),
+        ("tls://", "is no address of a broker"),
+        ("tls://me:secret@broker:4222", "a password does not belong into a file"),
     ],
 )
 def test_a_broker_has_an_address_and_no_password(project: Project, broker: str, said: str) -> None:
@@ -115,7 +115,7 @@ def test_a_broker_has_an_address_and_no_password(project: Project, broker: str, 
 @pytest.mark.parametrize("store", ["https://files.example/v", "versions.tar", ""])
 def test_the_store_of_a_fleet_is_one_that_workers_can_write_to(project: Project, store: str) -> None:
     with project.matrix.open("a") as file:
-        file.write(f"fleet: {{broker: 'amqps://broker/v', store: '{store}'}}\n")
+        file.write(f"fleet: {{broker: 'tls://broker:4222', store: '{store}'}}\n")
     with pytest.raises(UsageError) as problem:
         load(project.matrix)
     assert ".store" in str(problem.value)

@@ -69,6 +69,9 @@ def test_planning_depends_on_nothing_but_the_matrix_and_the_machine(
 
 
 def test_planning_reads_no_file(shipped: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compatibility tables apart, which a process reads once."""
+    plan(shipped.matrix, ORIN)
+
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("plan opened a file")
 

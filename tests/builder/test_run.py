@@ -10,10 +10,11 @@ from typing import Any, Callable, Dict, List, Mapping, Set, Tuple
 import pytest
 
 from builder import digest
-from builder.actions.action import Action
+from builder.actions.action import Action, Result
 from builder.errors import StepFailed, UsageError
 from builder.execution import orders
 from builder.execution.scheduler import prospect
+from builder.planning.jobs import Job
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.store.layout import Layout
@@ -208,6 +209,20 @@ def test_one_job_at_a_time_is_one_at_a_time(project: Project) -> None:
     executor = FakeExecutor(seconds=0.001)
     run_project(project, executor, jobs=1)
     assert executor.overlaps == set()
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_inputs_of_a_job_are_resolved_once(project: Project, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
+    resolved, pin = [], Pinner.pin  # type: List[str], Any
+
+    def counted(self: Pinner, job: Job, results: Mapping[str, Result]) -> Action:
+        resolved.append(job.id)
+        made: Action = pin(self, job, results)
+        return made
+
+    monkeypatch.setattr(Pinner, "pin", counted)
+    ran = run_project(project, jobs=jobs)
+    assert sorted(resolved) == sorted(ran.outcome.actions)
 
 
 def test_many_jobs_give_the_same_results_as_one(project: Project, tmp_path: Path) -> None:

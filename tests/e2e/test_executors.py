@@ -15,7 +15,7 @@ import pytest
 from builder import digest, plugins
 from builder.actions.action import Action
 from builder.actions.recipes import Made
-from builder.config.remote_machines import FLEET, Reached, Worker
+from builder.config.remote_machines import FLEET, Reached, WorkerSettings
 from builder.errors import DeployError, StepFailed
 from builder.plugins import Executor
 from builder.store.layout import Layout
@@ -36,7 +36,7 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executo
         from builder.execution.ssh.executor import Machines
 
         far = tmp_path / "far"
-        worker = Worker(python=str(python_at(far, TMPDIR=str(far))), folder=str(far / "kept"))
+        worker = WorkerSettings(python=str(python_at(far, TMPDIR=str(far))), folder=str(far / "kept"))
         with sshd(tmp_path / "sshd") as server, Machines(server.environ) as machines:
             yield machines.at(Reached("ssh://there", worker))
     else:
@@ -44,15 +44,14 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executo
 
 
 def _of_a_fleet(folder: Path) -> Iterator[Executor]:
-    pytest.importorskip("celery")
-    pytest.importorskip("redis")
+    pytest.importorskip("nats")
     from builder.config.remote_machines import FleetSettings
     from builder.execution.fleet.broker import Broker
     from builder.execution.fleet.executor import Fleet
-    from builder.execution.fleet.sealing import Seal
+    from builder.execution.fleet.messages import Signing
 
     place = folder / "exchange"
-    with brokers.redis(folder / "redis") as server:
+    with brokers.nats(folder / "nats") as server:
         words = ["worker", "--broker", server.url, "--store", str(place), "--folder", str(folder / "kept")]
         worker = subprocess.Popen(
             [sys.executable, "-m", "builder.cli", *words],
@@ -61,7 +60,7 @@ def _of_a_fleet(folder: Path) -> Iterator[Executor]:
         )
         settings = FleetSettings(server.url, str(place))
         try:
-            with Fleet(Broker(server.url), plugins.repository(str(place), {}), "0f", settings, Seal()) as fleet:
+            with Fleet(Broker(server.url), plugins.repository(str(place), {}), "0f", settings, Signing()) as fleet:
                 yield fleet.at(Reached(FLEET))
         finally:
             worker.kill()

@@ -24,7 +24,7 @@ from builder.errors import StepFailed
 from builder.planning.planner import Plan, plan
 from builder.platforms import requirements
 from builder.platforms.machines import Machine
-from builder.platforms.platform import numbers
+from builder.platforms.versions import first
 
 GPU_RUNTIMES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu")
 # The same tests on a CPU: what fails there is wrong with the tests, not with a GPU.
@@ -81,7 +81,7 @@ def target(runtime: str, machine: Machine) -> Optional[str]:
         return None
     if runtime == CONTROL:
         return f"  {name(runtime)}: {{runtime: {runtime}, arch: {machine.arch}}}"
-    version = ".".join(map(str, numbers(machine.version(PACKAGE[runtime]) or "")[:2]))
+    version = first(machine.version(PACKAGE[runtime]) or "", 2)
     gpu = next(gpu for gpu in machine.gpus if gpu.sm)
     jetpack = f', jetpack: "{machine.jetpack}"' if machine.l4t and runtime == "tensorrt" else ""
     said = f'runtime: {runtime}, version: "{version}", sm: "{gpu.sm}", gpu: "{gpu.name}", arch: {machine.arch}{jetpack}'

@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 
 import pytest
 
-from builder.config.remote_machines import Address, parsed
+from builder.config.remote_machines import SshAddress, parsed
 from builder.errors import UsageError
 from builder.execution.scheduler import Silent, run
 from builder.planning.planner import OVER_SSH, plan
@@ -25,7 +25,7 @@ from tests.fakes import LAPTOP, FakeExecutor, Project
     ],
 )
 def test_an_address(where: str, host: str, user: Optional[str], port: Optional[int], flags: Tuple[str, ...]) -> None:
-    assert parsed(where) == Address(host, user, port)
+    assert parsed(where) == SshAddress(host, user, port)
     assert parsed(where).flags == flags
 
 

@@ -116,7 +116,7 @@ def _agreement(reference: Any, candidate: Any, axis: int) -> float:
 # ------------ numbers without Polygraphy: the same formulas in the same precision (tests/validation/test_statistics.py)
 
 
-_QUANTILE = 0.99
+QUANTILE = 0.99
 _EPSILON = 2.220446049250313e-16
 _WIDER = {"float16": np.float32, "int8": np.int32, "uint8": np.int32, "int16": np.int32, "uint16": np.int32}
 
@@ -137,17 +137,17 @@ def of(output: str, sample: str, reference: Any, candidate: Any) -> OutputParity
             output=output,
             sample=sample,
             problem=None,
-            max_abs=_finite(absolute.max()),
-            mean_abs=_finite(np.mean(absolute, dtype=np.float32)),
-            median_abs=_finite(np.median(absolute)),
-            p99_abs=_finite(np.quantile(absolute, _QUANTILE)),
-            max_rel=_finite(relative.max()),
-            mean_rel=_finite(np.mean(relative, dtype=np.float32)),
-            median_rel=_finite(np.median(relative)),
-            p99_rel=_finite(np.quantile(relative, _QUANTILE)),
-            cosine=_finite(_cosine(wanted.ravel(), found.ravel())),
-            snr_db=_decibels(_ratio(np.mean(_squared(wanted)), square)),
-            psnr_db=_decibels(_peak(wanted.max(), square)),
+            max_abs=finite(absolute.max()),
+            mean_abs=finite(np.mean(absolute, dtype=np.float32)),
+            median_abs=finite(np.median(absolute)),
+            p99_abs=finite(np.quantile(absolute, QUANTILE)),
+            max_rel=finite(relative.max()),
+            mean_rel=finite(np.mean(relative, dtype=np.float32)),
+            median_rel=finite(np.median(relative)),
+            p99_rel=finite(np.quantile(relative, QUANTILE)),
+            cosine=finite(_cosine(wanted.ravel(), found.ravel())),
+            snr_db=decibels(_ratio(np.mean(_squared(wanted)), square)),
+            psnr_db=decibels(_peak(wanted.max(), square)),
         )
 
 
@@ -181,14 +181,14 @@ def _peak(largest: Any, square: Any) -> float:
     return float(20 * np.log10(float(largest) if largest > 0 else 1.0) - 10 * np.log10(float(square)))
 
 
-def _finite(value: Any) -> Optional[float]:
-    """Seven digits; None for NaN."""
-    return float(f"{value:.7g}") if math.isfinite(value) else None
+def finite(value: Any) -> Optional[float]:
+    """Seven digits; None for NaN, infinity and None."""
+    return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
 
 
-def _decibels(value: float) -> Optional[float]:
+def decibels(value: Optional[float]) -> Optional[float]:
     """Equal tensors have an infinite ratio, which JSON cannot hold.
 
     It is written as 999.
     """
-    return 999.0 if value == math.inf else _finite(value)
+    return 999.0 if value == math.inf else finite(value)

@@ -8,7 +8,6 @@ indices only reports whether all agree, so `validation/comparison.py` counts the
 
 from __future__ import annotations
 
-import math
 import sys
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional, Tuple
@@ -29,10 +28,8 @@ from builder.actions.measurements import OutputParity
 from builder.config.contract import Agreement, Align
 from builder.errors import first_line
 from builder.plugins import Runner
-from validation.comparison import compared
+from validation.comparison import QUANTILE, compared, decibels, finite
 from validation.samples import Arrays, Sample
-
-_QUANTILE = 0.99
 
 
 class ArtifactRunner(BaseRunner):  # type: ignore[misc]  # Polygraphy ships no types
@@ -87,7 +84,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _statistics(name: str, sample: str, reference: Any, candidate: Any) -> OutputParity:
-    simple = _run(SimpleCompareFunc(check_error_stat="quantile", error_quantile=_QUANTILE), name, reference, candidate)
+    simple = _run(SimpleCompareFunc(check_error_stat="quantile", error_quantile=QUANTILE), name, reference, candidate)
     cosine = _run(CosineSimilarityCompareFunc(), name, reference, candidate)
     # Polygraphy takes the signal from the first argument, and the signal is the reference.
     snr = _run(SnrCompareFunc(), name, candidate, reference)
@@ -96,17 +93,17 @@ def _statistics(name: str, sample: str, reference: Any, candidate: Any) -> Outpu
         output=name,
         sample=sample,
         problem=None,
-        max_abs=_finite(simple.max_absdiff),
-        mean_abs=_finite(simple.mean_absdiff),
-        median_abs=_finite(simple.median_absdiff),
-        p99_abs=_finite(simple.quantile_absdiff),
-        max_rel=_finite(simple.max_reldiff),
-        mean_rel=_finite(simple.mean_reldiff),
-        median_rel=_finite(simple.median_reldiff),
-        p99_rel=_finite(simple.quantile_reldiff),
-        cosine=_finite(cosine.cosine_similarity),
-        snr_db=_decibels(snr.snr),
-        psnr_db=_decibels(psnr.psnr),
+        max_abs=finite(simple.max_absdiff),
+        mean_abs=finite(simple.mean_absdiff),
+        median_abs=finite(simple.median_absdiff),
+        p99_abs=finite(simple.quantile_absdiff),
+        max_rel=finite(simple.max_reldiff),
+        mean_rel=finite(simple.mean_reldiff),
+        median_rel=finite(simple.median_reldiff),
+        p99_rel=finite(simple.quantile_reldiff),
+        cosine=finite(cosine.cosine_similarity),
+        snr_db=decibels(snr.snr),
+        psnr_db=decibels(psnr.psnr),
     )
 
 
@@ -118,19 +115,3 @@ def _run(comparator: Any, name: str, reference: Any, candidate: Any) -> Any:
     found = IterationResult({name: candidate}, runner_name="candidate")
     wanted = IterationResult({name: reference}, runner_name="reference")
     return comparator(found, wanted)[name]
-
-
-def _finite(value: Optional[float]) -> Optional[float]:
-    """Seven digits.
-
-    None for what is not a number (a relative difference to a reference of zeros).
-    """
-    return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
-
-
-def _decibels(value: Optional[float]) -> Optional[float]:
-    """Equal tensors have an infinite ratio, which JSON cannot hold.
-
-    It is written as 999.
-    """
-    return 999.0 if value == math.inf else _finite(value)

@@ -1,8 +1,8 @@
 """What the fleet itself costs: many simulated workers and many actions that take no time, on one machine.
 
-    python -m bench.fleet [--workers 200] [--actions 10000] [--broker rabbitmq|redis] [--kills 2]
+    python -m bench.fleet [--workers 200] [--actions 10000] [--kills 2]
 
-Broker, store, leases, messages and Celery are real; only the step is not: it writes a few random bytes, as an engine that is
+Broker, store, leases and messages are real; only the step is not: it writes a few random bytes, as an engine that is
 built twice differs, so that an action that was done twice to another result would be seen. Some worker processes are killed
 with -9 on the way and started again. It prints the seconds of processor time and the memory of the run's own process.
 """
@@ -10,6 +10,7 @@ with -9 on the way and started again. It prints the seconds of processor time an
 from __future__ import annotations
 
 import argparse
+import asyncio
 import dataclasses
 import os
 import resource
@@ -30,11 +31,11 @@ from builder.config.contract import Profile, ShapeRange
 from builder.config.remote_machines import FleetSettings
 from builder.config.tensorrt import TensorRtOptions
 from builder.execution.cache import Cache
-from builder.execution.fleet import queues, serving
-from builder.execution.fleet.broker import Broker
+from builder.execution.fleet import queues
+from builder.execution.fleet.broker import Broker, Connection
 from builder.execution.fleet.executor import Fleet
-from builder.execution.fleet.sealing import Seal
-from builder.execution.fleet.station import Post
+from builder.execution.fleet.messages import Signing
+from builder.execution.fleet.worker import Worker, WorkerSettings, serve
 from builder.platforms import machines
 from builder.platforms.platform import Pinned, Platform
 from builder.store.layout import Layout
@@ -64,17 +65,15 @@ def _silent(line: str) -> None:
 
 
 def worker(url: str, place: str, name: str, count: int) -> int:
-    post = Post(f"{name}@{name}", machines.here(), Path(tempfile.mkdtemp(prefix="fleet-")))
+    here, folder, store = machines.here(), Path(tempfile.mkdtemp(prefix="fleet-")), plugins.repository(place, {})
     served = [queues.name(actions(1, Path(__file__))[0].platform)]  # type: ignore[arg-type]
-    return serving.serve(
-        Broker(url),
-        plugins.repository(place, {}),
-        Seal(),
-        post,
-        served,
-        _silent,
-        serving.Simulated(count, seem_to_work),
-    )
+
+    def make(connection: Connection) -> List[Worker]:
+        named = [WorkerSettings(f"{name}-{number}@{name}-{number}", here, folder) for number in range(count)]
+        return [Worker(each, connection, store, Signing(), _silent, seem_to_work) for each in named]
+
+    asyncio.run(serve(Broker(url), make, served, _silent))
+    return 0
 
 
 class Crowd:
@@ -120,7 +119,7 @@ def measure(url: str, workers: int, count: int, kills: int, folder: Path) -> Mea
     settings = FleetSettings(url, str(place), patience=120.0, tries=10)
     before, began, started = _used(), _cpu(), time.monotonic()
     try:
-        with Fleet(Broker(url), plugins.repository(str(place), {}), os.urandom(4).hex(), settings, Seal()) as fleet:
+        with Fleet(Broker(url), plugins.repository(str(place), {}), os.urandom(4).hex(), settings, Signing()) as fleet:
             first = threading.Event()
 
             def perform(action: Action) -> Result:
@@ -168,16 +167,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=200)
     parser.add_argument("--actions", type=int, default=10_000)
-    parser.add_argument("--broker", choices=("rabbitmq", "redis"), default="rabbitmq")
     parser.add_argument("--kills", type=int, default=2)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
         folder = Path(name)
-        with (brokers.rabbitmq if args.broker == "rabbitmq" else brokers.redis)(folder / "broker") as server:
+        with brokers.nats(folder / "broker") as server:
             (folder / "run").mkdir()
             found = measure(server.url, args.workers, args.actions, args.kills, folder / "run")
     print(
-        f"{args.broker}: {args.actions:,} actions by {args.workers} workers, {args.kills} processes of theirs killed: "
+        f"{args.actions:,} actions by {args.workers} workers, {args.kills} processes of theirs killed: "
         f"nothing lost, one result each\n"
         f"{found.seconds:.0f} s, {args.actions / found.seconds:.0f} actions a second; "
         f"the run itself: {1000 * found.cpu:.1f} ms of processor time an action, {found.memory:.0f} MiB"

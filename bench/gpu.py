@@ -31,7 +31,7 @@ from builder.config.contract import PACKAGE
 from builder.host import install
 from builder.platforms import machines, requirements
 from builder.platforms.machines import Machine
-from builder.platforms.platform import numbers
+from builder.platforms.versions import first
 from builder.store import versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, Manifest
@@ -75,7 +75,7 @@ def _targets(wanted: List[str], machine: Machine) -> Dict[str, Dict[str, str]]:
             continue
         said = {"runtime": runtime, "arch": machine.arch, "machine": machine.kind}
         if runtime in GPU_RUNTIMES:
-            said["version"] = ".".join(map(str, numbers(machine.version(PACKAGE[runtime]) or "")[:2]))
+            said["version"] = first(machine.version(PACKAGE[runtime]) or "", 2)
             said["sm"] = next(gpu.sm for gpu in machine.gpus if gpu.sm)
         if machine.l4t and runtime == "tensorrt":
             said["jetpack"] = machine.jetpack

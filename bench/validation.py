@@ -23,10 +23,11 @@ import numpy as np
 from builder import plugins
 from builder.actions.action import Action
 from builder.actions.recipes import MeasureParity, MeasureTask
+from builder.config.cells import Cell
 from builder.config.loader import load
 from builder.execution import local, processes
 from builder.execution.scheduler import prospect
-from builder.planning.planner import PlannedCell, plan
+from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.store.layout import Layout
@@ -56,15 +57,15 @@ def main() -> None:
                 order = local.lay_out(action, pinner.files(jobs[id], action), loaded.root, work)
                 spent += [_by_hand(order), *_inference(action, order.parent / "in")]
         total += spent
-        _row(cell.cell.id, spent)
+        _row(cell.id, spent)
     _row("all", total)
-    models = {id for cell in measured for id in (f"reference/{cell.cell.head}", *(t.reference for t in cell.tasks))}
+    models = {id for cell in measured for id in (f"reference/{cell.head}", *(t.reference for t in cell.tasks))}
     print(
         f"\nThe model itself was run in {len(models)} steps for these {len(measured)} cells: {', '.join(sorted(models))}"
     )
 
 
-def _steps(cell: PlannedCell) -> List[str]:
+def _steps(cell: Cell) -> List[str]:
     return [cell.parity, *(task.job for task in cell.tasks)]
 
 

@@ -1,4 +1,4 @@
-"""Real brokers on loopback, each with a folder and ports of its own: RabbitMQ and Redis of Debian's packages."""
+"""Real brokers on loopback, each with a folder and a port of its own: NATS of Debian's package."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ import pytest
 
 from tests.ports import free_port
 
-RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # what Debian's wrapper in /usr/sbin runs as its own user
-EPMD = "epmd"
-
 
 class Server:
     """A process that can be killed and started again on the same data."""
@@ -29,24 +26,24 @@ class Server:
         self, command: List[str], environ: Dict[str, str], folder: Path, port: int, ready: bytes = b""
     ) -> None:
         """`ready`: what it says when it is there; where it says nothing, its port on this machine is tried."""
-        self._command, self._environ, self._folder, self.port = command, environ, folder, port
+        self._command, self._environ, self.folder, self.port = command, environ, folder, port
         self._ready = ready
         self.url = ""
         self._process: "subprocess.Popen[bytes]"
 
     def start(self) -> None:
-        log = (self._folder / "log").open("ab")
+        log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
-            self._command, stdout=log, stderr=log, env=self._environ, start_new_session=True, cwd=str(self._folder)
+            self._command, stdout=log, stderr=log, env=self._environ, start_new_session=True, cwd=str(self.folder)
         )
         for _ in range(600):
-            if self._ready and self._ready in (self._folder / "log").read_bytes():
+            if self._ready and self._ready in (self.folder / "log").read_bytes():
                 return
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert self._process.poll() is None, (self.folder / "log").read_text()
             time.sleep(0.1)
-        raise AssertionError((self._folder / "log").read_text())
+        raise AssertionError((self.folder / "log").read_text())
 
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -70,83 +67,24 @@ class Secured:
 
 
 @contextlib.contextmanager
-def rabbitmq(folder: Path, secured: Optional[Secured] = None) -> Iterator[Server]:
-    """Without a password on loopback, as RabbitMQ lets `guest` in there; or `secured`, beside a port without TLS."""
-    if not RABBITMQ.is_file():
-        pytest.skip("RabbitMQ is not installed: apt-get install rabbitmq-server")
-    folder.mkdir(parents=True)
-    port, dist, names, tls = free_port(), free_port(), free_port(), free_port()
-    (folder / "rabbitmq.conf").write_text(
-        f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
-        "loopback_users.guest = true\nheartbeat = 10\ndisk_free_limit.absolute = 10MB\n" + _with_tls(secured, tls)
-    )
-    (folder / "plugins").write_text("[].\n")
-    environ = {
-        **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
-        "HOME": str(folder),
-        "RABBITMQ_NODENAME": f"test{port}@localhost",
-        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
-        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
-        "RABBITMQ_LOG_BASE": str(folder),
-        "RABBITMQ_PID_FILE": str(folder / "pid"),
-        "RABBITMQ_DIST_PORT": str(dist),
-        "ERL_EPMD_PORT": str(names),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-    }
-    names_server = subprocess.Popen([EPMD, "-port", str(names), "-address", "127.0.0.1"], env=environ, cwd=str(folder))
-    server = Server([str(RABBITMQ)], environ, folder, port)
-    server.url = f"amqps://{secured.login}@127.0.0.1:{tls}//" if secured else f"amqp://127.0.0.1:{port}//"
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-        names_server.kill()
-        names_server.wait()
-
-
-def _with_tls(secured: Optional[Secured], port: int) -> str:
-    if secured is None:
-        return ""
-    return (
-        f"listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.verify = verify_none\nssl_options.cacertfile = {secured.authority}\n"
-        f"ssl_options.certfile = {secured.certificate}\nssl_options.keyfile = {secured.key}\n"
-        f"default_user = {secured.user}\ndefault_pass = {secured.password}\n"
-    )
-
-
-@contextlib.contextmanager
-def redis(
+def nats(
     folder: Path, *, address: str = "127.0.0.1", through: Sequence[str] = (), secured: Optional[Secured] = None
 ) -> Iterator[Server]:
     """`through`: what it is started with, to be in another network, where it has `address` and is not waited for."""
-    program = shutil.which("redis-server")
+    program = shutil.which("nats-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
-        pytest.skip("Redis is not installed: apt-get install redis-server")
+        pytest.skip("NATS is not installed: apt-get install nats-server")
     folder.mkdir(parents=True)
     port = free_port()
-    listens = ["--port", str(port)]
+    lines = [f"listen: {address}:{port}", "max_payload: 8MB", f'jetstream {{ store_dir: "{folder}" }}']
     if secured:
-        listens = [
-            "--port",
-            "0",
-            "--tls-port",
-            str(port),
-            "--tls-auth-clients",
-            "no",
-            "--requirepass",
-            secured.password,
-        ]
-        listens += ["--tls-cert-file", str(secured.certificate), "--tls-key-file", str(secured.key)]
-        listens += ["--tls-ca-cert-file", str(secured.authority)]
-    command = [*through, program, *listens, "--bind", address, "--appendonly", "yes", "--dir", str(folder)]
-    command += ["--protected-mode", "no"]
-    server = Server(command, dict(os.environ), folder, port, ready=b"Ready to accept connections" if through else b"")
-    server.url = (
-        f"rediss://:{quote(secured.password, safe='')}@{address}:{port}/0" if secured else f"redis://{address}:{port}/0"
-    )
+        lines += [f'tls {{ cert_file: "{secured.certificate}", key_file: "{secured.key}" }}']
+        lines += [f'authorization {{ user: "{secured.user}", password: "{secured.password}" }}']
+    (folder / "nats.conf").write_text("\n".join(lines) + "\n")
+    command = [*through, program, "-c", str(folder / "nats.conf")]
+    server = Server(command, dict(os.environ), folder, port, ready=b"Server is ready" if through else b"")
+    login = f"{secured.login}@" if secured else ""
+    server.url = f"{'tls' if secured else 'nats'}://{login}{address}:{port}"
     try:
         server.start()
         yield server

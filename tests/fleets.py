@@ -1,14 +1,16 @@
-"""A run that is only a mailbox, orders as a test wants them, and a line to the broker that can be cut."""
+"""A run that is only its answers, orders as a test wants them, and a line to the broker that can be cut."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 import threading
 import time
+from concurrent import futures
 from pathlib import Path
-from typing import Callable, List, Optional, Set, Type, TypeVar
+from typing import Any, Callable, Coroutine, List, Optional, Set, Type, TypeVar
 from urllib.parse import urlsplit
 
 from builder import digest
@@ -18,10 +20,8 @@ from builder.config.tensorrt import TensorRtOptions
 from builder.errors import Untrusted
 from builder.execution.cache import Cache
 from builder.execution.fleet import queues
-from builder.execution.fleet.broker import Broker
-from builder.execution.fleet.mail import Mail
-from builder.execution.fleet.sealing import Seal
-from builder.execution.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report
+from builder.execution.fleet.broker import STREAM, Broker, Connection, run_subject
+from builder.execution.fleet.messages import Answer, Begin, Done, Failed, Message, Order, Signing, Working
 from builder.execution.messages import File
 from builder.platforms.platform import Pinned, Platform
 
@@ -29,7 +29,8 @@ CPU = Platform("onnxruntime", "any", "linux", "x86_64")
 ENGINE = Engine("fp32", "f32", (), 0, TensorRtOptions(), "")
 QUEUE = queues.name(CPU)
 MODEL = b"a model"
-Said = TypeVar("Said", Claim, Beat, Done, Failed)
+Said = TypeVar("Said", Begin, Working, Done, Failed)
+Made_ = TypeVar("Made_")
 
 
 def until(true: Callable[[], object], seconds: float = 20.0, what: str = "it") -> None:
@@ -43,16 +44,11 @@ def action(*inputs: Pinned, recipe: Recipe = ENGINE, platform: Optional[Platform
     return Action(recipe, inputs or (Pinned("model.onnx", digest.of_bytes(MODEL)),), (), platform)
 
 
-def order(what: Optional[Action] = None, *files: File, run: str = "0f") -> Order:
+def order(what: Optional[Action] = None, *files: File, run: str = "0f") -> Message:
     """For the model, unless it says otherwise."""
-    return Order(
-        os.urandom(8).hex(),
-        run,
-        f"deploymatrix.run.{run}",
-        what or action(),
-        files or (File(digest.of_bytes(MODEL), len(MODEL)),),
-        60.0,
-    )
+    what = what or action()
+    files = files or (File(digest.of_bytes(MODEL), len(MODEL)),)
+    return Message(run, what.key, os.urandom(8).hex(), "run", Order(what, files, 60.0))
 
 
 def seem_to_work(what: Action, cache: Cache, say: Callable[[str], None]) -> Result:
@@ -63,38 +59,62 @@ def seem_to_work(what: Action, cache: Cache, say: Callable[[str], None]) -> Resu
     return Result(what.key, (cache.store.put_bytes("model.bin", b"made of " + what.key.encode()),), Made(1, ()), 0.1, 1)
 
 
+class Link:
+    """A connection of the test's own, from another thread. A context."""
+
+    def __init__(self, url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.connection = Connection(Broker(url), "test")
+
+    def __enter__(self) -> "Link":
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self.do(self.connection.open())
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.do(self.connection.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def do(self, work: "Coroutine[Any, Any, Made_]", seconds: float = 60) -> "Made_":
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+
+    def begin(self, work: "Coroutine[Any, Any, Made_]") -> "futures.Future[Made_]":
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def jobs(self) -> List[int]:
+        """The numbers of all jobs in the stream."""
+        state = (await self.connection._jets.stream_info(STREAM)).state
+        numbers = range(state.first_seq, state.last_seq + 1) if state.messages else ()
+        return [number for number in numbers if await self.connection.holds(number)]
+
+
 class Run:
     """The run's side. `answers` says what is answered to each report; None is no answer."""
 
-    def __init__(self, broker: Broker, seal: Seal, name: str) -> None:
-        self.reports, self.refused, self.name = [], [], name  # type: List[Report], List[str], str
-        self.answers: Callable[[Report], Optional[Answer]] = self.grants
-        self._seal = seal
-        self.mail = Mail(broker, f"deploymatrix.run.{name}", self._letter, lambda: None)
+    def __init__(self, link: Link, signing: Signing, name: str) -> None:
+        self.reports, self.refused, self.name = [], [], name  # type: List[Message], List[str], str
+        self.answers: Callable[[Message], Optional[Message]] = self.answer
+        self._link, self._signing = link, signing
+        self._end = link.do(link.connection.listen(run_subject(name), self._report))
 
-    def grants(self, report: Report) -> Optional[Answer]:
-        """It is content with whatever it is told."""
-        return self.answer(report)
+    def answer(self, report: Message, go: Any = "yes", why: str = "") -> Message:
+        return Message(self.name, report.job, report.attempt, "run", Answer(go, why), report.number)
 
-    def answer(self, report: Report, go: bool = True, token: int = 7, why: str = "") -> Answer:
-        return Answer(self.name, report.said.key, go, token, why, report.said.it)
-
-    def _letter(self, body: object) -> None:
+    async def _report(self, data: bytes) -> Optional[bytes]:
         try:
-            report = self._seal.open(Report, body)
+            report = self._signing.open(data)
         except Untrusted as problem:
             self.refused.append(problem.what)
-            return
+            return None
         self.reports.append(report)
         answer = self.answers(report)
-        if answer is not None:
-            self.send(report.who.mailbox, answer)
-
-    def send(self, mailbox: str, record: object) -> None:
-        self.mail.send(mailbox, self._seal.close(record))
+        return self._signing.close(answer) if answer is not None else None
 
     def heard(self, kind: Type[Said]) -> List[Said]:
-        return [report.said for report in self.reports if isinstance(report.said, kind)]
+        return [report.body for report in self.reports if isinstance(report.body, kind)]
+
+    def end(self) -> None:
+        self._link.do(self._end())  # type: ignore[arg-type]
 
 
 class Proxy:

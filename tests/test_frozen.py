@@ -188,7 +188,7 @@ def test_every_cell_keeps_its_fate(machine: str, matrix: ShippedMatrix, frozen: 
     rows = []
     for cell in planned.cells:
         status = judge(matrix.matrix, cell, outcome).status
-        words = [cell.cell.id, cell.fate, *((cell.rule,) if cell.fate == "skipped" else (status, cell.onnx))]
+        words = [cell.id, cell.fate, *((cell.rule,) if cell.fate == "skipped" else (status, cell.onnx))]
         rows.append(" ".join(words))
     frozen(f"fates_{machine}.txt", text(rows))
 
@@ -201,7 +201,7 @@ def test_every_check_keeps_its_limit_and_its_number(matrix: ShippedMatrix, froze
     for cell in planned.cells:
         if cell.fate != "skipped":
             found = judge(matrix.matrix, cell, outcome)
-            rows += [f"{cell.cell.id} {found.status}", *map(_check_line, found.checks)]
+            rows += [f"{cell.id} {found.status}", *map(_check_line, found.checks)]
     frozen("checks.txt", text(rows))
     assert {row.split()[-1] for row in rows} >= {"kept", "missed", "reported", "passed", "failed"}
 

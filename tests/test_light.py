@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
+from typing import List, Sequence
 
 import pytest
 
@@ -28,8 +28,7 @@ print("LOADED", code, *sorted(set(heavy) & set(sys.modules)))
 _NEVER = [
     "nacl",
     "shtab",
-    "celery",
-    "kombu",
+    "nats",
     "torch",
     "onnx",
     "onnxruntime",
@@ -43,9 +42,9 @@ _NEVER = [
 ]
 
 
-def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
+def _loaded(argv: List[str], cwd: Path, before: str = "", heavy: Sequence[str] = _NEVER) -> List[str]:
     """[exit code, heavy modules...] after `build ARGV` in a process of its own."""
-    code = _PROBE.format(argv=argv, heavy=_NEVER, before=before)
+    code = _PROBE.format(argv=argv, heavy=heavy, before=before)
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=str(cwd), env=env, capture_output=True, text=True, timeout=60, check=False
@@ -59,6 +58,12 @@ def _loaded(argv: List[str], cwd: Path, before: str = "") -> List[str]:
 def test_light_commands_import_nothing_heavy(argv: List[str], tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     assert _loaded(argv, project.root) == ["0"]
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["--help"], ["pull", "--help"]], ids=" ".join)
+def test_what_compares_no_version_reads_no_table(argv: List[str], tmp_path: Path) -> None:
+    """`packaging` and a parser of TOML take some milliseconds each."""
+    assert _loaded(argv, tmp_path, heavy=["packaging", "tomllib", "tomli", "builder.platforms.tables"]) == ["0"]
 
 
 # The same fake executor in both processes; `facts.here` says the laptop, so that the fake's tools are the machine's.

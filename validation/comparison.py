@@ -1,8 +1,8 @@
 """Comparison of an artifact's outputs with the model's.
 
 Needs NumPy alone. Tensors that cannot be compared (another shape, NaN, Inf) give a `problem` instead of numbers. The
-caller chooses the function for the numbers: Polygraphy's where artifacts are built (`validation/parity.py`), or `of`,
-the same formulas, on hosts.
+caller chooses the function for the numbers: Polygraphy's where artifacts are built (`validation/parity.py`), or `of`
+on hosts.
 """
 
 from __future__ import annotations
@@ -113,7 +113,11 @@ def _agreement(reference: Any, candidate: Any, axis: int) -> float:
     return float(f"{np.mean(reference.argmax(axis) == candidate.argmax(axis)):.7g}")
 
 
-# ------------ numbers without Polygraphy: the same formulas in the same precision (tests/validation/test_statistics.py)
+# The statistics of an output without Polygraphy, for hosts: the only place that computes them here.
+#
+# `validation/parity.py` takes them from Polygraphy. tests/validation/test_statistics.py holds every one to Polygraphy's,
+# digit by digit. Differences are candidate minus reference, in the tensor's own unit; relative ones are relative to the
+# reference, where zeros stand for 2.2e-16.
 
 
 QUANTILE = 0.99
@@ -133,22 +137,33 @@ def of(output: str, sample: str, reference: Any, candidate: Any) -> OutputParity
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         relative = absolute / np.abs(divisor)
         square = np.mean(_squared(wanted - found))
-        return OutputParity(
-            output=output,
-            sample=sample,
-            problem=None,
-            max_abs=finite(absolute.max()),
-            mean_abs=finite(np.mean(absolute, dtype=np.float32)),
-            median_abs=finite(np.median(absolute)),
-            p99_abs=finite(np.quantile(absolute, QUANTILE)),
-            max_rel=finite(relative.max()),
-            mean_rel=finite(np.mean(relative, dtype=np.float32)),
-            median_rel=finite(np.median(relative)),
-            p99_rel=finite(np.quantile(relative, QUANTILE)),
-            cosine=finite(_cosine(wanted.ravel(), found.ravel())),
-            snr_db=decibels(_ratio(np.mean(_squared(wanted)), square)),
-            psnr_db=decibels(_peak(wanted.max(), square)),
+        return rounded(
+            output,
+            sample,
+            max_abs=absolute.max(),
+            mean_abs=np.mean(absolute, dtype=np.float32),
+            median_abs=np.median(absolute),
+            p99_abs=np.quantile(absolute, QUANTILE),
+            max_rel=relative.max(),
+            mean_rel=np.mean(relative, dtype=np.float32),
+            median_rel=np.median(relative),
+            p99_rel=np.quantile(relative, QUANTILE),
+            cosine=_cosine(wanted.ravel(), found.ravel()),
+            snr_db=_ratio(np.mean(_squared(wanted)), square),
+            psnr_db=_peak(wanted.max(), square),
         )
+
+
+def rounded(output: str, sample: str, **statistics: Any) -> OutputParity:
+    """Numbers to seven digits, None for what is not finite. The infinite decibels of equal tensors, which JSON cannot
+    hold, are 999."""
+    return OutputParity(output, sample, None, **{name: _rounded(name, value) for name, value in statistics.items()})
+
+
+def _rounded(statistic: str, value: Any) -> Optional[float]:
+    if value == math.inf and statistic.endswith("_db"):
+        return 999.0
+    return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
 
 
 def _wide(array: Any) -> Any:
@@ -179,16 +194,3 @@ def _peak(largest: Any, square: Any) -> float:
     if square == 0:
         return math.inf
     return float(20 * np.log10(float(largest) if largest > 0 else 1.0) - 10 * np.log10(float(square)))
-
-
-def finite(value: Any) -> Optional[float]:
-    """Seven digits; None for NaN, infinity and None."""
-    return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
-
-
-def decibels(value: Optional[float]) -> Optional[float]:
-    """Equal tensors have an infinite ratio, which JSON cannot hold.
-
-    It is written as 999.
-    """
-    return 999.0 if value == math.inf else finite(value)

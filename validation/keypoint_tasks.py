@@ -22,7 +22,7 @@ from builder.errors import StepFailed
 from builder.models import preprocessing
 from validation import keypoints, light
 from validation.homography import Bytes, Matrix, random_homography, shift, warp_image
-from validation.keypoints import Features, sameness, scores, stereo_scores
+from validation.keypoint_metrics import Features, sameness, scores, stereo_scores
 from validation.samples import Arrays
 from validation.task import Case, Scores, mean
 
@@ -51,7 +51,7 @@ class Homographies:
     """Views of each photograph under known homographies and changes of light, blur and noise.
 
     keypoints: number of the best ones that are scored. kinds: some of KINDS, separated by spaces. seed: of the changes.
-    Metrics are the means over photographs and kinds of `validation.keypoints.scores`.
+    Metrics are the means over photographs and kinds of `validation.keypoint_metrics.scores`.
     """
 
     lower_is_better: Tuple[str, ...] = ()
@@ -97,8 +97,7 @@ class Homographies:
 class Stereo:
     """A rectified stereo pair.
 
-    The left photograph, the right one, and an .npz with the left disparity [H, W]. keypoints: number of the best ones
-    that are scored. Metrics: see `validation.keypoints.stereo_scores`.
+    keypoints: number of the best ones that are scored. Metrics: see `validation.keypoint_metrics.stereo_scores`.
     """
 
     lower_is_better: Tuple[str, ...] = ()
@@ -131,7 +130,7 @@ class SamePoints:
     """Whether the artifact's keypoints are those of the model.
 
     Needs no truth, so any photographs will do. keypoints: number of the best ones that are compared. Metrics: see
-    `validation.keypoints.sameness`; the model's own are 1.
+    `validation.keypoint_metrics.sameness`; the model's own are 1.
     """
 
     lower_is_better: Tuple[str, ...] = ()

@@ -28,7 +28,7 @@ from builder.actions.measurements import OutputParity
 from builder.config.contract import Agreement, Align
 from builder.errors import first_line
 from builder.plugins import Runner
-from validation.comparison import QUANTILE, compared, decibels, finite
+from validation.comparison import QUANTILE, compared, rounded
 from validation.samples import Arrays, Sample
 
 
@@ -89,21 +89,20 @@ def _statistics(name: str, sample: str, reference: Any, candidate: Any) -> Outpu
     # Polygraphy takes the signal from the first argument, and the signal is the reference.
     snr = _run(SnrCompareFunc(), name, candidate, reference)
     psnr = _run(PsnrCompareFunc(), name, candidate, reference)
-    return OutputParity(
-        output=name,
-        sample=sample,
-        problem=None,
-        max_abs=finite(simple.max_absdiff),
-        mean_abs=finite(simple.mean_absdiff),
-        median_abs=finite(simple.median_absdiff),
-        p99_abs=finite(simple.quantile_absdiff),
-        max_rel=finite(simple.max_reldiff),
-        mean_rel=finite(simple.mean_reldiff),
-        median_rel=finite(simple.median_reldiff),
-        p99_rel=finite(simple.quantile_reldiff),
-        cosine=finite(cosine.cosine_similarity),
-        snr_db=decibels(snr.snr),
-        psnr_db=decibels(psnr.psnr),
+    return rounded(
+        name,
+        sample,
+        max_abs=simple.max_absdiff,
+        mean_abs=simple.mean_absdiff,
+        median_abs=simple.median_absdiff,
+        p99_abs=simple.quantile_absdiff,
+        max_rel=simple.max_reldiff,
+        mean_rel=simple.mean_reldiff,
+        median_rel=simple.median_reldiff,
+        p99_rel=simple.quantile_reldiff,
+        cosine=cosine.cosine_similarity,
+        snr_db=snr.snr,
+        psnr_db=psnr.psnr,
     )
 
 

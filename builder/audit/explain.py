@@ -8,13 +8,13 @@ from typing import Dict, List, Optional, Tuple
 
 from builder import terminal
 from builder.actions.measurements import AT_LEAST, Swept
-from builder.compat import alternatives, rules
-from builder.config.cells import Settings, selects
+from builder.config.cells import Cell, selects
 from builder.config.gates import Limit
-from builder.config.matrix import Matrix, Search, Target, TorchSource
+from builder.config.matrix import CellSettings, Matrix, Search, Target, TorchSource
 from builder.execution import search_trials as search_words
 from builder.execution.scheduler import Outcome
-from builder.planning.planner import Plan, PlannedCell, asked_of
+from builder.planning.planner import Plan, asked_of
+from builder.platforms import rules
 from builder.platforms.machines import Machine
 from builder.records import fields_of
 from builder.store.manifest import Searched
@@ -62,17 +62,17 @@ def explain(
     matrix: Matrix,
     machine: Machine,
     planned: Plan,
-    cell: PlannedCell,
+    cell: Cell,
     outcome: Outcome,
     fate: str,
     searched: Optional[Searched] = None,
 ) -> Explanation:
-    asked = asked_of(matrix, cell.cell, cell.settings, machine)
+    asked = asked_of(matrix, cell, machine)
     answers, skip = rules.answers(asked), rules.judge(asked)
-    remedies = alternatives.remedies(asked, skip) if skip is not None else ()
+    remedies = rules.remedies(asked, skip) if skip is not None else ()
     disabled = cell.fate == "skipped" and skip is None
     return Explanation(
-        cell=cell.cell.id,
+        cell=cell.id,
         fate=fate,
         why="; ".join(part for part in (cell.reason or _unverified(cell), cell.note) if part),
         what=_what(matrix, cell),
@@ -93,7 +93,7 @@ def explain(
     )
 
 
-def _unverified(cell: PlannedCell) -> str:
+def _unverified(cell: Cell) -> str:
     return f"unverified here: {cell.unverified}" if cell.unverified else ""
 
 
@@ -106,9 +106,9 @@ def _waived(asked: rules.Asked, answers: Tuple[rules.Answer, ...]) -> Tuple[Expl
     )
 
 
-def _what(matrix: Matrix, planned: PlannedCell) -> Tuple[ExplanationLine, ...]:
+def _what(matrix: Matrix, cell: Cell) -> Tuple[ExplanationLine, ...]:
     """The four parts of the id, with all that the matrix declares of them."""
-    model, cell, target = matrix.model, planned.cell, matrix.target(planned.cell.target)
+    model, target = matrix.model, matrix.target(cell.target)
     source = model.source.factory if isinstance(model.source, TorchSource) else model.source.onnx
     outputs = [f"{o.name} {_shape(o.shape)}" for o in matrix.head(cell.head).outputs]
     inputs = [f"{i.name} {_shape(i.shape)}" for i in model.inputs]
@@ -131,31 +131,31 @@ def _shape(shape: "Tuple[int | str, ...]") -> str:
     return f"[{', '.join(str(dim) for dim in shape)}]"
 
 
-def _settings(matrix: Matrix, planned: PlannedCell, searched: Optional[Searched]) -> Tuple[ExplanationLine, ...]:
-    """Settings that matter to the target's runtime, each with its last origin."""
-    runtime = matrix.target(planned.cell.target).runtime
+def _settings(matrix: Matrix, cell: Cell, searched: Optional[Searched]) -> Tuple[ExplanationLine, ...]:
+    """What matters to the target's runtime, with the last place that says it."""
+    runtime = matrix.target(cell.target).runtime
     idle = {
         "static": runtime != "openvino",
         "workspace": runtime != "tensorrt" and runtime != "tensorrt-rtx",
-        "activations": planned.cell.precision != "int8",
-        "allow": not planned.settings.allow,
-        "keep": not planned.settings.keep,
-        "search": planned.settings.search is None,
+        "activations": cell.precision != "int8",
+        "allow": not cell.allow,
+        "keep": not cell.keep,
+        "search": cell.search is None,
     }
     lines: List[ExplanationLine] = []
-    for field in dataclasses.fields(Settings):
-        value = getattr(planned.settings, field.name)
-        if field.name == "tensorrt":
+    for name in (name for name in fields_of(Cell) if name in fields_of(CellSettings)):
+        value = getattr(cell, name)
+        if name == "tensorrt":
             given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             said = ", ".join(f"{name} {_said(v)}" for name, v in given.items() if v not in (None, ()))
             if not said:
                 continue
-        elif idle.get(field.name):
+        elif idle.get(name):
             continue
         else:
             said = _said(value)
-        by_search = field.name == "keep" and searched is not None and searched.kept
-        lines.append(ExplanationLine(field.name, said, "search" if by_search else _origin(matrix, planned, field.name)))
+        by_search = name == "keep" and searched is not None and searched.kept
+        lines.append(ExplanationLine(name, said, "search" if by_search else _origin(matrix, cell, name)))
     return tuple(lines)
 
 
@@ -171,32 +171,32 @@ def _said(value: object) -> str:
     return str(value)
 
 
-def _origin(matrix: Matrix, planned: PlannedCell, name: str) -> str:
+def _origin(matrix: Matrix, cell: Cell, name: str) -> str:
     for override in reversed(matrix.overrides):
-        if selects(override.select, planned.cell) and getattr(override.set, name) not in (None, ()):
+        if selects(override.select, cell) and getattr(override.set, name) not in (None, ()):
             return f'override "{override.select}"'
     return "defaults" if getattr(matrix.defaults, name) not in (None, ()) else "built in"
 
 
-def _gates(matrix: Matrix, planned: PlannedCell) -> Tuple[ExplanationLine, ...]:
-    outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
-    tasks = [task.name for task in planned.tasks]
+def _gates(matrix: Matrix, cell: Cell) -> Tuple[ExplanationLine, ...]:
+    outputs = [o.name for o in matrix.head(cell.head).outputs]
+    tasks = [task.name for task in cell.tasks]
     return tuple(
         ExplanationLine(f"{limit.subject} {limit.metric}", _limit(limit), f'gate "{limit.select}"')
-        for limit in verdict.limits_of(matrix.gates, planned.cell, outputs, tasks)
+        for limit in verdict.limits_of(matrix.gates, cell, outputs, tasks)
     )
 
 
-def _sizes(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Tuple[ExplanationLine, ...]:
-    """The sweep of a cell in one line, and its problems."""
-    if not planned.sweep:
+def _sizes(matrix: Matrix, cell: Cell, outcome: Outcome) -> Tuple[ExplanationLine, ...]:
+    """The sweep of a cell that has one, in a line, and what went wrong in it."""
+    if not cell.sweep:
         return ()
-    result = outcome.results.get(planned.sweep)
-    ask = f"build sweep {planned.cell.id}"
+    result = outcome.results.get(cell.sweep)
+    ask = f"build sweep {cell.id}"
     if result is None or not isinstance(result.facts, Swept):
         return (ExplanationLine("sweep", f"not measured yet; see it with: {ask}"),)
-    outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
-    checks = verdict.sweep_checks(verdict.limits_of(matrix.gates, planned.cell, outputs, ()), result.facts)
+    outputs = [o.name for o in matrix.head(cell.head).outputs]
+    checks = verdict.sweep_checks(verdict.limits_of(matrix.gates, cell, outputs, ()), result.facts)
     told = [("beyond a gate", verdict.describe(check)) for check in checks if not check.kept]
     told += [("no answer", said) for said in verdict.sweep_problems(result.facts)]
     told += [("outside, wrong", said) for said in verdict.sweep_findings(result.facts, checks)]
@@ -217,8 +217,8 @@ def _limit(limit: Limit) -> str:
     return f"{said} (reported only)" if limit.report_only else said
 
 
-def _steps(planned: Plan, cell: PlannedCell, outcome: Outcome) -> Tuple[ExplanationLine, ...]:
-    """Every job that the cell needs, in order of need, with its state."""
+def _steps(planned: Plan, cell: Cell, outcome: Outcome) -> Tuple[ExplanationLine, ...]:
+    """Every job that the cell needs, in order of need, and how it stands."""
     jobs = {job.id: job for job in planned.jobs}
     wanted: Dict[str, None] = {}
 

@@ -18,7 +18,7 @@ from builder.errors import DeployError, StepFailed, StoreDamaged
 from builder.execution.scheduler import perform_here, prospect
 from builder.host.choose import other_version
 from builder.planning.job_graph import layer_errors
-from builder.planning.jobs import Job, Wanted
+from builder.planning.jobs import Job
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
@@ -211,13 +211,13 @@ def layer_tables(
     cells: Dict[str, List[str]] = {}
     stale: Dict[str, str] = {}
     for planned in wanted.cells:
-        entry = manifest.entry(planned.cell.id)
+        entry = manifest.entry(planned.id)
         if entry is None or entry.artifact is None or planned.platform is None:
             continue
-        drawn = layer_errors(loaded.matrix, Wanted(planned.cell, planned.settings, planned.platform, machine.kind))
+        drawn = layer_errors(loaded.matrix, machine, planned)
         if drawn:
             jobs.setdefault(drawn[-1].id, drawn[-1])
-            cells.setdefault(drawn[-1].id, []).append(planned.cell.id)
+            cells.setdefault(drawn[-1].id, []).append(planned.id)
             made = outcome.results.get(planned.onnx)
             if made is None or made.output("model.onnx").digest != entry.artifact.onnx:
                 stale[drawn[-1].id] = f"{planned.onnx} is not the graph of this version any more: build matrix"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional
 
 from builder.digest import Json
-from builder.host.choose import Asked, Choice, Fallback, Standing, device_of, other_version
+from builder.host.choose import Choice, Fallback, Standing, device_of, other_version
 from builder.platforms.machines import Machine
 from builder.store.manifest import Manifest
 
@@ -64,18 +64,6 @@ def notes(choice: Choice, machine: Machine) -> List[str]:
         proven = f"{first.entry.platform.runtime} {first.entry.platform.version}"
         said.append(f"note: it was proven with {proven}; this host has {unlike}")
     return said
-
-
-def nothing(choice: Choice) -> str:
-    """What follows "no artifact may be used": the reason of the one for the GPU, where that is what was asked for."""
-    return f"; {choice.fallback.cell}: {choice.fallback.reason}" if choice.fallback is not None else ""
-
-
-def flags(asked: Asked) -> str:
-    """What was asked for, as flags behind a command."""
-    flags = {"--unverified": asked.unverified, "--no-fallback": asked.no_fallback, "--require-gpu": asked.require_gpu}
-    demands = [f" --min-accuracy '{demand.said.replace(' ', '')}'" for demand in asked.accuracy]
-    return "".join([*(f" {flag}" for flag, given in flags.items() if given), *demands])
 
 
 def _standing(standing: Standing) -> Json:

@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from builder.planning.planner import Plan, PlannedCell
+from builder.config.cells import Cell
+from builder.planning.planner import Plan
 
 _STYLES = {
     "done": "green",
@@ -29,7 +30,7 @@ class LiveTable:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._cells: Tuple[PlannedCell, ...] = ()
+        self._cells: Tuple[Cell, ...] = ()
         self._total = 0
         self._states: Dict[str, str] = {}
         self._seconds: Dict[str, float] = {}
@@ -68,7 +69,7 @@ class LiveTable:
         for cell in self._visible():
             scored = self._foremost([task.job for task in cell.tasks])
             table.add_row(
-                cell.cell.id,
+                cell.id,
                 self._mark(cell.onnx),
                 self._mark(cell.engine),
                 self._mark(cell.parity),
@@ -88,7 +89,7 @@ class LiveTable:
             )
         return Group(table, *lines)
 
-    def _visible(self) -> Tuple[PlannedCell, ...]:
+    def _visible(self) -> Tuple[Cell, ...]:
         """Rows that fit the terminal, the ones at work first in view."""
         room = max(self._console.size.height - 5, 3)
         if len(self._cells) <= room:

@@ -23,19 +23,19 @@ def _how(planned: Plan, outcome: Outcome) -> Dict[str, str]:
     for cell in planned.cells:
         jobs = {cell.onnx, cell.engine, *cell.measurements}
         if cell.engine in outcome.results:
-            how[cell.cell.id] = "built" if jobs & outcome.performed else "recalled"
+            how[cell.id] = "built" if jobs & outcome.performed else "recalled"
     return how
 
 
 def _selected(manifest: Manifest, planned: Plan) -> List[Entry]:
-    ids = {cell.cell.id for cell in planned.cells}
+    ids = {cell.id for cell in planned.cells}
     return [entry for entry in manifest.entries if entry.cell in ids]
 
 
 def as_json(manifest: Manifest, outcome: Outcome, planned: Plan, fresh: bool) -> Json:
     how, cells = _how(planned, outcome), []  # type: Dict[str, str], List[Json]
     away = {
-        cell.cell.id: f"{problem.where}: {problem.what}"
+        cell.id: f"{problem.where}: {problem.what}"
         for cell in planned.cells
         for job, problem in outcome.away.items()
         if job in (cell.engine, *cell.measurements)

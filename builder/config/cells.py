@@ -11,43 +11,93 @@ import dataclasses
 import fnmatch
 import re
 from dataclasses import dataclass
-from typing import Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple
 
 from builder.config.contract import ON_CPU, Compute
 from builder.config.matrix import Allowed, CellSettings, Matrix, Search, Target
+from builder.config.remote_machines import Reached
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import UsageError
+
+if TYPE_CHECKING:
+    from builder.platforms.platform import Platform
 
 _MOST_PATTERNS = 10_000  # of a word
 _PARTS = re.compile(r"[{},]|[^{},]+")
 
 
 @dataclass(frozen=True)
+class TaskJobs:
+    """Ids of the jobs that score an artifact, and the model itself, on the task `name`."""
+
+    name: str
+    job: str
+    reference: str
+
+
+@dataclass(frozen=True)
 class Cell:
+    """One artifact of the matrix: its id, its settings, and what the plan says of it.
+
+    `resolve` reads the settings from matrix.yaml; until then they are the built-in ones. `builder/planning/planner.py`
+    fills in the rest. A skipped cell has no platform and no jobs.
+
+    `fate`: build (here), waiting (for its machine) or skipped (by `rule` or by matrix.yaml). A waiting cell is built by
+    this run all the same when one of its machines can be `reached`. `elsewhere`: why it cannot be built here.
+    `unrunnable`: why it cannot be run here. `note`: waived rules about speed. `emulated`: float16 is emulated, since
+    `platform` stands in for the cell's own. From `onnx` to `sweep`: ids of jobs, "" where there is none.
+    """
+
     model: str
     head: str
     precision: str
     target: str
 
+    profiles: Tuple[str, ...] = ()
+    simplify: bool = True
+    activations: str = "symmetric"
+    compute: Compute = "f32"
+    static: bool = False
+    workspace: str = "1GiB"
+    tensorrt: TensorRtOptions = TensorRtOptions()
+    allow: Tuple[Allowed, ...] = ()
+    keep: Tuple[str, ...] = ()
+    search: Optional[Search] = None
+
+    fate: str = "build"
+    reason: str = ""
+    source: str = ""
+    rule: str = ""
+    remedies: Tuple[str, ...] = ()
+    note: str = ""
+    platform: Optional[Platform] = None
+    elsewhere: Optional[str] = None
+    unrunnable: Optional[str] = None
+    reached: Tuple[Reached, ...] = ()
+    emulated: bool = False
+
+    onnx: str = ""
+    parse: str = ""
+    engine: str = ""
+    parity: str = ""
+    tasks: Tuple[TaskJobs, ...] = ()
+    latency: str = ""
+    sweep: str = ""
+
     @property
     def id(self) -> str:
         return f"{self.model}-{self.head}-{self.precision}-{self.target}"
 
+    @property
+    def unverified(self) -> str:
+        """Why this run cannot measure it, "" when it can."""
+        return "" if self.reached else self.unrunnable or ""
 
-@dataclass(frozen=True)
-class Settings:
-    """`CellSettings` with nothing left open."""
-
-    profiles: Tuple[str, ...]
-    simplify: bool
-    activations: str
-    compute: Compute
-    static: bool
-    workspace: str
-    tensorrt: TensorRtOptions
-    allow: Tuple[Allowed, ...] = ()
-    keep: Tuple[str, ...] = ()
-    search: Optional[Search] = None
+    @property
+    def measurements(self) -> Tuple[str, ...]:
+        """Jobs that run the artifact. They need its machine."""
+        swept = (self.sweep,) if self.sweep else ()
+        return (self.parity, *(task.job for task in self.tasks), self.latency, *swept)
 
 
 def all_cells(matrix: Matrix) -> Tuple[Cell, ...]:
@@ -133,17 +183,18 @@ def _over(under: TensorRtOptions, over: TensorRtOptions) -> TensorRtOptions:
     return dataclasses.replace(under, **{k: v for k, v in given.items() if v is not None and v != ()})
 
 
-def resolve(matrix: Matrix, cell: Cell) -> Settings:
-    chosen = settings_of(matrix, cell)
-    target = matrix.target(cell.target)
-    return Settings(
+def resolve(matrix: Matrix, cell: Cell) -> Cell:
+    """The cell with its settings from matrix.yaml."""
+    chosen, target = settings_of(matrix, cell), matrix.target(cell.target)
+    return dataclasses.replace(
+        cell,
         profiles=chosen.profiles or tuple(p.name for p in matrix.model.profiles[:1]),
-        simplify=True if chosen.simplify is None else chosen.simplify,
+        simplify=chosen.simplify is not False,
         activations=chosen.activations or ("asymmetric" if target.runtime in ON_CPU else "symmetric"),
         compute=chosen.compute or usual_compute(cell, target),
         static=bool(chosen.static),
-        workspace=chosen.workspace or "1GiB",
-        tensorrt=(chosen.tensorrt if target.runtime.startswith("tensorrt") else None) or TensorRtOptions(),
+        workspace=chosen.workspace or cell.workspace,
+        tensorrt=(chosen.tensorrt if target.runtime.startswith("tensorrt") else None) or cell.tensorrt,
         allow=chosen.allow,
         keep=tuple(sorted(set(chosen.keep or ()))),
         search=chosen.search,

@@ -1,7 +1,7 @@
 """Checks between the parts of matrix.yaml: names, shapes, units.
 
 Every check raises RecordError at the path of the invalid value, so that `load` can give line and column.
-Whether a machine can run a precision is decided in `builder/compat/`.
+Whether a machine can run a precision is decided in `builder/platforms/`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import re
 from pathlib import PurePosixPath
 from typing import Iterator, List, Optional, Sequence, Tuple
 
-from builder.compat import dialects
-from builder.compat.precision import WAIVABLE
 from builder.config import contract, machine_checks
 from builder.config.cells import all_cells, expand, selects
 from builder.config.contract import Profile, ShapeRange
 from builder.config.gates import SPEED, Gate, MetricGate, parse_drift_limit
 from builder.config.matrix import (
+    WAIVABLE,
     Calibration,
     CellSettings,
     Head,
@@ -28,7 +27,7 @@ from builder.config.matrix import (
     WeightsFile,
     gpu_model,
 )
-from builder.config.tensorrt import TensorRtOptions
+from builder.config.tensorrt import TensorRtOptions, contradictions
 from builder.errors import UsageError
 from builder.files import bytes_of
 from builder.records import KeyPath, RecordError, declared, expect
@@ -296,7 +295,7 @@ def _check_settings(matrix: Matrix) -> None:
 
 
 def _check_tensorrt(options: TensorRtOptions, path: KeyPath) -> None:
-    for said in dialects.contradictions(options):
+    for said in contradictions(options):
         raise RecordError(path, said)
     level = options.optimization_level
     expect(level is None or 0 <= level <= 5, (*path, "optimization_level"), f"{level} is not a level from 0 to 5")

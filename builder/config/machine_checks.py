@@ -99,7 +99,7 @@ def _check_broker(broker: str) -> None:
     except ValueError:
         known, secret = False, None
     shown = repr(broker) if "@" not in broker else "this"  # the part before the @ may be a password
-    expect(known, path, f"{shown} is no address of a broker: amqps://HOST/VHOST or rediss://HOST/0")
+    expect(known, path, f"{shown} is no address of a broker: tls://HOST:4222 (NATS)")
     expect(
         secret is None, path, "a password does not belong into a file: export DEPLOYMATRIX_BROKER with the whole URL"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, Optional, Tuple, Union
+from typing import Dict, Literal, Optional, Tuple, Union
 
 from builder.config.contract import (
     Agreement,
@@ -257,6 +257,14 @@ class Target:
     disabled: Optional[Disabled] = None
     # The machines that may do its work, in order of preference; none: this one, or one without a connection.
     reached: Tuple[Reached, ...] = field(default=(), metadata=DERIVED)
+
+
+# Rules that say "slow", not "impossible", and what each means. A person may ask for such a cell, with a reason.
+WAIVABLE: Dict[str, str] = {
+    "fp16-rate": "fp16 where the GPU runs it far below its fp32 rate",
+    "rtx-int8": "int8 under TensorRT-RTX, whose convolutions run in fp32 all the same",
+    "cuda-int8": "int8 under onnxruntime-gpu, which has no int8 convolution",
+}
 
 
 @dataclass(frozen=True)

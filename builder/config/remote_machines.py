@@ -95,20 +95,15 @@ def parsed(where: str) -> SshAddress:
 # ------------------------------------------------------------------------------------------- fleet
 
 
-# Celery's names of the two brokers, plain and with TLS.
-SCHEMES = ("amqp", "amqps", "redis", "rediss")
-WITH_TLS = ("amqps", "rediss")
+SCHEMES = ("nats", "tls")  # as NATS itself names them
 
 
 @dataclass(frozen=True)
 class FleetSettings:
-    """Where jobs are left for workers that dial in, and where their files lie. Part of no key."""
+    """Where jobs for workers are left, and where their files are. Part of no key."""
 
     broker: str = field(
-        metadata=described(
-            "amqps://USER@HOST/VHOST (RabbitMQ) or rediss://HOST/0 (Redis), "
-            "without the password: DEPLOYMATRIX_BROKER has it."
-        )
+        metadata=described("tls://USER@HOST:4222 (NATS), without the password: DEPLOYMATRIX_BROKER has it.")
     )
     store: str = field(
         metadata=described("A registry, a bucket, or a folder on a shared disk: inputs and outputs pass through it.")
@@ -129,7 +124,7 @@ class FleetSettings:
     )
 
     def beside(self, root: Path) -> "FleetSettings":
-        """With the paths that are relative to the folder of matrix.yaml."""
+        """With relative paths resolved against the folder of matrix.yaml."""
         key = str(root / Path(self.key).expanduser()) if self.key else None
         store = self.store if "://" in self.store else str(root / self.store)
         workers = tuple(str(root / word) if (root / word).is_file() else word for word in self.workers)

@@ -1,12 +1,12 @@
 """The `tensorrt:` settings of a cell: how TensorRT builds an engine.
 
-`builder/compat/dialects.py` translates them for each version of TensorRT.
+`builder/platforms/dialects.py` translates them for each version of TensorRT.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Optional, Tuple
+from typing import List, Literal, Optional, Tuple
 
 from builder.records import described
 
@@ -67,3 +67,21 @@ class TensorRtOptions:
         default=None, metadata=described("What the engine can tell of its layers (detailed).")
     )
     timing_cache: Optional[TimingCache] = field(default=None, metadata=described("Reuse the timings of a build."))
+
+
+def contradictions(options: TensorRtOptions) -> Tuple[str, ...]:
+    """What no version can do: options that exclude each other. Sentences for the person."""
+    said: List[str] = []
+    if options.typing == "strong":
+        for name in ("constraints", "layers"):
+            if getattr(options, name):
+                said.append(f"{name} needs `typing: weak`; a typed graph says its own precisions")
+        if options.int8 == "calibrator":
+            said.append("int8: calibrator needs `typing: weak`; with a typed graph int8 is Q/DQ")
+        if options.dla_core is not None:
+            said.append("dla_core needs `typing: weak`; DLA takes its precision from builder flags")
+    if options.strip and options.refit is False:
+        said.append("strip needs refit: a stripped engine gets its weights on the host")
+    if options.gpu_fallback is not None and options.dla_core is None:
+        said.append("gpu_fallback means something only with dla_core")
+    return tuple(said)

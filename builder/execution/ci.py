@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import List, Literal, Sequence, Tuple
 
 from builder import release
-from builder.compat import install
 from builder.config.cells import all_cells
 from builder.config.matrix import Matrix, Target
 from builder.errors import UsageError
+from builder.platforms import install
 
 STORE = "artifacts"
 RETURNED = "returned"  # stores that came back from targets, one folder each

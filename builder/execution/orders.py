@@ -38,7 +38,7 @@ def keep(plan: Plan, outcome: Outcome, pinner: Pinner, store: Layout) -> None:
             measure = tuple(pinner.pin(job, outcome.results, without=cell.engine) for job in jobs)
             for job, made in zip(jobs, measure):
                 _carry(pinner.files(job, made), made, store)
-            store.remember(Pending(cell.cell.id, action, measure))
+            store.remember(Pending(cell.id, action, measure))
 
 
 def _carry(files: Mapping[str, Path], action: Action, store: Layout) -> None:

@@ -9,12 +9,13 @@ from typing import Callable, Dict, FrozenSet, Generator, List, Mapping, Optional
 
 from builder import terminal
 from builder.actions.measurements import Cost, LayerError
+from builder.config.cells import Cell
 from builder.config.matrix import Matrix, Search
 from builder.execution import publish
 from builder.execution.scheduler import Outcome, prospect
 from builder.execution.search_trials import STAND_IN, Attempt, Bench, Tried, accurate
 from builder.planning.jobs import Job
-from builder.planning.planner import Plan, PlannedCell, redrawn
+from builder.planning.planner import Plan
 from builder.planning.resolver import Pinner
 from builder.platforms.machines import Machine
 from builder.store.layout import Layout
@@ -90,6 +91,17 @@ class Healed:
     searched: Mapping[str, Searched] = field(default_factory=dict)
     unfinished: FrozenSet[str] = frozenset()
 
+    def fate(self, cell: Cell) -> str:
+        """build, recalled, waiting or skipped: recalled when all that this run would do for it is already done."""
+        results = self.outcome.results
+        if cell.fate == "skipped":
+            return cell.fate
+        if cell.fate == "waiting" and not cell.reached:
+            return "recalled" if cell.engine in results else "waiting"
+        here = (cell.engine,) if cell.unverified else (cell.engine, *cell.measurements)
+        done = cell.id not in self.unfinished and all(job in results for job in here)
+        return "recalled" if done else "build"
+
 
 def heal(
     matrix: Matrix,
@@ -105,15 +117,15 @@ def heal(
     up and something is not done yet, the cell stays as it is. `known`: cells that `plan` has as they were found already."""
     healed = Healed(plan, outcome, known or {})
     for cell in plan.cells:
-        budget = cell.settings.search
-        if budget is None or not budget.trials or cell.fate == "skipped" or cell.cell.id in healed.searched:
+        budget = cell.search
+        if budget is None or not budget.trials or cell.fate == "skipped" or cell.id in healed.searched:
             continue
         case = _Case(Bench(matrix, machine, cell, attempt), budget, outcome, tell)
         found = case.searched(publish.judge(matrix, cell, outcome))
         if found is not None:
             healed = _with(healed, cell, found, case)
         elif case.unfinished:
-            healed = replace(healed, unfinished=healed.unfinished | {cell.cell.id})
+            healed = replace(healed, unfinished=healed.unfinished | {cell.id})
     return healed
 
 
@@ -146,16 +158,16 @@ class _Case:
         if accurate(judged) or (judged.status == "unverified" and not bench.stands_in):
             return None
         if not bench.ranking:
-            why = f"no step lowers the graph of {bench.cell.cell.precision} cells for this runtime"
+            why = f"no step lowers the graph of {bench.cell.precision} cells for this runtime"
             return self._ended("not applicable", f"no search: {why}") if failed else None
         if bench.lacking:
             return self._ended("not applicable", f"no search: {bench.lacking}")
         if failed and not bench.stands_in and not self._of_lowering():
             return None  # another step failed: no precision heals that
-        bench.count(self.plain, _jobs_of(bench))
+        bench.count(self.plain, bench.jobs)
         missed = Tried(bench.cell, (), self.plain, judged, 0.0)
         if bench.stands_in:
-            said = f"search {bench.cell.cell.id}: everything lowered, in {STAND_IN}"
+            said = f"search {bench.cell.id}: everything lowered, in {STAND_IN}"
             standing = self._noted(bench.tried((), said))
             if standing is None:
                 return None
@@ -207,7 +219,7 @@ class _Case:
                 return best, "found" if end.value is not None else "impossible"
 
     def _announced(self, layers: Sequence[LayerError], keep: Kept) -> str:
-        number = f"search {self.bench.cell.cell.id}: trial {len(self.trials) + 1} of at most {self.budget.trials}"
+        number = f"search {self.bench.cell.id}: trial {len(self.trials) + 1} of at most {self.budget.trials}"
         return f"{number}, {_share(layers, keep)} in float32"
 
     def _noted(self, tried: Optional[Tried]) -> Optional[Tried]:
@@ -264,10 +276,6 @@ class _Case:
         )
 
 
-def _jobs_of(bench: Bench) -> Tuple[Job, ...]:
-    return redrawn(bench.matrix, bench.machine, bench.cell, bench.cell.settings)[1]
-
-
 def _problems(layers: Sequence[LayerError]) -> str:
     """Why some layers cannot be lowered at all: then there is no artifact that missed anything, today or recalled."""
     return "; ".join(f"{layer.name}: {layer.problem}" for layer in layers if layer.problem)
@@ -290,18 +298,18 @@ def _recovered(before: Sequence[Check], after: Sequence[Check]) -> Tuple[Recover
     )
 
 
-def _with(healed: Healed, cell: PlannedCell, found: Searched, case: _Case) -> Healed:
+def _with(healed: Healed, cell: Cell, found: Searched, case: _Case) -> Healed:
     """`healed` with what was found for one cell: its artifact takes the place of the one that failed."""
     plan, outcome = healed.plan, healed.outcome
     if case.final is not None:
         plan, outcome = _replaced(plan, outcome, case.final)
-    performed = outcome.performed | ({f"search/{cell.cell.id}"} if case.worked else set())
-    searched = {**healed.searched, cell.cell.id: found}
+    performed = outcome.performed | ({f"search/{cell.id}"} if case.worked else set())
+    searched = {**healed.searched, cell.id: found}
     return replace(healed, plan=plan, outcome=replace(outcome, performed=performed), searched=searched)
 
 
 def _replaced(plan: Plan, outcome: Outcome, final: Tried) -> Tuple[Plan, Outcome]:
-    cells = tuple(final.cell if cell.cell == final.cell.cell else cell for cell in plan.cells)
+    cells = tuple(final.cell if cell.id == final.cell.id else cell for cell in plan.cells)
     jobs = {job.id: job for job in (*plan.jobs, *final.jobs)}
     used: Dict[str, Job] = {}
 

@@ -7,14 +7,15 @@ from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from builder.actions.measurements import Latency, Parity, Swept, TaskScores
 from builder.actions.recipes import Made, MeasureParity
-from builder.compat import dialects
+from builder.config.cells import Cell
 from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, OnnxSource, SeededWeights
 from builder.digest import Json
 from builder.errors import DeployError
 from builder.execution.scheduler import Outcome
 from builder.planning.jobs import Job, OutputPin
-from builder.planning.planner import Plan, PlannedCell
+from builder.planning.planner import Plan
+from builder.platforms import dialects
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Pinned, Tool
 from builder.records import Setting, to_json
@@ -44,7 +45,7 @@ _TOLD_APART = ("step",)  # has a field of its own
 
 def trace(plan: Plan, outcome: Outcome, version: int) -> Provenance:
     jobs = {job.id: job for job in plan.jobs}
-    chains = tuple(Chain(cell.cell.id, _links(cell, jobs, outcome)) for cell in plan.cells if cell.engine)
+    chains = tuple(Chain(cell.id, _links(cell, jobs, outcome)) for cell in plan.cells if cell.engine)
     wanted = dict.fromkeys(link.job for chain in chains for link in chain.links)
     steps: Dict[str, StepRecord] = {}
     for id in wanted:
@@ -52,7 +53,7 @@ def trace(plan: Plan, outcome: Outcome, version: int) -> Provenance:
     return Provenance(1, version, tuple(steps.values()), chains)
 
 
-def _links(cell: PlannedCell, jobs: Dict[str, Job], outcome: Outcome) -> Tuple[JobLink, ...]:
+def _links(cell: Cell, jobs: Dict[str, Job], outcome: Outcome) -> Tuple[JobLink, ...]:
     """Every job that the cell's artifact and numbers come from, in order of need, as far as it could be pinned."""
     found: Dict[str, JobLink] = {}
 
@@ -121,11 +122,9 @@ def _row(item: Json) -> str:
 # `builder/host/selftest.py`.
 
 
-def of(
-    matrix: Matrix, planned: PlannedCell, jobs: Mapping[str, Job], outcome: Outcome, verdict: Verdict
-) -> Optional[Golden]:
+def of(matrix: Matrix, cell: Cell, jobs: Mapping[str, Job], outcome: Outcome, verdict: Verdict) -> Optional[Golden]:
     """None where the model itself was never run: there is nothing to compare with."""
-    job = jobs.get(planned.parity)
+    job = jobs.get(cell.parity)
     if job is None or not isinstance(job.recipe, MeasureParity):
         return None
     wanted = {f"reference/{name}.npz" for name in job.recipe.samples}
@@ -134,8 +133,8 @@ def of(
     if not made:
         return None
     sample = min((result.output(name) for result, name in made), key=lambda blob: blob.size)
-    outputs = [output.name for output in matrix.head(planned.cell.head).outputs]
-    unjudged = () if verdict.checks else limits_of(matrix.gates, planned.cell, outputs, ())
+    outputs = [output.name for output in matrix.head(cell.head).outputs]
+    unjudged = () if verdict.checks else limits_of(matrix.gates, cell, outputs, ())
     return Golden(
         sample,
         job.recipe.align,
@@ -168,7 +167,7 @@ def manifest(
             release, machine.kind, machine.python, tuple(Tool(p.name, p.version) for p in machine.packages)
         ),
         entries=tuple(
-            _entry(loaded.matrix, cell, jobs, outcome, store, (searched or {}).get(cell.cell.id)) for cell in plan.cells
+            _entry(loaded.matrix, cell, jobs, outcome, store, (searched or {}).get(cell.id)) for cell in plan.cells
         ),
     )
 
@@ -187,16 +186,16 @@ def _identity(matrix: Matrix) -> ModelIdentity:
 
 def _entry(
     matrix: Matrix,
-    planned: PlannedCell,
+    cell: Cell,
     jobs: Mapping[str, Job],
     outcome: Outcome,
     store: Layout,
     searched: Optional[Searched],
 ) -> Entry:
-    cell, target = planned.cell, matrix.target(planned.cell.target)
-    engine = outcome.results.get(planned.engine)
-    parity = outcome.results.get(planned.parity)
-    found = _said(judge(matrix, planned, outcome), searched)
+    target = matrix.target(cell.target)
+    engine = outcome.results.get(cell.engine)
+    parity = outcome.results.get(cell.parity)
+    found = _said(judge(matrix, cell, outcome), searched)
     measured = parity.facts if parity and isinstance(parity.facts, Parity) else Parity(())
     return Entry(
         cell=cell.id,
@@ -205,52 +204,52 @@ def _entry(
         target=cell.target,
         machine=target.machine,
         verdict=found,
-        platform=planned.platform,
-        profiles=tuple(matrix.profile(name) for name in planned.settings.profiles) if planned.platform else (),
-        artifact=_artifact(planned, outcome, store) if engine else None,
+        platform=cell.platform,
+        profiles=tuple(matrix.profile(name) for name in cell.profiles) if cell.platform else (),
+        artifact=_artifact(cell, outcome, store) if engine else None,
         parity=measured.outputs,
         arithmetic=measured.arithmetic,
-        tasks=scored(planned, outcome),
-        latency=_latency(planned, outcome),
-        sweep=_swept(planned, outcome),
-        reproduce=f"build matrix --only '{cell.id}'" if planned.fate == "build" or planned.reached else "",
+        tasks=scored(cell, outcome),
+        latency=_latency(cell, outcome),
+        sweep=_swept(cell, outcome),
+        reproduce=f"build matrix --only '{cell.id}'" if cell.fate == "build" or cell.reached else "",
         search=searched,
-        golden=of(matrix, planned, jobs, outcome, found) if engine else None,
+        golden=of(matrix, cell, jobs, outcome, found) if engine else None,
     )
 
 
-def _artifact(planned: PlannedCell, outcome: Outcome, store: Layout) -> Artifact:
-    engine = outcome.results[planned.engine]
-    onnx = outcome.results[planned.onnx].output("model.onnx")
-    made = (outcome.results[job].facts for job in (planned.onnx, planned.engine))
+def _artifact(cell: Cell, outcome: Outcome, store: Layout) -> Artifact:
+    engine = outcome.results[cell.engine]
+    onnx = outcome.results[cell.onnx].output("model.onnx")
+    made = (outcome.results[job].facts for job in (cell.onnx, cell.engine))
     remarks = tuple(remark for facts in made if isinstance(facts, Made) for remark in facts.remarks)
     return Artifact(
-        digest=versions.put_artifact(store, planned.cell.id, engine.product).digest,
+        digest=versions.put_artifact(store, cell.id, engine.product).digest,
         size=sum(blob.size for blob in engine.product),
         files=engine.product,
         onnx=onnx.digest,
         action=engine.key,
-        compute=planned.settings.compute,
-        static=planned.settings.static,
+        compute=cell.compute,
+        static=cell.static,
         seconds=engine.seconds,
         remarks=remarks,
-        portability=_portability(planned),
+        portability=_portability(cell),
     )
 
 
-def _latency(planned: PlannedCell, outcome: Outcome) -> Optional[Latency]:
-    found = outcome.results.get(planned.latency)
+def _latency(cell: Cell, outcome: Outcome) -> Optional[Latency]:
+    found = outcome.results.get(cell.latency)
     return found.facts if found and isinstance(found.facts, Latency) else None
 
 
-def _swept(planned: PlannedCell, outcome: Outcome) -> Optional[Swept]:
-    found = outcome.results.get(planned.sweep)
+def _swept(cell: Cell, outcome: Outcome) -> Optional[Swept]:
+    found = outcome.results.get(cell.sweep)
     return found.facts if found and isinstance(found.facts, Swept) else None
 
 
-def _portability(planned: PlannedCell) -> str:
-    runtime = planned.platform.runtime if planned.platform else ""
-    return dialects.portability(planned.settings.tensorrt, runtime) if runtime.startswith("tensorrt") else ""
+def _portability(cell: Cell) -> str:
+    runtime = cell.platform.runtime if cell.platform else ""
+    return dialects.portability(cell.tensorrt, runtime) if runtime.startswith("tensorrt") else ""
 
 
 def _said(found: Verdict, searched: Optional[Searched]) -> Verdict:
@@ -260,59 +259,57 @@ def _said(found: Verdict, searched: Optional[Searched]) -> Verdict:
     return dataclasses.replace(found, reason=f"{found.reason}; {searched.said}")
 
 
-def judge(matrix: Matrix, planned: PlannedCell, outcome: Outcome) -> Verdict:
+def judge(matrix: Matrix, cell: Cell, outcome: Outcome) -> Verdict:
     """The verdict over one cell, from what became of its jobs."""
-    if planned.fate == "skipped":
-        return Verdict("skipped", planned.reason, planned.remedies)
-    failure = first_failure(planned, outcome)
+    if cell.fate == "skipped":
+        return Verdict("skipped", cell.reason, cell.remedies)
+    failure = first_failure(cell, outcome)
     if failure is not None:
         return Verdict(
             "failed", f"{failure.where or 'a step'}: {failure.what}", (failure.hint,) if failure.hint else ()
         )
-    if planned.engine not in outcome.results:
-        return Verdict("waiting", planned.reason, planned.remedies)
-    parity = outcome.results.get(planned.parity)
+    if cell.engine not in outcome.results:
+        return Verdict("waiting", cell.reason, cell.remedies)
+    parity = outcome.results.get(cell.parity)
     if parity is None or not isinstance(parity.facts, Parity):
-        return Verdict("unverified", _not_run(planned), planned.remedies if planned.reached else ())
-    unscored = [task.name for task in planned.tasks if task.job not in outcome.results]
+        return Verdict("unverified", _not_run(cell), cell.remedies if cell.reached else ())
+    unscored = [task.name for task in cell.tasks if task.job not in outcome.results]
     if unscored:
-        return Verdict("unverified", f"not scored on {', '.join(unscored)}: {_not_run(planned)}")
-    if planned.sweep and planned.sweep not in outcome.results:
-        return Verdict("unverified", f"not swept over its sizes: {_not_run(planned)}")
-    return _judged(matrix, planned, parity.facts, outcome)
+        return Verdict("unverified", f"not scored on {', '.join(unscored)}: {_not_run(cell)}")
+    if cell.sweep and cell.sweep not in outcome.results:
+        return Verdict("unverified", f"not swept over its sizes: {_not_run(cell)}")
+    return _judged(matrix, cell, parity.facts, outcome)
 
 
-def _not_run(planned: PlannedCell) -> str:
+def _not_run(cell: Cell) -> str:
     """Why an artifact that is there was not measured. A machine that it is left to has built it, and did not come to more."""
-    if planned.reached:
+    if cell.reached:
         return "its machine was away before it was measured; `build matrix` again goes on from there"
-    return planned.unverified or planned.reason or "it was not run"
+    return cell.unverified or cell.reason or "it was not run"
 
 
-def scored(planned: PlannedCell, outcome: Outcome) -> Tuple[TaskResult, ...]:
+def scored(cell: Cell, outcome: Outcome) -> Tuple[TaskResult, ...]:
     results: List[TaskResult] = []
-    for task in planned.tasks:
+    for task in cell.tasks:
         scored, reference = outcome.results.get(task.job), outcome.results.get(task.reference)
         if scored and reference and isinstance(scored.facts, TaskScores) and isinstance(reference.facts, TaskScores):
             results += verdict.task_results(task.name, reference.facts, scored.facts)
     return tuple(results)
 
 
-def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, outcome: Outcome) -> Verdict:
-    swept = _swept(planned, outcome)
+def _judged(matrix: Matrix, cell: Cell, parity: Parity, outcome: Outcome) -> Verdict:
+    swept = _swept(cell, outcome)
     broken = (*verdict.problems(parity.outputs), *(verdict.sweep_problems(swept) if swept else ()))
     if broken:
         return Verdict("failed", broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""))
-    outputs = [o.name for o in matrix.head(planned.cell.head).outputs]
-    wanted = verdict.limits_of(matrix.gates, planned.cell, outputs, [task.name for task in planned.tasks])
+    outputs = [o.name for o in matrix.head(cell.head).outputs]
+    wanted = verdict.limits_of(matrix.gates, cell, outputs, [task.name for task in cell.tasks])
     if all(limit.report_only for limit in wanted):
-        return Verdict(
-            "unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {planned.cell.id}",)
-        )
-    results = scored(planned, outcome)
-    checks = verdict.checks(wanted, parity.outputs, results, _latency(planned, outcome))
+        return Verdict("unverified", "no gate applies to it", (f"add a gate to matrix.yaml that selects {cell.id}",))
+    results = scored(cell, outcome)
+    checks = verdict.checks(wanted, parity.outputs, results, _latency(cell, outcome))
     checks += verdict.sweep_checks(wanted, swept) if swept else ()
-    checks += verdict.arithmetic_checks(planned.cell.precision, planned.settings.compute, parity.arithmetic)
+    checks += verdict.arithmetic_checks(cell.precision, cell.compute, parity.arithmetic)
     found = Verdict("passed", checks=checks)
     if found.misses:
         unknown = verdict.unknown_metrics(wanted, results)
@@ -322,10 +319,10 @@ def _judged(matrix: Matrix, planned: PlannedCell, parity: Parity, outcome: Outco
     return found
 
 
-def first_failure(planned: PlannedCell, outcome: Outcome) -> Optional[DeployError]:
+def first_failure(cell: Cell, outcome: Outcome) -> Optional[DeployError]:
     """The error of the first of this cell's jobs, or of what they need, that failed."""
-    references = (task.reference for task in planned.tasks)
-    jobs: Tuple[str, ...] = (planned.onnx, planned.parse, planned.engine, *references, *planned.measurements)
+    references = (task.reference for task in cell.tasks)
+    jobs: Tuple[str, ...] = (cell.onnx, cell.parse, cell.engine, *references, *cell.measurements)
     for job in jobs:
         failed = outcome.failures.get(outcome.blocked.get(job, job))
         if failed is not None:

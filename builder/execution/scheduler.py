@@ -1,9 +1,8 @@
 """Runs a plan: recall each job or perform it, in order of need, several at once. Judges nothing, prints nothing.
 
-A job that fails takes down only the jobs that need it. Jobs for another machine are handed to its executor, beside what is
-done here; which of several machines takes a job is for `builder/execution/scheduler.py` to say, and what one leaves undone another
-gets. Where there is none, they are recalled when that machine has performed them (`builder/execution/orders.py` keeps the rest for
-it). What machines that are away leave undone waits.
+A job that fails blocks only the jobs that need it. Jobs for another machine go to its executor, beside what is done here;
+what one machine leaves undone goes to another (`Placing`), and waits when all are away. A job for a machine that nobody
+reaches is recalled once it is performed there (`builder/execution/orders.py` keeps it until then).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import sys
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, AbstractSet, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Set
+from typing import IO, AbstractSet, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
 
 from builder.actions.action import Action, Result, this_site
 from builder.config.remote_machines import Reached
@@ -225,161 +224,163 @@ def run(
 ) -> Outcome:
     """Every job of `plan`, at most `jobs` at once here. The caller holds the store's lock. `force`: nothing is recalled but
     the results of the keys in `spared`. `at`: the executors of other machines."""
-    return _Run(plan, pinner, store, executor, reporter, force, spared, at).through(jobs)
+    return _Run(plan, pinner, store, executor, reporter, jobs, force, spared, at).through()
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        plan: Plan,
-        pinner: Pinner,
-        store: Layout,
-        executor: Executor,
-        reporter: Reporter,
-        force: bool,
-        spared: AbstractSet[str],
-        at: Optional[Callable[[Reached], Executor]],
-    ) -> None:
-        self._plan, self._pinner, self._store, self._spared = plan, pinner, store, spared
-        self._executor, self._reporter, self._force, self._at = executor, reporter, force, at
-        self._executors: Dict[Reached, Executor] = {}
-        self._met = False
-        self._placing, self._places = Placing(), {}  # type: Placing, Dict[str, Reached]
-        self._outcome = Outcome()
+    """One run of a plan. `open`: jobs that are neither settled nor running, in the order they are looked at."""
 
-    def through(self, jobs: int) -> Outcome:
-        open_jobs: List[Job] = list(self._plan.jobs)
-        running: Dict["Future[Result]", Job] = {}
-        machines = {place for job in open_jobs for place in job.reached}
-        threads = jobs + sum(MOST_OF_A_FLEET if place.many else 1 for place in machines)
-        pool = ThreadPoolExecutor(max_workers=threads)
-        self._reporter.begin(self._plan)
+    plan: Plan
+    pinner: Pinner
+    store: Layout
+    executor: Executor
+    reporter: Reporter
+    jobs: int
+    force: bool
+    spared: AbstractSet[str]
+    at: Optional[Callable[[Reached], Executor]]
+    outcome: Outcome = field(default_factory=Outcome)
+    placing: Placing = field(default_factory=Placing)
+    open: List[Job] = field(default_factory=list)
+    running: Dict["Future[Result]", Tuple[Job, Optional[Reached]]] = field(default_factory=dict)
+    keys: Dict[str, str] = field(default_factory=dict)  # job id -> action key
+    executors: Dict[Reached, Executor] = field(default_factory=dict)
+
+    def through(self) -> Outcome:
+        self.open = list(self.plan.jobs)
+        machines = {place for job in self.open for place in job.reached}
+        threads = self.jobs + sum(MOST_OF_A_FLEET if place.many else 1 for place in machines)
+        self.reporter.begin(self.plan)
+        with ThreadPoolExecutor(max_workers=threads) as pool:
+            try:
+                while self.open or self.running:
+                    for job in self._ready():
+                        if self._recall(job) or self._dispatch(job, pool):
+                            self.open.remove(job)
+                    for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+                        self._record(future)
+            except BaseException:  # an interrupt above all: nothing that was started may outlive the run
+                for executor in (self.executor, *self.executors.values()):
+                    executor.stop()
+                raise
+        return self.outcome
+
+    def _ready(self) -> Iterator[Job]:
+        """Open jobs whose needs have results. A job with a need that ended without one ends here."""
+        for job in list(self.open):
+            if all(self.outcome.settled(need) for need in job.needs):
+                missing = [need for need in job.needs if need not in self.outcome.results]
+                if missing:
+                    self.open.remove(job)
+                    self._end_without(job, missing)
+                else:
+                    yield job
+
+    def _end_without(self, job: Job, missing: Sequence[str]) -> None:
+        first = next((need for need in missing if need not in self.outcome.waiting), None)
+        if first is None:
+            self._wait(job)
+        else:
+            self.outcome.blocked[job.id] = self.outcome.blocked.get(first, first)
+            self._ended(job, "blocked")
+
+    def _recall(self, job: Job) -> bool:
+        """Take the recorded result. True also for a job that ends without one: its inputs are missing, or it waits."""
+        elsewhere = self._is_elsewhere(job)
         try:
-            while open_jobs or running:
-                self._start(open_jobs, running, pool, jobs)
-                if running:
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        job = running.pop(future)
-                        if not self._finish(job, future):
-                            open_jobs.insert(0, job)
-        except BaseException:  # an interrupt above all: nothing that was started may outlive the run
-            for executor in (self._executor, *self._executors.values()):
-                executor.stop()
-            raise
-        finally:
-            pool.shutdown(wait=True)
-        return self._outcome
+            key = self.keys.get(job.id) or self._resolve(job)
+        except DeployError as problem:
+            return self._fail(job, problem)
+        afresh = self.force and (job.elsewhere is None or elsewhere) and key not in self.spared
+        found = None if afresh else self.store.recall(key)
+        if found is not None:
+            self.outcome.results[job.id] = found
+            return self._ended(job, "recalled")
+        return job.elsewhere is not None and not elsewhere and self._wait(job)
 
-    def _start(
-        self, open_jobs: List[Job], running: Dict["Future[Result]", Job], pool: ThreadPoolExecutor, jobs: int
-    ) -> None:
-        """Settle what needs no work, and hand out work while there is room. Exclusive jobs go last and alone. On another
-        machine every job is alone."""
-        for job in list(open_jobs):
-            if not all(self._outcome.settled(need) for need in job.needs):
-                continue
-            if not self._settle(job):
-                if not self._has_room(job, list(running.values()), open_jobs, jobs):
-                    continue
-                self._meet()
-                running[pool.submit(self._perform, job)] = job
-            open_jobs.remove(job)
+    def _resolve(self, job: Job) -> str:
+        """The key of the action of `job`; once, since its needs have their results by now."""
+        action = self.outcome.actions[job.id] = self.pinner.pin(job, self.outcome.results)
+        return self.keys.setdefault(job.id, action.key)
 
-    def _meet(self) -> None:
-        """Have an executor for every place before the first job of this run is performed: what is wrong with how a place is
-        named or unlocked ends the run, and fails no cell. Nobody is connected to yet."""
-        if not self._met and self._at is not None:
-            for place in dict.fromkeys(place for job in self._plan.jobs for place in job.reached):
-                self._executors[place] = self._at(place)
-        self._met = True
-
-    def _has_room(self, job: Job, running: List[Job], open_jobs: List[Job], jobs: int) -> bool:
-        if not self._is_elsewhere(job):
-            here = [other for other in running if not self._is_elsewhere(other)]
-            waiting = any(not self._is_elsewhere(other) and not other.exclusive for other in open_jobs)
-            return _has_room_here(job, here, waiting, jobs)
-        place = self._placing.seat(job)
-        if place is None:
+    def _dispatch(self, job: Job, pool: ThreadPoolExecutor) -> bool:
+        """Hand `job` to an executor. False while there is no room for it."""
+        place = self.placing.seat(job) if self._is_elsewhere(job) else None
+        if place is None and (self._is_elsewhere(job) or not self._has_room_here(job)):
             return False
-        self._placing.begins(job, place)
-        self._places[job.id] = place
+        self._make_executors()
+        if place is not None:
+            self.placing.begins(job, place)
+        executor = self.executors[place] if place is not None else self.executor
+        self.running[pool.submit(self._perform, job, executor)] = job, place
         return True
 
     def _is_elsewhere(self, job: Job) -> bool:
-        return bool(job.reached) and self._at is not None
+        return bool(job.reached) and self.at is not None
 
-    def _settle(self, job: Job) -> bool:
-        """Recalled, waiting, blocked or unpinnable: true, and no worker is needed."""
-        outcome = self._outcome
-        missing = [need for need in job.needs if need not in outcome.results]
-        if missing:
-            if all(need in outcome.waiting for need in missing):
-                outcome.waiting.add(job.id)
-                return self._ended(job, "waiting")
-            first = next(need for need in missing if need not in outcome.waiting)
-            outcome.blocked[job.id] = outcome.blocked.get(first, first)
-            return self._ended(job, "blocked")
-        try:
-            action = outcome.actions[job.id] = self._pinner.pin(job, outcome.results)
-        except DeployError as problem:
-            outcome.failures[job.id] = problem
-            return self._ended(job, "failed")
-        afresh = self._force and (job.elsewhere is None or self._is_elsewhere(job)) and action.key not in self._spared
-        found = None if afresh else self._store.recall(action.key)
-        if found is not None:
-            outcome.results[job.id] = found
-            return self._ended(job, "recalled")
-        if job.elsewhere is not None and not self._is_elsewhere(job):
-            outcome.waiting.add(job.id)
-            return self._ended(job, "waiting")
-        return False
+    def _has_room_here(self, job: Job) -> bool:
+        """Exclusive jobs run last and alone. Other machines take one job each and do not count."""
+        here = [other for other, place in self.running.values() if place is None]
+        if len(here) >= (1 if job.exclusive else self.jobs) or any(other.exclusive for other in here):
+            return False
+        return not job.exclusive or all(other.exclusive or self._is_elsewhere(other) for other in self.open)
 
-    def _ended(self, job: Job, how: str, seconds: float = 0.0) -> bool:
-        self._reporter.ended(job.id, how, seconds)
-        return True
+    def _make_executors(self) -> None:
+        """Make the executors of all places before the first job: a wrong name or key ends the run and fails no cell. This
+        connects to no machine yet."""
+        if self.at is not None and not self.executors:
+            for place in dict.fromkeys(place for job in self.plan.jobs for place in job.reached):
+                self.executors[place] = self.at(place)
 
-    def _perform(self, job: Job) -> Result:
-        action = self._outcome.actions[job.id]
-        self._reporter.started(job.id)
-        files = self._pinner.files(job, action)
-        return self._executor_of(job).perform(
-            action, files, self._pinner.root, self._store, lambda line: self._reporter.said(job.id, line)
+    def _perform(self, job: Job, executor: Executor) -> Result:
+        """In a thread of its own."""
+        action = self.outcome.actions[job.id]
+        self.reporter.started(job.id)
+        files = self.pinner.files(job, action)
+        return executor.perform(
+            action, files, self.pinner.root, self.store, lambda line: self.reporter.said(job.id, line)
         )
 
-    def _executor_of(self, job: Job) -> Executor:
-        place = self._places.get(job.id)
-        return self._executors[place] if place is not None else self._executor
-
-    def _finish(self, job: Job, future: "Future[Result]") -> bool:
-        """Is the job settled? False when another machine has to take it."""
-        place = self._places.pop(job.id, None)
+    def _record(self, future: "Future[Result]") -> None:
+        """Record the result of a job, or give the job to another machine, or fail it."""
+        job, place = self.running.pop(future)
         try:
             result = future.result()
-            if result.site is None:
-                result = dataclasses.replace(result, site=this_site(self._pinner.machine))
         except DeployError as problem:
-            if place is not None:
-                if not self._placing.ends(job, place, problem):
-                    self._reporter.told(f"{job.id}: {place.where}: {problem.what}; it goes to another machine")
-                    return False
-                problem = self._placing.problem(job)
-            if isinstance(problem, Unreachable) and place is not None:
-                self._outcome.away[job.id] = problem
-                self._outcome.waiting.add(job.id)
-                return self._ended(job, "waiting")
-            self._outcome.failures[job.id] = problem
-            return self._ended(job, "failed")
+            self._not_done(job, place, problem)
+            return
+        if result.site is None:
+            result = dataclasses.replace(result, site=this_site(self.pinner.machine))
         if place is not None:
-            self._placing.ends(job, place)
-        self._store.record(result)
-        self._outcome.results[job.id] = result
-        self._outcome.performed.add(job.id)
-        return self._ended(job, "done", result.seconds)
+            self.placing.ends(job, place)
+        self.store.record(result)
+        self.outcome.results[job.id] = result
+        self.outcome.performed.add(job.id)
+        self._ended(job, "done", result.seconds)
 
+    def _not_done(self, job: Job, place: Optional[Reached], problem: DeployError) -> None:
+        if place is None:
+            self._fail(job, problem)
+        elif not self.placing.ends(job, place, problem):
+            self.reporter.told(f"{job.id}: {place.where}: {problem.what}; it goes to another machine")
+            self.open.insert(0, job)
+        else:
+            problem = self.placing.problem(job)
+            if isinstance(problem, Unreachable):
+                self.outcome.away[job.id] = problem
+                self._wait(job)
+            else:
+                self._fail(job, problem)
 
-def _has_room_here(job: Job, here: List[Job], others_wait: bool, jobs: int) -> bool:
-    """`others_wait`: there are jobs for this machine that may run beside others."""
-    if len(here) >= (1 if job.exclusive else jobs) or any(other.exclusive for other in here):
-        return False
-    return not (job.exclusive and others_wait)
+    def _wait(self, job: Job) -> bool:
+        self.outcome.waiting.add(job.id)
+        return self._ended(job, "waiting")
+
+    def _fail(self, job: Job, problem: DeployError) -> bool:
+        self.outcome.failures[job.id] = problem
+        return self._ended(job, "failed")
+
+    def _ended(self, job: Job, how: str, seconds: float = 0.0) -> bool:
+        self.reporter.ended(job.id, how, seconds)
+        return True

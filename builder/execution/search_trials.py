@@ -12,15 +12,16 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tupl
 
 from builder import terminal
 from builder.actions.measurements import Cost, LayerError, LayerErrors
+from builder.config.cells import Cell
 from builder.config.matrix import Matrix
 from builder.config.tensorrt import TensorRtOptions
 from builder.errors import DeployError
 from builder.execution import publish
 from builder.execution.scheduler import Outcome
-from builder.planning.job_graph import layer_errors
+from builder.planning.job_graph import draw, layer_errors
 from builder.planning.jobs import Job
 from builder.planning.measurement_jobs import cost
-from builder.planning.planner import Plan, PlannedCell, redrawn, wanted_of
+from builder.planning.planner import Plan, placed
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Platform, cannot_run
 from builder.store.manifest import Recovered, Searched, Trial, Verdict
@@ -34,7 +35,7 @@ STAND_IN = "onnxruntime on this machine's CPU"
 class Tried:
     """`seconds` of work that no trial before it had in common with it."""
 
-    cell: PlannedCell
+    cell: Cell
     jobs: Tuple[Job, ...]
     outcome: Outcome
     verdict: Verdict
@@ -62,7 +63,7 @@ class Bench:
 
     matrix: Matrix
     machine: Machine
-    cell: PlannedCell
+    cell: Cell
     attempt: Attempt
     _counted: Set[str] = field(default_factory=set)
 
@@ -81,7 +82,12 @@ class Bench:
 
     @property
     def ranking(self) -> Tuple[Job, ...]:
-        return layer_errors(self.matrix, wanted_of(self.cell, self.cell.settings, self.machine))
+        return layer_errors(self.matrix, self.machine, self.cell)
+
+    @property
+    def jobs(self) -> Tuple[Job, ...]:
+        """The jobs of the cell as it is."""
+        return draw(self.matrix, self.machine, self.cell)[1]
 
     @property
     def lowering(self) -> str:
@@ -101,7 +107,7 @@ class Bench:
     def layers(self) -> "Tuple[Optional[Tuple[LayerError, ...]], float, Optional[DeployError]]":
         """(what lowering does to each layer, seconds, what went wrong); no layers and no error: not done yet."""
         jobs = self.ranking
-        outcome = self.attempt(Plan((), jobs), f"search {self.cell.cell.id}: what lowering does to each layer")
+        outcome = self.attempt(Plan((), jobs), f"search {self.cell.id}: what lowering does to each layer")
         result = outcome.results.get(jobs[-1].id)
         if result is not None and isinstance(result.facts, LayerErrors):
             return result.facts.layers, self.count(outcome, jobs), None
@@ -111,8 +117,7 @@ class Bench:
     def tried(self, nodes: Tuple[str, ...], said: str) -> Optional[Tried]:
         """None when it is not done yet."""
         base = self._standing() if self.stands_in else self.cell
-        settings = replace(base.settings, keep=kept_with(self.cell, nodes))
-        cell, jobs = redrawn(self.matrix, self.machine, base, settings, emulated=self.stands_in)
+        cell, jobs = self._drawn(base, nodes)
         jobs = tuple(job for job in jobs if job.id != cell.latency)
         outcome = self.attempt(Plan((cell,), jobs), said)
         found = publish.judge(self.matrix, cell, outcome)
@@ -122,8 +127,7 @@ class Bench:
 
     def final(self, nodes: Tuple[str, ...], plain: Outcome) -> "Optional[Tuple[Tried, Optional[Cost]]]":
         """The cell itself with these nodes kept, timed beside the one without; None when that is not done yet."""
-        settings = replace(self.cell.settings, keep=kept_with(self.cell, nodes))
-        cell, jobs = redrawn(self.matrix, self.machine, self.cell, settings)
+        cell, jobs = self._drawn(self.cell, nodes)
         added = self._cost(cell, plain)
         each = {job.id: job for job in (*jobs, *added)}
         outcome = self.attempt(Plan((cell,), tuple(each.values())), "")
@@ -131,17 +135,16 @@ class Bench:
         timed = [cell.latency, *(job.id for job in added[-1:])]
         if not self.stands_in and not all(id in outcome.results or id in outcome.failures for id in timed):
             return None
-        result = outcome.results.get(f"cost/{cell.cell.id}")
+        result = outcome.results.get(f"cost/{cell.id}")
         facts = result.facts if result else None
         own = {job.id for job in jobs}
         return Tried(cell, jobs, _only(outcome, own), found, 0.0), facts if isinstance(facts, Cost) else None
 
-    def _cost(self, cell: PlannedCell, plain: Outcome) -> Tuple[Job, ...]:
+    def _cost(self, cell: Cell, plain: Outcome) -> Tuple[Job, ...]:
         """The jobs that time it beside the artifact with everything lowered, where there is one to time."""
         if self.stands_in or self.cell.engine not in plain.results:
             return ()
-        _, jobs = redrawn(self.matrix, self.machine, self.cell, self.cell.settings)
-        by_id = {job.id: job for job in jobs}
+        by_id = {job.id: job for job in self.jobs}
         lowered = replace(by_id[self.cell.engine], id=f"{self.cell.engine}/lowered")
         found: Dict[str, Job] = {}
 
@@ -151,8 +154,7 @@ class Bench:
                 found[id] = by_id[id]
 
         need(lowered)
-        wanted = wanted_of(cell, cell.settings, self.machine)
-        return (*found.values(), lowered, cost(self.matrix, wanted, cell.engine, lowered.id))
+        return (*found.values(), lowered, cost(self.matrix, self.machine, cell, lowered.id))
 
     @property
     def _cpu(self) -> Platform:
@@ -160,23 +162,16 @@ class Bench:
         version = here.version("onnxruntime") or "any"
         return Platform("onnxruntime", version, here.os, here.arch, features=here.features)
 
-    def _standing(self) -> PlannedCell:
+    def _standing(self) -> Cell:
         """The cell as onnxruntime on this machine runs it."""
-        settings = replace(self.cell.settings, compute="f32", static=False, tensorrt=TensorRtOptions())
-        return replace(
-            self.cell,
-            fate="build",
-            settings=settings,
-            platform=self._cpu,
-            unverified="",
-            reason="",
-            remedies=(),
-            reached=(),
-        )
+        built = replace(self.cell, fate="build", reason="", remedies=(), reached=(), emulated=True)
+        own = replace(built, compute="f32", static=False, tensorrt=TensorRtOptions())
+        return placed(own, self._cpu, self.machine)
 
-
-def kept_with(cell: PlannedCell, nodes: Sequence[str]) -> Tuple[str, ...]:
-    return tuple(sorted({*cell.settings.keep, *nodes}))
+    def _drawn(self, cell: Cell, nodes: Sequence[str]) -> Tuple[Cell, Tuple[Job, ...]]:
+        """The cell with these nodes kept too, and its jobs."""
+        keep = tuple(sorted({*cell.keep, *nodes}))
+        return draw(self.matrix, self.machine, replace(cell, keep=keep))
 
 
 def _only(outcome: Outcome, jobs: Set[str]) -> Outcome:

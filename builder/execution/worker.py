@@ -85,7 +85,9 @@ def perform(order: Order) -> Outcome:
     except DeployError as problem:
         failure = problem
     except ImportError as problem:
-        failure = StepFailed(f"{problem}", hint=release.pip_install("build"))
+        lacks_it = (problem.name or "").startswith("packaging")  # a machine that is worked on over SSH
+        hint = "pip install packaging" if lacks_it else release.pip_install("build")
+        failure = StepFailed(f"{problem}", hint=hint)
     return Outcome(
         seconds=round(time.monotonic() - started, 3),
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

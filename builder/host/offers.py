@@ -1,18 +1,21 @@
-"""What a host takes from a source: a version by its number, the newest, or where a channel stands. Checked in this order:
+"""What a host is offered: a version by its number, the newest, or where a channel stands. Checked in this order:
 
-the signature of the channel's record; that it is the record of this channel and has not expired; that the version there is the
-one that the record names; the signature of the version; that nothing is older, or other, than what the host has had.
+the signature of the channel's record; that it is the record of this channel and has not expired; the signature of the
+version; that it is the one that the record names; that nothing is older, or other, than what the host has had.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from pathlib import Path
+from typing import Callable, Mapping, Optional, Sequence, Tuple
 
 from builder import clock, digest
 from builder.errors import Untrusted, UsageError
+from builder.host import bench_records, demands, install, rollback, selftest
+from builder.host.choose import Asked, Timed
 from builder.host.rollback import Memory, Offer, Pointer
+from builder.platforms import machines
 from builder.store import channels, trust, versions
 from builder.store.channels import Channel
 from builder.store.manifest import Manifest
@@ -24,60 +27,83 @@ _NO_STORE = "name a store: build pull SOURCE, or make one: build matrix"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """`signatures` is how many trusted keys must have signed."""
+class Pull:
+    """What a person asks for.
 
+    `source` is as it was typed, None for the default. `signatures` is how many trusted keys must have signed; `key` is
+    the only one to trust. `self_test` is in seconds for each artifact; None skips the test.
+    """
+
+    source: Optional[str]
+    dest: Path
+    head: Optional[str] = None
     channel: Optional[str] = None
     version: Optional[int] = None
     signatures: int = 1
+    key: Optional[str] = None
     allow_unsigned: bool = False
+    allow_rollback: bool = False
+    asked: Asked = Asked()
+    self_test: Optional[float] = selftest.SECONDS
+    keep: int = install.KEEP
 
 
 @dataclass(frozen=True)
-class Found:
-    """`offer` still lacks the head. `ring` is empty where nobody's signature is asked for. `told` says where the channel stands; `notes` are for the person."""
+class Offered:
+    """A version that the host may take, and what to decide from. `at`: the time; `told`: where the channel stands."""
 
+    request: Pull
+    supply: Supply
     manifest: Manifest
     offer: Offer
-    ring: Keyring
-    told: str = ""
-    notes: Tuple[str, ...] = ()
+    at: clock.Time
+    machine: machines.Machine
+    times: Tuple[Timed, ...]
+    told: str
 
 
-def found(supplied: Supply, wanted: Wanted, ring: Keyring, memory: Memory, now: clock.Time) -> Found:
-    """`ring`: whose signatures count here. Raises UsageError (there is no such thing), Untrusted, StoreDamaged, Unreachable."""
-    ring = Keyring() if wanted.allow_unsigned else ring
-    if wanted.channel is None:
-        version = supplied.version(wanted.version, _NO_STORE)
-        manifest, named = _version(supplied, version, ring, wanted.signatures)
-        offer = Offer(manifest.model.name, "", version, named, asked=wanted.version is not None)
-        return Found(manifest, offer, ring)
-    record, pointer = _record(supplied, wanted, memory, ring)
-    _in_time(record, memory, now, supplied.name)
-    current = record.current
-    manifest, named = _version(supplied, supplied.version(current.version, _NO_STORE), ring, wanted.signatures)
-    if named != current.manifest or manifest.model.name != record.model:
-        raise Untrusted(
-            f"v{current.version} there is not the one where {record.channel} stands",
-            where=supplied.name,
-            hint="publish that version there, or promote the one that is there",
-        )
-    offer = Offer(record.model, "", current.version, named, pointer=pointer)
-    return Found(manifest, offer, ring, _told(record), _went_back(record, memory))
+def read_offer(request: Pull, supply: Supply, environ: Mapping[str, str], say: Callable[[str], None]) -> Offered:
+    """`say` gets notes for the person. Raises UsageError, Untrusted, StoreDamaged, Unreachable."""
+
+    def note(lines: Sequence[str]) -> None:
+        for line in lines:
+            say(f"note: {line}")
+
+    memory, now = rollback.read(request.dest), clock.now()
+    trusted = trust.at(request.key, environ, supply.repository)
+    note(trusted.notes)  # now: they may say why nothing is taken
+    ring = Keyring() if request.allow_unsigned else trusted
+    record, pointer = _record(supply, request, memory, ring, now) if request.channel is not None else (None, None)
+    version = supply.version(record.current.version if record else request.version, _NO_STORE)
+    whole, named = _version(supply, version, ring, request.signatures)
+    if record is not None:
+        _check_stands(record, whole, named, supply.name)
+        note(_went_back(record, memory))
+    manifest, known = supply.offered(whole), [head.name for head in whole.model.heads]
+    head = request.head or known[0]
+    if head not in known:
+        raise UsageError(f"the model has no head {head!r}", hint=f"heads: {', '.join(known)}")
+    offer = Offer(manifest.model.name, head, version, named, asked=request.version is not None, pointer=pointer)
+    rollback.check(memory, offer, supply.name, allowed=request.allow_rollback)
+    machine = machines.here()
+    demands.check(request.asked.accuracy, (entry for entry in manifest.entries if entry.head == head))
+    times, left_out = bench_records.here(supply.store, manifest, machine, head, ring)
+    note(left_out)
+    return Offered(request, supply, manifest, offer, now, machine, times, _told(record) if record else "")
 
 
-def _version(supplied: Supply, version: int, ring: Keyring, least: int) -> Tuple[Manifest, str]:
+def _version(supply: Supply, version: int, ring: Keyring, least: int) -> Tuple[Manifest, str]:
     """The manifest, once it is known to be signed by those in `ring`, if anyone is, and its digest."""
-    store = supplied.store
+    store = supply.store
     if not ring:
         return versions.read(store, version), versions.manifest_digest(store, version)
-    data = trust.proof(store, version, ring, least, supplied.name).data
+    data = trust.proof(store, version, ring, least, supply.name).data
     return versions.parsed(store, version, data), digest.of_bytes(data)
 
 
-def _record(supplied: Supply, wanted: Wanted, memory: Memory, ring: Keyring) -> Tuple[Channel, Pointer]:
-    name = channels.named(wanted.channel or "")
-    place = supplied.repository
+def _record(supply: Supply, request: Pull, memory: Memory, ring: Keyring, now: clock.Time) -> Tuple[Channel, Pointer]:
+    name = channels.named(request.channel or "")
+    place = supply.repository
     shown = channels.offered(place, name)
     if shown is None:
         seen = memory.channel(name)
@@ -90,18 +116,19 @@ def _record(supplied: Supply, wanted: Wanted, memory: Memory, ring: Keyring) -> 
         hint = f"where it is promoted: build promote VERSION --channel {name} --key FILE"
         what = f"the channel {name}"
         keyring.proven(
-            shown.data, shown.signatures, ring, what=what, where=place.name, hint=hint, least=wanted.signatures
+            shown.data, shown.signatures, ring, what=what, where=place.name, hint=hint, least=request.signatures
         )
     record = channels.parsed(shown.data, place.name)
     if record.channel != name:
         raise Untrusted(
             f"what is shown as the channel {name} is a record of the channel {record.channel}", where=place.name
         )
+    _check_in_time(record, memory, now, supply.name)
     current = record.current
     return record, Pointer(name, current.serial, digest.of_bytes(shown.data), current.issued, bool(ring))
 
 
-def _in_time(record: Channel, memory: Memory, now: clock.Time, where: str) -> None:
+def _check_in_time(record: Channel, memory: Memory, now: clock.Time, where: str) -> None:
     now = memory.now(now)
     if not record.expired(now):
         return
@@ -116,6 +143,16 @@ def _in_time(record: Channel, memory: Memory, now: clock.Time, where: str) -> No
     )
 
 
+def _check_stands(record: Channel, manifest: Manifest, named: str, where: str) -> None:
+    """`named`: the digest of the manifest."""
+    if named != record.current.manifest or manifest.model.name != record.model:
+        raise Untrusted(
+            f"v{record.current.version} there is not the one where {record.channel} stands",
+            where=where,
+            hint="publish that version there, or promote the one that is there",
+        )
+
+
 def _told(record: Channel) -> str:
     current = record.current
     until = f"good until {record.expires}" if record.expires else "good without end"
@@ -128,8 +165,3 @@ def _went_back(record: Channel, memory: Memory) -> Tuple[str, ...]:
         return ()
     why = f": {current.reason}" if current.reason else ""
     return (f"{record.channel} went back from v{seen.version} to v{current.version}{why}",)
-
-
-def for_head(found: Found, head: str) -> Offer:
-    """What is offered, for this head."""
-    return dataclasses.replace(found.offer, head=head)

@@ -16,15 +16,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Optional, Tuple
 
-from builder import digest, files
+from builder import clock, digest, files
 from builder.config.contract import PACKAGE
 from builder.config.gates import Limit
-from builder.errors import NothingFits
 from builder.execution.processes import worker_environment
-from builder.host import install
-from builder.host.choose import Choice, covering
 from builder.platforms.machines import Machine
 from builder.records import RecordError, from_json, to_json
 from builder.store.manifest import Check, Entry
@@ -101,87 +98,31 @@ SECONDS = 120.0
 _MOST_REMEMBERED = 64
 
 
-@dataclass(frozen=True)
-class Settled:
-    """What was placed. `proofs` are of its artifacts, as far as they were tested."""
+def proof(folder: Path, entry: Entry, machine: Machine, seconds: float = SECONDS) -> Optional[Proof]:
+    """Test a placed artifact on `machine`, this host, unless it has passed the same test before.
 
-    choice: Choice
-    chain: Tuple[Entry, ...]
-    folder: Path
-    proofs: Tuple[Proof, ...] = ()
-
-
-Test = Callable[[Path, Entry], Optional[Proof]]
-
-
-def settled(
-    choose: Callable[[Mapping[str, str]], Choice],
-    lay: Callable[[Sequence[Entry]], Path],
-    test: Optional[Test],
-    say: Callable[[str], None],
-    point: Callable[[Path], None],
-) -> Settled:
-    """Lay and `point` to the first choice whose artifacts all pass `test`; None places it untested.
-
-    `choose` is given what failed, by cell, with the reason. Raises NothingFits when nothing is left; then `current` is
-    what it was.
+    None for an artifact without a golden sample (of an older release).
     """
-    failed: Dict[str, str] = {}
-    proofs: List[Proof] = []
-    while True:
-        choice = choose(failed)
-        if failed and not choice.ranked:
-            reasons = "; ".join(f"{cell}: {reason}" for cell, reason in failed.items())
-            raise NothingFits(
-                f"no artifact passed its self-test on this machine: {reasons}",
-                hint="nothing was changed. To place one all the same: --no-self-test",
-            )
-        chain = covering(choice.ranked)
-        folder = lay(chain)
-        known = {proof.cell for proof in proofs}
-        found = [proof for proof in (test(folder, e) for e in chain if test and e.cell not in known) if proof]
-        proofs += found
-        wrong = {proof.cell: f"failed its self-test: {proof.answer.problem}" for proof in found if not proof.passed}
-        if not wrong:
-            mine = [proof for proof in proofs if proof.cell in {entry.cell for entry in chain}]
-            point(folder)
-            return Settled(choice, chain, folder, tuple(mine))
-        install.discard(folder)
-        for cell, reason in wrong.items():
-            say(f"rejected: {cell} {reason}")
-        failed.update(wrong)
-
-
-class SelfTest:
-    """A `Test` that asks in a process of its own, and only what this host has not answered before."""
-
-    def __init__(self, machine: Machine, now: Callable[[], str], seconds: float = SECONDS) -> None:
-        self._machine, self._now, self._seconds = machine, now, seconds
-
-    def __call__(self, folder: Path, entry: Entry) -> Optional[Proof]:
-        """None for an artifact without a golden sample (of an older release)."""
-        if entry.golden is None:
-            return None
-        asked = what_is_asked(entry, self._machine)
-        known = remembered(folder.parent)
-        before = next((proof for proof in known if proof.asked == asked and proof.passed), None)
-        if before is not None:
-            return before
-        # here, since mostly there is nothing new to ask
-
-        started = time.monotonic()
-        answer = ask(folder, entry.cell, self._seconds)
-        proof = Proof(
-            cell=entry.cell,
-            artifact=entry.artifact.digest if entry.artifact else "",
-            sample=entry.golden.sample.name,
-            asked=asked,
-            at=self._now(),
-            seconds=round(time.monotonic() - started, 3),
-            answer=answer,
-        )
-        _remember(folder.parent, (proof, *(other for other in known if other.asked != asked)))
-        return proof
+    if entry.golden is None:
+        return None
+    asked = what_is_asked(entry, machine)
+    known = remembered(folder.parent)
+    before = next((proof for proof in known if proof.asked == asked and proof.passed), None)
+    if before is not None:
+        return before
+    started = time.monotonic()
+    answer = ask(folder, entry.cell, seconds)
+    made = Proof(
+        cell=entry.cell,
+        artifact=entry.artifact.digest if entry.artifact else "",
+        sample=entry.golden.sample.name,
+        asked=asked,
+        at=clock.text(clock.now()),
+        seconds=round(time.monotonic() - started, 3),
+        answer=answer,
+    )
+    _remember(folder.parent, (made, *(other for other in known if other.asked != asked)))
+    return made
 
 
 def what_is_asked(entry: Entry, machine: Machine) -> str:
@@ -201,10 +142,10 @@ def what_is_asked(entry: Entry, machine: Machine) -> str:
     )
 
 
-def said(settled_: Settled, *, skipped: bool) -> Dict[str, str]:
-    """What became of the self-test of each artifact that was placed, by cell, in words."""
-    proofs = {proof.cell: proof for proof in settled_.proofs}
-    return {entry.cell: _said(entry, proofs.get(entry.cell), skipped) for entry in settled_.chain}
+def said(chain: Iterable[Entry], proofs: Iterable[Proof], *, skipped: bool) -> Dict[str, str]:
+    """The self-test of each artifact that was placed, by cell, in words."""
+    known = {proof.cell: proof for proof in proofs}
+    return {entry.cell: _said(entry, known.get(entry.cell), skipped) for entry in chain}
 
 
 def _said(entry: Entry, proof: Optional[Proof], skipped: bool) -> str:

@@ -19,6 +19,7 @@ from builder.inspection import tensorrt
 from builder.inspection.contents import Contents, Format, Layers, Shapes, concrete
 from builder.platforms.machines import Machine
 from builder.platforms.platform import Platform, cannot_run
+from builder.platforms.versions import first
 
 _HEAD = 1 << 16
 _ONNX_START = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72]", re.DOTALL)
@@ -118,7 +119,7 @@ def _platform(contents: Contents, machine: Machine) -> Platform:
     From its bytes, otherwise this machine.
     """
     said = {fact.name: fact.value for fact in contents.facts}
-    version = ".".join(said.get("built by", "").rpartition(" ")[2].split(".")[:2]) or "any"
+    version = first(said.get("built by", "").rpartition(" ")[2], 2) or "any"
     sm = said.get("compute capability") or next((gpu.sm for gpu in machine.gpus), "unknown")
     runtime = "tensorrt" if contents.format == "tensorrt-plan" else "tensorrt-rtx"
     return Platform(runtime, version, machine.os, machine.arch, sm)

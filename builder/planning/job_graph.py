@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from dataclasses import replace
+from typing import Dict, List, Optional, Tuple, Union
 
 from builder import digest
 from builder.actions.recipes import (
@@ -17,75 +18,67 @@ from builder.actions.recipes import (
     Parse,
     Simplify,
 )
-from builder.compat import tensorrt
+from builder.config.cells import Cell
 from builder.config.matrix import Head, Matrix, TorchSource
 from builder.files import bytes_of
-from builder.planning import measurement_jobs
 from builder.planning import measurement_jobs as measure
 from builder.planning.jobs import (
     CodeFilesPin,
-    Drawn,
     FilePin,
     Job,
     OutputPin,
     PhotographPin,
     Pin,
-    Wanted,
     options,
     sample_name,
     source_pins,
 )
-from builder.platforms.platform import BUILDER
+from builder.platforms import tables
+from builder.platforms.machines import Machine
+from builder.platforms.platform import BUILDER, PARSER
 
 CALIBRATION = "calibration-data"  # the job
 # Where Q/DQ pairs go: builder/steps/quantization/placement.py says why.
 _PLACEMENT = {"onnxruntime": "around", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt"}
 
 
-def draw(matrix: Matrix, wanted: Wanted) -> Drawn:
-    head = matrix.head(wanted.cell.head)
+def draw(matrix: Matrix, machine: Machine, cell: Cell) -> Tuple[Cell, Tuple[Job, ...]]:
+    """The cell with the ids of its jobs, and the jobs in order of need."""
+    head = matrix.head(cell.head)
     export = _export(matrix, head)
     graphs = [export]
-    if wanted.settings.simplify:
+    if cell.simplify:
         graphs.append(_simplify(matrix, head, export.id))
-    data = _calibration_data(matrix, wanted)
-    lowered = _lower(matrix, wanted, graphs[-1].id)
+    data = _calibration_data(matrix, cell)
+    lowered = _lower(matrix, cell, graphs[-1].id)
     if lowered is not None:
         graphs.append(lowered)
-    respelled = _lower_opset(matrix, wanted, graphs[-1].id)
+    respelled = _lower_opset(matrix, cell, graphs[-1].id)
     if respelled is not None:
         graphs.append(respelled)
-    if wanted.emulated and lowered is not None and isinstance(lowered.recipe, LowerFp16):
+    if cell.emulated and lowered is not None and isinstance(lowered.recipe, LowerFp16):
         graph = OutputPin("model.onnx", graphs[-1].id, "model.onnx")
         graphs.append(Job(f"emulate-fp16/{graphs[-1].id}", EmulateFp16(), (graph,), ("onnx",)))
-    engine = _engine(matrix, wanted, graphs[-1].id, CALIBRATION if _calibrated(wanted) else None)
+    parse = _parse(matrix, machine, cell, graphs[-1].id)
+    engine = _engine(matrix, cell, graphs[-1].id)
     reference = measure.reference(matrix, head)
-    parity = measure.parity(matrix, wanted, engine.id, reference.id)
-    tasks = [measure.task(matrix, wanted, task, engine.id) for task in measure.fitting_tasks(matrix, wanted)]
-    latency = measure.latency(matrix, wanted, engine.id, export.id)
-    sweep = measurement_jobs.drawn(matrix, wanted, engine.id)
-    parse = _parse(matrix, wanted, graphs[-1].id)
-    scored = [job for made, _ in tasks for job in made]
-    return Drawn(
-        jobs=(
-            *((data,) if data else ()),
-            *graphs,
-            *((parse,) if parse else ()),
-            engine,
-            reference,
-            parity,
-            *scored,
-            latency,
-            *sweep,
-        ),
+    parity = measure.parity(matrix, cell, engine.id, reference.id)
+    tasks = [measure.task(matrix, cell, task, engine.id) for task in measure.fitting_tasks(matrix, cell)]
+    latency = measure.latency(matrix, machine, cell, engine.id, export.id)
+    sweep = measure.sweep(matrix, machine, cell, engine.id)
+    drawn = replace(
+        cell,
         onnx=graphs[-1].id,
+        parse=parse.id if parse else "",
         engine=engine.id,
         parity=parity.id,
+        tasks=tuple(ids for _, ids in tasks),
         latency=latency.id,
-        tasks=tuple(drawn for _, drawn in tasks),
-        parse=parse.id if parse else "",
         sweep=sweep[-1].id if sweep else "",
     )
+    scored = [job for made, _ in tasks for job in made]
+    jobs = (data, *graphs, parse, engine, reference, parity, *scored, latency, *sweep)
+    return drawn, tuple(job for job in jobs if job is not None)
 
 
 def _export(matrix: Matrix, head: Head) -> Job:
@@ -115,44 +108,45 @@ def _simplify(matrix: Matrix, head: Head, export: str) -> Job:
     )
 
 
-def _lower(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
+def _lower(matrix: Matrix, cell: Cell, onnx: str) -> Optional[Job]:
     """The lowering this cell needs: none for fp32, and none where the runtime itself stores fp16 or computes bf16."""
-    cell, runtime = wanted.cell, matrix.target(wanted.cell.target).runtime
-    variant, keep = f"{cell.head}" if wanted.settings.simplify else f"{cell.head}/unsimplified", wanted.settings.keep
+    precision, runtime = cell.precision, matrix.target(cell.target).runtime
+    variant = cell.head if cell.simplify else f"{cell.head}/unsimplified"
+    keep = cell.keep
     if keep:
         variant += f"/keep-{digest.of_json(list(keep))[7:15]}"
     model_pin = OutputPin("model.onnx", onnx, "model.onnx")
-    if cell.precision == "fp16" and runtime != "openvino":
+    if precision == "fp16" and runtime != "openvino":
         return Job(f"lower-fp16/{variant}", LowerFp16(keep), (model_pin,), ("onnx", "onnxruntime"))
-    if cell.precision != "int8" or matrix.calibration is None or _calibrated(wanted):
+    if precision != "int8" or matrix.calibration is None or _calibrated(cell):
         return None
-    placement, activations = _PLACEMENT.get(runtime, "inputs"), wanted.settings.activations
+    placement, activations = _PLACEMENT.get(runtime, "inputs"), cell.activations
     recipe = LowerInt8(matrix.calibration.method, matrix.calibration.percentile, activations, placement, keep)
     job = f"lower-int8/{variant}/{activations}/{placement}"
     images = OutputPin("images.npz", CALIBRATION, "images.npz")
     return Job(job, recipe, (model_pin, images), ("onnx", "onnxruntime", "numpy"))
 
 
-def _lower_opset(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
+def _lower_opset(matrix: Matrix, cell: Cell, onnx: str) -> Optional[Job]:
     """A TensorRT whose parser reads only an older opset gets the graph in that one."""
-    target = matrix.target(wanted.cell.target)
-    series = tensorrt.series(target.version) if target.runtime == "tensorrt" and target.version else None
+    target = matrix.target(cell.target)
+    series = tables.tensorrt_series(target.version) if target.runtime == "tensorrt" and target.version else None
     declared = isinstance(matrix.model.source, TorchSource)  # an ONNX file may have any
-    if series is None or series.opset >= (matrix.model.opset if declared else tensorrt.SERIES[-1].opset):
+    if series is None or series.opset >= (matrix.model.opset if declared else tables.tensorrt().series[-1].opset):
         return None
     pins = (OutputPin("model.onnx", onnx, "model.onnx"),)
     return Job(f"lower-opset/{onnx}/{series.opset}", LowerOpset(series.opset), pins, ("onnx",))
 
 
-def _calibrated(wanted: Wanted) -> bool:
+def _calibrated(cell: Cell) -> bool:
     """Does TensorRT's own calibrator find the ranges, on the target, instead of Q/DQ in the graph?"""
-    return wanted.cell.precision == "int8" and wanted.settings.tensorrt.int8 == "calibrator"
+    return cell.precision == "int8" and cell.tensorrt.int8 == "calibrator"
 
 
-def _calibration_data(matrix: Matrix, wanted: Wanted) -> Optional[Job]:
+def _calibration_data(matrix: Matrix, cell: Cell) -> Optional[Job]:
     """The images that set the ranges: for Q/DQ in the graph and for TensorRT's calibrator alike."""
     chosen = matrix.calibration
-    if chosen is None or wanted.cell.precision != "int8":
+    if chosen is None or cell.precision != "int8":
         return None
     pins: List[Pin] = []
     names: Tuple[str, ...] = ()
@@ -165,38 +159,39 @@ def _calibration_data(matrix: Matrix, wanted: Wanted) -> Optional[Job]:
     return Job(CALIBRATION, recipe, tuple(pins), ("numpy", "opencv-python-headless"))
 
 
-def _parse(matrix: Matrix, wanted: Wanted, onnx: str) -> Optional[Job]:
-    """A graph for native TensorRT elsewhere is parsed here first, where a parser of it is."""
-    if matrix.target(wanted.cell.target).runtime != "tensorrt" or not wanted.elsewhere or wanted.parser is None:
+def _parse(matrix: Matrix, machine: Machine, cell: Cell, onnx: str) -> Optional[Job]:
+    """Parse a graph for native TensorRT elsewhere here first, where a parser of it is installed."""
+    runtime = matrix.target(cell.target).runtime
+    if runtime != "tensorrt" or not cell.elsewhere or machine.version(PARSER) is None:
         return None
-    return Job(f"parse/{onnx}", Parse(), (OutputPin("model.onnx", onnx, "model.onnx"),), (wanted.parser, "polygraphy"))
+    return Job(f"parse/{onnx}", Parse(), (OutputPin("model.onnx", onnx, "model.onnx"),), (PARSER, "polygraphy"))
 
 
-def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str]) -> Job:
-    settings = wanted.settings
+def _engine(matrix: Matrix, cell: Cell, onnx: str) -> Job:
+    assert cell.platform is not None
+    calibrated, timing = _calibrated(cell), cell.tensorrt.timing_cache
     recipe = Engine(
-        precision=wanted.cell.precision,
-        compute=settings.compute,
-        profiles=tuple(matrix.profile(name) for name in settings.profiles),
-        workspace=bytes_of(settings.workspace),
-        tensorrt=settings.tensorrt,
-        calibration=matrix.calibration.method if calibration and matrix.calibration else "",
+        precision=cell.precision,
+        compute=cell.compute,
+        profiles=tuple(matrix.profile(name) for name in cell.profiles),
+        workspace=bytes_of(cell.workspace),
+        tensorrt=cell.tensorrt,
+        calibration=matrix.calibration.method if calibrated and matrix.calibration else "",
     )
-    tools = () if wanted.elsewhere else (BUILDER[wanted.platform.runtime],)
+    tools = () if cell.elsewhere else (BUILDER[cell.platform.runtime],)
     pins: List[Pin] = [OutputPin("model.onnx", onnx, "model.onnx")]
-    if calibration is not None:
-        pins.append(OutputPin("calibration.npz", calibration, "images.npz"))
-    timing = settings.tensorrt.timing_cache
+    if calibrated:
+        pins.append(OutputPin("calibration.npz", CALIBRATION, "images.npz"))
     if timing is not None:
         pins.append(FilePin("timing.cache", timing.file, timing.sha256))
     return Job(
-        f"engine/{wanted.cell.id}",
+        f"engine/{cell.id}",
         recipe,
         tuple(pins),
         tools,
-        wanted.platform,
-        elsewhere=wanted.elsewhere,
-        reached=wanted.reached,
+        cell.platform,
+        elsewhere=cell.elsewhere,
+        reached=cell.reached,
     )
 
 
@@ -209,26 +204,23 @@ def _engine(matrix: Matrix, wanted: Wanted, onnx: str, calibration: Optional[str
 _PHOTOGRAPHS = 2  # each layer runs once on each of them
 
 
-def layer_errors(matrix: Matrix, wanted: Wanted) -> Tuple[Job, ...]:
+def layer_errors(matrix: Matrix, machine: Machine, cell: Cell) -> Tuple[Job, ...]:
     """Jobs in order of need, the one that gives `LayerErrors` last. None where no step lowers the graph: fp32, bf16, fp16
     that OpenVINO stores by itself, int8 that TensorRT's own calibrator makes."""
-    drawn = {job.id: job for job in draw(matrix, wanted).jobs}
-    for job in drawn.values():
+    jobs = {job.id: job for job in draw(matrix, machine, cell)[1]}
+    for job in jobs.values():
         if isinstance(job.recipe, (LowerFp16, LowerInt8)):
-            return (*_needed(job, drawn), *_reference(matrix, wanted, drawn), _measure(matrix, wanted, job))
+            reference = jobs[f"reference/{cell.head}"]
+            return (*_needed(job, jobs), reference, _layer_errors(matrix, cell, job, job.recipe, reference.id))
     return ()
 
 
-def _reference(matrix: Matrix, wanted: Wanted, drawn: Dict[str, Job]) -> Tuple[Job, ...]:
-    return (drawn[f"reference/{wanted.cell.head}"],)
-
-
-def _measure(matrix: Matrix, wanted: Wanted, lowering: Job) -> Job:
-    assert isinstance(lowering.recipe, (LowerFp16, LowerInt8))
+def _layer_errors(
+    matrix: Matrix, cell: Cell, lowering: Job, lowered: Union[LowerFp16, LowerInt8], reference: str
+) -> Job:
     size = min(matrix.parity.sizes, key=lambda size: size[0] * size[1])
     samples = tuple(sample_name(file, size) for file in matrix.parity.photographs.files[:_PHOTOGRAPHS])
-    recipe = MeasureLayers(lowering.recipe, samples, matrix.head(wanted.cell.head).align is not None)
-    reference = f"reference/{wanted.cell.head}"
+    recipe = MeasureLayers(lowered, samples, matrix.head(cell.head).align is not None)
     pins: Tuple[Pin, ...] = tuple(OutputPin(f"reference/{name}.npz", reference, f"{name}.npz") for name in samples)
     return Job(f"layer-errors/{lowering.id}", recipe, (*lowering.pins, *pins), ("onnx", "onnxruntime", "numpy"))
 

@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 from typing import List, Optional, Tuple, Union
 
 from builder.actions.recipes import Recipe
-from builder.config.cells import Cell, Settings
 from builder.config.matrix import Head, Matrix, OnnxSource, Photographs, TorchSource, WeightsFile
 from builder.config.remote_machines import Reached
 from builder.platforms.platform import Platform
@@ -79,46 +78,6 @@ class Job:
     @property
     def needs(self) -> Tuple[str, ...]:
         return tuple(dict.fromkeys(pin.job for pin in self.pins if isinstance(pin, OutputPin)))
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A cell to draw jobs for. `elsewhere`: why it cannot be built here; `unrunnable`: why it cannot be run here;
-    `machine`: the kind of machine that would time it here; `parser`: the package whose parser of TensorRT is here;
-    `emulated`: float16 is to be emulated, since `platform` only stands in for the cell's own; `reached`: see Job."""
-
-    cell: Cell
-    settings: Settings
-    platform: Platform
-    machine: str
-    elsewhere: Optional[str] = None
-    unrunnable: Optional[str] = None
-    parser: Optional[str] = None
-    emulated: bool = False
-    reached: Tuple[Reached, ...] = ()
-
-
-@dataclass(frozen=True)
-class DrawnTask:
-    """The jobs that score a cell, and the model itself, on the task `name`."""
-
-    name: str
-    job: str
-    reference: str
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """The jobs of one cell in order of need, and the ids of those that its manifest entry speaks of."""
-
-    jobs: Tuple[Job, ...]
-    onnx: str
-    engine: str
-    parity: str
-    latency: str
-    tasks: Tuple[DrawnTask, ...]
-    parse: str = ""
-    sweep: str = ""
 
 
 def sample_name(photograph: str, size: Tuple[int, int]) -> str:

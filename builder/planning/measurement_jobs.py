@@ -16,23 +16,22 @@ from builder.actions.recipes import (
     TaskCases,
 )
 from builder.config import contract
-from builder.config.cells import selects
+from builder.config.cells import Cell, TaskJobs, selects
 from builder.config.checks import accepts
 from builder.config.matrix import Head, Matrix, Sweep, TaskSet
 from builder.planning import sweep_grid
 from builder.planning.jobs import (
     CodeFilesPin,
-    DrawnTask,
     Job,
     OutputPin,
     PhotographPin,
     Pin,
-    Wanted,
     options,
     sample_name,
     source_pins,
     source_runtime,
 )
+from builder.platforms.machines import Machine
 
 _METRIC_TOOLS = ("numpy", "opencv-python-headless")  # what a metric may import; their versions enter its key
 
@@ -55,10 +54,10 @@ def reference(matrix: Matrix, head: Head) -> Job:
     return Job(f"reference/{head.name}", recipe, (*source_pins(matrix), *pins), tools)
 
 
-def _samples(matrix: Matrix, wanted: Wanted) -> Tuple[str, ...]:
+def _samples(matrix: Matrix, cell: Cell) -> Tuple[str, ...]:
     """The reference samples inside this cell's profiles."""
     image = matrix.model.inputs[0]
-    profiles = [matrix.profile(name) for name in wanted.settings.profiles]
+    profiles = [matrix.profile(name) for name in cell.profiles]
     sizes = [
         s
         for s in matrix.parity.sizes
@@ -67,46 +66,46 @@ def _samples(matrix: Matrix, wanted: Wanted) -> Tuple[str, ...]:
     return tuple(sample_name(file, size) for file in matrix.parity.photographs.files for size in sizes)
 
 
-def parity(matrix: Matrix, wanted: Wanted, engine: str, reference: str) -> Job:
-    head, samples = matrix.head(wanted.cell.head), _samples(matrix, wanted)
+def parity(matrix: Matrix, cell: Cell, engine: str, reference: str) -> Job:
+    head, samples = matrix.head(cell.head), _samples(matrix, cell)
     recipe = MeasureParity(
         samples=samples,
         outputs=tuple(o.name for o in head.outputs),
         align=head.align,
         agreement=tuple(a for a in matrix.parity.agreement if a.output in {o.name for o in head.outputs}),
-        compute=wanted.settings.compute,
-        static=wanted.settings.static,
+        compute=cell.compute,
+        static=cell.static,
     )
     pins: List[Pin] = [OutputPin("artifact", engine, "*")]
     pins += [OutputPin(f"reference/{name}.npz", reference, f"{name}.npz") for name in samples]
     # Tools of a machine that is not this one are not known here, so they cannot be part of the key.
-    tools = () if wanted.unrunnable else ("polygraphy", "numpy")
+    tools = () if cell.unrunnable else ("polygraphy", "numpy")
     return Job(
-        f"parity/{wanted.cell.id}",
+        f"parity/{cell.id}",
         recipe,
         tuple(pins),
         tools,
-        wanted.platform,
-        elsewhere=wanted.unrunnable,
-        reached=wanted.reached,
+        cell.platform,
+        elsewhere=cell.unrunnable,
+        reached=cell.reached,
     )
 
 
-def fitting_tasks(matrix: Matrix, wanted: Wanted) -> Tuple[TaskSet, ...]:
+def fitting_tasks(matrix: Matrix, cell: Cell) -> Tuple[TaskSet, ...]:
     """The tasks that are for this cell's head, at a size inside its profiles."""
     image = matrix.model.inputs[0]
-    profiles = [matrix.profile(name) for name in wanted.settings.profiles]
+    profiles = [matrix.profile(name) for name in cell.profiles]
     return tuple(
         task
         for task in matrix.tasks
-        if wanted.cell.head in (task.heads or (wanted.cell.head,))
+        if cell.head in (task.heads or (cell.head,))
         and any(accepts(p, image.name, contract.with_size(image.shape, task.size)) for p in profiles)
     )
 
 
-def task(matrix: Matrix, wanted: Wanted, declared: TaskSet, engine: str) -> Tuple[Tuple[Job, ...], DrawnTask]:
+def task(matrix: Matrix, cell: Cell, declared: TaskSet, engine: str) -> Tuple[Tuple[Job, ...], TaskJobs]:
     """The cases, the model's own score and the artifact's."""
-    head, image = matrix.head(wanted.cell.head), matrix.model.inputs[0]
+    head, image = matrix.head(cell.head), matrix.model.inputs[0]
     code = CodeFilesPin("code", declared.metric)
     names = tuple(f"data/{file}" for file in declared.data.files)
     files = tuple(PhotographPin(name, declared.data, file) for name, file in zip(names, declared.data.files))
@@ -132,60 +131,57 @@ def task(matrix: Matrix, wanted: Wanted, declared: TaskSet, engine: str) -> Tupl
         (*source_pins(matrix), code, made),
         (source_runtime(matrix), *_METRIC_TOOLS),
     )
-    settings = wanted.settings
     scored = Job(
-        f"task/{wanted.cell.id}/{declared.name}",
-        MeasureTask(head, image.name, declared.metric, declared.options, settings.compute, settings.static),
+        f"task/{cell.id}/{declared.name}",
+        MeasureTask(head, image.name, declared.metric, declared.options, cell.compute, cell.static),
         (OutputPin("artifact", engine, "*"), code, made, OutputPin("model", reference.id, "*")),
-        () if wanted.unrunnable else _METRIC_TOOLS,
-        wanted.platform,
-        elsewhere=wanted.unrunnable,
-        reached=wanted.reached,
+        () if cell.unrunnable else _METRIC_TOOLS,
+        cell.platform,
+        elsewhere=cell.unrunnable,
+        reached=cell.reached,
     )
-    return (cases, reference, scored), DrawnTask(declared.name, scored.id, reference.id)
+    return (cases, reference, scored), TaskJobs(declared.name, scored.id, reference.id)
 
 
-def cost(matrix: Matrix, wanted: Wanted, engine: str, lowered: str) -> Job:
-    """The artifact of the job `engine` beside that of the job `lowered`."""
-    timed = latency(matrix, wanted, engine, lowered).recipe
+def cost(matrix: Matrix, machine: Machine, cell: Cell, lowered: str) -> Job:
+    """Time the cell's artifact beside that of the job `lowered`."""
+    timed = latency(matrix, machine, cell, cell.engine, lowered).recipe
     assert isinstance(timed, MeasureLatency)
     recipe = MeasureCost(
         timed.input, timed.shape, timed.seconds, timed.threads, timed.compute, timed.static, timed.machine
     )
-    pins = (OutputPin("artifact", engine, "*"), OutputPin("lowered", lowered, "*"))
-    return Job(f"cost/{wanted.cell.id}", recipe, pins, ("numpy",), wanted.platform, exclusive=True)
+    pins = (OutputPin("artifact", cell.engine, "*"), OutputPin("lowered", lowered, "*"))
+    return Job(f"cost/{cell.id}", recipe, pins, ("numpy",), cell.platform, exclusive=True)
 
 
-def latency(matrix: Matrix, wanted: Wanted, engine: str, export: str) -> Job:
+def latency(matrix: Matrix, machine: Machine, cell: Cell, engine: str, export: str) -> Job:
     image = matrix.model.inputs[0].name
-    shape = next(r for r in matrix.profile(wanted.settings.profiles[0]).inputs if r.name == image).opt
+    shape = next(r for r in matrix.profile(cell.profiles[0]).inputs if r.name == image).opt
     recipe = MeasureLatency(
         input=image,
         shape=shape,
         seconds=matrix.latency.seconds,
         threads=matrix.latency.threads,
-        compute=wanted.settings.compute,
-        static=wanted.settings.static,
-        machine=matrix.target(wanted.cell.target).machine if wanted.unrunnable else wanted.machine,
+        compute=cell.compute,
+        static=cell.static,
+        machine=matrix.target(cell.target).machine if cell.unrunnable else machine.kind,
     )
     pins = (OutputPin("artifact", engine, "*"), OutputPin("naive.onnx", export, "model.onnx"))
-    id, tools = f"latency/{wanted.cell.id}", () if wanted.unrunnable else ("onnxruntime",)
-    return Job(
-        id, recipe, pins, tools, wanted.platform, exclusive=True, elsewhere=wanted.unrunnable, reached=wanted.reached
-    )
+    id, tools = f"latency/{cell.id}", () if cell.unrunnable else ("onnxruntime",)
+    return Job(id, recipe, pins, tools, cell.platform, exclusive=True, elsewhere=cell.unrunnable, reached=cell.reached)
 
 
 # The jobs of a resolution sweep: the model's answers over the grid, once per head and profile, and the artifact's. Pure.
 
 
-def drawn(matrix: Matrix, wanted: Wanted, engine: str) -> Tuple[Job, ...]:
+def sweep(matrix: Matrix, machine: Machine, cell: Cell, engine: str) -> Tuple[Job, ...]:
     """The references and, last, the sweep of the cell; nothing for a cell that `sweep:` does not select."""
     chosen = matrix.sweep
-    if chosen is None or not selects(chosen.select, wanted.cell):
+    if chosen is None or not selects(chosen.select, cell):
         return ()
-    head = matrix.head(wanted.cell.head)
-    references = tuple(_reference(matrix, chosen, head, profile) for profile in wanted.settings.profiles)
-    return (*references, _sweep(matrix, chosen, wanted, engine))
+    head = matrix.head(cell.head)
+    references = tuple(_reference(matrix, chosen, head, profile) for profile in cell.profiles)
+    return (*references, _sweep(matrix, machine, chosen, cell, engine))
 
 
 def photograph(matrix: Matrix, chosen: Sweep) -> str:
@@ -215,9 +211,9 @@ def _reference_id(head: str, profile: str) -> str:
     return f"sweep-reference/{head}/{profile}"
 
 
-def _sweep(matrix: Matrix, chosen: Sweep, wanted: Wanted, engine: str) -> Job:
-    head, model, file = matrix.head(wanted.cell.head), matrix.model, photograph(matrix, chosen)
-    profiles = tuple(matrix.profile(name) for name in wanted.settings.profiles)
+def _sweep(matrix: Matrix, machine: Machine, chosen: Sweep, cell: Cell, engine: str) -> Job:
+    head, model, file = matrix.head(cell.head), matrix.model, photograph(matrix, chosen)
+    profiles = tuple(matrix.profile(name) for name in cell.profiles)
     grid = sweep_grid.of_profiles(profiles, model.inputs[0], model.preprocess.multiple, chosen.points, chosen.seed)
     recipe = MeasureSweep(
         photograph=file,
@@ -227,22 +223,22 @@ def _sweep(matrix: Matrix, chosen: Sweep, wanted: Wanted, engine: str) -> Job:
         agreement=tuple(a for a in matrix.parity.agreement if a.output in {o.name for o in head.outputs}),
         seconds=chosen.seconds,
         threads=matrix.latency.threads,
-        compute=wanted.settings.compute,
-        static=wanted.settings.static,
-        machine=matrix.target(wanted.cell.target).machine if wanted.unrunnable else wanted.machine,
+        compute=cell.compute,
+        static=cell.static,
+        machine=matrix.target(cell.target).machine if cell.unrunnable else machine.kind,
     )
     pins: List[Pin] = [OutputPin("artifact", engine, "*")]
     for profile, point in grid:
         name = f"{sample_name(file, point.size)}.npz"
         pins.append(OutputPin(f"reference/{name}", _reference_id(head.name, profile), name))
-    tools = () if wanted.unrunnable else ("polygraphy", "numpy")
+    tools = () if cell.unrunnable else ("polygraphy", "numpy")
     return Job(
-        f"sweep/{wanted.cell.id}",
+        f"sweep/{cell.id}",
         recipe,
         tuple(pins),
         tools,
-        wanted.platform,
+        cell.platform,
         exclusive=True,
-        elsewhere=wanted.unrunnable,
-        reached=wanted.reached,
+        elsewhere=cell.unrunnable,
+        reached=cell.reached,
     )

@@ -9,13 +9,11 @@ from __future__ import annotations
 import difflib
 import json
 import platform
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
-from builder.compat import jetpack
 from builder.errors import UsageError
 from builder.platforms import gpus, hardware, packages
 from builder.platforms.gpus import Gpu
@@ -69,8 +67,6 @@ def here(probe: Optional[Probe] = None) -> Machine:
     installed = packages.named(distributions)
     chip = None
     if hardware.is_jetson(probe) or gpus.has_driver(probe):
-        # here, so that other machines do not pay for its tables
-
         debian = packages.Debian(probe)
         chip = hardware.find(probe, debian) if hardware.is_jetson(probe) else None
         installed += packages.from_debian(probe, debian, installed)
@@ -194,10 +190,15 @@ def _surroundings(machine: Machine) -> str:
 def _jetpack(machine: Machine) -> str:
     l4t = f"L4T {machine.l4t}" if machine.l4t else ""
     said = f"{machine.jetpack} ({l4t})" if machine.jetpack and l4t else machine.jetpack or l4t
-    known = re.fullmatch(r"[0-9]+(\.[0-9]+)*", machine.jetpack) and jetpack.named(machine.jetpack)
-    if said and not known:
+    if said and not _is_known(machine.jetpack):
         said += ": in no table here, so nothing is assumed of its versions; what is installed counts"
     return said
+
+
+def _is_known(jetpack: str) -> bool:
+    from builder.platforms import tables  # here: most machines are no Jetson
+
+    return bool(tables.jetpack_series(jetpack))
 
 
 def _gpu(gpu: Gpu) -> str:

@@ -1,20 +1,22 @@
-"""The nouns that hosts and builds share: files by content, and what an artifact depends on.
+"""What an artifact depends on, files by content, and what it requires of a machine: system, GPU, driver, package, version.
 
-Apart from builder/actions/action.py, so that a host that pulls need not load every recipe of a build.
+Planning, executors and hosts ask one function, `cannot_run`. Pure: the machine is a parameter. Apart from
+builder/actions/action.py, so that a host that pulls need not load every recipe of a build.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
-from builder import release
-from builder.compat import cuda, install, onnxruntime_gpu
 from builder.config.contract import PACKAGE
 from builder.config.matrix import Target, gpu_model
 from builder.platforms import gpu_models
 from builder.platforms.machines import Machine
+from builder.platforms.versions import first, release, within
+
+if TYPE_CHECKING:
+    from builder.store.manifest import Artifact
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,12 @@ class Blob:
         return plain and len(self.name.encode()) < 250
 
 
-# Where a platform's work can be done: on this machine, or only on its own. Pure: the machine is a parameter.
-
-
 # What builds the artifact. That of onnxruntime-gpu is an ONNX file, which any onnxruntime can check.
 BUILDER = {**PACKAGE, "onnxruntime-gpu": "onnxruntime"}
 PARSER = "tensorrt_rtx"  # the package that brings TensorRT's ONNX parser to a machine without a GPU
-EXTRA = {"onnxruntime": "build", "openvino": "build", "onnxruntime-gpu": "build", "tensorrt-rtx": "rtx"}
+# Runtimes whose artifact any version reads (plain ONNX). Others are only proven for the version that was measured.
+_ANY_VERSION = ("onnxruntime", "onnxruntime-gpu")
+_Check = Callable[[Platform, Machine, "Optional[Artifact]"], Optional[str]]
 
 
 def platform_of(target: Target, machine: Machine) -> Platform:
@@ -79,42 +80,119 @@ def platform_of(target: Target, machine: Machine) -> Platform:
     return Platform(target.runtime, version, target.os, target.arch, target.sm, target.jetpack, features, model)
 
 
+def is_meant(target: Target, machine: Machine) -> bool:
+    """Has this machine the GPU that the target is about? Then nothing is to be carried anywhere."""
+    alike = (target.os, target.arch) == (machine.os, machine.arch)
+    return alike and target.sm is not None and bool(gpu_models.fitting(machine, target.sm, target.gpu))
+
+
 def cannot_build(platform: Platform, machine: Machine) -> Optional[str]:
     """Why the artifact cannot be built on `machine`; None when it can. TensorRT-RTX builds ahead of time, GPU or not, and
     onnxruntime-gpu opens a plain ONNX file."""
-    if (platform.os, platform.arch) != (machine.os, machine.arch):
-        return f"needs {platform.os} on {platform.arch}; this machine is {machine.os} on {machine.arch}"
-    if platform.runtime == "tensorrt" and not _has_gpu(platform, machine):
+    other = _other_system(platform, machine, None)
+    if other is not None:
+        return other
+    if platform.runtime == "tensorrt" and not gpu_models.fitting(machine, platform.sm, platform.gpu):
         return f"needs a {_gpu_of(platform)} and TensorRT {platform.version}; {gpus_of(machine)}"
     if platform.runtime == "onnxruntime-gpu" and machine.version(BUILDER[platform.runtime]) is not None:
         return None
-    wrong = _wrong_package(platform, machine)
-    if wrong is not None:
-        return wrong
-    return no_cuda(platform.runtime, machine) if platform.runtime == "tensorrt" else None
+    wrong = _first(_PACKAGE, platform, machine, None)
+    return no_cuda(platform.runtime, machine) if wrong is None and platform.runtime == "tensorrt" else wrong
 
 
-def _wrong_package(platform: Platform, machine: Machine) -> Optional[str]:
+def cannot_run(platform: Platform, machine: Machine, artifact: Optional[Artifact] = None) -> Optional[str]:
+    """Why an artifact of `platform` cannot run on `machine`; None when it can.
+
+    Without `artifact`, the platform is what a target declares: its GPU model and version have to be there. With it, the
+    machine is a host: a built artifact loads where its portability says, in the versions that its numbers count for.
+    """
+    return _first(_OF_A_TARGET if artifact is None else _ON_A_HOST, platform, machine, artifact)
+
+
+def _first(
+    checks: Tuple[_Check, ...], platform: Platform, machine: Machine, artifact: Optional[Artifact]
+) -> Optional[str]:
+    return next(filter(None, (check(platform, machine, artifact) for check in checks)), None)
+
+
+def _other_system(platform: Platform, machine: Machine, artifact: Optional[Artifact]) -> Optional[str]:
+    wanted, here = f"{platform.os} on {platform.arch}", f"{machine.os} on {machine.arch}"
+    if wanted == here:
+        return None
+    return f"needs {wanted}; this machine is {here}" if artifact is None else f"it is for {wanted}, this host is {here}"
+
+
+def _no_gpu(platform: Platform, machine: Machine, artifact: Optional[Artifact]) -> Optional[str]:
+    if platform.sm is None:
+        return None
+    if artifact is None:
+        there = bool(gpu_models.fitting(machine, platform.sm, platform.gpu))
+        return None if there else f"no {_gpu_of(platform)} here to run it on; {gpus_of(machine)}"
+    if any(_loads_on(artifact, platform.sm, gpu.sm) for gpu in machine.gpus):
+        return None
+    return f"it needs compute capability {platform.sm}, {gpus_of(machine, 'this host')}"
+
+
+def _loads_on(artifact: Artifact, built_for: str, sm: str) -> bool:
+    """Does an engine built for one compute capability load on a GPU of another? An `ampere-plus` one does from 8.0 on."""
+    if artifact.portability.startswith("ampere-plus"):
+        return release(sm) >= (8, 0)  # empty where the driver does not say
+    return sm == built_for
+
+
+def _gpu_problem(platform: Platform, machine: Machine, artifact: Optional[Artifact]) -> Optional[str]:
+    problem = machine.gpu_problem if platform.sm is not None else ""
+    return f"its GPU cannot be used: {problem}" if problem else None
+
+
+def _no_bf16(platform: Platform, machine: Machine, artifact: Optional[Artifact]) -> Optional[str]:
+    if artifact is None or artifact.compute != "bf16":
+        return None
+    from builder.platforms import tables  # here, as below: most hosts need no table
+
+    return None if set(tables.cpu_bf16()) & set(machine.features) else f"it computes in bf16, which {machine.cpu} lacks"
+
+
+def _no_package(platform: Platform, machine: Machine, artifact: Optional[Artifact]) -> Optional[str]:
     package = PACKAGE[platform.runtime]
-    installed = machine.version(package)
-    if installed is None:
-        return f"{package} is not installed here"
-    if platform.version != "any" and not _within(installed, platform.version):
+    if machine.version(package) is not None:
+        return None
+    return f"{package} is not installed {'here' if artifact is None else 'on this host'}"
+
+
+def _other_version(platform: Platform, machine: Machine, artifact: Optional[Artifact]) -> Optional[str]:
+    package = PACKAGE[platform.runtime]
+    installed = machine.version(package) or ""
+    if artifact is None:
+        if platform.version == "any" or within(installed, platform.version):
+            return None
         return f"{package} {installed} is installed here, the target declares {platform.version}"
-    if platform.jetpack and numbers(machine.jetpack) and not _within(machine.jetpack, platform.jetpack):
-        return f"JetPack {machine.jetpack} is installed here, the target declares {platform.jetpack}"
-    return None
+    if platform.runtime in _ANY_VERSION or same_series(installed, platform.version):
+        return None
+    proven = release(platform.version)
+    if artifact.portability.endswith("+version") and proven and release(installed) >= proven:
+        return None
+    return f"it was proven with {platform.runtime} {platform.version}, this host has {installed}"
 
 
-def cannot_run(platform: Platform, machine: Machine) -> Optional[str]:
-    """Why a built artifact cannot be run, and so not verified, on `machine`; None when it can."""
-    if platform.sm is not None and not _has_gpu(platform, machine):
-        return f"no {_gpu_of(platform)} here to run it on; {gpus_of(machine)}"
-    if platform.sm is not None and machine.gpu_problem:
-        return no_cuda(platform.runtime, machine)
-    if cannot_build(platform, machine) is not None or platform.sm is None:
-        return cannot_build(platform, machine)
-    return _wrong_package(platform, machine) or no_cuda(platform.runtime, machine)
+def same_series(installed: str, proven: str) -> bool:
+    """Do the first two numbers agree, as far as `proven` says any? 2026.4.1 and 2026.4.0 are one series."""
+    return proven == "any" or installed == proven or within(installed, first(proven, 2))
+
+
+def _other_jetpack(platform: Platform, machine: Machine, artifact: Optional[Artifact]) -> Optional[str]:
+    if not platform.jetpack or not release(machine.jetpack) or within(machine.jetpack, platform.jetpack):
+        return None
+    return f"JetPack {machine.jetpack} is installed here, the target declares {platform.jetpack}"
+
+
+def _no_cuda(platform: Platform, machine: Machine, artifact: Optional[Artifact]) -> Optional[str]:
+    return no_cuda(platform.runtime, machine) if platform.sm is not None else None
+
+
+_PACKAGE: Tuple[_Check, ...] = (_no_package, _other_version, _other_jetpack)
+_OF_A_TARGET: Tuple[_Check, ...] = (_no_gpu, _gpu_problem, _other_system, *_PACKAGE, _no_cuda)
+_ON_A_HOST: Tuple[_Check, ...] = (_other_system, _no_gpu, _no_bf16, _no_package, _other_version, _no_cuda)
 
 
 def no_cuda(runtime: str, machine: Machine) -> Optional[str]:
@@ -122,9 +200,13 @@ def no_cuda(runtime: str, machine: Machine) -> Optional[str]:
     the installed runtime was made for. A CUDA of the same first number is enough: minor version compatibility."""
     if machine.gpu_problem:
         return f"its GPU cannot be used: {machine.gpu_problem}"
-    made_for, known = _cuda_of(runtime, machine), numbers(machine.cuda_driver)
-    for row in cuda.TOOLKITS:
-        if made_for is not None and made_for[1] == row.family and known[:1] and known[0] < numbers(row.family)[0]:
+    made_for, known = _cuda_of(runtime, machine), release(machine.cuda_driver)
+    if made_for is None or not known:
+        return None
+    from builder.platforms import tables
+
+    for row in tables.cuda().toolkits:
+        if made_for[1] == row.family and known[0] < release(row.family)[0]:
             return (
                 f"its {f'NVIDIA driver {machine.driver}'.rstrip()} knows CUDA up to {machine.cuda_driver}; "
                 f"{made_for[0]} needs CUDA {row.family}: install driver {row.driver} or newer"
@@ -134,98 +216,25 @@ def no_cuda(runtime: str, machine: Machine) -> Optional[str]:
 
 def _cuda_of(runtime: str, machine: Machine) -> Optional[Tuple[str, str]]:
     """(what is installed for `runtime`, the family of CUDA that it was made for), if that is known."""
+    from builder.platforms import tables
+
     if runtime == "onnxruntime-gpu":
-        installed = numbers(machine.version(PACKAGE[runtime]) or "")
-        row = onnxruntime_gpu.series(".".join(map(str, installed))) if installed else None
-        return (f"onnxruntime-gpu {machine.version(PACKAGE[runtime])}", row.cuda.first.split(".")[0]) if row else None
-    for family in (row.family for row in cuda.TOOLKITS):
+        installed = machine.version(PACKAGE[runtime]) or ""
+        row = tables.ort_series(installed)
+        return (f"onnxruntime-gpu {installed}", first(row.cuda.first, 1)) if row else None
+    for family in (row.family for row in tables.cuda().toolkits):
         libraries = f"{PACKAGE[runtime]}_cu{family}_libs"
         if machine.version(libraries) is not None:
             return libraries, family
     return None
 
 
-def numbers(text: str) -> Tuple[int, ...]:
-    """The numbers that an installed version begins with: 10.14.1.48.post1 is (10, 14, 1, 48)."""
-    match = re.match(r"[0-9]{1,9}(\.[0-9]{1,9})*", text)
-    return tuple(map(int, match.group().split("."))) if match else ()
-
-
-def how_to_build(target: Target, machine: Machine, store: str, *, tasks: bool = True) -> str:
-    """What to do so that the cells of `target` get built: a line to type here, or lines for the target's own machine.
-    `tasks`: the matrix has metrics to score there."""
-    extra = EXTRA.get(target.runtime)
-    if extra and (target.os, target.arch) == (machine.os, machine.arch) and not is_meant(target, machine):
-        named = PACKAGE[target.runtime] if target.runtime != "onnxruntime-gpu" else None
-        pinned = [f"'{named}=={target.version}.*'"] if named and target.version else []
-        return install_here(extra, *pinned)
-    return how_to_verify(target, machine, store, tasks=tasks)
-
-
-def install_here(extra: str, *more: str) -> str:
-    """A sentence, and the line to type here for an extra of this program."""
-    return f"install it here:\n{release.pip_install(extra, *more)}"
-
-
-def how_to_verify(target: Target, machine: Machine, store: str, *, tasks: bool = True) -> str:
-    """What to do so that what was built, or is to be, gets run on the machine that it is for."""
-    return _here(target, machine, store, tasks) if is_meant(target, machine) else _orders(target, store, tasks)
-
-
-def is_meant(target: Target, machine: Machine) -> bool:
-    """Has this machine the GPU that the target is about? Then nothing is to be carried anywhere."""
-    alike = (target.os, target.arch) == (machine.os, machine.arch)
-    return alike and target.sm is not None and bool(gpu_models.fitting(machine, target.sm, target.gpu))
-
-
-def _here(target: Target, machine: Machine, store: str, tasks: bool) -> str:
-    """A sentence and lines for this very machine, which lacks a package or a driver."""
-    if no_cuda(target.runtime, machine) is not None:
-        return "mend that, then run here: build matrix"
-    taken = machine.version(PACKAGE[target.runtime]) is not None
-    said, commands, own = install.here(target, tasks, machine.python, taken=taken)
-    if not own:
-        return "\n".join([said, *commands, "build matrix"])
-    orders, perform = f"build matrix  # leaves its orders in {store}/", f"{own}/bin/build perform '*-{target.name}'"
-    return "\n".join([said, orders, *commands, f"{perform} --store {store}", "build matrix  # judges and publishes"])
-
-
-def _orders(target: Target, store: str, tasks: bool) -> str:
-    """A sentence and the commands that follow it, one a line: what must be on that machine, from the tables."""
-    if target.os != "linux":
-        return f"nothing yet: this program does not run on {target.os}"
-    said = "; ".join(part for part in (install.named(target), install.needs(target)) if part)
-    carried = f"{store}/ and {release.WHEEL} ({release.HOW_TO_MAKE_IT})"
-    return "\n".join(
-        [
-            f"copy {carried} to {_the(target.machine)} ({said}), and there:",
-            *install.commands(target, tasks),
-            f".venv/bin/build perform '*-{target.name}' --store {store}",
-            f"# then copy {store}/ back (rsync -a --ignore-existing), and run here: build matrix",
-        ]
-    )
-
-
-def _the(machine: str) -> str:
-    """`any CPU-only box` has its article."""
-    return machine if machine.split(" ")[0].lower() in ("a", "an", "any", "the", "this") else f"the {machine}"
-
-
-def _has_gpu(platform: Platform, machine: Machine) -> bool:
-    return bool(gpu_models.fitting(machine, platform.sm, platform.gpu))
-
-
 def _gpu_of(platform: Platform) -> str:
     return f"GPU of compute capability {platform.sm}" + (f" ({platform.gpu})" if platform.gpu else "")
 
 
-def gpus_of(machine: Machine) -> str:
+def gpus_of(machine: Machine, named: str = "this machine") -> str:
     if not machine.gpus:
         why = f" that it can use: {machine.gpu_problem}" if machine.gpu_problem else ""
-        return f"this machine has no NVIDIA GPU{why}"
-    return "this machine has " + ", ".join(gpu.described for gpu in machine.gpus)
-
-
-def _within(installed: str, declared: str) -> bool:
-    """Is 10.16.1.11 the declared 10.16?"""
-    return (installed + ".").startswith(declared + ".")
+        return f"{named} has no NVIDIA GPU{why}"
+    return f"{named} has " + ", ".join(gpu.described for gpu in machine.gpus)

@@ -5,26 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Iterator, List, Literal, Optional, Tuple
 
-from builder.compat import install, jetpack, onnxruntime_gpu, rtx, tensorrt
-from builder.compat.tables import version
 from builder.config.contract import PACKAGE
 from builder.config.matrix import Matrix, Target, gpu_model
-from builder.platforms import gpu_models
+from builder.platforms import gpu_models, install, tables
+from builder.platforms.install import EXTRA, how_to_build, how_to_verify, install_here
 from builder.platforms.machines import Machine
-from builder.platforms.platform import (
-    BUILDER,
-    EXTRA,
-    cannot_build,
-    cannot_run,
-    gpus_of,
-    how_to_build,
-    how_to_verify,
-    install_here,
-    is_meant,
-    no_cuda,
-    numbers,
-    platform_of,
-)
+from builder.platforms.platform import BUILDER, cannot_build, cannot_run, gpus_of, is_meant, no_cuda, platform_of
+from builder.platforms.versions import at_least, first, release, within
 
 # What must be installed for the steps before a runtime is in play, and the extra that has it.
 _STEPS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
@@ -33,7 +20,7 @@ _STEPS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
     ("compare artifacts", "", ("polygraphy", "numpy")),
     ("run on photographs", "host", ("numpy", "opencv-python-headless")),
 )
-_BUILD_PYTHON = (3, 10)  # the extra `build` needs it
+_BUILD_PYTHON = "3.10"  # the extra `build` needs it
 _OVER_SSH = "it is worked on over SSH"
 _BY_FLEET = "it is worked on by the fleet"
 _NEWEST_TENSORRT = 10  # the newest major version that `pip install` is advised for; 11 has not been run yet
@@ -69,7 +56,7 @@ def _step(machine: Machine, what: str, extra: str, packages: Tuple[str, ...]) ->
     if not lacking:
         return Ability(what, "", "")
     remedy = install_here(extra) if extra else f"pip install {' '.join(lacking)}"
-    if extra == "build" and numbers(machine.python)[:2] < _BUILD_PYTHON:
+    if extra == "build" and not at_least(machine.python, _BUILD_PYTHON):
         remedy = "do this on a machine with Python 3.10 or newer, then copy its store here"
     return Ability(what, f"not installed: {', '.join(lacking)}", "", (remedy,))
 
@@ -110,8 +97,7 @@ def _onnxruntime_gpu(machine: Machine) -> Ability:
     """It opens a plain ONNX file, which any onnxruntime makes."""
     name = "onnxruntime-gpu"
     absent = "" if machine.version(BUILDER[name]) is not None else f"{BUILDER[name]} is not installed"
-    installed = numbers(machine.version(PACKAGE[name]) or "")
-    row = onnxruntime_gpu.series(".".join(map(str, installed))) if installed else None
+    row = tables.ort_series(machine.version(PACKAGE[name]) or "")
     known = [gpu.sm for gpu in machine.gpus if gpu.sm]
     if not machine.gpus:
         run = f"it runs on an NVIDIA GPU; {gpus_of(machine)}"
@@ -123,7 +109,7 @@ def _onnxruntime_gpu(machine: Machine) -> Ability:
         run = _out_of_reach(name, machine) or _absent(name, machine) or no_cuda(name, machine) or ""
     remedies: Tuple[str, ...] = ()
     if known and not machine.gpu_problem and (absent or _absent(name, machine)):
-        remedies = _to_type(_fitting_onnxruntime(machine, max(known, key=version)), machine)
+        remedies = _to_type(_fitting_onnxruntime(machine, max(known, key=release)), machine)
     elif absent:
         remedies = (install_here(EXTRA[name]),)
     return Ability(name, absent, run, remedies)
@@ -131,11 +117,12 @@ def _onnxruntime_gpu(machine: Machine) -> Ability:
 
 def _rtx(machine: Machine) -> Ability:
     name = "tensorrt-rtx"
-    if (machine.os, machine.arch) not in rtx.PLATFORMS:
-        why = f"it exists for {' and '.join(map(' on '.join, rtx.PLATFORMS))}, not for {machine.os} on {machine.arch}"
+    platforms = [f"{row.os} on {row.arch}" for row in tables.rtx().platforms]
+    if f"{machine.os} on {machine.arch}" not in platforms:
+        why = f"it exists for {' and '.join(platforms)}, not for {machine.os} on {machine.arch}"
         return Ability(name, why, why)
     absent = _absent(name, machine)
-    run, newest = absent, rtx.RTX[-1]
+    run, newest = absent, tables.rtx().series[-1]
     if not any(gpu.sm in newest.sm for gpu in machine.gpus):
         run = f"it runs on compute capability {', '.join(newest.sm)}; {gpus_of(machine)}"
     run = _out_of_reach(name, machine) or run or no_cuda(name, machine) or ""
@@ -154,7 +141,7 @@ def _tensorrt(machine: Machine) -> Ability:
     if not known:
         why = f"the compute capability of the GPU is unknown; {gpus_of(machine)}"
         return Ability(name, why, why, ("install a newer NVIDIA driver, or nvidia-ml-py: pip install nvidia-ml-py",))
-    problem, remedies = _absent(name, machine), _to_type(_fitting_tensorrt(machine, max(known, key=version)), machine)
+    problem, remedies = _absent(name, machine), _to_type(_fitting_tensorrt(machine, max(known, key=release)), machine)
     if problem and machine.version("libnvinfer"):
         problem = f"TensorRT {machine.version('libnvinfer')} is installed, but this Python does not see its module"
     problem = problem or _does_not_know(machine, known)
@@ -165,8 +152,7 @@ def _tensorrt(machine: Machine) -> Ability:
 
 def _does_not_know(machine: Machine, known: List[str]) -> str:
     """Newer TensorRTs dropped older GPUs, older ones do not know newer GPUs. That of a JetPack knows its Jetson."""
-    installed = numbers(machine.version("tensorrt") or "")
-    row = tensorrt.series(".".join(map(str, installed))) if installed else None
+    row = tables.tensorrt_series(machine.version("tensorrt") or "")
     if machine.l4t or row is None or set(known) & set(row.sm):
         return ""
     return f"TensorRT {machine.version('tensorrt')} is for compute capability {', '.join(row.sm)}; {gpus_of(machine)}"
@@ -184,11 +170,11 @@ def _to_type(target: Optional[Target], machine: Machine) -> Tuple[str, ...]:
 def _fitting_onnxruntime(machine: Machine, sm: str) -> Optional[Target]:
     """The newest onnxruntime-gpu for this GPU, its driver and this Python. The package index has none for a Jetson."""
     here = Target("here", "onnxruntime-gpu", arch=_arch(machine), sm=sm)
-    python = ".".join(map(str, numbers(machine.python)[:2]))
-    for row in reversed(onnxruntime_gpu.ORT):
-        fits = numbers(row.cuda.first)[0] <= _driver(machine) and row.runs_on(sm, machine.arch)
+    python = first(machine.python, 2)
+    for row in reversed(tables.onnxruntime_gpu().series):
+        fits = release(row.cuda.first)[0] <= _driver(machine) and row.runs_on(sm, machine.arch)
         if fits and not machine.l4t and machine.arch in row.arches and row.python.covers(python):
-            return replace(here, version=".".join(row.newest.split(".")[:2]))
+            return replace(here, version=first(row.newest, 2))
     return None
 
 
@@ -196,15 +182,14 @@ def _fitting_tensorrt(machine: Machine, sm: str) -> Optional[Target]:
     """The TensorRT of this JetPack, or the newest for this GPU and its driver."""
     here = Target("here", "tensorrt", arch=_arch(machine), sm=sm)
     if machine.l4t:
-        rows = jetpack.named(machine.jetpack) if machine.jetpack else ()
+        rows = tables.jetpack_series(machine.jetpack) if machine.jetpack else ()
         return replace(here, version=rows[-1].tensorrt, jetpack=machine.jetpack) if rows else None
     driver = _driver(machine)
-    for row in reversed(tensorrt.SERIES):
-        newest = numbers(row.newest)
-        ends = [span.last for span in row.cuda if numbers(span.first)[0] <= driver]
-        if newest[0] <= _NEWEST_TENSORRT and sm in row.sm and ends:
+    for row in reversed(tables.tensorrt().series):
+        ends = [span.last for span in row.cuda if release(span.first)[0] <= driver]
+        if release(row.newest)[0] <= _NEWEST_TENSORRT and sm in row.sm and ends:
             # From CUDA 12 on the packages that ask least of a driver are advised; before, one has to say which.
-            return replace(here, version=f"{newest[0]}.{newest[1]}", cuda=ends[0] if driver < 12 else None)
+            return replace(here, version=first(row.newest, 2), cuda=ends[0] if driver < 12 else None)
     return None
 
 
@@ -215,7 +200,7 @@ def _out_of_reach(runtime: str, machine: Machine) -> str:
 
 def _driver(machine: Machine) -> int:
     """The first number of the newest CUDA that the driver knows; 12 where that is not known."""
-    return (numbers(machine.cuda_driver) or (12,))[0]
+    return (release(machine.cuda_driver) or (12,))[0]
 
 
 def _arch(machine: Machine) -> Literal["x86_64", "aarch64"]:
@@ -231,7 +216,7 @@ def _absent(runtime: str, machine: Machine) -> str:
 # Nothing of deploymatrix is installed there, so the lines to type are about the runtime and what measuring needs.
 
 
-_PYTHON = ".venv/bin/python"  # where the lines of builder/compat/install.py put it
+_PYTHON = ".venv/bin/python"  # where the lines of builder/platforms/install.py put it
 
 
 @dataclass(frozen=True)
@@ -278,5 +263,5 @@ def _differing(target: Target, machine: Machine) -> Iterator[str]:
         ("Python", target.python, machine.python),
     ]
     for name, declared, found in pairs:
-        if declared and found and not f"{found}.".startswith(f"{declared}."):
+        if declared and found and not within(found, declared):
             yield f"the target declares {name} {declared}, it has {found}"

@@ -19,10 +19,11 @@ import onnxruntime
 from builder.actions.recipes import Engine, Made
 from builder.errors import StepFailed, first_line
 from builder.platforms.platform import Platform
+from builder.platforms.versions import at_least
 from builder.plugins import OpenOptions, Runner, Tensors
 
 _CUDA = "CUDAExecutionProvider"
-_FIRST_WITH_TF32 = (1, 18)
+_FIRST_WITH_TF32 = "1.18"
 
 
 class OnnxSession:
@@ -80,8 +81,7 @@ def session_on_gpu(onnx: Path, threads: int) -> OnnxSession:
     options = onnxruntime.SessionOptions()
     if threads:
         options.intra_op_num_threads = threads
-    number = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    settings = {"use_tf32": "0"} if number >= _FIRST_WITH_TF32 else {}
+    settings = {"use_tf32": "0"} if at_least(onnxruntime.__version__, _FIRST_WITH_TF32) else {}
     try:
         session = onnxruntime.InferenceSession(str(onnx), options, providers=[(_CUDA, settings)], enable_fallback=0)
         session.disable_fallback()

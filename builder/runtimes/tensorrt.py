@@ -1,6 +1,6 @@
 """TensorRT 8 to 11, and TensorRT-RTX.
 
-The native backend needs the machine with the GPU; TensorRT-RTX builds engines without one. `builder/compat/dialects.py`
+The native backend needs the machine with the GPU; TensorRT-RTX builds engines without one. `builder/platforms/dialects.py`
 decides how to configure the builder; Polygraphy drives either package, selected by POLYGRAPHY_USE_TENSORRT_RTX before
 it is imported.
 
@@ -22,9 +22,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import numpy as np
 
 from builder.actions.recipes import Engine, Made
-from builder.compat import dialects
-from builder.compat.dialects import Calls
 from builder.errors import StepFailed, first_line
+from builder.platforms import dialects
+from builder.platforms.dialects import Calls
 from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Runner
 

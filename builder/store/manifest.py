@@ -206,7 +206,7 @@ class Artifact:
 
     `digest`: its OCI manifest in the store. `onnx`: the graph it was built from. `action`: key of the action that built
     it. `compute` and `static`: how a host must open it. `portability`: on which GPUs and versions an engine loads
-    (builder/compat/dialects.py).
+    (builder/platforms/dialects.py).
     """
 
     digest: str

@@ -14,9 +14,9 @@ from typing import Literal, Optional, Tuple
 from builder import digest
 from builder.actions.action import BY_PRODUCTS, SIDECAR, Action
 from builder.actions.recipes import Engine
-from builder.compat import dialects
 from builder.config.contract import Compute, Profile
 from builder.errors import StepFailed, StoreDamaged
+from builder.platforms import dialects
 from builder.platforms.platform import Blob, Platform, Tool
 from builder.records import KEYED, RecordError, from_json, to_json
 

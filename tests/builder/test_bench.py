@@ -390,7 +390,7 @@ def test_an_order_is_one_file(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_opened_from_python_is_chosen_from_by_the_same_times(both: Host) -> None:
-    host = pytest.importorskip("builder.host", exc_type=ImportError)
+    host = pytest.importorskip("builder.host.deployment", exc_type=ImportError)
     made = versions.read(both.store, 2)
     assert [entry.cell for entry in host.best_chain(made, None, both.store)] == [ORT]
     attach(both.store, record(both.store, {ORT: 9.0, OV: 3.0}, 2))

@@ -141,7 +141,7 @@ def test_disabled_cells_and_targets_are_skipped_with_the_reason(project: Project
         "gates:",
         'overrides:\n  - {select: "*-int8-ort", set: {disabled: {reason: slow, issue: "#7"}}}\ngates:',
     )
-    fates = {cell.cell.id[11:]: cell for cell in plan(project.load().matrix, LAPTOP).cells}
+    fates = {cell.id[11:]: cell for cell in plan(project.load().matrix, LAPTOP).cells}
     assert {fates[f"{p}-ov"].reason for p in ("fp32", "fp16", "int8")} == {"disabled: broken"}
     assert (fates["int8-ort"].fate, fates["int8-ort"].reason) == ("skipped", "disabled: slow")
     assert fates["int8-ort"].remedies == ("see #7",)
@@ -153,7 +153,7 @@ def test_build_and_skip_in_the_file_and_on_the_command_line(project: Project) ->
     matrix = project.load().matrix
 
     def ids(only: Tuple[str, ...] = (), skip: Tuple[str, ...] = ()) -> "list[str]":
-        return [cell.cell.id[11:] for cell in plan(matrix, LAPTOP, only=only, skip=skip).cells]
+        return [cell.id[11:] for cell in plan(matrix, LAPTOP, only=only, skip=skip).cells]
 
     assert ids() == ["fp32-ort", "int8-ort", "fp32-ov", "int8-ov"]
     assert ids(only=("*-ov", "*-int8-*")) == ["int8-ort", "fp32-ov", "int8-ov"]

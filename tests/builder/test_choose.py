@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.host.choose import Asked, accepts, cannot_run, choose, covering
+from builder.host.choose import Asked, accepts, choose, covering
 from builder.platforms.packages import Package
+from builder.platforms.platform import cannot_run
 from builder.store.manifest import Entry
 from tests.fakes import GTX1060, LAPTOP, RASPBERRY, RTX3090, entry, manifest, with_version, without
 
@@ -234,7 +235,8 @@ def test_an_engine_loads_on_what_its_tier_says(portability: str, sm: str, fits: 
     assert made.artifact is not None
     made = dataclasses.replace(made, artifact=dataclasses.replace(made.artifact, portability=portability))
     machine = dataclasses.replace(RTX3090, gpus=(dataclasses.replace(RTX3090.gpus[0], sm=sm),))
-    assert (cannot_run(made, machine) is None) == fits
+    assert made.platform is not None and made.artifact is not None
+    assert (cannot_run(made.platform, machine, made.artifact) is None) == fits
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,9 @@ def test_a_version_compatible_engine_loads_in_newer_versions(
     assert made.artifact is not None
     made = dataclasses.replace(made, artifact=dataclasses.replace(made.artifact, portability=portability))
     packages = (*(p for p in RTX3090.packages if p.name != "tensorrt"), Package("tensorrt", installed))
-    assert (cannot_run(made, dataclasses.replace(RTX3090, packages=packages)) is None) == fits
+    assert made.platform is not None and made.artifact is not None
+    host = dataclasses.replace(RTX3090, packages=packages)
+    assert (cannot_run(made.platform, host, made.artifact) is None) == fits
 
 
 def test_an_onnx_file_for_the_gpu_is_offered_where_onnxruntime_gpu_is() -> None:

@@ -17,9 +17,11 @@ from builder.actions.measurements import Latency, OutputParity, Percentiles
 from builder.cli import choice_text
 from builder.errors import UsageError
 from builder.host import demands
-from builder.host.choose import Asked, Choice, Timed, cannot_run, choose, device_of, same_class, tier_of
+from builder.host.choose import Asked, Choice, Timed, choose, device_of, same_class, tier_of
+from builder.host.pull import nothing
 from builder.platforms import machines
 from builder.platforms.machines import Machine
+from builder.platforms.platform import cannot_run
 from builder.store import versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, TaskResult, Verdict
@@ -74,7 +76,7 @@ def _table() -> str:
             lines += choice_text.notes(choice, machine)
         for flag, asked in (("--no-fallback", Asked(no_fallback=True)), ("--require-gpu", Asked(require_gpu=True))):
             strict = choose(manifest(*EVERYTHING), machine, "dense", asked)
-            first = strict.ranked[0].cell if strict.ranked else f"nothing{choice_text.nothing(strict)}"
+            first = strict.ranked[0].cell if strict.ranked else f"nothing{nothing(strict)}"
             lines.append(f"{flag}: {first}")
     return "\n".join(lines) + "\n"
 
@@ -259,7 +261,7 @@ def test_require_gpu_also_where_the_gpu_is_not_even_seen() -> None:
     choice = choose(manifest(CPU, GPU), LAPTOP, "dense", Asked(require_gpu=True))
     assert choice.ranked == ()
     assert choice.fallback is not None
-    assert "it needs compute capability 8.6, this host has no NVIDIA GPU" in choice_text.nothing(choice)
+    assert "it needs compute capability 8.6, this host has no NVIDIA GPU" in nothing(choice)
     assert choose(manifest(CPU, GPU), LAPTOP, "dense", Asked(no_fallback=True)).ranked == (CPU,)
 
 
@@ -454,7 +456,9 @@ def test_whatever_is_ranked_can_run_and_whatever_is_not_has_a_reason(
     entries: Tuple[Entry, ...], machine: Machine, asked: Asked
 ) -> None:
     choice = _chosen(entries, machine, asked)
-    assert all(cannot_run(entry, machine) is None for entry in choice.ranked)
+    for ranked in choice.ranked:
+        assert ranked.platform is not None and ranked.artifact is not None
+        assert cannot_run(ranked.platform, machine, ranked.artifact) is None
     assert {e.cell for e in choice.ranked} | {r.cell for r in choice.rejected} == {e.cell for e in entries}
     assert len(choice.ranked) + len(choice.rejected) == len(entries)
     assert all(rejected.reason for rejected in choice.rejected)

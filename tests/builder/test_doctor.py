@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -60,12 +61,16 @@ def test_what_it_prints_here_is_a_file_that_plan_reads(
     assert capsys.readouterr().out == there
 
 
-def test_without_a_matrix_it_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
-    """-S leaves out what is installed."""
+def test_without_a_matrix_it_needs_two_small_packages_at_most(tmp_path: Path) -> None:
+    """-S leaves out what is installed. Python reads TOML itself from 3.11 on."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("packaging", *(() if sys.version_info >= (3, 11) else ("tomli",))):
+        (site / name).symlink_to(Path(str(importlib.import_module(name).__file__)).parent)
     done = subprocess.run(
         [sys.executable, "-S", "-m", "builder.cli", "doctor"],
         cwd=str(tmp_path),
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(site)])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

@@ -99,9 +99,7 @@ def _allow(project: Project, body: str) -> None:
 
 
 def _notes(project: Project, machine: Machine) -> "dict[str, str]":
-    return {
-        c.cell.precision: c.note for c in plan(load(project.matrix).matrix, machine).cells if c.cell.target == "old"
-    }
+    return {c.precision: c.note for c in plan(load(project.matrix).matrix, machine).cells if c.target == "old"}
 
 
 def test_fp16_on_a_pascal_is_planned_when_asked_for_with_a_reason(project: Project, build: Build) -> None:
@@ -116,7 +114,7 @@ def test_fp16_on_a_pascal_is_planned_when_asked_for_with_a_reason(project: Proje
 
 def test_without_a_reason_it_is_skipped(project: Project) -> None:
     project.edit("matrix.yaml", "parity:", OLD_GPU)
-    fates = {c.cell.id[11:]: (c.fate, c.rule) for c in plan(load(project.matrix).matrix, GTX1060).cells}
+    fates = {c.id[11:]: (c.fate, c.rule) for c in plan(load(project.matrix).matrix, GTX1060).cells}
     assert fates["fp16-old"] == ("skipped", "fp16-rate")
     assert fates["int8-old"] == ("build", "")
 
@@ -125,10 +123,10 @@ def test_reasons_are_merged_rule_by_rule(project: Project) -> None:
     _allow(project, "{fp16-rate: the later one}")
     project.edit("matrix.yaml", "gates:", "defaults: {allow: {fp16-rate: the first, rtx-int8: to compare}}\ngates:")
     cells = plan(load(project.matrix).matrix, LAPTOP).cells
-    said = {c.cell.id[11:]: [(a.rule, a.reason) for a in c.settings.allow] for c in cells}
+    said = {c.id[11:]: [(a.rule, a.reason) for a in c.allow] for c in cells}
     assert said["fp16-old"] == [("fp16-rate", "the later one"), ("rtx-int8", "to compare")]
     assert said["fp16-ort"] == [("fp16-rate", "the first"), ("rtx-int8", "to compare")]
-    (rtx,) = [c for c in cells if c.cell.id == "tiny-dense-int8-rtx"]
+    (rtx,) = [c for c in cells if c.id == "tiny-dense-int8-rtx"]
     assert rtx.fate == "build" and "wanted all the same: to compare" in rtx.note
 
 

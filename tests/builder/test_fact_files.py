@@ -159,9 +159,9 @@ def test_the_plan_of_the_shipped_matrix(name: str, head: str) -> None:
 
 def _letters(planned: Plan, head: str) -> str:
     found = {
-        (c.cell.target, c.cell.precision): "u" if c.fate == "build" and c.unverified else c.fate[0]
+        (c.target, c.precision): "u" if c.fate == "build" and c.unverified else c.fate[0]
         for c in planned.cells
-        if c.cell.head == head
+        if c.head == head
     }
     return " ".join("".join(found[target, precision] for precision in get_args(Precision)) for target in TARGETS)
 
@@ -180,7 +180,7 @@ def _letters(planned: Plan, head: str) -> str:
 )
 def test_the_reason_is_a_fact_of_that_machine(name: str, cell: str, reason: str) -> None:
     planned = plan(load(REPOSITORY / "matrix.yaml").matrix, MACHINES[name])
-    found = next(c for c in planned.cells if c.cell.id == cell)
+    found = next(c for c in planned.cells if c.id == cell)
     assert reason in found.reason + found.unverified
 
 
@@ -219,7 +219,7 @@ def test_what_explain_says_there(name: str) -> None:
     matrix = load(REPOSITORY / "matrix.yaml").matrix
     planned = plan(matrix, MACHINES[name])
     for id, wanted in zip(ASKED, EXPLAINED[name]):
-        cell = next(c for c in planned.cells if c.cell.id == id)
+        cell = next(c for c in planned.cells if c.id == id)
         said = explain(matrix, MACHINES[name], planned, cell, Outcome(), cell.fate)
         fate, _, reason = wanted.partition(" ")
         assert said.fate == fate

@@ -99,8 +99,8 @@ def test_what_a_target_says_is_checked(project: Project, added: str, said: str) 
     ("broker", "said"),
     [
         ("http://broker", "is no address of a broker"),
-        ("amqps://", "is no address of a broker"),
-        ("amqps://me:secret@broker/v", "a password does not belong into a file"),
+        ("tls://", "is no address of a broker"),
+        ("tls://me:secret@broker:4222", "a password does not belong into a file"),
     ],
 )
 def test_a_broker_has_an_address_and_no_password(project: Project, broker: str, said: str) -> None:
@@ -115,7 +115,7 @@ def test_a_broker_has_an_address_and_no_password(project: Project, broker: str, 
 @pytest.mark.parametrize("store", ["https://files.example/v", "versions.tar", ""])
 def test_the_store_of_a_fleet_is_one_that_workers_can_write_to(project: Project, store: str) -> None:
     with project.matrix.open("a") as file:
-        file.write(f"fleet: {{broker: 'amqps://broker/v', store: '{store}'}}\n")
+        file.write(f"fleet: {{broker: 'tls://broker:4222', store: '{store}'}}\n")
     with pytest.raises(UsageError) as problem:
         load(project.matrix)
     assert ".store" in str(problem.value)

@@ -11,7 +11,7 @@ from typing import Any, Iterator, List
 
 import pytest
 
-from builder.host import install, rollback, selftest
+from builder.host import install, rollback
 from builder.store import channels, versions
 from builder.store.layout import Layout
 from builder.store.remotes.folder import Folder
@@ -150,20 +150,17 @@ def test_a_slower_pull_does_not_bring_back_what_is_older(host: Host, monkeypatch
 def test_a_pull_that_finds_all_in_place_does_not_bring_it_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     assert host("publish", "there", "--version", "1") == 0, host.err
     assert host.pull() == 0 and host.placed == 1
-    settled = selftest.settled
+    news = rollback.news
 
-    def overtaken(choose: Any, lay: Any, *others: Any) -> Any:
-        def lay_slowly(chain: Any) -> Any:
-            folder = lay(chain)
-            monkeypatch.setattr(selftest, "settled", settled)
-            assert host("publish", "there", "--version", "3") == 0
-            assert host.pull() == 0
-            return folder
+    def overtaken(*offered: Any, **allowed: bool) -> Any:
+        found = news(*offered, **allowed)
+        monkeypatch.setattr(rollback, "news", news)
+        assert host("publish", "there", "--version", "3") == 0
+        assert host.pull() == 0
+        return found
 
-        return settled(choose, lay_slowly, *others)
-
-    monkeypatch.setattr(selftest, "settled", overtaken)
-    host.pull()
+    monkeypatch.setattr(rollback, "news", overtaken)
+    assert host.pull() == 0
     assert host.placed == 3
 
 

@@ -8,11 +8,12 @@ import re
 import pytest
 
 from builder import release
-from builder.compat import install
 from builder.config.matrix import Target
+from builder.platforms import install
 from builder.platforms.gpus import Gpu
+from builder.platforms.install import how_to_build, how_to_verify
 from builder.platforms.machines import Machine
-from builder.platforms.platform import cannot_build, cannot_run, how_to_build, how_to_verify, is_meant, platform_of
+from builder.platforms.platform import cannot_build, cannot_run, is_meant, platform_of, same_series
 from tests.builder.compat.test_rules import ORIN_JP6, ORT, ORT_GPU, OV, RTX, TRT10, TRT86, XAVIER
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, REPOSITORY, RTX3090, _with, with_version, without
 
@@ -92,6 +93,24 @@ def test_a_cpu_platform_has_the_installed_version_and_the_features_of_this_machi
     there = platform_of(ARM_ORT, LAPTOP)
     assert (there.version, there.features) == ("any", ())
     assert platform_of(TRT10, RTX3090).features == (), "an engine does not depend on the processor"
+
+
+@pytest.mark.parametrize(
+    ("installed", "proven", "same"),
+    [
+        ("2026.4.1", "2026.4.0", True),
+        ("2026.4.1", "2026.5.0", False),
+        ("10.1.6", "10.16", False),
+        ("11.0.0", "11", True),
+        ("1.0", "any", True),
+        ("nightly-x", "nightly-x", True),
+        ("nightly-x", "nightly-y", False),
+        ("1.0", "nightly-x", False),
+        ("nightly-x", "1.0", False),
+    ],
+)
+def test_a_series_is_two_numbers(installed: str, proven: str, same: bool) -> None:
+    assert same_series(installed, proven) is same
 
 
 def test_what_to_type() -> None:

@@ -15,7 +15,7 @@ from builder import digest
 from builder.actions.recipes import LowerFp16, LowerInt8, MeasureLayers
 from builder.config.loader import Loaded
 from builder.planning.job_graph import layer_errors
-from builder.planning.jobs import Wanted, sample_name
+from builder.planning.jobs import sample_name
 from builder.planning.planner import Plan, plan
 from builder.platforms.platform import Platform
 from tests.fact_machines import MACHINES as FACTS
@@ -35,7 +35,7 @@ def test_what_the_plan_of_the_shipped_matrix_says(shipped: Loaded, golden: Any) 
                 lines = "\n".join([words] if isinstance(words, str) else words).splitlines()
                 if lines:
                     machines = said.setdefault("\n  ".join([name, *lines]), {})
-                    machines.setdefault(planned.cell.id.partition("-")[2], []).append(machine)
+                    machines.setdefault(planned.id.partition("-")[2], []).append(machine)
     blocks = []
     for words, machines in sorted(said.items(), key=lambda pair: WORDS.index(pair[0].partition("\n")[0])):
         alike = {" ".join(on): [cell for cell in machines if machines[cell] == on] for on in machines.values()}
@@ -69,6 +69,9 @@ def test_planning_depends_on_nothing_but_the_matrix_and_the_machine(
 
 
 def test_planning_reads_no_file(shipped: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compatibility tables apart, which a process reads once."""
+    plan(shipped.matrix, ORIN)
+
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("plan opened a file")
 
@@ -94,11 +97,11 @@ def test_every_need_is_met_by_an_earlier_job(name: str, shipped: Loaded) -> None
         assert cell.fate == "build" or (cell.reason and cell.remedies)
         if named:
             own = ["engine", "parity", "latency"]
-            assert [getattr(cell, step) for step in own] == [f"{step}/{cell.cell.id}" for step in own]
+            assert [getattr(cell, step) for step in own] == [f"{step}/{cell.id}" for step in own]
 
 
 def _cells(project: Project) -> "Dict[str, Any]":
-    return {cell.cell.id[11:]: cell for cell in plan(project.load().matrix, LAPTOP).cells}
+    return {cell.id[11:]: cell for cell in plan(project.load().matrix, LAPTOP).cells}
 
 
 def test_cells_that_need_the_same_onnx_name_one_job(project: Project) -> None:
@@ -127,7 +130,7 @@ def test_cells_with_other_settings_do_not_share(project: Project) -> None:
 def test_a_kept_node_is_in_the_lowering_of_its_cells_and_in_nothing_else(project: Project) -> None:
     def lowerings() -> Dict[str, Any]:
         planned = plan(project.load().matrix, LAPTOP)
-        return {c.cell.id: planned.job(c.onnx) for c in planned.cells if c.onnx}
+        return {c.id: planned.job(c.onnx) for c in planned.cells if c.onnx}
 
     before = lowerings()
     keep = 'overrides: [{select: "*-ort", set: {keep: [second, first*, second]}}]\n'
@@ -146,14 +149,14 @@ def test_one_job_id_means_one_recipe(shipped: Loaded) -> None:
     """Were two cells to name one id for different work, the second would silently get the first one's."""
     alone: Dict[str, Any] = {}
     for cell in plan(shipped.matrix, LAPTOP).cells:
-        for job in plan(shipped.matrix, LAPTOP, only=(cell.cell.id,)).jobs:
+        for job in plan(shipped.matrix, LAPTOP, only=(cell.id,)).jobs:
             assert alone.setdefault(job.id, job) == job, job.id
 
 
 def test_fates_on_three_machines(project: Project) -> None:
     matrix = project.load().matrix
     fates = {
-        name: {c.cell.id[11:]: c.fate for c in plan(matrix, machine).cells}
+        name: {c.id[11:]: c.fate for c in plan(matrix, machine).cells}
         for name, machine in (("laptop", LAPTOP), ("rtx", RTX3090), ("orin", ORIN))
     }
     assert fates["laptop"]["fp32-rtx"] == "build"
@@ -258,19 +261,19 @@ def task_jobs(planned: Plan) -> List[str]:
 def test_a_task_makes_cases_once_and_scores_the_model_once_a_head(name: str, scored: Project) -> None:
     planned = plan(scored.load().matrix, MACHINES[name])
     cells = [cell for cell in planned.cells if cell.fate != "skipped"]
-    assert len({cell.cell.head for cell in cells}) == 2
+    assert len({cell.head for cell in cells}) == 2
     assert sorted(task_jobs(planned)) == sorted(
         [
             "task-cases/good",
             "task-reference/good/dense",
             "task-reference/good/sparse",
-            *(f"task/{cell.cell.id}/good" for cell in cells),
+            *(f"task/{cell.id}/good" for cell in cells),
         ]
     )
     for cell in cells:
         (drawn,) = cell.tasks
-        assert (drawn.name, drawn.job) == ("good", f"task/{cell.cell.id}/good")
-        assert drawn.reference == f"task-reference/good/{cell.cell.head}"
+        assert (drawn.name, drawn.job) == ("good", f"task/{cell.id}/good")
+        assert drawn.reference == f"task-reference/good/{cell.head}"
         assert planned.job(drawn.job).needs == (cell.engine, "task-cases/good", drawn.reference)
         assert planned.job(drawn.reference).needs == ("task-cases/good",)
         assert cell.measurements == (cell.parity, drawn.job, cell.latency)
@@ -285,7 +288,7 @@ def test_a_task_is_for_the_heads_that_it_names(scored: Project) -> None:
     planned = plan(scored.load().matrix, LAPTOP)
     assert [job for job in task_jobs(planned) if "dense" in job] == []
     assert [bool(cell.tasks) for cell in planned.cells if cell.fate != "skipped"] == [
-        cell.cell.head == "sparse" for cell in planned.cells if cell.fate != "skipped"
+        cell.head == "sparse" for cell in planned.cells if cell.fate != "skipped"
     ]
 
 
@@ -306,7 +309,7 @@ def test_a_task_is_scored_on_the_cells_whose_profiles_hold_its_size(
     scored.edit("matrix.yaml", "    size: [32, 32]\ncalibration", f"    size: {size}\ncalibration")
     scored.edit("matrix.yaml", "gates:", f'overrides:\n  - {{select: "*-ort", set: {{profiles: {profiles}}}}}\ngates:')
     planned = plan(scored.load().matrix, LAPTOP)
-    assert {cell.cell.target for cell in planned.cells if cell.tasks} == fitting
+    assert {cell.target for cell in planned.cells if cell.tasks} == fitting
     assert bool(task_jobs(planned)) == bool(fitting), "no cases for nobody"
 
 
@@ -355,7 +358,7 @@ def test_tasks_are_drawn_each_by_itself(scored: Project) -> None:
     assert {job for job in task_jobs(planned) if job.startswith("task-cases")} == {"task-cases/good", "task-cases/more"}
     cell = planned.cells[0]
     assert [drawn.name for drawn in cell.tasks] == ["good", "more"]
-    assert planned.job(f"task/{cell.cell.id}/more").needs == (
+    assert planned.job(f"task/{cell.id}/more").needs == (
         cell.engine,
         "task-cases/more",
         "task-reference/more/dense",
@@ -375,9 +378,9 @@ def test_what_waits_is_to_be_carried_in_the_store_that_was_chosen(project: Proje
 @pytest.mark.parametrize("cell", ["int8-ort", "int8-ov", "int8-trt", "fp16-ort", "fp16-trt"])
 def test_the_layers_of_a_lowered_graph_are_measured_by_its_own_lowering(cell: str, project: Project) -> None:
     matrix = project.load().matrix
-    found = next(c for c in plan(matrix, LAPTOP).cells if c.cell.id == f"tiny-dense-{cell}")
+    found = next(c for c in plan(matrix, LAPTOP).cells if c.id == f"tiny-dense-{cell}")
     assert found.platform is not None
-    jobs = layer_errors(matrix, Wanted(found.cell, found.settings, found.platform, LAPTOP.kind, "elsewhere"))
+    jobs = layer_errors(matrix, LAPTOP, found)
     *needed, last = jobs
     assert isinstance(last.recipe, MeasureLayers)
     assert isinstance(last.recipe.lowering, LowerInt8 if "int8" in cell else LowerFp16)
@@ -392,6 +395,6 @@ def test_the_layers_of_a_lowered_graph_are_measured_by_its_own_lowering(cell: st
 @pytest.mark.parametrize("cell", ["fp32-ort", "fp32-ov", "fp16-ov", "fp32-trt"])
 def test_a_graph_that_no_step_lowers_has_no_layers_to_measure(cell: str, project: Project) -> None:
     matrix = project.load().matrix
-    found = next(c for c in plan(matrix, LAPTOP).cells if c.cell.id == f"tiny-dense-{cell}")
+    found = next(c for c in plan(matrix, LAPTOP).cells if c.id == f"tiny-dense-{cell}")
     assert found.platform is not None
-    assert layer_errors(matrix, Wanted(found.cell, found.settings, found.platform, LAPTOP.kind)) == ()
+    assert layer_errors(matrix, LAPTOP, found) == ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+from dataclasses import dataclass
 from typing import Any, Literal, Optional, Tuple, Union, get_args, get_origin
 
 import pytest
@@ -59,6 +61,33 @@ def _field(cls: type, name: str) -> "st.SearchStrategy[Any]":
     item = get_args(hint)[0]
     key = next(iter(fields_of(item)))  # a mapping cannot hold one key twice
     return st.lists(record(item), max_size=2, unique_by=lambda made: getattr(made, key)).map(tuple)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A record that may also be written as one text."""
+
+    left: str
+    right: str
+
+    @classmethod
+    def from_text(cls, text: str) -> Pair:
+        left, plus, right = text.partition("+")
+        if not plus:
+            raise ValueError(f"{text!r} has no +")
+        return cls(left, right)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    named: Tuple[Pair, ...]
+
+
+def test_a_record_may_be_one_text() -> None:
+    assert from_json(Pairs, {"named": ["a+b", {"left": "c", "right": "d"}]}) == Pairs((Pair("a", "b"), Pair("c", "d")))
+    for wrong, said in (("ab", "named[0]: 'ab' has no +"), (3, "named[0]: expected text, found a whole number 3")):
+        with pytest.raises(RecordError, match=re.escape(said)):
+            from_json(Pairs, {"named": [wrong]})
 
 
 RECIPES = get_args(Recipe)

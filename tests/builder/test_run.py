@@ -10,10 +10,11 @@ from typing import Any, Callable, Dict, List, Mapping, Set, Tuple
 import pytest
 
 from builder import digest
-from builder.actions.action import Action
+from builder.actions.action import Action, Result
 from builder.errors import StepFailed, UsageError
 from builder.execution import orders
 from builder.execution.scheduler import prospect
+from builder.planning.jobs import Job
 from builder.planning.planner import plan
 from builder.planning.resolver import Pinner
 from builder.store.layout import Layout
@@ -210,6 +211,20 @@ def test_one_job_at_a_time_is_one_at_a_time(project: Project) -> None:
     assert executor.overlaps == set()
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_inputs_of_a_job_are_resolved_once(project: Project, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
+    resolved, pin = [], Pinner.pin  # type: List[str], Any
+
+    def counted(self: Pinner, job: Job, results: Mapping[str, Result]) -> Action:
+        resolved.append(job.id)
+        made: Action = pin(self, job, results)
+        return made
+
+    monkeypatch.setattr(Pinner, "pin", counted)
+    ran = run_project(project, jobs=jobs)
+    assert sorted(resolved) == sorted(ran.outcome.actions)
+
+
 def test_many_jobs_give_the_same_results_as_one(project: Project, tmp_path: Path) -> None:
     other = Project(tmp_path / "other")
     one, four = run_project(project, jobs=1), run_project(other, jobs=4)
@@ -254,7 +269,7 @@ def test_every_artifact_and_the_model_itself_are_scored(scored: Project) -> None
         ]
     )
     assert {job for job in ran.outcome.waiting if job.startswith("task")} == {
-        f"task/{cell.cell.id}/good" for cell in ran.plan.cells if cell.tasks and cell.cell.target in ("rtx", "trt")
+        f"task/{cell.id}/good" for cell in ran.plan.cells if cell.tasks and cell.target in ("rtx", "trt")
     }
     assert run_project(scored).performed == []
 
@@ -424,7 +439,7 @@ def performed_on(project: Project, machine: object, selector: str = "*") -> orde
 def test_work_for_another_machine_is_kept_done_there_and_recalled_here(project: Project) -> None:
     ran = kept(project)
     cells = [p.cell for p in project.store.pending()]
-    assert cells == sorted(c.cell.id for c in ran.plan.cells if c.fate != "skipped" and c.cell.target in ("rtx", "trt"))
+    assert cells == sorted(c.id for c in ran.plan.cells if c.fate != "skipped" and c.target in ("rtx", "trt"))
 
     report = performed_on(project, RTX3090)
     assert (sorted(report.done), report.refused, report.failed) == (cells, {}, {})
@@ -470,7 +485,7 @@ def test_a_failure_there_is_told_and_the_rest_goes_on(project: Project) -> None:
 def test_pending_actions_are_read_as_they_were_written(project: Project) -> None:
     ran = kept(project)
     for item in project.store.pending():
-        cell = next(c for c in ran.plan.cells if c.cell.id == item.cell)
+        cell = next(c for c in ran.plan.cells if c.id == item.cell)
         assert item.engine == ran.outcome.actions[cell.engine]
         assert item.measure[0].recipe == ran.plan.job(cell.parity).recipe
 
@@ -482,8 +497,8 @@ def test_what_nobody_waits_for_any_more_is_not_performed(project: Project) -> No
     ran = kept(project)
     waiting = {item.cell: item.engine.key for item in project.store.pending()}
     for cell in ran.plan.cells:
-        if cell.cell.id in waiting:
-            assert waiting[cell.cell.id] == ran.outcome.actions[cell.engine].key
+        if cell.id in waiting:
+            assert waiting[cell.id] == ran.outcome.actions[cell.engine].key
 
 
 def test_a_store_copied_elsewhere_is_enough(project: Project, tmp_path: Path) -> None:

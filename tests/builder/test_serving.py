@@ -41,7 +41,7 @@ class Rig:
         manifest = publish(self.store, *made, version=version)
         folder = install.place(manifest, manifest.entries, self.store, self.to, keep=99)
         for entry in manifest.entries if tested else ():
-            selftest.SelfTest(machines.here(), lambda: "now")(folder, entry)
+            selftest.proof(folder, entry, machines.here())
         self.folders[version] = folder
         return folder
 

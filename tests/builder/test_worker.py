@@ -17,10 +17,11 @@ from builder.errors import StepFailed
 from builder.execution import local as site_lock
 from builder.execution.local import Local
 from builder.execution.processes import worker_environment
-from builder.execution.worker import Order, Outcome
+from builder.execution.worker import Order, Outcome, perform
 from builder.platforms import machines
 from builder.platforms.gpus import Gpu
 from builder.platforms.platform import Platform
+from builder.platforms.versions import release
 from builder.records import from_json, to_json
 from builder.store.layout import Layout
 from tests.fakes import RTX3090, _with
@@ -48,6 +49,21 @@ def test_it_ends_in_order_while_its_standard_input_is_open(tmp_path: Path) -> No
     assert said == b""
     outcome = from_json(Outcome, json.loads((tmp_path / "outcome.json").read_bytes()))
     assert outcome.problem == "an engine action needs an engine recipe and a platform"
+
+
+def test_a_missing_package_is_named_with_the_line_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was sent over SSH needs one package beside those that measuring needs."""
+    pytest.importorskip("numpy")
+    monkeypatch.delitem(sys.modules, "packaging.version", raising=False)
+    monkeypatch.setitem(sys.modules, "packaging", None)
+    release.cache_clear()
+    platform = Platform("tensorrt", "10.3", "linux", "x86_64", "8.6")
+    action = Action(Engine("fp32", "f32", (), 0, TensorRtOptions(), ""), (), (), platform)
+    outcome = perform(Order(action, str(tmp_path), str(tmp_path), str(tmp_path)))
+    assert "packaging" in (outcome.problem or "")
+    assert outcome.hint == "pip install packaging"
 
 
 def test_a_projects_folder_never_stands_for_a_package_of_this_program(tmp_path: Path) -> None:

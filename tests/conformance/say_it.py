@@ -51,8 +51,8 @@ def say(trt: Any, options: Any, precision: str, method: str, version: str, folde
     from polygraphy.backend.trt import CreateConfig
 
     from builder.actions.recipes import Engine
-    from builder.compat import dialects
     from builder.config.contract import Profile, ShapeRange
+    from builder.platforms import dialects
     from builder.runtimes import tensorrt
 
     image = ShapeRange("image", (1, 1, 8, 8), (1, 1, 8, 8), (2, 1, 8, 8))
@@ -117,7 +117,7 @@ def main(folder: Path) -> None:
     import numpy as np
 
     trt = stub_tensorrt.load(folder)
-    from builder.compat import dialects
+    from builder.platforms import dialects
 
     version = ".".join(str(trt.__version__).split(".")[:2])
     (folder / "timing.cache").write_bytes(b"")

@@ -122,7 +122,7 @@ def test_the_options_that_rtx_is_said_to_have_are_taken(options: TensorRtOptions
 
 @pytest.mark.parametrize("options", [TensorRtOptions(refit=True), TensorRtOptions(strip=True)], ids=["refit", "strip"])
 def test_a_refittable_engine_wants_a_gpu(options: TensorRtOptions, tmp_path: Path) -> None:
-    """Why the planner refuses these for RTX. If it passes one day, builder/compat/dialects.py can allow them."""
+    """Why the planner refuses these for RTX. If it passes one day, builder/platforms/dialects.py can allow them."""
     with pytest.raises(StepFailed, match="CUDA"):
         performed(onnx_models.convolutional(), tmp_path, options=options)
 

@@ -1,12 +1,13 @@
-"""The tables of docs/reference/compatibility.md, drawn from builder/compat, and the rules by name."""
+"""The tables of docs/reference/compatibility.md, drawn from those in builder/platforms/tables, and the rules by name."""
 
 from __future__ import annotations
 
 import ast
 from typing import Dict, Iterable, List, Sequence, Set, Tuple
 
-from builder.compat import cuda, jetpack, onnxruntime_gpu, precision, rtx, tensorrt
-from builder.compat.tables import listed
+from builder.config.matrix import WAIVABLE
+from builder.platforms import tables
+from builder.platforms.versions import listed
 from tests.docs.doc_pages import ROOT
 
 BEGIN, END = "<!-- generated: tables -->", "<!-- end of generated -->"
@@ -68,7 +69,7 @@ def text() -> str:
 def rule_names() -> Set[str]:
     """Every rule that the source names, parts that vary as `*`."""
     found: Set[str] = set()
-    for path in sorted((ROOT / "builder" / "compat").glob("*_rules.py")):
+    for path in sorted((ROOT / "builder" / "platforms").glob("*_rules.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 place = {"answer": 1, "Skip": 0, "Held": 0}.get(node.func.id)
@@ -97,7 +98,7 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
             "([CellSettings](matrix.md#cellsettings)).",
             _table(
                 ("rule", "what it asks"),
-                ((f"**`{n}`**" if n in precision.WAIVABLE else f"`{n}`", asks) for n, asks in RULES.items()),
+                ((f"**`{n}`**" if n in WAIVABLE else f"`{n}`", asks) for n, asks in RULES.items()),
             ),
         ),
         (
@@ -105,7 +106,7 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
             "CUDA is that of x86-64; a newer one of the same first number will do from 11 on. SBSA is the CUDA of the "
             "packages for Arm servers. A Jetson has the TensorRT of its JetPack.",
             _table(
-                ("TensorRT", "compute capability", "CUDA", "SBSA", "Python", "ONNX opset", "source"),
+                ("TensorRT", "compute capability", "CUDA", "SBSA", "Python", "ONNX opset", "source", "edition"),
                 (
                     (
                         str(row.versions),
@@ -115,8 +116,9 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
                         str(row.python),
                         f"up to {row.opset}",
                         row.source,
+                        row.edition,
                     )
-                    for row in tensorrt.SERIES
+                    for row in tables.tensorrt().series
                 ),
             ),
         ),
@@ -124,7 +126,7 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
             "JetPack",
             "",
             _table(
-                ("JetPack", "L4T", "TensorRT", "CUDA", "cuDNN", "Python", "compute capability", "source"),
+                ("JetPack", "L4T", "TensorRT", "CUDA", "cuDNN", "Python", "compute capability", "source", "edition"),
                 (
                     (
                         _jetpack(row),
@@ -135,19 +137,20 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
                         row.python,
                         ", ".join(row.sm),
                         row.source,
+                        row.edition,
                     )
-                    for row in jetpack.JETPACKS
+                    for row in tables.jetpack().series
                 ),
             ),
         ),
         (
             "TensorRT-RTX",
-            f"For {' and '.join(f'{os} on {arch}' for os, arch in rtx.PLATFORMS)}.",
+            f"For {' and '.join(f'{row.os} on {row.arch}' for row in tables.rtx().platforms)}.",
             _table(
-                ("TensorRT-RTX", "compute capability", "CUDA", "Python", "source"),
+                ("TensorRT-RTX", "compute capability", "CUDA", "Python", "source", "edition"),
                 (
-                    (str(row.versions), ", ".join(row.sm), listed(row.cuda), str(row.python), row.source)
-                    for row in rtx.RTX
+                    (str(row.versions), ", ".join(row.sm), listed(row.cuda), str(row.python), row.source, row.edition)
+                    for row in tables.rtx().series
                 ),
             ),
         ),
@@ -156,7 +159,7 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
             "The wheels for Linux on the package index. Code for 8.0 runs on 8.6 and 8.9 too, not on 9.0. PTX is compiled by "
             "the driver for anything newer.",
             _table(
-                ("onnxruntime-gpu", "code for", "PTX from", "on Arm", "CUDA", "cuDNN", "Python", "source"),
+                ("onnxruntime-gpu", "code for", "PTX from", "on Arm", "CUDA", "cuDNN", "Python", "source", "edition"),
                 (
                     (
                         str(row.versions),
@@ -167,8 +170,9 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
                         row.cudnn,
                         str(row.python),
                         row.source,
+                        row.edition,
                     )
-                    for row in onnxruntime_gpu.ORT
+                    for row in tables.onnxruntime_gpu().series
                 ),
             ),
         ),
@@ -176,27 +180,28 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
             "cuDNN",
             "",
             _table(
-                ("cuDNN", "kernels for compute capability", "newest", "source"),
+                ("cuDNN", "kernels for compute capability", "newest", "source", "edition"),
                 (
-                    (str(row.versions), f"{row.sm_from} and newer", row.newest or "-", row.source)
-                    for row in onnxruntime_gpu.CUDNN
+                    (str(row.versions), f"{row.sm_from} and newer", row.newest or "-", row.source, row.edition)
+                    for row in tables.cuda().cudnn
                 ),
             ),
         ),
         (
             "CUDA and drivers",
-            f"Below compute capability {cuda.LAST_DRIVER_BELOW}, {cuda.LAST_DRIVER} is the last branch of drivers "
-            f"({cuda.LAST_DRIVER_SOURCE}).",
+            f"Below compute capability {tables.cuda().last_driver.below}, {tables.cuda().last_driver.branch} is the last "
+            f"branch of drivers ({tables.cuda().last_driver.source}).",
             _table(
-                ("CUDA", "driver (Linux)", "compute capability", "source"),
+                ("CUDA", "driver (Linux)", "compute capability", "source", "edition"),
                 (
                     (
                         row.family if "." in row.family else f"{row.family}.x, up to {row.last}",
                         f"{row.driver} or newer",
                         f"{row.sm_from} and newer",
                         row.source,
+                        row.edition,
                     )
-                    for row in cuda.TOOLKITS
+                    for row in tables.cuda().toolkits
                 ),
             ),
         ),
@@ -204,34 +209,40 @@ def _sections() -> List[Tuple[str, str, List[str]]]:
             "GPUs",
             "",
             _table(
-                ("compute capability", "architecture", "for example", "CUDA from", "source"),
-                ((row.sm, row.architecture, row.example, row.cuda_from, row.source) for row in cuda.GPUS),
+                ("compute capability", "architecture", "for example", "CUDA from", "source", "edition"),
+                (
+                    (row.sm, row.architecture, row.example, row.cuda_from, row.source, row.edition)
+                    for row in tables.cuda().gpus
+                ),
             ),
         ),
         (
             "Precisions",
             "",
             _table(
-                ("precision", "compute capability", "without", "source"),
+                ("precision", "compute capability", "without", "source", "edition"),
                 (
-                    (row.precision, f"{row.sm_from} and newer", ", ".join(row.without) or "-", row.source)
-                    for row in precision.ARITHMETIC
+                    (row.precision, f"{row.sm_from} and newer", ", ".join(row.without) or "-", row.source, row.edition)
+                    for row in tables.precision().arithmetic
                 ),
             ),
         ),
         (
             "Rates",
             "Beside fp32. Tensor cores: "
-            + ", ".join(f"{name} from {sm}" for name, sm in precision.TENSOR_CORES_FROM.items())
-            + f" ({precision.TENSOR}).",
+            + ", ".join(f"{row.precision} from {row.sm_from}" for row in tables.precision().tensor_cores)
+            + f" ({tables.precision().tensor_cores[0].source}).",
             _table(
-                ("precision", "compute capability", "rate", "source"),
-                ((row.precision, ", ".join(row.sm), row.words, row.source) for row in precision.RATES),
+                ("precision", "compute capability", "rate", "source", "edition"),
+                (
+                    (row.precision, ", ".join(row.sm), row.words, row.source, row.edition)
+                    for row in tables.precision().rates
+                ),
             ),
         ),
     ]
 
 
-def _jetpack(row: jetpack.JetPack) -> str:
+def _jetpack(row: tables.JetPack) -> str:
     first, last = row.versions.first, row.newest
     return first if first == last else f"{first} to {last}"

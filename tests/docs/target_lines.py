@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from builder.compat import install
 from builder.config.loader import load
 from builder.config.matrix import Target
+from builder.platforms import install
 from builder.release import WHEEL
 from tests.docs.doc_pages import ROOT
 
@@ -24,10 +24,9 @@ _BARE: Dict[str, List[str]] = {
 
 
 def _dials_out(target: Target) -> str:
-    """That a worker of the fleet runs there, in the same environment. Celery 5.5 is the last for Python 3.8."""
-    old = " (Celery 5.5, the last for Python 3.8)" if install.needs(target).endswith("Python 3.8") else ""
+    """That a worker of the fleet runs there, in the same environment."""
     return (
-        f"To take its work from a queue: `{install.VENV}/bin/pip install './{WHEEL}[fleet]'`{old}, then "
+        f"To take its work from a queue: `{install.VENV}/bin/pip install './{WHEEL}[fleet]'`, then "
         f"[`{install.VENV}/bin/build worker`](how-to/build-with-a-fleet.md)."
     )
 

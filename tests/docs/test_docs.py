@@ -162,7 +162,7 @@ def test_every_rule_is_in_the_compatibility_page() -> None:
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
 def test_every_flag_is_documented_and_every_documented_flag_exists(verb: str) -> None:
     parser = argparse.ArgumentParser(add_help=False)
-    import_module(f"builder.verbs.{verb}").arguments(parser)
+    import_module(f"builder.cli.commands.{verb}").arguments(parser)
     section = _section(f"build {verb}")
     inner = [one for action in parser._actions if isinstance(action.choices, dict) for one in action.choices.values()]
     flags: List[str] = [flag for one in (parser, *inner) for action in one._actions for flag in action.option_strings]

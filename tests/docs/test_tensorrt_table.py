@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from builder.compat import dialects
+from builder.platforms import tables
 from tests.docs.doc_pages import DOCS
 
 BEGIN, END = "<!-- options -->", "<!-- end of options -->"
@@ -12,13 +12,13 @@ BEGIN, END = "<!-- options -->", "<!-- end of options -->"
 
 def drawn() -> str:
     rows = []
-    for name, option in dialects.OPTIONS.items():
-        key, _, value = name.partition("=")
+    for option in tables.tensorrt_options().options:
+        key, _, value = option.name.partition("=")
         spelled = f"`{key}: {value}`" if value else f"`{key}`"
-        first = ".".join(map(str, option.first))
-        versions = f"{first} and newer" if option.end is None else f"{first} to before {'.'.join(map(str, option.end))}"
-        rows.append(f"| {spelled} | {versions} | {'yes' if option.rtx else 'no'} | {option.instead} |")
-    head = ["| option | TensorRT | TensorRT-RTX | instead |", "|---|---|---|---|"]
+        versions = f"{option.first} to before {option.end}" if option.end else f"{option.first} and newer"
+        rtx, cited = "yes" if option.rtx else "no", f"{option.source} | {option.edition}"
+        rows.append(f"| {spelled} | {versions} | {rtx} | {option.instead} | {cited} |")
+    head = ["| option | TensorRT | TensorRT-RTX | instead | source | edition |", "|---|---|---|---|---|---|"]
     return "\n".join([BEGIN, *head, *rows, END])
 
 

@@ -44,15 +44,14 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executo
 
 
 def _of_a_fleet(folder: Path) -> Iterator[Executor]:
-    pytest.importorskip("celery")
-    pytest.importorskip("redis")
+    pytest.importorskip("nats")
     from builder.config.remote_machines import FleetSettings
     from builder.execution.fleet.broker import Broker
     from builder.execution.fleet.executor import Fleet
-    from builder.execution.fleet.sealing import Seal
+    from builder.execution.fleet.messages import Signing
 
     place = folder / "exchange"
-    with brokers.redis(folder / "redis") as server:
+    with brokers.nats(folder / "nats") as server:
         words = ["worker", "--broker", server.url, "--store", str(place), "--folder", str(folder / "kept")]
         worker = subprocess.Popen(
             [sys.executable, "-m", "builder.cli", *words],
@@ -61,7 +60,7 @@ def _of_a_fleet(folder: Path) -> Iterator[Executor]:
         )
         settings = FleetSettings(server.url, str(place))
         try:
-            with Fleet(Broker(server.url), plugins.repository(str(place), {}), "0f", settings, Seal()) as fleet:
+            with Fleet(Broker(server.url), plugins.repository(str(place), {}), "0f", settings, Signing()) as fleet:
                 yield fleet.at(Reached(FLEET))
         finally:
             worker.kill()

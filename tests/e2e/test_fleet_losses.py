@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List
 
 import pytest
 
-pytest.importorskip("celery")
-pytest.importorskip("redis")
+pytest.importorskip("nats")
 
 from builder import plugins
 from builder.actions.action import Action, Result
 from builder.config.remote_machines import FleetSettings
 from builder.digest import of_bytes
-from builder.execution.fleet.broker import TASK, Broker
+from builder.execution.fleet.broker import Broker
 from builder.execution.fleet.executor import Fleet
-from builder.execution.fleet.sealing import Seal
+from builder.execution.fleet.messages import Signing
 from builder.platforms.platform import Pinned
 from builder.store.layout import Layout
 from tests import brokers, fleets
@@ -32,14 +32,13 @@ from tests.fleets import Proxy, until
 
 pytestmark = pytest.mark.e2e
 _WORKER = """
-import os, sys, time
+import asyncio, os, sys, time
 from pathlib import Path
 from builder import plugins as seams
 from builder.actions.action import Result
-from builder.execution.fleet import serving
 from builder.execution.fleet.broker import Broker
-from builder.execution.fleet.sealing import Seal
-from builder.execution.fleet.station import Post
+from builder.execution.fleet.messages import Signing
+from builder.execution.fleet.worker import Worker, WorkerSettings, serve
 from builder.actions.recipes import Made
 from tests import fleets
 from tests.fakes import LAPTOP
@@ -58,15 +57,15 @@ def perform(what, cache, say):
 
 url, folder = sys.argv[1], Path(sys.argv[2])
 place, tell = seams.repository(str(folder / "exchange"), {}), lambda line: print(line, flush=True)
-post = Post("one@one", LAPTOP, folder / "kept")
-sys.exit(serving.serve(Broker(url), place, Seal(), post, [fleets.QUEUE], tell, serving.Simulated(1, perform)))
+settings = WorkerSettings("one@one", LAPTOP, folder / "kept")
+make = lambda connection: [Worker(settings, connection, place, Signing(), tell, perform)]
+asyncio.run(serve(Broker(url), make, [fleets.QUEUE], tell))
 """
 
 
-@pytest.fixture(scope="module", params=["rabbitmq", "redis"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.Server]:
-    start: Any = brokers.rabbitmq if request.param == "rabbitmq" else brokers.redis
-    with start(tmp_path_factory.mktemp("broker") / request.param) as running:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.Server]:
+    with brokers.nats(tmp_path_factory.mktemp("broker") / "nats") as running:
         yield running
 
 
@@ -89,7 +88,7 @@ class Lab:
         url = self.lines["run"].url(server.url)
         place = plugins.repository(str(folder / "exchange"), {})
         settings = FleetSettings(url, str(folder / "exchange"), patience=60.0)
-        self.fleet = Fleet(Broker(url), place, os.urandom(4).hex(), settings, Seal())
+        self.fleet = Fleet(Broker(url), place, os.urandom(4).hex(), settings, Signing())
         self.results: List[Result] = []
         self.problems: List[BaseException] = []
 
@@ -183,45 +182,35 @@ def test_connections_that_are_ended_again_and_again(lab: Lab) -> None:
 
 
 def test_orders_of_a_run_that_was_killed_hold_nobody_up(lab: Lab, server: brokers.Server) -> None:
-    """Its mailbox is there for a while, and nobody reads it."""
-    broker, dead = Broker(server.url), os.urandom(4).hex()
-    with broker.connection() as connection:
-        broker.mailbox(f"deploymatrix.run.{dead}")(connection.default_channel).declare()
-    for _ in range(4):
-        order = fleets.order(run=dead)
-        given = {"queue": broker.jobs(fleets.QUEUE), "task_id": order.ticket}
-        broker.app().send_task(TASK, args=[Seal().close(order)], **given)
+    dead = os.urandom(4).hex()
+    with fleets.Link(server.url) as link:
+        for _ in range(4):
+            link.do(link.connection.add(fleets.QUEUE, Signing().close(fleets.order(run=dead))))
     began = time.monotonic()
     _ends_with_one_result(lab, lab.begin(fleets.action()))
-    assert lab.log.count("left: its run does not answer") == 4
+    assert lab.log.count("left: its run does not answer") >= 4
     assert time.monotonic() - began < 35, "not ten seconds for each"
 
 
 def test_an_order_that_is_lost_is_given_again(lab: Lab, server: brokers.Server) -> None:
-    """As Redis loses what it has sent to a connection that is gone."""
-    if server.url.startswith("amqp"):
-        pytest.skip("RabbitMQ waits for the acknowledgement")
-    from redis import Redis
-
-    client = Redis.from_url(server.url)
+    """As a broker loses what was not on its disk yet when the power went."""
     os.killpg(lab.process.pid, signal.SIGSTOP)
     thread = lab.begin(fleets.action())
-    until(lambda: client.llen(fleets.QUEUE) or thread.is_alive() is False, 20, "the order")
-    client.delete(fleets.QUEUE)
+    with fleets.Link(server.url) as link:
+        until(lambda: link.do(link.jobs()), 20, "the order")
+        for number in link.do(link.jobs()):
+            link.do(link.connection.remove(number))
     os.killpg(lab.process.pid, signal.SIGCONT)
     _ends_with_one_result(lab, thread)
 
 
-def test_redis_ends_every_connection(lab: Lab, server: brokers.Server) -> None:
-    if server.url.startswith("amqp"):
-        pytest.skip("a command of Redis")
-    from redis import Redis
-
-    client = Redis.from_url(server.url)
+def test_a_broker_that_has_lost_everything_is_given_it_again(lab: Lab, server: brokers.Server) -> None:
+    os.killpg(lab.process.pid, signal.SIGSTOP)
     thread = lab.begin(fleets.action())
-    until(lambda: lab.said, 30)
-    for _ in range(10):
-        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        time.sleep(0.4)
+    with fleets.Link(server.url) as link:
+        until(lambda: link.do(link.jobs()), 20, "the order")
+    server.stop()
+    shutil.rmtree(server.folder / "jetstream")
+    server.start()
+    os.killpg(lab.process.pid, signal.SIGCONT)
     _ends_with_one_result(lab, thread)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import ipaddress
+import json
 import os
 import socket
 import ssl
@@ -18,8 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-pytest.importorskip("celery")
-pytest.importorskip("redis")
+pytest.importorskip("nats")
 pytest.importorskip("cryptography")
 
 from cryptography import x509
@@ -95,16 +95,15 @@ class Protected:
     def plain(self) -> str:
         """The address as others may see it."""
         parts = urlsplit(self.server.url)
-        return f"{parts.scheme}://{parts.username + '@' if parts.username else ''}127.0.0.1:{parts.port}{parts.path}"
+        return f"{parts.scheme}://{parts.username}@127.0.0.1:{parts.port}"
 
 
-@pytest.fixture(scope="module", params=["rabbitmq", "redis"])
-def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Protected]:
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Protected]:
     folder = tmp_path_factory.mktemp("broker")
     authority, stranger = Authority(folder / "known"), Authority(folder / "unknown")
     secured = authority.secured("127.0.0.1")
-    start = brokers.rabbitmq if request.param == "rabbitmq" else brokers.redis
-    with start(folder / request.param, secured=secured) as server:  # type: ignore[operator]
+    with brokers.nats(folder / "nats", secured=secured) as server:
         yield Protected(server, secured, authority, stranger)
 
 
@@ -146,15 +145,19 @@ def _command_lines() -> List[str]:
         with contextlib.suppress(OSError):
             if entry.name.isdigit():
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found += [] if "redis-server" in line else [line]
+                found += [] if "nats-server" in line else [line]
     return found
+
+
+_INFO = {"server_id": "x", "version": "2.9.10", "auth_required": True, "headers": True, "max_payload": 1048576}
 
 
 class Impostor:
     """Has a certificate of the test's own, and keeps what it is told by whoever believes it."""
 
-    def __init__(self, secured: Secured) -> None:
-        self.heard = b""
+    def __init__(self, secured: Secured, tls: bool = True) -> None:
+        """Without `tls`, it asks for the login as servers without TLS do."""
+        self.heard, self._tls = b"", tls
         self._ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ours.load_cert_chain(secured.certificate, secured.key)
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -171,7 +174,9 @@ class Impostor:
                 connected, _ = self._listening.accept()
                 with connected, contextlib.suppress(OSError):
                     connected.settimeout(5)
-                    self.heard += self._ours.wrap_socket(connected, server_side=True).recv(65536)
+                    connected.sendall(b"INFO " + json.dumps({**_INFO, "tls_required": self._tls}).encode() + b"\r\n")
+                    spoken = self._ours.wrap_socket(connected, server_side=True) if self._tls else connected
+                    self.heard += spoken.recv(65536)
 
 
 class Quiet:
@@ -246,8 +251,14 @@ def test_a_wrong_password_is_refused(broker: Protected, quiet: Quiet, password: 
     quiet.refused(broker, broker.url(password=password), broker.authority.file)
 
 
-def test_plain_words_to_a_port_with_tls_are_refused(broker: Protected, quiet: Quiet) -> None:
-    quiet.refused(broker, broker.url().replace("amqps:", "amqp:").replace("rediss:", "redis:"), broker.authority.file)
+def test_a_server_that_speaks_without_tls_hears_no_password(broker: Protected, quiet: Quiet) -> None:
+    """NATS begins without TLS, and the server says whether it goes on with it."""
+    impostor = Impostor(broker.secured, tls=False)
+    try:
+        quiet.refused(broker, broker.url(impostor.port), broker.authority.file)
+    finally:
+        impostor.end()
+    assert impostor.heard == b""
 
 
 def test_a_broker_that_goes_away_and_comes_back_shows_no_password(lab: Lab, broker: Protected) -> None:

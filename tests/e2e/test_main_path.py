@@ -259,7 +259,7 @@ def test_a_metric_travels_in_the_store(fresh: Project, tmp_path: Path) -> None:
     loaded, store, machine = load(fresh.folder / "matrix.yaml"), Layout(fresh.folder / "artifacts"), machines.here()
     planned, pinner = plan(loaded.matrix, machine), Pinner(fresh.folder, machine, store)
     outcome = prospect(planned, pinner, store)
-    cell = next(cell for cell in planned.cells if cell.cell.id == "corners-map-fp32-cpu_openvino")
+    cell = next(cell for cell in planned.cells if cell.id == "corners-map-fp32-cpu_openvino")
     ((job, before),) = [(planned.job(task.job), outcome.results[task.job]) for task in cell.tasks]
     there = tmp_path / "there"
     there.mkdir()
@@ -270,7 +270,7 @@ def test_a_metric_travels_in_the_store(fresh: Project, tmp_path: Path) -> None:
     for path in (copied.root / ".deploymatrix" / "pending").glob("*.json"):
         path.unlink()
     measure = pinner.pin(job, outcome.results, without=cell.engine)
-    copied.remember(Pending(cell.cell.id, outcome.actions[cell.engine], (measure,)))
+    copied.remember(Pending(cell.id, outcome.actions[cell.engine], (measure,)))
     (copied.root / ".deploymatrix" / "results" / f"{before.key.split(':')[1]}.json").unlink()
     assert copied.recall(before.key) is None
     Project(there).build("perform", "*", "--store", "store")

@@ -17,13 +17,14 @@ import pytest
 from builder import digest
 from builder.actions.action import Result
 from builder.actions.measurements import Parity
+from builder.config.cells import Cell
 from builder.config.contract import PACKAGE
 from builder.config.loader import Loaded, load
 from builder.errors import StepFailed
-from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.planner import Plan, plan
 from builder.platforms import requirements
 from builder.platforms.machines import Machine
-from builder.platforms.platform import numbers
+from builder.platforms.versions import first
 
 GPU_RUNTIMES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu")
 # The same tests on a CPU: what fails there is wrong with the tests, not with a GPU.
@@ -80,7 +81,7 @@ def target(runtime: str, machine: Machine) -> Optional[str]:
         return None
     if runtime == CONTROL:
         return f"  {name(runtime)}: {{runtime: {runtime}, arch: {machine.arch}}}"
-    version = ".".join(map(str, numbers(machine.version(PACKAGE[runtime]) or "")[:2]))
+    version = first(machine.version(PACKAGE[runtime]) or "", 2)
     gpu = next(gpu for gpu in machine.gpus if gpu.sm)
     jetpack = f', jetpack: "{machine.jetpack}"' if machine.l4t and runtime == "tensorrt" else ""
     said = f'runtime: {runtime}, version: "{version}", sm: "{gpu.sm}", gpu: "{gpu.name}", arch: {machine.arch}{jetpack}'
@@ -95,7 +96,7 @@ def name(runtime: str) -> str:
 class Made:
     """One cell: its engine's result, where the engine's files lie, and how far it is from the model."""
 
-    planned: PlannedCell
+    planned: Cell
     engine: Result
     files: Dict[str, Path]
     parity: Parity
@@ -143,7 +144,7 @@ class Rig:
     def graph(self, made: Made) -> Path:
         """The ONNX file that the engine was built from."""
         loaded = load(self.folder / "matrix.yaml")
-        planned = plan(loaded.matrix, self.machine, only=(made.planned.cell.id,))
+        planned = plan(loaded.matrix, self.machine, only=(made.planned.id,))
         blob = self._run(loaded, planned, {made.planned.onnx})[made.planned.onnx].output("model.onnx")
         return self._store().fetch(blob.digest)
 

@@ -15,7 +15,7 @@ from typing import Any, Dict, List
 import pytest
 
 from builder.errors import StepFailed
-from builder.platforms.platform import numbers
+from builder.platforms.versions import release
 from tests.hardware.rig import LIMITS, Made, Rig, attempted
 
 pytestmark = [pytest.mark.hardware, pytest.mark.e2e]
@@ -173,8 +173,8 @@ def test_a_stripped_engine_is_smaller_and_whole_again_after_refitting(rig: Rig) 
 )
 def test_a_portable_engine_agrees_on_the_machine_that_built_it(rig: Rig, options: str) -> None:
     rig.need("tensorrt")
-    newest = max((gpu.sm for gpu in rig.machine.gpus), key=numbers)
-    if "ampere_plus" in options and numbers(newest) < (8, 0):
+    newest = max((gpu.sm for gpu in rig.machine.gpus), key=release)
+    if "ampere_plus" in options and release(newest) < (8, 0):
         pytest.skip(f"ampere_plus is for compute capability 8.0 and newer; this machine has {newest}")
     agrees(rig.made("tensorrt", "fp16", options=options), "fp16")
 

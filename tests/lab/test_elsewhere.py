@@ -47,12 +47,12 @@ def test_over_ssh_another_machine_goes_on_within_a_minute(lab: Lab, tmp_path: Pa
 
 def test_from_a_queue_another_machine_goes_on_within_half_a_minute(lab: Lab, tmp_path: Path) -> None:
     """Two workers behind their own network cards dial out to a broker; the one that has begun is cut off."""
-    pytest.importorskip("celery")
+    pytest.importorskip("nats")
     if spaces.missing():
         pytest.skip(f"no cable can be pulled: {spaces.missing()}")
     hosts, made = lab()
     switch = hosts.switch
-    with brokers.redis(tmp_path / "redis", address="10.77.0.1", through=switch.enter("net")) as broker:
+    with brokers.nats(tmp_path / "nats", address="10.77.0.1", through=switch.enter("net")) as broker:
         keys = [_key(tmp_path / name) for name in ("run", "worker")]
         place = tmp_path / "exchange"
         target = f"  alpha: {{runtime: onnxruntime, arch: x86_64, where: ssh://alpha, worker: {{python: {sys.executable}, free: 8MiB}}}}\n"

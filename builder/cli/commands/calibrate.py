@@ -17,6 +17,7 @@ from builder.audit import calibration_study
 from builder.audit.calibration_study import Measured, Study, Variant
 from builder.cli import calibration_table
 from builder.cli.flags import add_matrix, add_selectors, load_matrix, selectors
+from builder.config.cells import Cell
 from builder.config.loader import Loaded
 from builder.config.matrix import Calibration, Matrix, Method
 from builder.errors import NothingFits, StepFailed, UsageError
@@ -24,7 +25,7 @@ from builder.execution import publish
 from builder.execution.local import Local
 from builder.execution.scheduler import Lines, Outcome, Reporter, Silent
 from builder.execution.scheduler import run as perform
-from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.store.layout import Layout
@@ -80,7 +81,7 @@ class _Desk:
     def plan(self, matrix: Matrix) -> Plan:
         """Of the selected int8 cells whose ranges are found here."""
         whole = plan(matrix, self.machine, only=self._only, skip=self._skip, store=self._place)
-        cells = tuple(cell for cell in whole.cells if cell.cell.precision == "int8")
+        cells = tuple(cell for cell in whole.cells if cell.precision == "int8")
         if not cells:
             raise UsageError("no int8 cell is selected", hint="list the cells with: build plan --print-ids")
         return Plan(cells, whole.jobs)
@@ -102,7 +103,7 @@ def _show(desk: _Desk, chosen: Calibration, args: argparse.Namespace) -> int:
     if args.format == "markdown":
         raise UsageError("--format markdown is for --sweep", hint="build calibrate --sweep --format markdown")
     whole = desk.plan(desk.loaded.matrix)
-    cells = tuple(cell for cell in whole.cells if cell.onnx and cell.settings.tensorrt.int8 != "calibrator")
+    cells = tuple(cell for cell in whole.cells if cell.onnx and cell.tensorrt.int8 != "calibrator")
     if not cells:
         raise _nothing(whole.cells, "the ranges of {} are not found here")
     wanted = Plan(cells, whole.needed(cell.onnx for cell in cells))
@@ -114,7 +115,7 @@ def _show(desk: _Desk, chosen: Calibration, args: argparse.Namespace) -> int:
         failed = publish.first_failure(cell, outcome)
         if failed is not None:
             raise failed
-        graphs.setdefault(outcome.results[cell.onnx].output("model.onnx").digest, []).append(cell.cell.id)
+        graphs.setdefault(outcome.results[cell.onnx].output("model.onnx").digest, []).append(cell.id)
     from builder.inspection import onnx  # here, since it needs onnx, and what was said above does not
 
     found = [(tuple(ids), onnx.ranges_of(desk.store.fetch(graph), ids[0])) for graph, ids in graphs.items()]
@@ -148,8 +149,8 @@ def _study(desk: _Desk, chosen: Calibration, args: argparse.Namespace) -> int:
     declared = (chosen.method, len(chosen.photographs.files) if chosen.photographs else 0)
     studies = [
         Study(
-            cell.cell.id,
-            tuple(o.name for o in matrix.head(cell.cell.head).outputs),
+            cell.id,
+            tuple(o.name for o in matrix.head(cell.head).outputs),
             there_are,
             chosen.size,
             declared,
@@ -170,43 +171,43 @@ def _print(studies: Sequence[Study], args: argparse.Namespace, notes: Sequence[s
     print("\n\n".join([*map(table, studies), *notes]))
 
 
-def _measurable(whole: Plan) -> Tuple[Tuple[PlannedCell, ...], List[str]]:
+def _measurable(whole: Plan) -> Tuple[Tuple[Cell, ...], List[str]]:
     """The cells that can be built and run here, and in words which others were selected."""
     here = tuple(c for c in whole.cells if c.fate == "build" and not c.unverified)
     if not here:
         raise _nothing(whole.cells, "{} cannot be measured here")
-    others = [cell.cell.id for cell in whole.cells if cell not in here]
+    others = [cell.id for cell in whole.cells if cell not in here]
     return here, [f"Not measured here: {', '.join(others)}."] if others else []
 
 
-def _nothing(cells: Sequence[PlannedCell], words: str) -> NothingFits:
+def _nothing(cells: Sequence[Cell], words: str) -> NothingFits:
     first = cells[0]
     reason = first.reason or first.unverified or "TensorRT's own calibrator finds them on the target"
-    return NothingFits(f"{words.format(first.cell.id)}: {reason}", hint=f"build explain {first.cell.id}")
+    return NothingFits(f"{words.format(first.id)}: {reason}", hint=f"build explain {first.id}")
 
 
-def _jobs(cells: Sequence[PlannedCell]) -> List[str]:
+def _jobs(cells: Sequence[Cell]) -> List[str]:
     """What is measured of them: everything but time."""
     return [id for c in cells for id in (c.parity, *(job for t in c.tasks for job in (t.job, t.reference)))]
 
 
-def _measured(desk: _Desk, variant: Variant, cells: Sequence[PlannedCell], said: str) -> Tuple[Measured, ...]:
-    matrix, ids = calibration_study.with_calibration(desk.loaded.matrix, variant), [cell.cell.id for cell in cells]
+def _measured(desk: _Desk, variant: Variant, cells: Sequence[Cell], said: str) -> Tuple[Measured, ...]:
+    matrix, ids = calibration_study.with_calibration(desk.loaded.matrix, variant), [cell.id for cell in cells]
     whole = desk.plan(matrix)
-    chosen = tuple(cell for cell in whole.cells if cell.cell.id in ids)
+    chosen = tuple(cell for cell in whole.cells if cell.id in ids)
     outcome = desk.perform(Plan(chosen, whole.needed(_jobs(chosen))), said)
     return tuple(_of_cell(matrix, cell, variant, outcome) for cell in chosen)
 
 
-def _of_cell(matrix: Matrix, cell: PlannedCell, variant: Variant, outcome: Outcome) -> Measured:
+def _of_cell(matrix: Matrix, cell: Cell, variant: Variant, outcome: Outcome) -> Measured:
     failed = publish.first_failure(cell, outcome)
     if failed is not None:
         return Measured(variant, failed=f"{failed.where or 'a step'}: {failed.what}")
     found = outcome.results[cell.parity].facts
     parity = found.outputs if isinstance(found, Parity) else ()
     tasks = publish.scored(cell, outcome)
-    outputs = [o.name for o in matrix.head(cell.cell.head).outputs]
-    wanted = verdict.limits_of(matrix.gates, cell.cell, outputs, [task.name for task in cell.tasks])
+    outputs = [o.name for o in matrix.head(cell.head).outputs]
+    wanted = verdict.limits_of(matrix.gates, cell, outputs, [task.name for task in cell.tasks])
     judged = [limit for limit in wanted if limit.level != "speed"]
     return Measured(variant, parity, tasks, verdict.checks(judged, parity, tasks, None), verdict.problems(parity))
 

@@ -9,12 +9,9 @@ from typing import List, Tuple
 
 from builder import terminal
 from builder.audit.explain import Explanation, ExplanationLine, explain
-from builder.cli.commands import plan as plan_verb
 from builder.cli.flags import add_matrix, known_cells, load_matrix
 from builder.errors import UsageError
-from builder.execution.precision_search import recalled
-from builder.planning.planner import plan
-from builder.planning.resolver import Pinner
+from builder.execution.build import Build
 from builder.platforms import machines
 from builder.records import to_json
 from builder.store.layout import Layout
@@ -33,25 +30,23 @@ def run(args: argparse.Namespace) -> int:
     loaded, place = load_matrix(args)
     only = known_cells(args.cells, loaded.matrix)
     machine = machines.read(args.facts).machine if args.facts else machines.here()
-    store = Layout(place)
-    planned = plan(loaded.matrix, machine, only=only, store=str(place))
+    build = Build(loaded, machine, Layout(place))
+    planned = build.plan(only)
     if not planned.cells:
         raise UsageError(f"{args.cells!r} is left out by `build:` or `skip:`", where=str(args.matrix))
-    pinner = Pinner(loaded.root, machine, store)
-    pinner.check(planned.jobs)
-    healed = recalled(loaded.matrix, machine, planned, pinner, store)
-    planned, outcome = healed.plan, healed.outcome
+    build.pinner.check(planned.jobs)
+    healed = build.recalled(planned)
     found = [
         explain(
             loaded.matrix,
             machine,
-            planned,
+            healed.plan,
             cell,
-            outcome,
-            plan_verb.fate(cell, outcome, healed.unfinished),
-            healed.searched.get(cell.cell.id),
+            healed.outcome,
+            healed.fate(cell),
+            healed.searched.get(cell.id),
         )
-        for cell in planned.cells
+        for cell in healed.plan.cells
     ]
     if args.format == "json":
         print(json.dumps({"cells": [to_json(one) for one in found]}, indent=1, ensure_ascii=False))

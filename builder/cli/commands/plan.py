@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import AbstractSet, Dict, List
+from typing import Dict, List
 
 from builder import terminal
 from builder.cli.flags import add_matrix, add_selectors, load_matrix, selectors
+from builder.config.cells import Cell
 from builder.digest import Json
-from builder.execution.precision_search import recalled
-from builder.execution.scheduler import Outcome
-from builder.planning.planner import Plan, PlannedCell, plan
-from builder.planning.resolver import Pinner
+from builder.execution.build import Build
+from builder.execution.precision_search import Healed
 from builder.platforms import machines
 from builder.store.layout import Layout
 
@@ -38,40 +37,26 @@ def run(args: argparse.Namespace) -> int:
     loaded, place = load_matrix(args)
     only, skip = selectors(args, loaded.matrix)
     machine = machines.read(args.facts).machine if args.facts else machines.here()
-    store = Layout(place)
-    planned = plan(loaded.matrix, machine, only=only, skip=skip, store=str(place))
+    build = Build(loaded, machine, Layout(place))
+    planned = build.plan(only, skip)
     if args.print_ids:
-        print("\n".join(cell.cell.id for cell in planned.cells if cell.fate == "build" or cell.reached))
+        print("\n".join(cell.id for cell in planned.cells if cell.fate == "build" or cell.reached))
         return 0
-    pinner = Pinner(loaded.root, machine, store)
-    pinner.check(planned.jobs)
-    healed = recalled(loaded.matrix, machine, planned, pinner, store)
-    planned, outcome = healed.plan, healed.outcome
+    build.pinner.check(planned.jobs)
+    healed = build.recalled(planned)
     if args.format == "json":
-        print(json.dumps(as_json(planned, outcome, healed.unfinished), indent=1, ensure_ascii=False))
+        print(json.dumps(as_json(healed), indent=1, ensure_ascii=False))
     else:
         if args.facts:
             print(f"As on the machine of {args.facts}: {machines.in_short(machine)}\n")
-        print(as_text(planned, outcome, healed.unfinished, elsewhere=bool(args.facts)))
+        print(as_text(healed, elsewhere=bool(args.facts)))
     return 0
 
 
-def fate(cell: PlannedCell, outcome: Outcome, unfinished: AbstractSet[str] = frozenset()) -> str:
-    """build, recalled, waiting or skipped: recalled when all that this run would do for it is already done.
-    `unfinished`: cells whose search for layers to keep is not."""
-    if cell.fate == "skipped":
-        return cell.fate
-    if cell.fate == "waiting" and not cell.reached:
-        return "recalled" if cell.engine in outcome.results else "waiting"
-    here = (cell.engine,) if cell.unverified else (cell.engine, *cell.measurements)
-    done = cell.cell.id not in unfinished and all(job in outcome.results for job in here)
-    return "recalled" if done else "build"
-
-
-def as_json(planned: Plan, outcome: Outcome, unfinished: AbstractSet[str] = frozenset()) -> Json:
+def as_json(healed: Healed) -> Json:
     cells: List[Json] = []
-    for cell in planned.cells:
-        row: Dict[str, Json] = {"cell": cell.cell.id, "plan": fate(cell, outcome, unfinished)}
+    for cell in healed.plan.cells:
+        row: Dict[str, Json] = {"cell": cell.id, "plan": healed.fate(cell)}
         for name in ("reason", "rule", "source", "unverified", "note"):
             if getattr(cell, name):
                 row[name] = getattr(cell, name)
@@ -81,16 +66,15 @@ def as_json(planned: Plan, outcome: Outcome, unfinished: AbstractSet[str] = froz
     return {"cells": cells}
 
 
-def as_text(
-    planned: Plan, outcome: Outcome, unfinished: AbstractSet[str] = frozenset(), *, elsewhere: bool = False
-) -> str:
+def as_text(healed: Healed, *, elsewhere: bool = False) -> str:
     """`elsewhere`: planned for another machine than this one."""
-    fates = [fate(cell, outcome, unfinished) for cell in planned.cells]
-    rows = [(cell.cell.id, word, _note(cell, word)) for cell, word in zip(planned.cells, fates)]
+    planned = healed.plan
+    fates = [healed.fate(cell) for cell in planned.cells]
+    rows = [(cell.id, word, _note(cell, word)) for cell, word in zip(planned.cells, fates)]
     parts = [terminal.table(("cell", "plan", "why"), rows, status=1), ""]
     for title, word in _TITLES:
         pairs = [
-            (cell.cell.target, " / ".join(cell.remedies))
+            (cell.target, " / ".join(cell.remedies))
             for cell, f in zip(planned.cells, fates)
             if f == word and cell.remedies
         ]
@@ -104,7 +88,7 @@ def as_text(
     return "\n".join(parts)
 
 
-def _note(cell: PlannedCell, word: str) -> str:
+def _note(cell: Cell, word: str) -> str:
     unverified = f"unverified here: {cell.unverified}" if cell.unverified else ""
     said = unverified if word in ("build", "recalled") else cell.reason
     if cell.reached and word == "build":

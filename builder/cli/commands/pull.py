@@ -1,25 +1,21 @@
-"""`build pull`: choose for this machine, verify, place, say why."""
+"""`build pull`: flags, and what is printed of the outcome. The flow is `builder/host/pull.py`."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Callable, List, Mapping, Optional, Sequence
 
-from builder import clock
 from builder.cli import choice_text as words
 from builder.cli.flags import add_transfer, transfer
 from builder.errors import NothingFits, UsageError
-from builder.host import bench_records, install, offers, rollback, selftest, verify
-from builder.host.choose import Asked, Choice, choose
-from builder.host.demands import check, read
-from builder.platforms import machines
-from builder.store import supply, trust
-from builder.store.manifest import Entry, Manifest
+from builder.host import demands, install, selftest
+from builder.host.choose import Asked
+from builder.host.offers import Offered, Pull, read_offer
+from builder.host.pull import Pulled, choices, pull
+from builder.store import supply
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,121 +71,64 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.source and args.named:
         raise UsageError("the source is named twice", hint=f"build pull {args.source}")
-    source = args.source or args.named
-    supplied = supply.opened(source or "artifacts", args.to, os.environ)
+    request = _request(args)
+    supplied = supply.opened(request.source or "artifacts", args.to, os.environ)
     with supplied.reading():
-        code = _pulled(args, supplied, source)
-    if code == 0 and not args.explain:
-        supplied.tidy(install.versions(args.to))
-    return code
+        if args.explain:
+            return _explain(args, read_offer(request, supplied, os.environ, _say))
+        pulled = pull(request, supplied, os.environ, _say, lambda: transfer(args, "fetched"))
+        _print(args, pulled)
+    supplied.tidy(install.versions(args.to))
+    return 0
 
 
-def _pulled(args: argparse.Namespace, supplied: supply.Supply, source: Optional[str]) -> int:
-    memory, now = rollback.read(args.to), clock.now()
-    wanted = offers.Wanted(args.channel, args.version, args.signatures, args.allow_unsigned)
-    ring = trust.at(args.key, os.environ, supplied.repository)
-    for note in ring.notes:  # now: they may say why nothing is taken
-        print(f"note: {note}", file=sys.stderr)
-    found = offers.found(supplied, wanted, ring, memory, now)
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
-    manifest = supplied.offered(found.manifest)
-    head = args.head or manifest.model.heads[0].name
-    known = [h.name for h in manifest.model.heads]
-    if head not in known:
-        raise UsageError(f"the model has no head {head!r}", hint=f"heads: {', '.join(known)}")
-    offer = offers.for_head(found, head)
-    rollback.check(memory, offer, supplied.name, allowed=args.allow_rollback)
-    machine = machines.here()
-    asked = _asked(args, manifest, head)
-    times, left_out = bench_records.here(supplied.store, manifest, machine, head, found.ring)
-    for said in left_out:
-        print(f"note: {said}", file=sys.stderr)
-    choice = choose(manifest, machine, head, asked, times)
-    if args.explain:
-        as_json = args.format == "json"
-        print(json.dumps(words.as_json(choice), indent=1) if as_json else words.explained(choice, manifest, head))
-        return 0 if choice.ranked else NothingFits.exit_code
-    if not choice.ranked:
-        raise NothingFits(
-            f"no artifact of head {head!r} in v{manifest.version} may be used on this machine{words.nothing(choice)}",
-            where=supplied.name,
-            hint=f"see why with: build pull {f'{source} ' if source else ''}--explain{words.flags(asked)}",
-        )
-
-    def news() -> Optional[rollback.Memory]:
-        return rollback.news(args.to, offer, now, supplied.name, allowed=args.allow_rollback)
-
-    settled = _settled(
-        args, supplied, manifest, lambda failed: choose(manifest, machine, head, asked, times, failed), machine, news
+def _request(args: argparse.Namespace) -> Pull:
+    return Pull(
+        source=args.source or args.named,
+        dest=args.to,
+        head=args.head,
+        channel=args.channel,
+        version=args.version,
+        signatures=args.signatures,
+        key=args.key,
+        allow_unsigned=args.allow_unsigned,
+        allow_rollback=args.allow_rollback,
+        asked=Asked(args.unverified, args.no_fallback, args.require_gpu, tuple(map(demands.read, args.min_accuracy))),
+        self_test=None if args.no_self_test else args.self_test_limit,
+        keep=args.keep,
     )
-    return _told(args, manifest, machine, settled, found.told)
 
 
-def _settled(
-    args: argparse.Namespace,
-    supplied: supply.Supply,
-    manifest: Manifest,
-    choose_without: Callable[[Mapping[str, str]], Choice],
-    machine: machines.Machine,
-    news: Callable[[], Optional[rollback.Memory]],
-) -> selftest.Settled:
-    """Fetch, lay and test, until a choice is proven. One lock is held from `news`, which refuses what is older than what
-    the host has had, until `current` is right. A folder where nothing is to be written is not locked: it may be
-    read-only."""
-    with contextlib.ExitStack() as held:
-        locked: List[Path] = []
-
-        def lay(chain: Sequence[Entry]) -> Path:
-            folder = install.unchanged(manifest, chain, args.to, args.keep)
-            if folder is None:
-                with transfer(args, "fetched") as pace:
-                    supplied.bring((blob for _, blob in install.contents(chain)), pace)
-            elif not locked and news() is None:
-                return folder
-            if not locked:
-                held.enter_context(install.locked(args.to))
-                locked.append(args.to)
-                memory = news()
-                if memory is not None:
-                    rollback.write(args.to, memory)
-            return install.lay(manifest, chain, supplied.store, args.to, linked=supplied.place is not None)
-
-        def point(folder: Path) -> None:
-            if locked:  # else it was current, and another pull may have moved on
-                install.point(folder, args.keep)
-
-        test = (
-            None
-            if args.no_self_test
-            else selftest.SelfTest(machine, lambda: clock.text(clock.now()), args.self_test_limit)
-        )
-        settled = selftest.settled(choose_without, lay, test, lambda line: print(line, file=sys.stderr), point)
-        verify.write(settled.folder, supplied.store, manifest.version)
-        return settled
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
-def _told(
-    args: argparse.Namespace, manifest: Manifest, machine: machines.Machine, settled: selftest.Settled, channel: str
-) -> int:
-    for note in words.notes(settled.choice, machine):
-        print(note, file=sys.stderr)
-    tested = selftest.said(settled, skipped=args.no_self_test)
+def _explain(args: argparse.Namespace, offered: Offered) -> int:
+    choice = choices(offered)
     if args.format == "json":
-        cells = [entry.cell for entry in settled.chain]
-        said = words.placed_as_json(settled.choice, str(settled.folder), cells)
-        print(json.dumps({**said, "self_test": tested}))
-        return 0
-    first = settled.choice.standings[0]
-    print(f"{first.entry.cell} of v{manifest.version} -> {settled.folder}  ({words.speed(first)}; {first.tier.name})")
-    for entry in settled.chain[1:]:
-        print(f"{entry.cell} beside it, for sizes outside the first one's profile")
+        print(json.dumps(words.as_json(choice), indent=1))
+    else:
+        print(words.explained(choice, offered.manifest, offered.offer.head))
+    return 0 if choice.ranked else NothingFits.exit_code
+
+
+def _print(args: argparse.Namespace, pulled: Pulled) -> None:
+    offered, choice, cells = pulled.offered, pulled.choice, [entry.cell for entry in pulled.chain]
+    for note in words.notes(choice, offered.machine):
+        _say(note)
+    tested = selftest.said(pulled.chain, pulled.proofs, skipped=args.no_self_test)
+    if args.format == "json":
+        print(json.dumps({**words.placed_as_json(choice, str(pulled.folder), cells), "self_test": tested}))
+        return
+    first, version = choice.standings[0], offered.manifest.version
+    print(f"{cells[0]} of v{version} -> {pulled.folder}  ({words.speed(first)}; {first.tier.name})")
+    for cell in cells[1:]:
+        print(f"{cell} beside it, for sizes outside the first one's profile")
     for cell, line in tested.items():
         print(f"self-test: {cell} {line}")
-    if channel:
-        print(channel)
+    if offered.told:
+        print(offered.told)
     print(f"Next: build run PHOTO{'' if str(args.to) == 'pulled' else f' --from {args.to}'}")
-    return 0
 
 
 def _keep(word: str) -> int:
@@ -206,10 +145,3 @@ def _seconds(word: str) -> float:
     if not 0 < seconds < 86_400:
         raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds")
     return seconds
-
-
-def _asked(args: argparse.Namespace, manifest: Manifest, head: str) -> Asked:
-    """What the flags ask for. Raises UsageError for a metric that no artifact of the head states."""
-    demands = tuple(map(read, args.min_accuracy))
-    check(demands, (entry for entry in manifest.entries if entry.head == head))
-    return Asked(args.unverified, args.no_fallback, args.require_gpu, demands)

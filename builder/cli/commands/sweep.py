@@ -15,12 +15,13 @@ from builder.cli import sweep_table
 from builder.cli.flags import add_matrix, known_cells, load_matrix
 from builder.cli.sweep_table import Judged
 from builder.config import checks
+from builder.config.cells import Cell
 from builder.config.matrix import Matrix, Sweep
 from builder.errors import GateFailed, NothingFits, UsageError
 from builder.execution.local import Local
 from builder.execution.scheduler import Lines, Outcome, Silent
 from builder.execution.scheduler import run as perform
-from builder.planning.planner import Plan, PlannedCell, plan
+from builder.planning.planner import Plan, plan
 from builder.planning.resolver import Pinner
 from builder.platforms import machines
 from builder.records import RecordError
@@ -83,7 +84,7 @@ def _sweeping(matrix: Matrix, args: argparse.Namespace) -> Matrix:
     return swept
 
 
-def _swept_cells(whole: Plan, args: argparse.Namespace) -> Tuple[PlannedCell, ...]:
+def _swept_cells(whole: Plan, args: argparse.Namespace) -> Tuple[Cell, ...]:
     """The selected cells that have a sweep; an error when none has, with the reason of the first."""
     found = tuple(cell for cell in whole.cells if cell.sweep)
     if found:
@@ -91,12 +92,10 @@ def _swept_cells(whole: Plan, args: argparse.Namespace) -> Tuple[PlannedCell, ..
     if not whole.cells:
         raise UsageError(f"{args.cells!r} is left out by `build:` or `skip:`", where=str(args.matrix))
     first = whole.cells[0]
-    raise NothingFits(
-        f"{first.cell.id} is skipped: {first.reason}", hint=f"what works instead: build explain {first.cell.id}"
-    )
+    raise NothingFits(f"{first.id} is skipped: {first.reason}", hint=f"what works instead: build explain {first.id}")
 
 
-def _judged(matrix: Matrix, cell: PlannedCell, outcome: Outcome) -> Judged:
+def _judged(matrix: Matrix, cell: Cell, outcome: Outcome) -> Judged:
     """What was measured, beside the gates. Raises the error of the step that failed, or NothingFits for a cell of
     another machine."""
     result = outcome.results.get(cell.sweep)
@@ -105,7 +104,7 @@ def _judged(matrix: Matrix, cell: PlannedCell, outcome: Outcome) -> Judged:
         if failed is not None:
             raise failed
         reason = cell.reason or cell.unverified
-        raise NothingFits(f"{cell.cell.id} cannot be swept here: {reason}", hint="; ".join(cell.remedies) or None)
-    outputs = [o.name for o in matrix.head(cell.cell.head).outputs]
-    held_to = verdict.limits_of(matrix.gates, cell.cell, outputs, ())
-    return Judged(cell.cell.id, tuple(outputs), result.facts, verdict.sweep_checks(held_to, result.facts))
+        raise NothingFits(f"{cell.id} cannot be swept here: {reason}", hint="; ".join(cell.remedies) or None)
+    outputs = [o.name for o in matrix.head(cell.head).outputs]
+    held_to = verdict.limits_of(matrix.gates, cell, outputs, ())
+    return Judged(cell.id, tuple(outputs), result.facts, verdict.sweep_checks(held_to, result.facts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import re
 import socket
@@ -26,7 +27,7 @@ _FOLDER = Path("~/.cache/deploymatrix")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--broker", metavar="URL", help="amqps://USER@HOST/VHOST or rediss://HOST/0; DEPLOYMATRIX_BROKER wins"
+        "--broker", metavar="URL", help="tls://USER@HOST:4222 of a NATS server; DEPLOYMATRIX_BROKER wins"
     )
     parser.add_argument(
         "--store", default="", metavar="PLACE", help="the store of the fleet: a registry, a bucket, a folder"
@@ -58,7 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from builder.execution.fleet import queues  # here, and below: its help needs no Celery
+    from builder.execution.fleet import queues  # here, and below: its help needs no NATS
 
     machine = machines.here()
     served = queues.served(machine)
@@ -74,17 +75,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) -> int:
     try:
-        from builder.execution.fleet import broker, joining, serving
+        from builder.execution.fleet import broker, messages, worker
     except ImportError as problem:
         raise UsageError(
             f"{problem.name or problem} is not installed here", hint=release.pip_install("fleet")
         ) from None
     from builder import plugins
-    from builder.execution.fleet.station import Post
 
     found = broker.found(args.broker, os.environ)
-    seal = joining.sealed(str(args.key) if args.key else None, tuple(args.trust))
-    joining.check_private(found, seal, "build worker --key FILE --trust KEY")
+    signing = messages.signing(str(args.key) if args.key else None, tuple(args.trust))
+    found.require_private(bool(signing.key and signing.trusted), "build worker --key FILE --trust KEY")
     host = f"{socket.gethostname()}-{_identity()}" if args.machine is None else args.machine
     name = host if args.name is None else args.name
     for word in (host, name):
@@ -92,15 +92,17 @@ def _serve(args: argparse.Namespace, machine: Machine, served: Tuple[str, ...]) 
             raise UsageError(
                 f"{word[:80]!r} is no name of a worker", hint="--name: up to 64 letters, digits, . _ and -"
             )
-    post = Post(f"{name}@{host}", machine, args.folder.expanduser(), args.memory, args.free)
-    _must_be_writable(post.folder)
+    settings = worker.WorkerSettings(f"{name}@{host}", machine, args.folder.expanduser(), args.memory, args.free)
+    _must_be_writable(settings.folder)
     if not args.store:
         raise UsageError(
             "the store of the fleet is named by nothing", hint="--store PLACE, as in `fleet: {store: ...}`"
         )
     place = plugins.repository(args.store, os.environ)
-    _must_take(place, post.folder)
-    return serving.serve(found, place, seal, post, served, _tell)
+    _must_take(place, settings.folder)
+    make = lambda connection: [worker.Worker(settings, connection, place, signing, _tell)]  # noqa: E731
+    asyncio.run(worker.serve(found, make, served, _tell))
+    return 0
 
 
 def _must_be_writable(folder: Path) -> None:

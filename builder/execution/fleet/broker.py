@@ -1,156 +1,308 @@
-"""The broker that carries orders and messages: RabbitMQ or Redis, spoken to through Celery and Kombu with settings that hold.
+"""Connection to the NATS server that carries jobs and messages.
 
-    jobs        durable quorum queues, one for each kind of machine; acknowledged late, one at a time for each worker
-    mailboxes   of runs and workers; gone a minute after nobody reads them
+    deploymatrix.jobs.QUEUE   the JetStream stream of all jobs, with one pull consumer for each queue
+    deploymatrix.run.RUN      reports of workers to a run, and `.stop` for the end of that run
+    deploymatrix.workers      the question who is there
 
-What is sent means nothing here. https://docs.celeryq.dev/en/stable/userguide/configuration.html has each setting.
+The server redelivers a job that nobody has acknowledged or called in progress for `LEASE` seconds. Jobs, acknowledgements
+and leases outlive a connection and a restart of the server.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import re
+import json
+import logging
 import ssl
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
-from urllib.parse import SplitResult, urlsplit
+import time
+from typing import Awaitable, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from celery import Celery
-from kombu import Connection, Exchange, Queue, compression
-from kombu.exceptions import OperationalError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error, NoRespondersError, TimeoutError
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
+from nats.js.errors import BadRequestError, NotFoundError, ServerError
 
-from builder.config.remote_machines import SCHEMES, WITH_TLS
+from builder.config.remote_machines import SCHEMES
 from builder.errors import DeployError, Unreachable, UsageError, first_line
+from builder.execution.fleet.messages import LARGEST
 
 VARIABLE = "DEPLOYMATRIX_BROKER"
-TASK = "deploymatrix.perform"
-ROLL = "deploymatrix"  # what a worker is asked about itself
-_JOBS = Exchange("deploymatrix", "direct", durable=True)
-_MAIL = Exchange("deploymatrix.mail", "direct", durable=True)
-_UNREAD = 60.0  # seconds after which a mailbox that nobody reads is removed
-_LONGEST = 24 * 3600  # seconds: beyond every action, so that no broker takes a job back from who is at it
-_HEARTBEAT = 10  # seconds; after twice as long without a word the broker takes a worker for dead
-_CONNECT = 10.0
-_LONGEST_URL = 255  # what AMQP takes for the name of a virtual host, and more than an address needs
-_ADDRESS = "amqps://USER:PASSWORD@HOST/VHOST, or rediss://:PASSWORD@HOST/0"
+STREAM = "deploymatrix"
+WORKERS = "deploymatrix.workers"
+LEASE = 15.0  # seconds without a sign of life after which a job is delivered again
+PULL = 30.0  # seconds that one request for a job stands
+_CONNECT = 5.0
+_LONGEST_URL = 255
+_ADDRESS = "tls://USER:PASSWORD@HOST:4222"
+
+
+def run_subject(run: str) -> str:
+    return f"deploymatrix.run.{run}"
 
 
 class Broker:
+    """Address of a server. `name` is without its password, `private` means TLS or this very machine."""
+
     def __init__(self, url: str) -> None:
         """Raises UsageError for what is no address of a broker. Opens no connection."""
-        parts = _split(url.strip())
-        self._url, self.name = url.strip(), _without_password(parts)
-        self.quorum = parts.scheme.startswith("amqp")
-        self.private = parts.scheme in WITH_TLS or parts.hostname in ("localhost", "127.0.0.1", "::1")
-        self._tls = _tls(parts)
+        self._parts = parts = _split(url.strip())
+        user, port = f"{parts.username}@" if parts.username else "", f":{parts.port}" if parts.port else ""
+        host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+        self.server = f"{parts.scheme}://{host}{port}"
+        self.name = f"{parts.scheme}://{user}{host}{port}"
+        self.tls = parts.scheme == "tls"
+        self.private = self.tls or parts.hostname in ("localhost", "127.0.0.1", "::1")
+        self.user, self.password = unquote(parts.username or ""), unquote(parts.password or "")
 
-    def app(self, served: Sequence[str] = ()) -> Celery:
-        """`served`: the queues that a worker takes jobs from."""
-        _unpack_nothing()
-        app = Celery("deploymatrix", set_as_current=False)
-        app.conf.update(
-            broker_url=self._url,
-            broker_use_ssl=self._tls,
-            broker_heartbeat=_HEARTBEAT if self.quorum else 0,
-            broker_connection_timeout=_CONNECT,
-            broker_connection_retry_on_startup=True,
-            broker_connection_max_retries=None,
-            broker_transport_options=self._options(),
-            task_serializer="json",
-            accept_content=["json"],
-            task_ignore_result=True,
-            task_acks_late=True,
-            task_reject_on_worker_lost=True,
-            task_queues=[self.jobs(name) for name in served],
-            task_default_queue=served[0] if served else "deploymatrix.none",
-            worker_prefetch_multiplier=1,
-            worker_consumer="builder.execution.fleet.taking:Taker",
-            worker_cancel_long_running_tasks_on_connection_loss=False,
-            worker_hijack_root_logger=False,
-            worker_redirect_stdouts=False,
-        )
-        return app
-
-    def jobs(self, name: str) -> Queue:
-        arguments = {"x-queue-type": "quorum", "x-consumer-timeout": _LONGEST * 1000} if self.quorum else {}
-        return Queue(name, _JOBS, routing_key=name, durable=True, queue_arguments=arguments)
-
-    def mailbox(self, name: str) -> Queue:
-        return Queue(name, _MAIL, routing_key=name, durable=False, expires=_UNREAD)
-
-    def post(self) -> "Tuple[Exchange, Dict[str, Any]]":
-        """Where letters to mailboxes are sent, and how: a letter that nobody fetches is not kept on a disk."""
-        how = {"delivery_mode": 1, "serializer": "json", "expiration": _UNREAD, "confirm_timeout": _CONNECT}
-        return _MAIL, how
-
-    def connection(self) -> Connection:
-        """To be used by whoever knows when to try again: it gives up soon."""
-        _unpack_nothing()
-        impatient = {"max_retries": 0} if self.quorum else {"max_retries": 0, "socket_timeout": _CONNECT}
-        return Connection(
-            self._url,
-            ssl=self._tls or False,
-            heartbeat=_HEARTBEAT if self.quorum else 0,
-            connect_timeout=_CONNECT,
-            transport_options={**self._options(), **impatient},
-        )
+    def require_private(self, signed: bool, how: str) -> None:
+        """Without TLS, others on the network could order and answer unless all is signed. Raises UsageError."""
+        if not self.private and not signed:
+            hint = f"use tls://, or sign what is sent: {how}"
+            what = (
+                "messages would pass unprotected: the broker is on another machine, and its address is not one of TLS"
+            )
+            raise UsageError(what, where=self.name, hint=hint)
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
-        """What goes wrong with the connection inside is Unreachable."""
-        hint = f"is it there? Its whole address, with the password: export {VARIABLE}=..."
+        """Raise errors of the connection inside as Unreachable."""
         try:
             yield
         except DeployError:
             raise
-        except (OperationalError, OSError, *_errors(self._url)) as problem:
-            said = first_line(problem)
+        except Exception as problem:  # the library's own, and whatever a server that is none makes it raise
+            said = first_line(problem) or type(problem).__name__
+            hint = f"is it there? Its whole address, with the password: export {VARIABLE}=..."
             if "certificate" in said.lower():
-                hint = "its address has the name that is in its certificate; who has signed that: export SSL_CERT_FILE=FILE"
+                hint = "its address has the name in its certificate; the authority of that: export SSL_CERT_FILE=FILE"
+            if isinstance(problem, NoRespondersError) or "jetstream" in said.lower():
+                hint = "its JetStream has to be on: nats-server -js"
             raise Unreachable(f"the broker does not answer, or refuses: {said}", where=self.name, hint=hint) from None
-        except Exception as problem:  # its library, where a line is cut at a bad moment; the next try may fare better
-            said = f"{type(problem).__name__}: {first_line(problem)}"
-            raise Unreachable(f"speaking with the broker failed: {said}", where=self.name, hint=hint) from problem
-
-    def _options(self) -> Dict[str, Any]:
-        if self.quorum:
-            return {"confirm_publish": True}
-        # Redis gives a job back when it is not acknowledged in time, whoever is at it; leases are better judges of that.
-        return {
-            "visibility_timeout": _LONGEST,
-            "socket_keepalive": True,
-            "socket_connect_timeout": _CONNECT,
-            "socket_timeout": 3 * _CONNECT,  # longer than it waits for a message at a time
-            "health_check_interval": _HEARTBEAT,
-        }
 
 
 def found(named: Optional[str], environ: Mapping[str, str]) -> Broker:
-    """The one that the environment names, with its password, or else that of matrix or command line."""
+    """The broker that the environment names, with its password, or else that of matrix or command line."""
     url = environ.get(VARIABLE) or named
     if not url:
-        raise UsageError("no broker is named", hint=f"--broker amqps://HOST/VHOST, or export {VARIABLE}=...")
+        raise UsageError("no broker is named", hint=f"--broker tls://HOST:4222, or export {VARIABLE}=...")
     return Broker(url)
 
 
-def depth(connection: Connection, queue: str) -> Optional[int]:
-    """How many messages lie in a queue that nobody has. None where there is no such queue; to Redis, an empty one is none."""
-    channel = connection.channel()
-    try:
-        return int(channel.queue_declare(queue, passive=True).message_count)
-    except connection.channel_errors:
-        return None
-    finally:
-        connection.maybe_close_channel(channel)
+class Connection:
+    """Connection that is made again when it is lost. To be used in one event loop. `lost` is when that was."""
+
+    def __init__(self, broker: Broker, name: str, tell: Callable[[str], None] = lambda line: None) -> None:
+        """`tell` gets a line when the connection is lost, and when it is there again."""
+        self._broker, self._name, self._tell = broker, name, tell
+        self._nats = Client()
+        self._opened = self._secured = False
+        self._pulls, self._queues = [], []  # type: List[str], List[str]
+        self.lost: Optional[float] = None
+
+    async def open(self) -> None:
+        """Raises Unreachable."""
+        for library in ("asyncio", "nats"):  # what goes wrong is told here
+            logging.getLogger(library).addHandler(logging.NullHandler())
+        broker = self._broker
+        options: Dict[str, object] = {"user": broker.user, "password": broker.password} if broker.user else {}
+        if broker.tls:
+            options = {"tls": self._context(), "user": self._checked_user, "password": lambda: broker.password}
+        with broker.reached():
+            await self._nats.connect(
+                broker.server,
+                name=self._name,
+                error_cb=self._told,
+                disconnected_cb=self._disconnected,
+                reconnected_cb=self._reconnected,
+                connect_timeout=int(_CONNECT),
+                reconnect_time_wait=1,
+                max_reconnect_attempts=-1,
+                ping_interval=5,
+                max_outstanding_pings=2,
+                **options,
+            )
+            self._jets = self._nats.jetstream(timeout=_CONNECT)
+        await self._make()
+        self._opened = True
+
+    async def close(self) -> None:
+        self._tell = lambda line: None
+        with contextlib.suppress(Error, OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._nats.flush(1), 2)
+        with contextlib.suppress(Exception):  # whatever a broken connection raises while it is put away
+            await asyncio.wait_for(self._nats.close(), 2)
+
+    # ------------------------------------------------------------------------------------------- jobs
+
+    async def serve(self, *queues: str) -> None:
+        """Make the consumers of these queues, where they are not there. Raises Unreachable."""
+        lacking = [queue for queue in queues if queue not in self._queues]
+        if lacking:
+            await self._make(lacking)
+            self._queues.extend(lacking)
+
+    async def _make(self, queues: Sequence[str] = ()) -> None:
+        stream = StreamConfig(STREAM, subjects=["deploymatrix.jobs.>"], retention=RetentionPolicy.WORK_QUEUE)
+        with self._broker.reached():
+            with contextlib.suppress(BadRequestError):  # another release has made it
+                await self._jets.add_stream(stream)
+            for queue in queues:
+                settings = ConsumerConfig(
+                    durable_name=_consumer(queue),
+                    filter_subject=_subject(queue),
+                    ack_policy=AckPolicy.EXPLICIT,
+                    ack_wait=LEASE,
+                    max_ack_pending=-1,
+                    max_waiting=100_000,
+                )
+                await self._jets.add_consumer(STREAM, settings)
+
+    async def add(self, queue: str, job: bytes) -> int:
+        """Put a job into a queue. Returns its number in the stream. Raises Unreachable."""
+        with self._broker.reached():
+            return int((await self._jets.publish(_subject(queue), job, timeout=_CONNECT)).seq)
+
+    async def remove(self, number: int) -> None:
+        """Remove a job, so that it is delivered no more. Raises Unreachable."""
+        with self._broker.reached(), contextlib.suppress(NotFoundError, BadRequestError, ServerError):  # gone
+            await self._jets.delete_msg(STREAM, number)
+
+    async def holds(self, number: int) -> bool:
+        """Is a job still in the stream: waiting, or with a worker? Raises Unreachable."""
+        with self._broker.reached():
+            try:
+                return bool(await self._jets.get_msg(STREAM, number))
+            except NotFoundError:
+                return False
+
+    async def waiting(self, queue: str) -> int:
+        """Number of jobs in a queue that no worker has. Raises Unreachable."""
+        with self._broker.reached():
+            try:
+                return int((await self._jets.consumer_info(STREAM, _consumer(queue))).num_pending or 0)
+            except NotFoundError:
+                return 0
+
+    async def next(self, queues: Sequence[str]) -> Optional[Msg]:
+        """The next job of any of these queues; None when there was none for a while. Raises Unreachable."""
+        request = json.dumps({"batch": 1, "expires": int(PULL * 1e9)}).encode()
+        with self._broker.reached():
+            inbox = self._nats.new_inbox()
+            subscription = await self._nats.subscribe(inbox)
+            await subscription.unsubscribe(limit=1)  # the server forgets the other requests with the first answer
+            self._pulls.append(inbox)
+            try:
+                for queue in queues:
+                    subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{_consumer(queue)}"
+                    await self._nats.publish(subject, request, reply=inbox)
+                message = await subscription.next_msg(PULL + 5)
+            except TimeoutError:
+                await subscription.unsubscribe()
+                return None
+            finally:
+                self._pulls.remove(inbox)
+            return message if message.reply and not (message.headers or {}).get("Status") else None
+
+    async def wake(self) -> None:
+        """End every `next`, with None."""
+        with contextlib.suppress(Error):
+            for inbox in self._pulls:
+                await self._nats.publish(inbox)
+
+    # ------------------------------------------------------------------------------------------- messages
+
+    async def ask(self, subject: str, question: bytes, seconds: float) -> Optional[bytes]:
+        """The answer; None when nobody gives one."""
+        try:
+            return bytes((await self._nats.request(subject, question, timeout=seconds)).data)
+        except (Error, OSError, asyncio.TimeoutError):
+            return None
+
+    async def ask_all(self, subject: str, question: bytes, seconds: float) -> List[bytes]:
+        """All answers within so many seconds. Raises Unreachable."""
+        answers: List[bytes] = []
+
+        async def take(message: Msg) -> None:
+            answers.append(message.data)
+
+        with self._broker.reached():
+            inbox = self._nats.new_inbox()
+            subscription = await self._nats.subscribe(inbox, cb=take)
+            await self._nats.publish(subject, question, reply=inbox)
+            await asyncio.sleep(seconds)
+            await subscription.unsubscribe()
+        return answers
+
+    async def listen(self, subject: str, answer: Callable[[bytes], Awaitable[Optional[bytes]]]) -> Callable[[], object]:
+        """Call `answer` with each message, and send what it returns. Returns what ends that. Raises Unreachable."""
+
+        async def take(message: Msg) -> None:
+            given = await answer(bytes(message.data)) if len(message.data) <= LARGEST else None
+            if given is not None and message.reply:
+                await message.respond(given)
+
+        with self._broker.reached():
+            subscription = await self._nats.subscribe(subject, cb=take)
+        return subscription.unsubscribe  # type: ignore[no-any-return]
+
+    async def tell(self, subject: str, message: bytes) -> None:
+        """Send a message that nobody answers. Raises Unreachable."""
+        with self._broker.reached():
+            await self._nats.publish(subject, message)
+
+    # ------------------------------------------------------------------------------------------- the line
+
+    async def _told(self, problem: Exception) -> None:
+        """Raise what goes wrong with the first connection. A later one is made again."""
+        if not self._opened:
+            raise problem
+
+    async def _disconnected(self) -> None:
+        if self.lost is None and self._opened:
+            self.lost = time.monotonic()
+            self._tell(f"{self._broker.name}: the connection is lost; it is made again")
+
+    async def _reconnected(self) -> None:
+        self.lost = None
+        self._tell(f"{self._broker.name}: connected again")
+        self._again = asyncio.get_running_loop().create_task(self._made_again())
+
+    async def _made_again(self) -> None:
+        """The server has forgotten what was asked of it, and everything if its disk was lost."""
+        with contextlib.suppress(Unreachable):
+            await self._make(self._queues)
+        await self.wake()
+
+    def _context(self) -> ssl.SSLContext:
+        """System certificates, or those that SSL_CERT_FILE names. It notes each handshake."""
+        connection = self
+
+        class Noted(ssl.SSLObject):
+            def do_handshake(self) -> None:
+                super().do_handshake()
+                connection._secured = True
+
+        context = ssl.create_default_context()
+        context.sslobject_class = Noted
+        return context
+
+    def _checked_user(self) -> str:
+        """A server decides by itself whether to begin TLS, so the login waits for the handshake of its connection."""
+        secured, self._secured = self._secured, False
+        if not secured:
+            raise Error("it speaks without TLS, and its address has tls://")
+        return self._broker.user
 
 
-def _unpack_nothing() -> None:
-    """Nobody here packs what is sent; a few bytes from a stranger could become all of the memory."""
+def _consumer(queue: str) -> str:
+    return queue.replace(".", "_")
 
-    def refuse(data: bytes) -> bytes:
-        raise UsageError("packed messages are not taken")  # Kombu takes it for what its decoder says
 
-    for kind in compression.encoders():
-        compression.register(refuse, refuse, kind)
+def _subject(queue: str) -> str:
+    return f"deploymatrix.jobs.{queue}"
 
 
 def _split(url: str) -> SplitResult:
@@ -163,32 +315,9 @@ def _split(url: str) -> SplitResult:
         known = False
     if not known or not url.isprintable() or " " in url or len(url) > _LONGEST_URL:
         raise UsageError("this is no address of a broker", hint=_ADDRESS)
-    if parts.query or parts.fragment or "@" in parts.path:  # options could turn off what is checked of a certificate
-        raise UsageError(
-            "the address of a broker has no options, and in a password / ? # and @ are written %2F %3F %23 and %40",
-            hint=_ADDRESS,
+    if parts.query or parts.fragment or parts.path.strip("/"):
+        what = (
+            "the address of a broker ends with its port, and in a password / ? # and @ are written %2F %3F %23 and %40"
         )
-    if not parts.scheme.startswith("amqp") and not re.fullmatch(r"/?[0-9]{0,4}", parts.path):
-        raise UsageError("the address of Redis ends with the number of a database", hint=_ADDRESS)
+        raise UsageError(what, hint=_ADDRESS)
     return parts
-
-
-def _without_password(parts: SplitResult) -> str:
-    user = f"{parts.username}@" if parts.username else ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{user}{parts.hostname}{port}{parts.path}"
-
-
-def _tls(parts: SplitResult) -> Optional[Dict[str, Any]]:
-    """The system's certificates, or those that SSL_CERT_FILE names; the host's name is checked."""
-    if parts.scheme not in WITH_TLS:
-        return None
-    bundle = ssl.get_default_verify_paths().cafile
-    if parts.scheme == "amqps":
-        return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": bundle, "server_hostname": parts.hostname}
-    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": bundle, "ssl_check_hostname": True}
-
-
-def _errors(url: str) -> Tuple[type, ...]:
-    transport = Connection(url).transport
-    return (*transport.connection_errors, *transport.channel_errors)

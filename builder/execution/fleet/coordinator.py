@@ -1,242 +1,211 @@
-"""The side of the run: orders actions, answers workers, and knows which result of each action counts.
+"""The side of the run: puts jobs into queues, answers workers, and ends what no worker will do.
 
-The rules are in `builder/execution/fleet/book.py`; this gives them a broker, a clock, and the threads that wait for results.
+The rules for one job are in `builder/execution/fleet/job.py`; this gives them a broker, a clock, and the threads that wait.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import AbstractSet, Callable, Dict, List, Optional, Tuple
+from typing import Callable, Coroutine, Dict, Mapping, Optional, Tuple, TypeVar
 
-from builder import terminal
 from builder.config.remote_machines import FleetSettings
 from builder.errors import DeployError, StepFailed, Unreachable, Untrusted
-from builder.execution.fleet import book, presence, queues, words
-from builder.execution.fleet.broker import TASK, Broker
-from builder.execution.fleet.mail import Mail
-from builder.execution.fleet.sealing import Seal
-from builder.execution.fleet.words import Answer, Order, Report, Who
+from builder.execution.fleet import queues
+from builder.execution.fleet.broker import WORKERS, Broker, Connection, run_subject
+from builder.execution.fleet.job import Job, machine_of
+from builder.execution.fleet.messages import Answer, AskStatus, Message, Order, Signing, Status
 from builder.execution.messages import File
+from builder.release import VERSION
 
-_BROKER_AWAY = 60.0  # seconds after which a broker that does not answer is waited for no longer
-_LOST = 5.0  # seconds after which an order that nobody has claimed is looked for
-
-
-@dataclass
-class _Wanted:
-    """An action that a thread waits for. `kind`: the queue of all machines that it is for; `own`: that of the one that it is
-    best done on, "" when any will do. `vain_since`: for how long it could not be ordered. `machine` made the result."""
-
-    kind: str
-    own: str
-    order: Callable[[str], Order]
-    say: Callable[[str], None]
-    done: threading.Event = field(default_factory=threading.Event)
-    result: Optional[File] = None
-    machine: str = ""
-    problem: Optional[DeployError] = None
-    vain_since: Optional[float] = None
-
-    @property
-    def queue(self) -> str:
-        return self.own or self.kind
+_PERIOD = 0.25
+_AWAY = 60.0  # seconds after which a broker that does not answer is waited for no longer
+_LOST = 2.0  # seconds after which a job that nobody has begun is looked for
+_STATUS = 2.0  # seconds that workers have to answer
+_T = TypeVar("_T")
 
 
 class Coordinator:
-    """A context. `wait_for` may be called from many threads."""
+    """A context. `wait_for` may be called from many threads; all else happens in the thread of the event loop."""
 
-    def __init__(self, broker: Broker, run: str, settings: FleetSettings, seal: Seal) -> None:
-        self._broker, self._settings, self._seal, self._run = broker, settings, seal, run
-        self._app = broker.app()
-        self._lock = threading.Lock()
-        self._wanted: Dict[str, _Wanted] = {}
+    def __init__(self, broker: Broker, run: str, settings: FleetSettings, signing: Signing) -> None:
+        self._broker, self._settings, self._signing = broker, settings, signing
+        self.run = run + os.urandom(8).hex()  # reports to an earlier process of the run are of another run
+        self._jobs: Dict[str, Job] = {}
         self._stopped = False
-        self._book = book.Book(settings.tries, time.time_ns(), self._ended, self._told)
-        self._mail = Mail(broker, f"deploymatrix.run.{run}", self._letter, self._tick)
-        self._watch = presence.Watch(broker, self._app, self._needs_presence)
-        self._away_since: Optional[float] = None
-        self._back = 0.0  # when the broker came back; workers need a while longer
+        self._loop = asyncio.new_event_loop()
+        self._connection = Connection(broker, f"run {run[:8]}")
+        self._back = 0.0  # when the broker came back
+        self._ticking: Optional["asyncio.Task[None]"] = None
+        self._looking: Optional["asyncio.Task[None]"] = None
 
     def __enter__(self) -> "Coordinator":
-        self._mail.open()
-        self._watch.start()
+        threading.Thread(target=self._loop.run_forever, daemon=True, name="fleet").start()
+        self._call(self._open())
         return self
 
     def __exit__(self, *problem: object) -> None:
         self.stop()
-        self._watch.close()
-        self._mail.close()
-        self._app.close()
+        with contextlib.suppress(Exception):  # whatever a broken connection raises while it is put away
+            self._call(self._close(), 5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
-    @property
-    def mailbox(self) -> str:
-        return self._mail.name
-
-    def wait_for(
-        self, key: str, queue: str, order: Callable[[str], Order], say: Callable[[str], None], prefers: str = ""
-    ) -> Tuple[File, str]:
-        """The record of the result of `key`, as a file of the store, and the machine that made it. `order` makes an order of
-        a ticket. `prefers` names a machine: another one gets it when that one is gone, or has begun in vain. Raises
-        StepFailed, and Unreachable when no worker serves `queue`, or the broker is away."""
-        wanted = _Wanted(queue, queues.own(prefers) if prefers else "", order, say)
-        with self._lock:
-            if self._stopped:
-                raise StepFailed("the run was stopped")
-            self._wanted[key] = wanted
-            self._book.wants(key, time.monotonic())
-        with contextlib.suppress(Unreachable):  # it is ordered when the broker is back, within a minute
-            self._order(key)
-        wanted.done.wait()
-        if wanted.problem is not None:
-            raise wanted.problem
-        assert wanted.result is not None
-        return wanted.result, wanted.machine
+    def wait_for(self, order: Order, queue: str, say: Callable[[str], None], prefers: str = "") -> Tuple[File, str]:
+        """The record of the result, as a file of the store, and the machine that made it. `prefers` names a machine; another
+        one gets the job when that is gone or has failed. Raises StepFailed, and Unreachable."""
+        own = queues.own(prefers) if prefers else ""
+        job = Job(order, queue, own, self._settings.tries, say, time.monotonic())
+        self._loop.call_soon_threadsafe(self._add, job)
+        job.ended.wait()
+        if job.problem is not None:
+            raise job.problem
+        assert job.result is not None
+        return job.result, job.machine
 
     def stop(self) -> None:
-        """Whoever works stops, orders that nobody has taken are taken back, and nobody waits any more."""
-        with self._lock:
-            if self._stopped:
-                return
-            self._stopped = True
-            holders, tickets = self._book.holders(), self._book.tickets()
-            for key in list(self._wanted):
-                self._book.gives_up(key, StepFailed("the run was stopped"))
-        with contextlib.suppress(Unreachable):  # workers hear no answer then, and end by themselves
-            for key, lease in holders:
-                self._answer(lease.who, Answer(self._run, key, False, why="the run was stopped"))
-            if tickets:
-                with self._broker.reached():
-                    self._app.control.revoke(list(tickets))
+        """Workers stop, jobs are taken back, and nobody waits any more."""
+        with contextlib.suppress(Exception):  # workers hear no answer then, and end by themselves
+            if self._loop.is_running():
+                self._call(self._stop(), 10)
 
-    # ------------------------------------------------------------------ the thread of the mailbox
+    def _call(self, work: "Coroutine[object, object, _T]", seconds: Optional[float] = None) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
-    def _letter(self, body: object) -> None:
+    # ------------------------------------------------------------------ in the thread of the event loop
+
+    async def _open(self) -> None:
+        await self._connection.open()
+        await self._connection.listen(run_subject(self.run), self._report)
+        self._ticking = self._loop.create_task(self._tick())
+
+    async def _close(self) -> None:
+        for task in filter(None, (self._ticking, self._looking)):
+            task.cancel()
+        await self._connection.close()
+
+    def _add(self, job: Job) -> None:
+        if self._stopped:
+            job.end(StepFailed("the run was stopped"))
+            return
+        self._jobs[job.order.action.key] = job
+        self._loop.create_task(self._put(job))
+
+    async def _stop(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        jobs, self._jobs = list(self._jobs.values()), {}
+        for job in jobs:
+            job.end(StepFailed("the run was stopped"))
+        if self._connection.lost is None:
+            stop = Message(self.run, "", "", "run", Answer("no", "the run was stopped"))
+            await self._connection.tell(f"{run_subject(self.run)}.stop", self._signing.close(stop))
+            await asyncio.gather(*(self._connection.remove(job.number) for job in jobs if job.number is not None))
+
+    async def _report(self, data: bytes) -> Optional[bytes]:
+        """The answer to a message of a worker; None for one that is not believed, or of another run."""
         try:
-            report = self._seal.open(Report, body)
+            message = self._signing.open(data)
         except Untrusted:
-            return  # whoever sent it is not of the fleet; what it speaks of goes on without
-        said, now = report.said, time.monotonic()
-        with self._lock:
-            if isinstance(said, words.Claim):
-                verdict = self._book.claim(said.key, report.who, now)
-            elif isinstance(said, words.Beat):
-                verdict = self._book.beat(said.key, report.who, said.token, now)
-                wanted = self._wanted.get(said.key)
-                for line in said.lines if verdict.go and wanted else ():
-                    wanted.say(terminal.harmless(line))  # type: ignore[union-attr]
-            elif isinstance(said, words.Done):
-                wanted = self._wanted.get(said.key)
-                if wanted is not None:
-                    wanted.result, wanted.machine = said.result, report.who.machine
-                verdict = self._book.done(said.key, report.who, said.token)
-            else:
-                kind = Unreachable if said.away else StepFailed
-                what, where, hint = (terminal.harmless(part or "") for part in (said.what, said.where, said.hint))
-                problem = kind(what, where=where or None, hint=hint or None)
-                verdict = self._book.failed(said.key, report.who, said.token, problem, now)
-        with contextlib.suppress(Unreachable):  # it asks again
-            self._answer(report.who, Answer(self._run, said.key, verdict.go, verdict.token, verdict.why, said.it))
-
-    def _answer(self, who: Who, answer: Answer) -> None:
-        self._mail.send(who.mailbox, self._seal.close(answer))
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        if self._mail.away:
-            self._away_since = self._away_since or now
-        elif self._away_since is not None:
-            self._away_since, self._back = None, now
-        with self._lock:
-            if self._away_since is not None and now - self._away_since > _BROKER_AWAY and self._mail.away:
-                for key in list(self._wanted):
-                    self._book.gives_up(key, self._mail.away)
-            self._book.without_machines(self._others)
-            self._look(now)
-            due: List[str] = self._book.due(now)
-        for key in due if self._mail.away is None else ():  # in vain, it would hold up this thread
-            try:
-                self._order(key)
-            except Unreachable:
-                return  # the same again at the next tick
-
-    def _order(self, key: str) -> None:
-        """Put an order for `key` into its queue. One that was taken back meanwhile does no harm: nobody gets a lease for it."""
-        with self._lock:
-            wanted = self._wanted.get(key)
-            if wanted is None or key not in self._book.due(time.monotonic()):
-                return
-            ticket = self._book.order(key, time.monotonic())
-            if self._book.begun(key):
-                wanted.own = ""
-            queue = wanted.queue
-        order = self._seal.close(wanted.order(ticket))
-        try:
-            with self._broker.reached():
-                self._app.send_task(
-                    TASK,
-                    args=[order],
-                    queue=self._broker.jobs(queue),
-                    task_id=ticket,
-                )
-            wanted.vain_since = None
-        except Unreachable as problem:
-            with self._lock:
-                now = time.monotonic()
-                wanted.vain_since = wanted.vain_since or now
-                if now - wanted.vain_since > _BROKER_AWAY:
-                    self._book.gives_up(key, problem)
-                else:
-                    self._book.postponed(key, now + 1)
-            raise
-
-    # ------------------------------------------------------------------ who is there
-
-    def _needs_presence(self) -> Dict[str, str]:
-        """The actions about which it matters who is there, and their queues."""
-        with self._lock:
-            now = time.monotonic()
-            keys = {*self._book.unclaimed(now, 2.0), *self._book.failing()}
-            return {key: self._wanted[key].queue for key in keys if key in self._wanted}
-
-    def _others(self, key: str, machines: AbstractSet[str], since: float) -> Optional[bool]:
-        seen = self._watch.seen
-        if seen is None or seen.at < since:
             return None
-        return bool(seen.machines(self._wanted[key].kind) - set(machines))
+        if message.run != self.run:
+            return None
+        job = self._jobs.get(message.job)
+        answer = job.report(message, time.monotonic()) if job else Answer("no", "nobody waits for it")
+        self._forget(message.job)
+        return self._signing.close(Message(self.run, message.job, message.attempt, "run", answer, message.number))
 
-    def _look(self, now: float) -> None:
-        """End what no worker will ever take, and order again what was lost."""
-        seen = self._watch.seen
-        for key in self._book.unclaimed(now, 2.0) if seen is not None else ():
-            wanted = self._wanted[key]
-            queue = wanted.queue
-            since = max(self._book.ordered(key), self._back)
-            waited = now - since
-            if seen is None or seen.at < since:
-                continue
-            if not seen.machines(queue):
-                if wanted.own:
-                    wanted.own = ""
-                    self._book.postponed(key, now)
-                elif waited > self._settings.patience:
-                    self._book.gives_up(
-                        key, book.no_worker(queues.short(queue), self._settings.patience, self._broker.name)
-                    )
-            elif waited > _LOST and seen.ready.get(queue) == 0 and seen.at - since > _LOST:
-                self._book.lost(key, now)
+    def _forget(self, key: str) -> None:
+        if key in self._jobs and self._jobs[key].ended.is_set():
+            del self._jobs[key]
 
-    # ------------------------------------------------------------------ what the book says
+    async def _put(self, job: Job) -> None:
+        """Put a job that is due into its queue, and out of the one that it was in."""
+        now, queue, before = time.monotonic(), job.queue, job.number
+        job.due, job.put = None, now
+        message = Message(self.run, job.order.action.key, os.urandom(8).hex(), "run", job.order)
+        try:
+            await self._connection.serve(queue)
+            number = await self._connection.add(queue, self._signing.close(message))
+            job.number, job.put, job.vain = number, time.monotonic(), None
+            for unwanted in (before, number if job.ended.is_set() else None):
+                if unwanted is not None:
+                    await self._connection.remove(unwanted)
+        except Unreachable as problem:
+            job.vain = job.vain or now
+            if now - job.vain > _AWAY:
+                job.end(problem)
+            job.due = now + 1
 
-    def _ended(self, key: str, problem: Optional[DeployError]) -> None:
-        wanted = self._wanted.pop(key, None)
-        if wanted is not None:
-            wanted.problem = problem
-            wanted.done.set()
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_PERIOD)
+            now, lost = time.monotonic(), self._connection.lost
+            if lost is not None:
+                self._back = now
+                if now - lost > _AWAY:
+                    self._end_all(Unreachable("the broker does not answer", where=self._broker.name))
+            else:
+                due = [job for job in self._jobs.values() if job.due is not None and job.due <= now]
+                await asyncio.gather(*map(self._put, due))
+                if self._looking is None or self._looking.done():
+                    self._looking = self._loop.create_task(self._look())
+            for key in list(self._jobs):
+                self._forget(key)
 
-    def _told(self, tale: book.Tale) -> None:
-        wanted = self._wanted.get(tale.key)
-        if wanted is not None:
-            wanted.say(tale.line)
+    def _end_all(self, problem: DeployError) -> None:
+        for job in self._jobs.values():
+            job.end(problem)
+
+    async def _look(self) -> None:
+        """End jobs that no worker will do, and put jobs that were lost into a queue again."""
+        began = time.monotonic()
+        idle = [job for job in self._jobs.values() if job.holder(began) is None]
+        idle = [job for job in idle if job.failed or (job.due is None and began - max(job.put, self._back) > 2)]
+        if not idle:
+            return
+        with contextlib.suppress(Unreachable):
+            served = await status(self._connection, self._signing)
+            for job in idle:
+                await self._judge(job, served, began)
+
+    async def _judge(self, job: Job, served: Mapping[str, Status], began: float) -> None:
+        now, waited = time.monotonic(), began - max(job.put, self._back)
+        there = {machine_of(name) for name, about in served.items() if job.queue in about.queues}
+        if job.holder(now) is not None or job.ended.is_set():
+            return
+        if job.failed and job.failed_at < began and not there - set(job.failed):
+            job.fails_everywhere()
+        elif job.due is not None or waited < 2:
+            return
+        elif not there and job.own:  # one answer may be late
+            job.unserved += 1
+            if job.unserved > 1:
+                job.own, job.due = "", now
+        elif not there and waited > self._settings.patience:
+            job.end(_no_worker(job.queue, self._settings.patience, self._broker.name))
+        elif waited > _LOST and (job.number is None or not await self._connection.holds(job.number)):
+            job.lose(now)
+
+
+async def status(connection: Connection, signing: Signing, seconds: float = _STATUS) -> Dict[str, Status]:
+    """The status of every worker that answers and is believed, by name. Raises Unreachable."""
+    asked = Message("", "", os.urandom(16).hex(), "run", AskStatus())
+    found: Dict[str, Status] = {}
+    for data in await connection.ask_all(WORKERS, signing.close(asked), seconds):
+        with contextlib.suppress(Untrusted):
+            message = signing.open(data)
+            if isinstance(message.body, Status) and message.attempt == asked.attempt:
+                found[message.sender] = message.body
+    return found
+
+
+def _no_worker(queue: str, seconds: float, broker: str) -> Unreachable:
+    return Unreachable(
+        f"no worker of release {VERSION} serves the queue {queues.short(queue)!r}",
+        where="fleet",
+        hint=f"on such a machine: build worker --broker {broker} --store PLACE   (waited {seconds:g} s: `fleet: {{patience: ...}}`)",
+    )

@@ -19,10 +19,9 @@ from builder.actions.action import Action, Result
 from builder.config.remote_machines import FleetSettings, Reached
 from builder.errors import StepFailed, StoreDamaged, Unreachable, UsageError
 from builder.execution.executors import Campaign
-from builder.execution.fleet import broker, joining, queues
+from builder.execution.fleet import broker, messages, queues
 from builder.execution.fleet.coordinator import Coordinator
-from builder.execution.fleet.sealing import Seal
-from builder.execution.fleet.words import Order
+from builder.execution.fleet.messages import Order, Signing
 from builder.execution.messages import File
 from builder.platforms.platform import Blob
 from builder.plugins import Executor, Repository, Store
@@ -41,21 +40,21 @@ def fleet(campaign: Campaign) -> "Fleet":
     """Raises UsageError where the matrix does not say where the fleet is."""
     settings = campaign.fleet
     if settings is None:
-        raise UsageError(
-            "there is no `fleet:` in this matrix", hint="fleet: {broker: amqps://HOST/VHOST, store: PLACE}"
-        )
+        raise UsageError("there is no `fleet:` in this matrix", hint="fleet: {broker: tls://HOST:4222, store: PLACE}")
     found = broker.found(settings.broker, campaign.environ)
-    seal = joining.sealed(settings.key, settings.workers)
-    joining.check_private(found, seal, "`fleet: {key: ..., workers: [...]}` in matrix.yaml")
-    return Fleet(found, plugins.repository(settings.store, campaign.environ), campaign.id, settings, seal)
+    signing = messages.signing(settings.key, settings.workers)
+    found.require_private(bool(signing.key and signing.trusted), "`fleet: {key: ..., workers: [...]}` in matrix.yaml")
+    return Fleet(found, plugins.repository(settings.store, campaign.environ), campaign.id, settings, signing)
 
 
 class Fleet:
     """Of one run. Its own executor: a fleet is one place."""
 
-    def __init__(self, found: broker.Broker, place: Repository, run: str, settings: FleetSettings, seal: Seal) -> None:
-        self._place, self._run, self._settings = place, run, settings
-        self._coordinator = Coordinator(found, run, settings, seal)
+    def __init__(
+        self, found: broker.Broker, place: Repository, run: str, settings: FleetSettings, signing: Signing
+    ) -> None:
+        self._place, self._settings = place, settings
+        self._coordinator = Coordinator(found, run, settings, signing)
         self._there: Set[str] = set()
         self._made: Dict[str, Tuple[str, str]] = {}  # digest of an output -> queue and machine that it came from
         self._opening, self._stopped = threading.Lock(), threading.Event()
@@ -70,6 +69,11 @@ class Fleet:
     ) -> None:
         self._until.close()
 
+    @property
+    def run(self) -> str:
+        """The name of the run in messages."""
+        return self._coordinator.run
+
     def at(self, place: Reached) -> Executor:
         return self
 
@@ -80,11 +84,9 @@ class Fleet:
         self._open()
         assert action.platform is not None, "only what is of a platform is performed elsewhere"
         needed = self._brought(action, files, say)
-        order = lambda ticket: Order(  # noqa: E731
-            ticket, self._run, self._coordinator.mailbox, action, needed, self._settings.minutes * 60
-        )
+        order = Order(action, needed, self._settings.minutes * 60)
         queue = queues.name(action.platform)
-        record, machine = self._coordinator.wait_for(action.key, queue, order, say, self._maker(action, queue))
+        record, machine = self._coordinator.wait_for(order, queue, say, self._maker(action, queue))
         result = self._read(record)
         if result.key != action.key:
             raise StoreDamaged("its result is of another action", where="fleet")

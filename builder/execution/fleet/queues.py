@@ -17,7 +17,8 @@ from typing import Iterator, Tuple
 from builder.config.contract import ON_CPU, PACKAGE
 from builder.platforms import gpu_models
 from builder.platforms.machines import Machine
-from builder.platforms.platform import Platform, cannot_build, cannot_run, numbers
+from builder.platforms.platform import Platform, cannot_build, cannot_run
+from builder.platforms.versions import first, release
 from builder.release import VERSION
 
 PREFIX = f"deploymatrix-{VERSION}."
@@ -65,9 +66,8 @@ def _platforms(machine: Machine) -> Iterator[Platform]:
 
 def _beginnings(version: str) -> Iterator[str]:
     """10.16.1.11 -> 10, 10.16, 10.16.1, 10.16.1.11."""
-    parts = tuple(map(str, numbers(version)))
-    for count in range(1, len(parts) + 1):
-        yield ".".join(parts[:count])
+    for count in range(1, len(release(version)) + 1):
+        yield first(version, count)
 
 
 def _can(platform: Platform, machine: Machine) -> bool:

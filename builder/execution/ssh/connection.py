@@ -27,6 +27,8 @@ from builder.errors import StepFailed, SystemRefused, Unreachable
 from builder.execution import messages
 from builder.execution.messages import Answer, Channel, Dropped, Line, Refused, Request, Terms
 from builder.files import bytes_of
+from builder.platforms import tables
+from builder.platforms.versions import release
 from builder.records import RecordError, from_json, to_json
 
 # What the OpenSSH client says when it cannot connect, as an error with the next line to type. Pure.
@@ -135,6 +137,9 @@ def _modules() -> Dict[str, bytes]:
             name = path.relative_to(root)
             if not name.as_posix().startswith(LEFT_OUT):
                 found[name.as_posix()] = path.read_bytes()
+    folder = tables.FOLDER.absolute().relative_to(root)
+    for table in tables.names():  # as JSON, since Python before 3.11 reads no TOML by itself
+        found[(folder / f"{table}.json").as_posix()] = json.dumps(tables.document(table)).encode()
     return found
 
 
@@ -145,7 +150,6 @@ _GOODBYE_SECONDS = 5.0
 _NOISE = 1 << 16  # bytes that a login shell may print before the worker speaks
 _KEPT_LINES = 20
 _LONGEST_VERSION = 40  # characters
-_VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # In seconds; ours where the person's own configuration says nothing.
@@ -252,8 +256,8 @@ class Link:
         write(bootstrap())
         self._skip_noise()
         python = _CONTROL.sub("?", str(self._word("python")))[:_LONGEST_VERSION]
-        version = _VERSION.match(python)
-        if version is None or tuple(map(int, version.groups())) < (3, 8):
+        number = release(python)
+        if len(number) < 2 or number < (3, 8):
             raise Unreachable(
                 f"its {self._reached.worker.python} is Python {python}; 3.8 or newer is needed",
                 where=self._reached.where,

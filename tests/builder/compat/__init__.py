@@ -1,1 +1,1 @@
-"""Tests of builder/compat/."""
+"""Tests of what runs where, in builder/platforms/."""

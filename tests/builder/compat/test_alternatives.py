@@ -9,43 +9,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.compat import alternatives, cuda, jetpack, onnxruntime_gpu, rtx, rules, tensorrt
-from builder.compat.asked import Asked
 from builder.config.cells import Cell
 from builder.config.contract import Output, Precision
 from builder.config.matrix import Head, Target
+from builder.platforms import rules, tables
+from builder.platforms.asked import Asked
 from tests.fakes import LAPTOP
 
 PRECISIONS = get_args(Precision)
 HEAD = Head("h", (Output("scores", ("batch", "h", "w")),))
 VERSIONS = {
-    "tensorrt": [row.versions.first for row in tensorrt.SERIES],
-    "tensorrt-rtx": [row.versions.first for row in rtx.RTX],
-    "onnxruntime-gpu": [row.versions.first for row in onnxruntime_gpu.ORT],
+    "tensorrt": [row.versions.first for row in tables.tensorrt().series],
+    "tensorrt-rtx": [row.versions.first for row in tables.rtx().series],
+    "onnxruntime-gpu": [row.versions.first for row in tables.onnxruntime_gpu().series],
 }
-JETSONS = {gpu.sm for gpu in cuda.GPUS if gpu.jetson}
+GPUS = tables.cuda().gpus
+JETSONS = {gpu.sm for gpu in GPUS if gpu.jetson}
 
 
 def targets() -> Iterator[Target]:
     """Every GPU under every series of every GPU runtime; a Jetson under every JetPack."""
-    for gpu in cuda.GPUS:
+    for gpu in GPUS:
         for runtime, versions in VERSIONS.items():
             for version in versions:
                 jetpacks: "list[Optional[str]]" = [None]
                 if gpu.jetson and runtime == "tensorrt":
-                    jetpacks += [row.versions.last for row in jetpack.JETPACKS]
+                    jetpacks += [row.versions.last for row in tables.jetpack().series]
                 for pack in jetpacks:
                     arch = "aarch64" if gpu.jetson else "x86_64"
                     yield Target("t", runtime, version, gpu.example, sm=gpu.sm, arch=arch, jetpack=pack)  # type: ignore[arg-type]
 
 
-def check(question: Asked) -> "tuple[alternatives.Remedy, ...]":
+def check(question: Asked) -> "tuple[rules.Remedy, ...]":
     """The remedies of a skipped cell, each put to the rules."""
     skip = rules.judge(question)
     if skip is None:
         return ()
-    found = alternatives.remedies(question, skip)
-    assert len(found) <= alternatives.MOST
+    found = rules.remedies(question, skip)
+    assert len(found) <= rules.MOST
     assert len({remedy.line for remedy in found}) == len(found), "nothing is said twice"
     for remedy in found:
         assert remedy.use
@@ -73,7 +74,7 @@ _CUDAS = st.sampled_from(["10.2", "11.0", "11.8", "12.0", "12.4", "12.9", "13.0"
 
 
 @given(
-    gpu=st.sampled_from(cuda.GPUS),
+    gpu=st.sampled_from(GPUS),
     runtime=st.sampled_from(sorted(VERSIONS)),
     number=st.integers(0, 30),
     precision=st.sampled_from(PRECISIONS),
@@ -86,7 +87,7 @@ _CUDAS = st.sampled_from(["10.2", "11.0", "11.8", "12.0", "12.4", "12.9", "13.0"
     pack=st.none() | st.sampled_from(["4.6.1", "5.1", "6.0", "6.2", "7.1", "9.9"]),
 )
 def test_no_remedy_breaks_a_rule_whatever_is_declared(
-    gpu: cuda.Gpu,
+    gpu: tables.ComputeCapability,
     runtime: str,
     number: int,
     precision: str,
@@ -105,8 +106,8 @@ def test_no_remedy_breaks_a_rule_whatever_is_declared(
     check(Asked(Cell("m", "h", precision, "t"), HEAD, target, LAPTOP))
 
 
-@pytest.mark.parametrize("gpu", cuda.GPUS, ids=lambda gpu: gpu.sm)
-def test_fp32_has_somewhere_to_go_on_every_gpu(gpu: cuda.Gpu) -> None:
+@pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.sm)
+def test_fp32_has_somewhere_to_go_on_every_gpu(gpu: tables.ComputeCapability) -> None:
     """A GPU too old or too new for what was declared is never a dead end."""
     arch = "aarch64" if gpu.jetson else "x86_64"
     target = Target("t", "tensorrt", "7.0", gpu.example, sm=gpu.sm, arch=arch)  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from typing import Optional, Tuple
 
 import pytest
 
-from builder.compat import dialects
-from builder.config.tensorrt import LayerPrecision, TensorRtOptions, TimingCache
+from builder.config.tensorrt import LayerPrecision, TensorRtOptions, TimingCache, contradictions
+from builder.platforms import dialects
 
 NONE = TensorRtOptions()
 LAYERS = (LayerPrecision("*softmax*", "fp32"),)
@@ -99,7 +99,7 @@ def test_typing_follows_the_version_and_what_needs_flags(
     ],
 )
 def test_options_that_exclude_each_other(options: TensorRtOptions, word: Optional[str]) -> None:
-    said = dialects.contradictions(options)
+    said = contradictions(options)
     assert len(said) == (word is not None)
     assert word is None or word in said[0]
 

@@ -6,9 +6,9 @@ from typing import List
 
 import pytest
 
-from builder.compat import install
 from builder.config.loader import Loaded
 from builder.config.matrix import Target
+from builder.platforms import install
 from builder.release import WHEEL
 
 PIP = f".venv/bin/pip install ./{WHEEL}"

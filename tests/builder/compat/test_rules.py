@@ -7,13 +7,12 @@ from typing import Any, Optional, Tuple
 
 import pytest
 
-from builder.compat import alternatives, rules
-from builder.compat import precision as tables_precision
-from builder.compat.asked import Asked, Held, Skip
 from builder.config.cells import Cell
 from builder.config.contract import Align, Input, Keypoints, Output, Profile, ShapeRange
 from builder.config.matrix import Allowed, Head, Target
 from builder.config.tensorrt import TensorRtOptions
+from builder.platforms import rules, tables
+from builder.platforms.asked import Asked, Held, Skip
 from builder.platforms.machines import Machine
 from tests.fakes import GTX1060, LAPTOP, ORIN, RASPBERRY, RTX3090
 
@@ -188,7 +187,7 @@ def test_the_rule_that_speaks(precision: str, target: Target, machine: Machine, 
     if skip:
         assert skip.fact
         assert skip.source
-        remedies = alternatives.remedies(asked(precision, target, machine), skip)
+        remedies = rules.remedies(asked(precision, target, machine), skip)
         assert 1 <= len(remedies) <= 3, "a skip says what to do instead"
 
 
@@ -198,7 +197,7 @@ def test_tensorrt_10_on_a_pascal_gpu_names_8_6_onnxruntime_and_the_cpu() -> None
     assert skip is not None
     assert skip.fact == "TensorRT 10.16 supports compute capability 7.5 and newer; GTX 1060 is 6.1"
     assert skip.source == "NVIDIA TensorRT 10.16 support matrix and release notes"
-    native, runtime, cpu = alternatives.remedies(question, skip)
+    native, runtime, cpu = rules.remedies(question, skip)
     assert native.line == "TensorRT 8.6.1 (CUDA 12.1, driver 525.60.13 to 580, Python 3.8 to 3.11)"
     assert native.cost == "about the fp32 rate of the GPU"
     assert runtime.line == (
@@ -213,7 +212,7 @@ def test_an_older_driver_is_respected_by_what_is_offered() -> None:
     skip = rules.judge(question)
     assert skip is not None and skip.rule == "driver-cuda"
     assert skip.fixes == ("install driver 580.65.06 or newer",)
-    for remedy in alternatives.remedies(question, skip):
+    for remedy in rules.remedies(question, skip):
         assert "CUDA 13" not in remedy.needs
 
 
@@ -222,7 +221,7 @@ def test_a_jetpack_names_the_tensorrt_it_brings() -> None:
     skip = rules.judge(question)
     assert skip is not None
     assert skip.fact == "JetPack 6.2 brings TensorRT 10.3, not 10.16"
-    assert [r.line for r in alternatives.remedies(question, skip)][:2] == [
+    assert [r.line for r in rules.remedies(question, skip)][:2] == [
         'version: "10.3"',
         "TensorRT 10.3 (JetPack 6.2: CUDA 12.6, cuDNN 9.3, Python 3.10)",
     ]
@@ -245,7 +244,7 @@ def test_no_bf16_below_ampere(sm: str) -> None:
     ],
 )
 def test_precisions_and_compute_capabilities(precision: str, has: str, lacks: str) -> None:
-    row = tables_precision.arithmetic(precision)
+    row = tables.arithmetic(precision)
     assert row is not None
     assert [sm for sm in (*has.split(), *lacks.split()) if row.on(sm)] == has.split()
 
@@ -375,4 +374,4 @@ def test_topk_is_refused_before_anything_is_built(head: Head, target: Target, re
     if skip is not None:
         assert skip.rule == "tensorrt-topk"
         assert "3840" in skip.fact
-        assert len(alternatives.remedies(asked("fp32", target, head=head), skip)) == 3
+        assert len(rules.remedies(asked("fp32", target, head=head), skip)) == 3

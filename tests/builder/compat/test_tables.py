@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 import pytest
 
-from builder.compat import cuda, jetpack, onnxruntime_gpu, precision, rtx, tensorrt
-from builder.compat.tables import Span, listed, only, version
+from builder.config.matrix import WAIVABLE
+from builder.platforms import tables, versions
+from builder.platforms.versions import Span, listed, release
 from tests.fakes import REPOSITORY
 
-TABLES = {
-    "toolkits": cuda.TOOLKITS,
-    "gpus": cuda.GPUS,
-    "tensorrt": tensorrt.SERIES,
-    "jetpack": jetpack.JETPACKS,
-    "rtx": rtx.RTX,
-    "onnxruntime-gpu": onnxruntime_gpu.ORT,
-    "cudnn": onnxruntime_gpu.CUDNN,
-    "arithmetic": precision.ARITHMETIC,
-    "rates": precision.RATES,
-}
+TENSORRT, RTX, ORT = tables.tensorrt().series, tables.rtx().series, tables.onnxruntime_gpu().series
+JETPACKS, CUDA = tables.jetpack().series, tables.cuda()
 VERSIONED: "dict[str, Tuple[Any, ...]]" = {
-    "tensorrt": tensorrt.SERIES,
-    "jetpack": jetpack.JETPACKS,
-    "rtx": rtx.RTX,
-    "onnxruntime-gpu": onnxruntime_gpu.ORT,
-    "cudnn": onnxruntime_gpu.CUDNN,
+    "tensorrt": TENSORRT,
+    "jetpack": JETPACKS,
+    "rtx": RTX,
+    "onnxruntime-gpu": ORT,
+    "cudnn": CUDA.cudnn,
 }
 
 
-@pytest.mark.parametrize("name", TABLES)
+def rows(found: object) -> Iterator[Dict[str, object]]:
+    """What holds values and no other row, at any depth of a parsed table."""
+    if isinstance(found, list):
+        for item in found:
+            yield from rows(item)
+    elif isinstance(found, dict):
+        inner = [value for value in found.values() if isinstance(value, dict)]
+        inner += [
+            item for value in found.values() if isinstance(value, list) for item in value if isinstance(item, dict)
+        ]
+        if not inner:
+            yield found
+        for value in inner:
+            yield from rows(value)
+
+
+@pytest.mark.parametrize("name", tables.names())
 def test_every_row_names_a_document_and_its_version(name: str) -> None:
-    rows: Any = TABLES[name]
-    for row in rows:
-        assert len(row.source) > 10, row
-        assert re.search(r"\d|Guide|index|matrix", row.source), row
+    found = list(rows(tables.document(name)))
+    assert found
+    for row in found:
+        assert len(str(row["source"])) > 10, row
+        assert re.search(r"\d", str(row["edition"])), row
+
+
+@pytest.mark.parametrize("name", tables.names())
+def test_every_table_is_read_and_typed(name: str) -> None:
+    assert getattr(tables, name)() is getattr(tables, name)(), "once a process"
 
 
 @pytest.mark.parametrize("name", VERSIONED)
@@ -44,9 +58,9 @@ def test_rows_follow_each_other_and_do_not_overlap(name: str) -> None:
     rows = VERSIONED[name]
     for before, after in zip(rows, rows[1:]):
         assert before.versions.last, f"{before}: only the last row may have an open end"
-        end = version(before.versions.last)
-        assert version(before.versions.first)[: len(end)] <= end
-        assert (end < version(after.versions.first)) or before.versions.last == "4.6.0", (before, after)
+        end = release(before.versions.last)
+        assert release(before.versions.first)[: len(end)] <= end
+        assert (end < release(after.versions.first)) or before.versions.last == "4.6.0", (before, after)
 
 
 @pytest.mark.parametrize("name", VERSIONED)
@@ -57,67 +71,65 @@ def test_the_release_to_install_is_one_of_its_series(name: str) -> None:
 
 def test_newer_series_never_take_older_gpus_back() -> None:
     """The lowest compute capability and the newest opset only grow; so does the CUDA that is listed last."""
-    for rows in (tensorrt.SERIES, rtx.RTX):
-        lowest = [version(row.sm[0]) for row in rows]
+    for rows in (TENSORRT, RTX):
+        lowest = [release(row.sm[0]) for row in rows]
         assert lowest == sorted(lowest)
-        newest = [version(row.sm[-1]) for row in rows]
+        newest = [release(row.sm[-1]) for row in rows]
         assert newest == sorted(newest)
-    assert [version(r.code[0]) for r in onnxruntime_gpu.ORT] == sorted(version(r.code[0]) for r in onnxruntime_gpu.ORT)
-    kernels = [version(row.sm_from) for row in onnxruntime_gpu.CUDNN]
+    assert [release(r.code[0]) for r in ORT] == sorted(release(r.code[0]) for r in ORT)
+    kernels = [release(row.sm_from) for row in CUDA.cudnn]
     assert kernels == sorted(kernels)
-    opsets = [row.opset for row in tensorrt.SERIES]
+    opsets = [row.opset for row in TENSORRT]
     assert opsets == sorted(opsets)
-    lasts = [version(row.cuda[-1].last) for row in tensorrt.SERIES]
+    lasts = [release(row.cuda[-1].last) for row in TENSORRT]
     assert lasts == sorted(lasts)
-    assert [version(row.cuda.last) for row in onnxruntime_gpu.ORT] == sorted(
-        version(row.cuda.last) for row in onnxruntime_gpu.ORT
-    )
+    assert [release(row.cuda.last) for row in ORT] == sorted(release(row.cuda.last) for row in ORT)
 
 
 def test_compute_capabilities_are_sorted_and_known() -> None:
-    known = [gpu.sm for gpu in cuda.GPUS]
-    assert known == sorted(set(known), key=version)
-    for rows in (tensorrt.SERIES, jetpack.JETPACKS, rtx.RTX):
+    known = [gpu.sm for gpu in CUDA.gpus]
+    assert known == sorted(set(known), key=release)
+    for rows in (TENSORRT, JETPACKS, RTX):
         for row in rows:
-            assert list(row.sm) == sorted(set(row.sm), key=version)
+            assert list(row.sm) == sorted(set(row.sm), key=release)
             assert set(row.sm) <= set(known)
 
 
 def test_a_jetson_is_in_jetpacks_and_nowhere_else() -> None:
     """Thor is the exception: its TensorRT is also that of Arm servers."""
-    boards = {gpu.sm for gpu in cuda.GPUS if gpu.jetson}
-    assert {sm for row in jetpack.JETPACKS for sm in row.sm} == boards
-    assert {sm for row in tensorrt.SERIES for sm in row.sm} & boards == {"11.0"}
+    boards = {gpu.sm for gpu in CUDA.gpus if gpu.jetson}
+    assert {sm for row in JETPACKS for sm in row.sm} == boards
+    assert {sm for row in TENSORRT for sm in row.sm} & boards == {"11.0"}
 
 
 def test_every_jetpack_has_a_tensorrt_and_a_cuda_of_the_tables() -> None:
-    for row in jetpack.JETPACKS:
-        assert tensorrt.series(row.tensorrt) is not None, row
-        assert cuda.toolkit(row.cuda) is not None, row
+    for row in JETPACKS:
+        assert tables.tensorrt_series(row.tensorrt) is not None, row
+        assert tables.toolkit(row.cuda) is not None, row
 
 
 def test_every_cuda_that_is_named_is_in_the_table_of_toolkits() -> None:
-    spans = [span for row in tensorrt.SERIES for span in row.cuda] + [span for row in rtx.RTX for span in row.cuda]
-    for span in (*spans, *(row.cuda for row in onnxruntime_gpu.ORT)):
+    spans = [span for row in TENSORRT for span in row.cuda] + [span for row in RTX for span in row.cuda]
+    for span in (*spans, *(row.cuda for row in ORT)):
         for end in (span.first, span.last):
-            assert cuda.toolkit(end) is not None, end
-    for gpu in cuda.GPUS:
-        if version(gpu.cuda_from) >= (10,):
-            assert cuda.toolkit(gpu.cuda_from) is not None, gpu
+            assert tables.toolkit(end) is not None, end
+    for gpu in CUDA.gpus:
+        if release(gpu.cuda_from) >= (10,):
+            assert tables.toolkit(gpu.cuda_from) is not None, gpu
 
 
 def test_gpus_of_a_series_are_gpus_of_one_of_its_cudas() -> None:
-    for row in tensorrt.SERIES:
-        families = [cuda.toolkit(span.last) for span in row.cuda]
+    for row in TENSORRT:
+        families = [tables.toolkit(span.last) for span in row.cuda]
         for sm in row.sm:
-            assert any(f is not None and version(sm) >= version(f.sm_from) for f in families), (row, sm)
+            assert any(f is not None and release(sm) >= release(f.sm_from) for f in families), (row, sm)
 
 
 def test_drivers_and_gpus_of_toolkits_only_grow() -> None:
-    for before, after in zip(cuda.TOOLKITS, cuda.TOOLKITS[1:]):
-        assert version(before.driver) < version(after.driver)
-        assert version(before.sm_from) <= version(after.sm_from)
-        assert version(before.last) < version(after.last)
+    for before, after in zip(CUDA.toolkits, CUDA.toolkits[1:]):
+        assert release(before.driver) < release(after.driver)
+        assert release(before.sm_from) <= release(after.sm_from)
+        assert release(before.last) < release(after.last)
 
 
 @pytest.mark.parametrize(
@@ -139,21 +151,21 @@ def test_drivers_and_gpus_of_toolkits_only_grow() -> None:
     ],
 )
 def test_versions_of_tensorrt_find_their_row(declared: str, row: str) -> None:
-    found = tensorrt.series(declared)
+    found = tables.tensorrt_series(declared)
     assert found is not None
     assert found.versions.first == row
 
 
 @pytest.mark.parametrize("declared", ["8", "8.3", "8.7", "9.0", "10", "10.17", "12.0"])
 def test_versions_of_tensorrt_without_a_row(declared: str) -> None:
-    assert tensorrt.series(declared) is None
+    assert tables.tensorrt_series(declared) is None
 
 
 def test_jetpack_4_6_says_too_little() -> None:
-    assert [row.tensorrt for row in jetpack.named("4.6")] == ["8.0.1", "8.2.1"]
-    assert [row.tensorrt for row in jetpack.named("4.6.1")] == ["8.2.1"]
-    assert [row.tensorrt for row in jetpack.named("6.2.1")] == ["10.3"]
-    assert jetpack.named("5.2") == ()
+    assert [row.tensorrt for row in tables.jetpack_series("4.6")] == ["8.0.1", "8.2.1"]
+    assert [row.tensorrt for row in tables.jetpack_series("4.6.1")] == ["8.2.1"]
+    assert [row.tensorrt for row in tables.jetpack_series("6.2.1")] == ["10.3"]
+    assert tables.jetpack_series("5.2") == ()
 
 
 @pytest.mark.parametrize(
@@ -169,8 +181,8 @@ def test_jetpack_4_6_says_too_little() -> None:
         (Span("3.6.9"), "3.14", True),
         (Span("3.8", "3.12"), "3.13", False),
         (Span("3.8", "3.12"), "3.12.4", True),
-        (only("10.2"), "10.2.89", True),
-        (only("10.2"), "10.20", False),
+        (Span.from_text("10.2"), "10.2.89", True),
+        (Span.from_text("10.2"), "10.20", False),
     ],
 )
 def test_spans(span: Span, asked: str, covered: bool) -> None:
@@ -178,12 +190,12 @@ def test_spans(span: Span, asked: str, covered: bool) -> None:
 
 
 def test_spans_in_words() -> None:
-    assert listed((only("11.8"), Span("12.0", "12.6"))) == "11.8 or 12.0 to 12.6"
+    assert listed((Span.from_text("11.8"), Span("12.0", "12.6"))) == "11.8 or 12.0 to 12.6"
     assert str(Span("3.6.9")) == "3.6.9 and newer"
 
 
 def test_a_newer_cuda_of_a_listed_family_will_do() -> None:
-    series = tensorrt.series("8.6")
+    series = tables.tensorrt_series("8.6")
     assert series is not None
     assert [cuda for cuda in ("10.2", "11.0", "11.8", "12.1", "12.4", "13.0") if series.has_cuda(cuda)] == [
         "11.0",
@@ -196,11 +208,50 @@ def test_a_newer_cuda_of_a_listed_family_will_do() -> None:
 def test_measured_speeds_are_those_of_the_results_page() -> None:
     text = (REPOSITORY / "docs" / "results" / "cpu.md").read_text(encoding="utf-8")
     assert "AVX-512 VNNI" in text
-    for row in precision.CPU_SPEEDS:
+    for row in tables.precision().cpu_speeds:
         found = re.search(rf"\| superpoint-dense-{row.precision}-cpu_{row.runtime} \|.*\| ([\d.]+) \|$", text, re.M)
         assert found, row
         assert float(found.group(1)) == row.times, row
 
 
 def test_only_rules_about_speed_can_be_waived() -> None:
-    assert set(precision.WAIVABLE) == {"fp16-rate", "rtx-int8", "cuda-int8"}
+    assert set(WAIVABLE) == {"fp16-rate", "rtx-int8", "cuda-int8"}
+
+
+# ------------------------------------------------------------------------------------------- versions
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("10.16.1.11", (10, 16, 1, 11)),
+        ("10.14.1.48.post1", (10, 14, 1, 48)),
+        ("1.23.2+cu118", (1, 23, 2)),
+        ("12", (12,)),
+        ("", ()),
+        ("garbage", ()),
+        ("9" * 5000, ()),
+    ],
+)
+def test_the_numbers_of_a_version(text: str, numbers: Tuple[int, ...]) -> None:
+    assert versions.release(text) == numbers or len(text) == 5000  # an old Python reads so long a number
+
+
+@pytest.mark.parametrize("text", ["8.6", "12.0 to 12.1", "3.8 and newer"])
+def test_a_span_is_its_text(text: str) -> None:
+    assert str(Span.from_text(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "any", "12.0 to", "to 12.1", "12.0 or 12.1", "3.8 and newer ones"])
+def test_what_is_no_span(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a version"):
+        Span.from_text(text)
+
+
+def test_what_is_no_version_is_in_no_series() -> None:
+    assert not versions.within("garbage", "10.16")
+    assert not versions.within("10.16", "garbage")
+    assert versions.within("nightly-7", "nightly-7")
+    assert not versions.at_least("garbage", "3.8")
+    assert not versions.at_most("garbage", "3.8")
+    assert not Span("3.8").covers("garbage")

@@ -8,7 +8,7 @@ from typing import Dict, Optional
 
 import pytest
 
-from builder.platforms import hardware, machines, packages
+from builder.platforms import hardware, machines, packages, tables
 from builder.platforms.gpus import Gpu
 from builder.platforms.packages import Debian, Package
 from tests.builder.detect.stand_ins import DRIVER, RTX3090, FakeCuda, FakeSmi, probe
@@ -304,7 +304,7 @@ def test_boards(tree: Dict[str, str], found: Optional[hardware.Jetson], board: s
     ],
 )
 def test_jetpack_by_its_release_of_l4t(l4t: str, jetpack: Optional[str]) -> None:
-    assert hardware.jetpack_of(l4t) == jetpack
+    assert tables.jetpack_of(l4t) == jetpack
 
 
 # ------------------------------------------------------------------------------------------- surroundings

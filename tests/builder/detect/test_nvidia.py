@@ -386,7 +386,7 @@ def test_the_calls_fit_nvidia_ml_py(tmp_path: Path) -> None:
     (tmp_path / "stub.c").write_text(NVML_STUB, encoding="utf-8")
     built = tmp_path / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", str(built), str(tmp_path / "stub.c")], check=True)
-    code = "import pynvml; from builder.platforms import gpus as nvml; print(nvml.ask(pynvml))"
+    code = "import pynvml; from builder.platforms import gpus as nvml; print(nvml.ask_nvml(pynvml))"
     environ = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, encoding="utf-8", check=True

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import dataclasses
-import json
 import os
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-pytest.importorskip("celery")
-pytest.importorskip("redis")
+pytest.importorskip("nats")
+pytest.importorskip("nacl")
+
+import json
 
 from builder import digest, plugins
 from builder.actions.action import Action, Result
 from builder.actions.recipes import Made
 from builder.config.remote_machines import FleetSettings
 from builder.errors import StepFailed, StoreDamaged, Unreachable
-from builder.execution.fleet import executor, presence, queues
-from builder.execution.fleet.broker import Broker
+from builder.execution.fleet import coordinator as coordinators
+from builder.execution.fleet import executor, queues
+from builder.execution.fleet.broker import Broker, run_subject
 from builder.execution.fleet.executor import Fleet
-from builder.execution.fleet.mail import Mail
-from builder.execution.fleet.sealing import Seal
-from builder.execution.fleet.words import Answer, Beat, Claim, Done, Failed, Order, Report, Who
+from builder.execution.fleet.messages import Answer, Begin, Body, Done, Failed, Message, Order, Signing, Status, Working
 from builder.execution.messages import File
 from builder.platforms.platform import Blob, Pinned
 from builder.records import to_json
@@ -35,70 +32,66 @@ from builder.store.layout import Layout
 from builder.store.oci import OCTETS, Descriptor
 from builder.trust import minisign
 from tests import brokers, fleets
-from tests.fleets import MODEL, QUEUE, action, until
+from tests.fleets import MODEL, QUEUE, Link, action, until
 
-OURS = minisign.new_key()
+OURS, THEIRS = minisign.new_key(), minisign.new_key()
 MADE = b"made"
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.Server]:
-    with brokers.redis(tmp_path_factory.mktemp("broker") / "redis") as server:
-        yield server
+def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
+    with brokers.nats(tmp_path_factory.mktemp("broker") / "nats") as server, Link(server.url) as link:
+        yield link
 
 
 class Liar:
-    """A worker by hand: takes an order out of Redis, and says what the test wants it to say."""
+    """A worker by hand: takes an order out of a queue, and says what the test wants it to say."""
 
-    def __init__(self, url: str, seal: "Seal | None" = None) -> None:
-        from redis import Redis
+    def __init__(self, link: Link, signing: Optional[Signing] = None, worker: str = "one@one") -> None:
+        self.link, self.worker, self._signing, self._number = link, worker, signing or Signing(), 0
 
-        self.redis, self.answers = Redis.from_url(url, socket_timeout=30), []  # type: Any, List[Answer]
-        self._seal = seal or Seal()
-        self.mail = Mail(Broker(url), f"deploymatrix.worker.{os.urandom(4).hex()}", self._letter, lambda: None)
-        self.mail.open()
-        self.who = Who("one@one", "one", self.mail.name)
-
-    def _letter(self, body: object) -> None:
-        self.answers.append(Seal().open(Answer, body))
-
-    def order(self, of: "Lab", queue: str = QUEUE) -> Order:
+    def order(self, of: "Lab", queue: str = QUEUE) -> Message:
         """The next one of this run, which it keeps."""
-        while True:
-            taken = self.redis.brpop([queue], 20)
-            assert taken, "nothing was ordered"
-            body = base64.b64decode(json.loads(taken[1])["body"])
-            order = Seal().open(Order, json.loads(body)[0][0])
-            if order.run == of.name:
-                return order
 
-    def says(self, to: str, said: Any, who: Optional[Who] = None) -> None:
-        self.mail.send(to, self._seal.close(Report(who or self.who, said)))
+        async def taken() -> Message:
+            while True:
+                job = await self.link.connection.next([queue])
+                if job is not None:
+                    order = Signing().open(bytes(job.data))
+                    if order.run == of.fleet.run:
+                        return order
+                    await job.ack()  # of an earlier test
 
-    def asks(self, order: Order, who: Optional[Who] = None) -> Answer:
-        """What is answered to this, and not to what it has said before."""
-        before = len(self.answers)
+        self.link.do(self.link.connection.serve(queue))
+        return self.link.do(taken(), 30)
 
-        def heard() -> List[Answer]:
-            return [
-                answer for answer in self.answers[before:] if (answer.key, answer.to) == (order.action.key, "claim")
-            ]
+    def says(self, order: Message, body: Body, **changes: Any) -> Optional[Message]:
+        """What is answered to this, if anything is."""
+        self._number += 1
+        of = {"run": order.run, "job": order.job, "attempt": order.attempt, "sender": self.worker}
+        subject = run_subject(order.run)
+        report = self._signing.close(Message(**{**of, **changes}, body=body, number=self._number))
+        answer = self.link.do(self.link.connection.ask(subject, report, 1.0))
+        return Signing().open(answer) if answer is not None else None
 
-        self.says(order.mailbox, Claim(order.action.key, order.ticket), who)
-        until(heard, 20, "an answer")
-        return heard()[-1]
+    def asks(self, order: Message, **changes: Any) -> Answer:
+        answer = self.says(order, Begin(), **changes)
+        assert answer is not None and isinstance(answer.body, Answer) and answer.number == self._number
+        assert (answer.run, answer.job) == (order.run, order.job)
+        return answer.body
 
 
 class Lab:
     """A run with one action, in a thread."""
 
-    def __init__(self, url: str, folder: Path, seal: "Seal | None" = None, slow: str = "") -> None:
-        self.url, self.name, self.said = url, os.urandom(4).hex(), []  # type: str, str, List[str]
+    def __init__(self, link: Link, folder: Path, signing: Optional[Signing] = None, slow: str = "") -> None:
+        self.said: List[str] = []
+        url = link.connection._broker.server
         self.place, self.store = plugins.repository(str(folder / "exchange"), {}), Layout(folder / "artifacts")
         self._folder = folder
         settings = FleetSettings(url, str(folder / "exchange"), patience=60.0)
         self.slow: Any = Slow(self.place, slow)
-        self.fleet = Fleet(Broker(url), self.slow, self.name, settings, seal or Seal())
+        self.fleet = Fleet(Broker(url), self.slow, os.urandom(4).hex(), settings, signing or Signing())
         self.result: Optional[Result] = None
         self.problem: Optional[BaseException] = None
         self.begin(action(), {"model.onnx": MODEL})
@@ -130,17 +123,15 @@ class Lab:
 
 
 @pytest.fixture
-def lab(redis: brokers.Server, tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(redis.url, tmp_path)
+def lab(link: Link, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(link, tmp_path)
     yield made
     threading.Thread(target=made.fleet.__exit__, args=(None, None, None)).start()
 
 
 @pytest.fixture
-def liar(redis: brokers.Server) -> Iterator[Liar]:
-    made = Liar(redis.url)
-    yield made
-    threading.Thread(target=made.mail.close).start()
+def liar(link: Link) -> Liar:
+    return Liar(link)
 
 
 def _result(**changes: Any) -> bytes:
@@ -156,10 +147,9 @@ def _blob(name: str = "model.bin", size: int = len(MADE), of: bytes = MADE) -> A
 
 def test_an_honest_worker_is_believed(lab: Lab, liar: Liar) -> None:
     order = liar.order(lab)
-    answer = liar.asks(order)
-    assert answer.go and answer.to == "claim"
+    assert liar.asks(order).go == "yes"
     lab.put(MADE)
-    liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
+    liar.says(order, Done(lab.put(_result())))
     assert lab.end() is None and lab.result is not None
     assert lab.store.fetch(lab.result.outputs[0].digest).read_bytes() == MADE
 
@@ -190,13 +180,14 @@ class Slow:
 
 @pytest.mark.parametrize("moment", ["an input", "the result"])
 def test_a_place_that_is_slow_holds_no_run_up_that_is_stopped(
-    redis: brokers.Server, tmp_path: Path, liar: Liar, moment: str, monkeypatch: pytest.MonkeyPatch
+    link: Link, tmp_path: Path, liar: Liar, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "_LARGE", 0)
-    lab = Lab(redis.url, tmp_path, slow=moment)
+    lab = Lab(link, tmp_path, slow=moment)
     if moment == "the result":
         order = liar.order(lab)
-        liar.says(order.mailbox, Done(order.action.key, liar.asks(order).token, lab.put(_result())))
+        liar.asks(order)
+        liar.says(order, Done(lab.put(_result())))
     try:
         assert lab.slow.asked.wait(20)
         lab.fleet.stop()
@@ -207,47 +198,73 @@ def test_a_place_that_is_slow_holds_no_run_up_that_is_stopped(
         threading.Thread(target=lab.fleet.__exit__, args=(None, None, None)).start()
 
 
-def _what_is_made_of_it(lab: Lab, liar: Liar) -> Order:
-    """`one` makes something; the order for the next action, which needs that, as it lies in the queue of `one`."""
+def _what_is_made_of_it(lab: Lab, liar: Liar) -> Message:
+    """`one` makes something; the order for the next action, which needs that, as it is in the queue of `one`."""
     order = liar.order(lab)
-    answer = liar.asks(order)
+    liar.asks(order)
     lab.put(MADE)
-    liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
+    liar.says(order, Done(lab.put(_result())))
     assert lab.end() is None
     lab.begin(action(Pinned("model.bin", digest.of_bytes(MADE))), {"model.bin": MADE})
     return liar.order(lab, queues.own("one"))
 
 
+def _action(order: Message) -> Action:
+    assert isinstance(order.body, Order)
+    return order.body.action
+
+
 def test_what_was_made_of_it_goes_to_its_maker_and_elsewhere_when_that_is_gone(lab: Lab, liar: Liar) -> None:
     mine = _what_is_made_of_it(lab, liar)
-    assert mine.action.inputs[0].name == "model.bin"
-    # It tells nobody that it serves a queue, so it counts as gone a few seconds later.
+    assert _action(mine).inputs[0].name == "model.bin"
+    # It answers to nobody that it serves a queue, so it counts as gone a few seconds later.
     again = liar.order(lab)
-    assert (again.action, again.ticket != mine.ticket) == (mine.action, True)
-    answer = liar.asks(again)
-    assert answer.go
-    liar.says(again.mailbox, Failed(again.action.key, answer.token, "it broke"))
+    assert (again.body, again.attempt != mine.attempt) == (mine.body, True)
+    assert liar.asks(again).go == "yes"
+    liar.says(again, Failed("it broke"))
     until(lambda: any("it broke" in line for line in lab.said), 10, "the news")
-    assert not liar.redis.exists(queues.own("one"))
+    assert liar.link.do(liar.link.connection.waiting(queues.own("one"))) == 0
+
+
+def _there(monkeypatch: pytest.MonkeyPatch, **served: Tuple[str, ...]) -> None:
+    """These workers answer, by the name of their machine."""
+
+    async def answered(*given: Any) -> Dict[str, Status]:
+        return {f"{name}@{name}": Status("a machine", kinds, 0) for name, kinds in served.items()}
+
+    monkeypatch.setattr(coordinators, "status", answered)
 
 
 def test_what_a_machine_could_not_do_is_not_given_to_it_again(
     lab: Lab, liar: Liar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def two_are_there(broker: Any, app: Any, asked: Set[str]) -> presence.Seen:
-        workers = {"one@one": frozenset({QUEUE, queues.own("one")}), "two@two": frozenset({QUEUE})}
-        return presence.Seen(time.monotonic(), workers, dict.fromkeys(asked, 1))
-
-    monkeypatch.setattr(presence, "ask", two_are_there)
+    _there(monkeypatch, one=(QUEUE, queues.own("one")), two=(QUEUE,))
     mine = _what_is_made_of_it(lab, liar)
-    answer = liar.asks(mine)
-    assert answer.go
-    liar.says(mine.mailbox, Failed(mine.action.key, answer.token, "its disk is full", away=True))
+    assert liar.asks(mine).go == "yes"
+    liar.says(mine, Failed("its disk is full", away=True))
     again = liar.order(lab)
-    assert again.action == mine.action
-    refused = liar.asks(again)
-    assert (refused.go, refused.why) == (False, "it has failed on this machine")
-    assert liar.asks(again, Who("two@two", "two", liar.mail.name)).go
+    assert again.body == mine.body
+    assert liar.asks(again) == Answer("later", "it has failed on this machine")
+    assert liar.asks(again, sender="two@two").go == "yes"
+
+
+def test_what_fails_on_the_only_machine_has_failed(lab: Lab, liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    _there(monkeypatch, one=(QUEUE,))
+    order = liar.order(lab)
+    liar.asks(order)
+    liar.says(order, Failed("does not parse", "engine"))
+    problem = lab.end()
+    assert isinstance(problem, StepFailed) and (problem.what, problem.where) == ("does not parse", "engine")
+
+
+def test_whoever_serves_nothing_is_told_how(link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinators, "_STATUS", 0.2)
+    settings = FleetSettings("", str(tmp_path), patience=1.0)
+    with coordinators.Coordinator(link.connection._broker, "0f", settings, Signing()) as made:
+        order = fleets.order().body
+        with pytest.raises(Unreachable, match="serves the queue 'nobody'") as problem:
+            made.wait_for(order, queues.PREFIX + "nobody", lambda line: None)  # type: ignore[arg-type]
+    assert f"build worker --broker {link.connection._broker.name} --store PLACE" in str(problem.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -282,13 +299,10 @@ def test_what_a_machine_could_not_do_is_not_given_to_it_again(
 )
 def test_a_result_that_lies_is_refused_with_what_is_wrong(lab: Lab, liar: Liar, record: Any, what: str) -> None:
     order = liar.order(lab)
-    answer = liar.asks(order)
+    liar.asks(order)
     lab.put(MADE)
     lab.put(_result())
-    liar.says(
-        order.mailbox,
-        Done(order.action.key, answer.token, lab.put(record) if isinstance(record, bytes) else record),
-    )
+    liar.says(order, Done(lab.put(record) if isinstance(record, bytes) else record))
     problem = lab.end()
     assert isinstance(problem, (StoreDamaged, Unreachable)), repr(problem)
     assert what in str(problem)
@@ -299,75 +313,117 @@ def test_a_result_that_lies_is_refused_with_what_is_wrong(lab: Lab, liar: Liar, 
 
 def test_what_it_says_cannot_speak_to_the_terminal(lab: Lab, liar: Liar) -> None:
     order = liar.order(lab)
-    answer = liar.asks(order)
+    liar.asks(order)
     odd = "\x1b]0;title\x07 50 %\r\x9b2J"
-    body = json.loads(Seal().close(Report(liar.who, Beat(order.action.key, answer.token, (odd,)))))
-    liar.mail.send(order.mailbox, json.dumps(body))
-    liar.mail.send(order.mailbox, json.dumps({"body": body["body"].replace("title", "\\ud800")}))
-    liar.says(order.mailbox, Failed(order.action.key, answer.token, odd, odd, odd))
-    until(lambda: any("title" in line for line in lab.said))
-    time.sleep(0.5)
+    liar.says(order, Working((odd,)))
+    half = json.loads(Signing().close(Message(order.run, order.job, order.attempt, "one@one", Working((odd,)), 9)))
+    half["body"] = half["body"].replace("title", "\\ud800")
+    liar.link.do(liar.link.connection.tell(run_subject(order.run), json.dumps(half).encode()))
+    liar.says(order, Failed(odd, odd, odd))
+    until(lambda: len([line for line in lab.said if "title" in line]) == 2)
+    time.sleep(0.3)
     assert "?]0;title? 50 %??2J" in lab.said
     assert not [line for line in lab.said if "\x1b" in line or "\ud800" in line]
     lab.fleet.stop()
     lab.end()
 
 
-@pytest.mark.parametrize("how", ["an old token", "another worker", "another process", "another action"])
-def test_who_has_no_lease_changes_nothing(lab: Lab, liar: Liar, how: str) -> None:
+EVIL: Dict[str, Dict[str, Any]] = {
+    "another attempt": {"attempt": "ee"},
+    "another worker": {"sender": "two@two"},
+    "another action": {"job": digest.of_bytes(b"other")},
+    "another run": {"run": "0f"},
+}
+
+
+@pytest.mark.parametrize("how", EVIL)
+def test_who_has_not_begun_changes_nothing(lab: Lab, liar: Liar, how: str) -> None:
     order = liar.order(lab)
-    answer = liar.asks(order)
-    key, token, who = order.action.key, answer.token, liar.who
-    if how == "an old token":
-        token -= 1
-    elif how == "another worker":
-        who = dataclasses.replace(who, name="two@two", machine="two")
-    elif how == "another process":
-        who = dataclasses.replace(who, mailbox="deploymatrix.worker.0")
-    else:
-        key = digest.of_bytes(b"other")
+    liar.asks(order)
     evil = lab.put(_result(outputs=[_blob("evil")]))
-    liar.says(order.mailbox, Done(key, token, evil), who)
-    liar.says(order.mailbox, Failed(key, token, "evil"), who)
-    liar.says(order.mailbox, Beat(key, token, ("evil",)), who)
+    for body in (Done(evil), Failed("evil"), Working(("evil",))):
+        answer = liar.says(order, body, **EVIL[how])
+        assert answer is None or (isinstance(answer.body, Answer) and answer.body.go == "no")
     lab.put(MADE)
-    liar.says(order.mailbox, Done(order.action.key, answer.token, lab.put(_result())))
+    liar.says(order, Done(lab.put(_result())))
     assert lab.end() is None and lab.result is not None
     assert [blob.name for blob in lab.result.outputs] == ["model.bin"]
     assert "evil" not in " ".join(lab.said)
 
 
-def test_garbage_in_its_mailbox_does_not_end_a_run(lab: Lab, liar: Liar) -> None:
+def test_a_report_to_an_earlier_run_of_the_same_matrix_counts_for_nothing(link: Link, tmp_path: Path) -> None:
+    """A run that is gone on with has its id, and another session."""
+    settings = FleetSettings("", "")
+    runs = [coordinators.Coordinator(link.connection._broker, "0f", settings, Signing()).run for _ in range(2)]
+    assert runs[0] != runs[1] and all(run.startswith("0f") for run in runs)
+
+
+def test_garbage_does_not_end_a_run(lab: Lab, liar: Liar) -> None:
     order = liar.order(lab)
-    garbage: List[Any] = [b"null", b"{}", b"garbage", b"", b"[]", b'{"properties": {}}', b"[" * 99_999]
-    letter = {"body": "bnVsbA==", "content-type": "application/json", "content-encoding": "utf-8", "headers": {}}
-    shown = {"body_encoding": "base64", "delivery_info": {"exchange": "", "routing_key": ""}, "delivery_tag": "1"}
-    for changes in ({"headers": {"compression": "gzip"}}, {"content-type": "application/x-python-serialize"}, {}):
-        garbage.append(json.dumps({**letter, "properties": shown, **changes}).encode())
-    for each in garbage:
-        liar.redis.lpush(order.mailbox, each)
-    for body in ("", "null", "[" * 99_999, json.dumps({"body": "7"}), "x" * 999):
-        liar.mail.send(order.mailbox, body)
+    garbage = [b"null", b"{}", b"garbage", b"", b"[]", b"[" * 99_999, b"\xff", json.dumps({"body": "7"}).encode()]
     for who in ("", "x" * 300, "\ud800", "a\nb"):
-        named = {"name": who, "machine": who, "mailbox": who}
-        said = {"who": named, "said": {"it": "claim", "key": order.action.key, "ticket": order.ticket}}
-        liar.mail.send(order.mailbox, json.dumps({"body": json.dumps(said)}))
-    until(lambda: liar.redis.llen(order.mailbox) == 0, 30, "its letters")
-    assert liar.asks(order).go, "nobody else got the lease, and it answers"
+        report: Any = to_json(Message(order.run, order.job, order.attempt, "one@one", Begin()))
+        garbage.append(json.dumps({"body": json.dumps({**report, "sender": who})}).encode())
+    for each in garbage:
+        liar.link.do(liar.link.connection.tell(run_subject(order.run), each))
+    # What is no report of a worker is none, whoever sends it.
+    for body in (Answer("no", "evil"), _body(order)):
+        answer = liar.says(order, body)
+        assert answer is None or (isinstance(answer.body, Answer) and answer.body.go == "no")
+    assert liar.asks(order).go == "yes", "nobody else has begun, and it answers"
     lab.fleet.stop()
     assert isinstance(lab.end(), StepFailed)
 
 
-def test_with_workers_that_it_knows_a_run_hears_nobody_else(redis: brokers.Server, tmp_path: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        lab = Lab(redis.url, tmp_path, Seal(OURS, (OURS.public,)))
-        stack.callback(lambda: threading.Thread(target=lab.fleet.__exit__, args=(None, None, None)).start())
-        stranger, known = Liar(redis.url), Liar(redis.url, Seal(OURS))
-        order = stranger.order(lab)
-        stranger.says(order.mailbox, Claim(order.action.key, order.ticket))
-        assert known.asks(order).go
-        assert stranger.answers == []
-        for each in (stranger, known):
-            threading.Thread(target=each.mail.close).start()
+def _body(order: Message) -> Body:
+    return order.body
+
+
+def test_with_workers_that_it_knows_a_run_hears_nobody_else(link: Link, tmp_path: Path) -> None:
+    lab = Lab(link, tmp_path, Signing(OURS, (OURS.public,)))
+    try:
+        order = Liar(link).order(lab)
+        for stranger in (Signing(), Signing(THEIRS)):
+            assert Liar(link, stranger).says(order, Begin()) is None
+        assert Liar(link, Signing(OURS)).asks(order).go == "yes"
+    finally:
         lab.fleet.stop()
         lab.end()
+        threading.Thread(target=lab.fleet.__exit__, args=(None, None, None)).start()
+
+
+def test_a_stopped_run_takes_its_jobs_back(lab: Lab, liar: Liar) -> None:
+    until(lambda: liar.link.do(liar.link.connection.waiting(QUEUE)), 20, "the order")
+    lab.fleet.stop()
+    assert isinstance(lab.end(), StepFailed)
+    assert liar.link.do(liar.link.connection.waiting(QUEUE)) == 0
+
+
+def test_orders_that_workers_drop_are_given_again_but_not_for_ever(
+    lab: Lab, liar: Liar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As workers do that trust another key."""
+    _there(monkeypatch, one=(QUEUE,))
+
+    async def drops() -> int:
+        dropped = 0
+        while lab.problem is None:
+            job = await liar.link.connection.next([QUEUE])
+            if job is not None:
+                dropped += Signing().open(bytes(job.data)).run == lab.fleet.run
+                await job.term()
+        return dropped
+
+    monkeypatch.setattr("builder.execution.fleet.broker.PULL", 1.0)
+    dropping = liar.link.begin(drops())
+    problem = lab.end(40)
+    assert isinstance(problem, Unreachable) and "none asked to begin" in problem.what
+    assert dropping.result(20) == 4
+
+
+def test_a_job_that_is_gone_may_be_removed_again(link: Link) -> None:
+    link.do(link.connection.serve(QUEUE + ".removed"))
+    number = link.do(link.connection.add(QUEUE + ".removed", b"a job"))
+    for _ in range(2):
+        link.do(link.connection.remove(number))
+    assert not link.do(link.connection.holds(number))

@@ -12,8 +12,8 @@ from typing import Iterator, List
 
 import pytest
 
-pytest.importorskip("celery")
-pytest.importorskip("redis")
+pytest.importorskip("nats")
+pytest.importorskip("nacl")
 
 from builder import cli
 from builder.errors import UsageError
@@ -22,7 +22,7 @@ from builder.platforms import machines
 from builder.trust import minisign
 from tests.fakes import LAPTOP, Project
 
-NOBODY = "redis://127.0.0.1:9/0"  # nothing listens there
+NOBODY = "nats://127.0.0.1:9"  # nothing listens there
 KEY = minisign.new_key()
 
 
@@ -63,33 +63,33 @@ def _worker(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> str:
     [
         "nonsense",
         "http://broker/",
-        "amqp://",
-        "amqp://:5672",
-        "amqps://broker:99999",
-        "amqps://broker:port",
-        "amqps://broker:0",
-        "amqps://[::1/",
-        "amqps://a..b/",
-        "amqps://broker/" + "x" * 300,
-        "amqps://bro ker/",
-        "amqps://broker/\x1b[2J",
-        "redis://127.0.0.1:9;redis://127.0.0.1:10",
-        "rediss://broker/sesame",
-        "rediss://broker/1/2",
-        "rediss://broker/0?ssl_cert_reqs=none",
-        "amqps://broker/v?ssl=false",
-        "amqps://user:1/sesame@broker/",
-        "amqps://user:1#sesame@broker/",
-        "amqps://user:1?sesame@broker/",
-        "amqps://user:sesame/1@broker/",
-        "amqp//user:sesame@broker/",
+        "amqps://broker/",
+        "nats://",
+        "nats://:4222",
+        "tls://broker:99999",
+        "tls://broker:port",
+        "tls://broker:0",
+        "tls://[::1/",
+        "tls://a..b/",
+        "tls://" + "x" * 300,
+        "tls://bro ker/",
+        "tls://broker\x1b[2J",
+        "nats://127.0.0.1:9,nats://127.0.0.1:10",
+        "tls://broker/sesame",
+        "tls://broker?tls_verify=false",
+        "tls://broker#sesame",
+        "tls://user:1/sesame@broker/",
+        "tls://user:1#sesame@broker/",
+        "tls://user:1?sesame@broker/",
+        "tls://user:sesame/1@broker/",
+        "tls//user:sesame@broker/",
         "user:sesame@broker",
     ],
 )
 def test_what_is_no_address_of_a_broker(capsys: pytest.CaptureFixture[str], url: str) -> None:
     for words in (["worker", "--store", "exchange", "--broker", url], ["fleet", "--broker", url]):
         said = _said(capsys, 2, *words)
-        assert "amqps://USER:PASSWORD@HOST/VHOST" in said
+        assert "tls://USER:PASSWORD@HOST:4222" in said
     with pytest.raises(UsageError):
         Broker(url)
 
@@ -103,11 +103,10 @@ def test_no_broker_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     "url",
     [
         NOBODY,
-        "rediss://:sesame@127.0.0.1:9/0",
-        "amqp://user:sesame@127.0.0.1:9//",
-        "amqps://user:sesame@127.0.0.1:9//",
-        "amqps://user:sesame@nowhere.invalid/",
-        "  amqps://user:sesame@127.0.0.1:9/ \n",
+        "nats://user:sesame@127.0.0.1:9",
+        "tls://user:sesame@127.0.0.1:9",
+        "tls://user:sesame@nowhere.invalid",
+        "  tls://user:sesame@127.0.0.1:9/ \n",
     ],
 )
 def test_a_broker_that_is_away(capsys: pytest.CaptureFixture[str], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,24 +138,29 @@ def _saying(words: bytes) -> Iterator[int]:
     listening.close()
 
 
-@pytest.mark.parametrize("scheme", ["amqp", "redis", "amqps", "rediss"])
+@pytest.mark.parametrize("scheme", ["nats", "tls"])
 @pytest.mark.parametrize(
     "words",
     [
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         b"\x00" * 64,
         b"-ERR unknown command\r\n" * 9,
-        b"$99999999999\r\n",
+        b"INFO " + b"x" * 99_999,
+        b"INFO {}\r\n",
+        b"INFO null\r\n",
+        b"INFO []\r\n",
+        b"INFO nonsense\r\n",
         b"+OK\r\n" * 9,
+        b"",
     ],
-    ids=["web", "zeros", "errors", "long", "other"],
+    ids=["web", "zeros", "errors", "long", "empty info", "null", "list", "nonsense", "other", "silent"],
 )
 def test_a_server_that_is_no_broker(capsys: pytest.CaptureFixture[str], scheme: str, words: bytes) -> None:
     with _saying(words) as port:
-        _worker(capsys, 11, "--broker", f"{scheme}://user:sesame@127.0.0.1:{port}/0")
+        _worker(capsys, 11, "--broker", f"{scheme}://user:sesame@127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize("url", ["amqp://user:sesame@broker.example/", "redis://:sesame@192.0.2.1/0"])
+@pytest.mark.parametrize("url", ["nats://user:sesame@broker.example", "nats://192.0.2.1:4222"])
 def test_a_broker_without_tls_on_another_machine(capsys: pytest.CaptureFixture[str], url: str) -> None:
     assert "build worker --key FILE --trust KEY" in _worker(capsys, 2, "--broker", url)
     assert "unprotected" in _worker(capsys, 2, "--broker", url, "--key", "k.key"), (
@@ -225,17 +229,18 @@ def test_a_password_of_a_key_that_is_wrong(capsys: pytest.CaptureFixture[str], m
 
 
 MATRIX: List[str] = [
-    "{broker: 'amqp://user:sesame@127.0.0.1:9//', store: x}",
-    "{broker: 'amqp//user:sesame@127.0.0.1', store: x}",
-    "{broker: 'amqps://user:sesame@bro:ker/', store: x}",
+    "{broker: 'nats://user:sesame@127.0.0.1:9', store: x}",
+    "{broker: 'nats//user:sesame@127.0.0.1', store: x}",
+    "{broker: 'tls://user:sesame@bro:ker/', store: x}",
+    "{broker: 'amqps://broker/v', store: x}",
     "{broker: nonsense, store: x}",
-    "{broker: 'rediss://broker/0', store: ''}",
-    "{broker: 'rediss://broker/0', store: x, minutes: 0}",
-    "{broker: 'rediss://broker/0', store: x, minutes: 2000}",
-    "{broker: 'rediss://broker/0', store: x, patience: -1}",
-    "{broker: 'rediss://broker/0', store: x, tries: 0}",
-    "{broker: 'rediss://broker/0'}",
-    "{broker: 'rediss://broker/0', store: x, shell: ls}",
+    "{broker: 'tls://broker', store: ''}",
+    "{broker: 'tls://broker', store: x, minutes: 0}",
+    "{broker: 'tls://broker', store: x, minutes: 2000}",
+    "{broker: 'tls://broker', store: x, patience: -1}",
+    "{broker: 'tls://broker', store: x, tries: 0}",
+    "{broker: 'tls://broker'}",
+    "{broker: 'tls://broker', store: x, shell: ls}",
     "nonsense",
 ]
 
@@ -254,5 +259,5 @@ def test_a_matrix_whose_broker_is_away_is_told_without_its_password(
     text = project.matrix.read_text(encoding="utf-8")
     project.matrix.write_text(text + f"fleet: {{broker: '{NOBODY}', store: x}}\n", encoding="utf-8")
     assert NOBODY in _said(capsys, 11, "fleet", "-m", str(project.matrix))
-    monkeypatch.setenv("DEPLOYMATRIX_BROKER", "rediss://:sesame@127.0.0.1:9/0")
-    assert "rediss://127.0.0.1:9/0" in _said(capsys, 11, "fleet", "-m", str(project.matrix))
+    monkeypatch.setenv("DEPLOYMATRIX_BROKER", "tls://user:sesame@127.0.0.1:9")
+    assert "tls://user@127.0.0.1:9" in _said(capsys, 11, "fleet", "-m", str(project.matrix))

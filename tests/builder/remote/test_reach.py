@@ -10,7 +10,7 @@ import pytest
 from builder.config.remote_machines import SshAddress, parsed
 from builder.errors import UsageError
 from builder.execution.scheduler import Silent, run
-from builder.planning.planner import plan
+from builder.planning.planner import OVER_SSH, plan
 from builder.planning.resolver import Pinner
 from tests.fakes import LAPTOP, FakeExecutor, Project
 
@@ -96,8 +96,19 @@ def test_where_work_is_done_is_part_of_no_key(tmp_path: Path) -> None:
         planned = plan(loaded.matrix, LAPTOP)
         made = run(planned, Pinner(loaded.root, LAPTOP, project.store), project.store, FakeExecutor(), Silent())
         keys.append({id: action.key for id, action in made.actions.items() if id.startswith("engine/")})
-        cells = [cell for cell in planned.cells if cell.cell.target == "trt"]
+        cells = [cell for cell in planned.cells if cell.target == "trt"]
         assert cells and all(cell.fate in ("waiting", "skipped") for cell in cells)
         assert all(cell.engine in made.waiting for cell in cells if cell.fate == "waiting")
     assert keys[0] == keys[1] == keys[2]
     assert [id for id in keys[0] if id.endswith("-trt")]
+
+
+def test_a_machine_that_is_named_does_all_of_the_cell(tmp_path: Path) -> None:
+    """It builds and measures, even what this machine could run; so nothing is unverified for want of one here."""
+    project = Project(tmp_path / "p")
+    project.edit("matrix.yaml", "ov: {runtime: openvino}", "ov: {runtime: openvino, where: ssh://a}")
+    planned = plan(project.load().matrix, LAPTOP)
+    for cell in (cell for cell in planned.cells if cell.target == "ov"):
+        assert (cell.fate, cell.reason, cell.unverified) == ("waiting", OVER_SSH, "")
+        own = [planned.job(id) for id in (cell.engine, *cell.measurements)]
+        assert {(job.elsewhere, job.reached) for job in own} == {(OVER_SSH, cell.reached)}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
@@ -21,6 +23,7 @@ from builder.digest import Json
 from builder.execution.cache import Cache
 from builder.execution.messages import AskNeed, Channel, Dropped, File, Perform, Put, Request, Terms
 from builder.execution.ssh import connection
+from builder.platforms import tables
 from builder.platforms.platform import Pinned
 from builder.records import to_json
 from tests.fakes import REPOSITORY
@@ -194,26 +197,33 @@ def test_the_modules_that_are_sent_are_enough_for_every_step(tmp_path: Path) -> 
     from builder.execution import workbench
     from builder.execution.worker import STEPS
     from builder.plugins import BUILT_IN
-    from tests.test_house import MODULES, _ours
+    from tests.test_house import MODULES, _names, _tree
 
     sent = set(zipfile.ZipFile(io.BytesIO(connection.pack().archive)).namelist())
-    waiting = ["builder.execution.ssh.server", "builder.execution.worker", *(STEPS[step] for step in workbench.STEPS)]
+    waiting = [
+        "builder.execution.ssh.server",
+        "builder.execution.worker",
+        *(STEPS[step].partition(":")[0] for step in workbench.STEPS),
+    ]
     waiting += [place.partition(":")[0] for (kind, _), place in BUILT_IN.items() if kind == "backend"]
     needed = set()
     while waiting:
         module = waiting.pop()
         if module not in needed:
             needed.add(module)
-            waiting += _ours(module) & set(MODULES)
+            named = set(_names(_tree(module)))
+            waiting += (named | {name.rpartition(".")[0] for name in named}) & set(MODULES)
     files = {MODULES[module].relative_to(REPOSITORY).as_posix() for module in needed}
     assert files - sent == set()
-    assert not {name for name in sent if name.startswith(("builder/verbs", "builder/sources", "builder/report"))}
+    assert not {
+        name for name in sent if name.startswith(("builder/cli", "builder/audit", "builder/host", "builder/trust"))
+    }
 
 
 def test_the_first_program_is_of_the_standard_library_and_has_old_syntax() -> None:
     import ast
 
-    text = (REPOSITORY / "builder" / "remote" / "boot.py").read_text(encoding="utf-8")
+    text = (REPOSITORY / "builder" / "execution" / "ssh" / "boot.py").read_text(encoding="utf-8")
     tree = ast.parse(text, feature_version=(3, 5))
     names = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     assert names == {"hashlib", "io", "json", "os", "shutil", "sys", "tempfile", "zipfile"}
@@ -230,3 +240,29 @@ def test_a_digest_is_counted_alike_on_both_sides(tmp_path: Path) -> None:
     assert boot.digest_of(str(tmp_path)) == packed.digest
     (tmp_path / "builder" / "more.py").write_text("")
     assert boot.digest_of(str(tmp_path)) != packed.digest
+
+
+def test_what_is_sent_reads_its_tables_without_a_parser_of_toml(tmp_path: Path) -> None:
+    """Python has one from 3.11 on; a machine that is worked on has only the runtime."""
+    with zipfile.ZipFile(io.BytesIO(connection.pack().archive)) as packed:
+        packed.extractall(tmp_path)
+    assert not list(tmp_path.rglob("*.toml"))
+    code = f"""
+import sys
+sys.modules["tomllib"] = sys.modules["tomli"] = None
+from builder.platforms import dialects, tables
+from builder.config.tensorrt import TensorRtOptions
+print([dialects.weakly_typed(TensorRtOptions(), "tensorrt", version) for version in ("8.6", "10.3")])
+print(tables.jetpack_of("36.4.3"))
+for name in {tables.names()}:
+    getattr(tables, name)()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=str(tmp_path),
+        env={**os.environ, "PYTHONPATH": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    assert done.stdout == "[True, False]\n6.2\n"

@@ -104,10 +104,10 @@ def test_nothing_is_installed_and_the_worker_is_sent_once(server: Sshd, tmp_path
             assert machines.at(reached).facts().machine.python == facts.here().python
         sent = list((tmp_path / "far" / "kept" / "worker").iterdir())
         assert len(sent) == 1
-        stamp = sent[0].joinpath("builder", "worker.py").stat().st_mtime_ns
+        stamp = sent[0].joinpath("builder", "execution", "worker.py").stat().st_mtime_ns
         assert locals().get("first", stamp) == stamp, "the second session found it there"
         first = stamp
-    damaged = sent[0] / "builder" / "worker.py"
+    damaged = sent[0] / "builder" / "execution" / "worker.py"
     damaged.write_text("raise SystemExit('not ours')")
     with Machines(server.environ) as machines:
         machines.at(reached).facts()

@@ -142,7 +142,7 @@ def test_the_one_layer_that_must_stay_is_found_and_the_cell_passes(project: Proj
     assert {(r.subject, r.before, r.after) for r in entry.search.recovered} == {("scores", 1.0, 0.001), ("descriptors", 1.0, 0.001)}  # fmt: skip
     assert entry.search.cost is not None
     assert (entry.search.cost.ms, entry.search.cost.ratio) == (1.0, 1.5)
-    assert found.plan.cells[0].settings.keep == ("worst",)
+    assert found.plan.cells[0].keep == ("worst",)
     assert f"search/{INT8}" in found.outcome.performed
     assert told == ["  it passes", "  it passes"]
     assert "+1.00 ms (1.50x)" in search_trials.search_line(entry.search)
@@ -283,7 +283,7 @@ def test_what_is_kept_by_hand_stays_kept(project: Project) -> None:
     found, _ = healed(project, Harmed(frozenset({"worst", "third"})))
     assert only(found).kept == ("worst",)
     assert only(found).layers == 3
-    assert found.plan.cells[0].settings.keep == ("third", "worst")
+    assert found.plan.cells[0].keep == ("third", "worst")
 
 
 def test_a_gate_on_speed_is_no_reason_to_search(project: Project) -> None:
@@ -308,7 +308,7 @@ def test_a_graph_for_another_machine_is_searched_on_this_one_and_labelled(tmp_pa
     assert entry.search.kept == ("worst",)
     assert entry.search.estimated == "onnxruntime on this machine's CPU"
     assert entry.search.cost is None
-    assert found.plan.cells[0].settings.keep == ("worst",)
+    assert found.plan.cells[0].keep == ("worst",)
     engine = next(job for job in found.plan.jobs if job.id == f"engine/{TRT}")
     assert engine.platform is not None
     assert engine.platform.runtime == "tensorrt", "what waits is the target's own engine"

@@ -329,6 +329,6 @@ def test_the_steps_keep_what_the_recipe_says(precision: str, tmp_path: Path) -> 
     np.savez(tmp_path / "images.npz", images=np.concatenate(IMAGES))
     (tmp_path / "out").mkdir()
     keeping = LowerFp16(("*",)) if precision == "fp16" else dataclasses.replace(recipe(), keep=("*",))
-    step = fp16 if precision == "fp16" else int8
-    step.perform(Action(keeping, (), ()), tmp_path, tmp_path / "out", tmp_path)
+    step = fp16.lower_fp16 if precision == "fp16" else int8.lower_int8
+    step(Action(keeping, (), ()), tmp_path, tmp_path / "out", tmp_path)
     assert len(onnx_files.load(tmp_path / "out" / "model.onnx").graph.node) == 9

@@ -68,6 +68,7 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(
 
 def test_a_projects_folder_never_stands_for_a_package_of_this_program(tmp_path: Path) -> None:
     """Steps search the project's folder for modules first, for the person's model and metrics."""
+    pytest.importorskip("numpy")
     (tmp_path / "validation").mkdir()
     (tmp_path / "validation" / "__init__.py").write_text("raise SystemExit('not ours')\n")
     script = f"import sys, builder.execution.worker; sys.path.insert(0, {str(tmp_path)!r}); import validation.task"

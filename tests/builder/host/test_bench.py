@@ -361,6 +361,7 @@ def test_real_artifacts_are_timed_side_by_side(tmp_path: Path) -> None:
 
 
 def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
     (found,) = bench.side_by_side([order(tmp_path, "no-such-runtime")], "this machine", 0.1, 60.0, silent)
     assert found.latency is None
     assert found.problem.startswith("it ended with code 2: ")

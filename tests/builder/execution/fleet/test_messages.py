@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("nacl")
+pytest.importorskip("nats")
 
 from builder import digest
 from builder.errors import Untrusted

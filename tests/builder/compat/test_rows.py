@@ -8,8 +8,9 @@ from typing import Iterator
 
 import pytest
 
+from builder.config.cells import Cell
 from builder.errors import UsageError
-from builder.planning.planner import PlannedCell, plan
+from builder.planning.planner import plan
 from builder.platforms import tables
 from builder.platforms.gpus import Gpu
 from builder.platforms.install import how_to_build
@@ -78,7 +79,7 @@ def add(folder: Path, name: str, row: str) -> None:
     forget()
 
 
-def planned(root: Path, target: str) -> PlannedCell:
+def planned(root: Path, target: str) -> Cell:
     """The fp32 cell of one target."""
     project = Project(root)
     project.edit("matrix.yaml", 'trt: {runtime: tensorrt, version: "10.16", sm: "8.6", machine: RTX 3090}', target)

@@ -34,7 +34,7 @@ from builder.store import gc, oci, referrers, versions
 from builder.store.gc import Rule
 from builder.store.layout import Layout
 from builder.store.manifest import Artifact, Builder, Entry, HeadContract, Manifest, ModelIdentity, TaskResult, Verdict
-from builder.store.provenance import Chain, Link, Provenance, Step
+from builder.store.provenance import Chain, JobLink, Provenance, StepRecord
 
 _KINDS = (("onnxruntime", None), ("openvino", None), ("tensorrt", "8.6"), ("tensorrt", "8.9"), ("tensorrt-rtx", "8.6"))
 _RECORDED = 5  # of the newest versions, the results of all their steps are there
@@ -130,7 +130,7 @@ def _key(version: int, number: int, step: str) -> str:
 
 
 def _provenance(version: int, entries: Tuple[Entry, ...]) -> Provenance:
-    steps: List[Step] = []
+    steps: List[StepRecord] = []
     chains: List[Chain] = []
     for number, entry in enumerate(entries):
         assert entry.artifact is not None
@@ -139,8 +139,10 @@ def _provenance(version: int, entries: Tuple[Entry, ...]) -> Provenance:
         given = (Pinned("model.onnx", entry.artifact.onnx),)
         made = (Pinned("model.bin", entry.artifact.files[0].digest),)
         tools = (Tool("onnxruntime", "1.31.1"), Tool("numpy", "2.4.0"))
-        steps += [Step(key, step, settings, given, tools, entry.platform, made, True) for step, key in keys.items()]
-        chains.append(Chain(entry.cell, tuple(Link(f"{step}/{entry.cell}", key) for step, key in keys.items())))
+        steps += [
+            StepRecord(key, step, settings, given, tools, entry.platform, made, True) for step, key in keys.items()
+        ]
+        chains.append(Chain(entry.cell, tuple(JobLink(f"{step}/{entry.cell}", key) for step, key in keys.items())))
     return Provenance(1, version, tuple(steps), tuple(chains))
 
 

@@ -1,4 +1,4 @@
-"""The time: read from the system in this one place, written and read as ISO 8601 in UTC, to the second."""
+"""The system clock, and times as ISO 8601 in UTC, to the second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def now() -> Time:
-    """What the system's clock says, in UTC. Verbs ask it and pass it on."""
+    """The current time in UTC. Commands read it once and pass it on."""
     return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
 
 
@@ -43,7 +43,7 @@ def length(said: str, flag: str) -> datetime.timedelta:
 
 
 def ago(length: datetime.timedelta) -> str:
-    """'40 seconds', '3 hours', '12 days': for people."""
+    """'40 seconds', '3 hours', '12 days': a duration for messages."""
     seconds = max(int(length.total_seconds()), 0)
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
         if seconds >= 2 * size or unit == "second":

@@ -1,7 +1,7 @@
-"""Content digests: `sha256:<64 hex>`, the same spelling as in an OCI descriptor.
+"""Content digests `sha256:<64 hex>`, and strict reading of JSON.
 
-The law: two values have the same digest exactly when their bytes are the same. For a record,
-the bytes are its canonical JSON (sorted keys, no spaces, UTF-8, no NaN).
+Two values have the same digest exactly when their bytes are the same. The bytes of a record are its canonical
+JSON (sorted keys, no spaces, UTF-8, no NaN).
 """
 
 from __future__ import annotations
@@ -51,21 +51,24 @@ def is_one(text: str) -> bool:
 
 
 def hex_part(digest: str) -> str:
-    """The 64 hex digits; StoreDamaged for anything else, so that no digest can name a path outside a store."""
+    """The 64 hex digits.
+
+    Raises StoreDamaged for anything else, so that no digest names a path.
+    """
     if not _FORM.fullmatch(digest):
         raise StoreDamaged(f"{digest!r} is not a digest of the form sha256:<64 hex digits>")
     return digest[len("sha256:") :]
 
 
-# JSON from strangers: one meaning or none. A name twice in one object, NaN, numbers without end and nesting without end are
-# refused; two readers of such a text could see two things, and one signature would cover both.
+# JSON from untrusted sources must have one meaning: two readers of an ambiguous text could see two values, and one
+# signature would cover both. Duplicate names, NaN, overlong numbers and deep nesting are refused.
 
 
 _DIGITS = 400  # of one number: more than a float has, and too few to be slow
 
 
 def loads(data: Union[bytes, str]) -> Json:
-    """The value in `data`. Raises ValueError for anything that is not JSON, or not plainly so."""
+    """The value in `data`. Raises ValueError for anything but unambiguous JSON."""
     text = data.decode("utf-8") if isinstance(data, bytes) else data  # json would guess at UTF-16 and UTF-32 too
     try:
         return json.loads(  # type: ignore[no-any-return]

@@ -1,19 +1,19 @@
-"""Every error this program raises on purpose, and the exit code of each.
+"""Every error that this program raises on purpose, and its exit code.
 
     DeployError
-    ├── UsageError      2   what the person wrote is wrong: matrix.yaml, a flag, a photograph
-    ├── GateFailed      3   the run is whole, but an artifact missed its gate
+    ├── UsageError      2   invalid input: matrix.yaml, a flag, a photograph
+    ├── GateFailed      3   the run is complete, but an artifact missed its gate
     ├── DriftFound      4   an audit: a number got worse than its limit since the last release
     ├── StepFailed      5   a step (export, quantize, engine, ...) did not finish
     ├── NothingFits     6   no artifact may be used on this machine, or at this size
     ├── StoreDamaged    7   a stored file is missing, truncated or has another digest
     ├── StoreBusy       8   another process holds the store
-    ├── SystemRefused   9   the operating system said no: disk full, no permission
-    ├── Untrusted      10   not signed by anyone who is trusted here
+    ├── SystemRefused   9   the operating system refused: disk full, no permission
+    ├── Untrusted      10   not signed by a trusted key
     └── Unreachable    11   a registry, a server, a bucket or a machine does not answer, or refuses
 
-An error says what is wrong, where, and what to type next. Exit code 1 is left to Python
-itself (a bug of ours); 130 is an interrupt.
+An error has a problem, a place, and the next command. Exit code 1 is left to Python
+itself (a bug of this program); 130 is an interrupt.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Optional
 
 
 class DeployError(Exception):
-    """Base of the tree. `what` is one sentence; `where` a place; `hint` the next thing to do."""
+    """Base class. `what`: one sentence; `where`: a place; `hint`: the next action."""
 
     exit_code = 1
 
@@ -51,7 +51,10 @@ class DriftFound(DeployError):
 
 
 class StepFailed(DeployError):
-    """`killed`: somebody else ended its process, so it may go well another time."""
+    """A step did not finish.
+
+    `killed`: its process was ended from outside, so a retry may succeed.
+    """
 
     exit_code = 5
 
@@ -83,7 +86,10 @@ class Untrusted(DeployError):
 
 
 class Unreachable(DeployError):
-    """`passing`: it may be otherwise in a while (a cut connection, a busy server), so asking again makes sense."""
+    """A remote does not answer.
+
+    `passing`: a temporary error (a cut connection, a busy server); retry it.
+    """
 
     exit_code = 11
 
@@ -95,6 +101,6 @@ class Unreachable(DeployError):
 
 
 def first_line(problem: BaseException) -> str:
-    """The first line of another library's exception, or its type when it says nothing."""
+    """The first line of another library's exception, or its type when it has no message."""
     said = str(problem).strip()
     return said.splitlines()[0] if said else type(problem).__name__

@@ -1,5 +1,8 @@
-"""Files that are there whole or not at all: written under another name, flushed, and renamed. What a store holds settles in
-its own way (builder/store/layout.py)."""
+"""Files: atomic writes, locks, sizes such as '4GiB', verified copies.
+
+An atomic write goes to another name, is flushed, and renamed. Blobs of a store have their own way
+(builder/store/layout.py).
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,20 @@ from builder.errors import StoreDamaged
 
 
 def write(path: Path, data: bytes) -> None:
-    """Let `path` hold `data`, whatever it held before. Raises OSError, and leaves what was there and nothing else."""
+    """Write `data` to `path` atomically.
+
+    Raises OSError, and leaves the old content and no other file.
+    """
     with opened(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which gets the name `path` when the block ends well. Raises OSError."""
+    """A file for writing that is renamed to `path` when the block succeeds.
+
+    Raises OSError.
+    """
     partial = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         with partial.open("wb") as file:
@@ -37,19 +46,18 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             partial.unlink()
 
 
-# Locks between processes: flock on an open file. The kernel releases them when their process ends, however it ends.
-#
-# They hold between processes of one machine, and between machines where the file system carries flock (NFS of Linux does).
-# What a lock stands for is said where it is taken: builder/store/layout.py, builder/store/transfers.py, builder/host/install.py.
+# ------------------------------------------------------------------------------------------- locks
 
 
 _LOOK_AGAIN = 0.05  # seconds
 
 
 def take(file: Union[int, "IO[bytes]", "IO[str]"], *, shared: bool = False, wait: float = 0) -> bool:
-    """Lock an open file until it is closed; waits at most `wait` seconds. Is it ours?
+    """Lock an open file until it is closed; wait at most `wait` seconds.
 
-    Raises OSError where the file system knows no locks.
+    Returns whether it is locked. Uses flock, which the kernel releases when the process ends. It holds between
+    processes of one machine, and between machines on a file system that supports it (NFS of Linux does). Raises OSError
+    where the file system has no locks.
     """
     how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
     until = time.monotonic() + wait
@@ -63,7 +71,7 @@ def take(file: Union[int, "IO[bytes]", "IO[str]"], *, shared: bool = False, wait
         time.sleep(_LOOK_AGAIN)
 
 
-# Sizes in bytes as people write them: '4GiB'.
+# ------------------------------------------------------------------------------------------- sizes
 
 
 _SIZE = re.compile(r"([0-9]{1,12})\s*(KiB|MiB|GiB)")
@@ -78,17 +86,18 @@ def bytes_of(text: str) -> int:
     return int(match.group(1)) * _UNITS[match.group(2)]
 
 
-# Copying a file and knowing what was copied: one pass that reads, hashes and writes; blocks are shared where they can be.
-#
-# Hashing in a thread of its own gains nothing that can be measured: docs/results/transfers.md.
+# -------------------------------------- copies; hashing in a separate thread gains nothing (docs/results/transfers.md)
 
 
-_PIECE = 256 << 10  # fits a processor's cache: what was read is hashed and written from there
+_PIECE = 256 << 10  # fits a processor's cache, for hashing and writing after the read
 _FICLONE = 0x40049409  # ioctl_ficlone(2); Btrfs, XFS and others share blocks until one side is written to
 
 
 def verified(source: Path, dest: Path, wanted: str, hint: str) -> None:
-    """Copy `source` to `dest`, which is new, and flush it. Raises StoreDamaged unless the copy has the digest `wanted`."""
+    """Copy `source` to the new file `dest`, sharing blocks where possible, and flush it.
+
+    Raises StoreDamaged unless the copy has the digest `wanted`.
+    """
     with source.open("rb", buffering=0) as theirs, dest.open("xb+", buffering=0) as ours:
         found = digest.of_stream(ours) if _cloned(theirs, ours) else _copied(theirs, ours)
         if found != wanted:
@@ -124,11 +133,14 @@ def _copied(source: BinaryIO, dest: BinaryIO) -> str:
 
 
 def write_all(file: BinaryIO, data: "bytes | memoryview") -> None:
-    """An unbuffered file may take less than all of it before it refuses. Raises OSError with the file's name."""
+    """Write all of `data`: an unbuffered file may take less at once.
+
+    Raises OSError with the file's name.
+    """
     left = memoryview(data)
     try:
         while left:
             left = left[file.write(left) :]
-    except OSError as problem:  # a full disk: Python does not say where
+    except OSError as problem:  # a full disk: Python's error lacks the name
         problem.filename = problem.filename or file.name
         raise

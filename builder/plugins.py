@@ -1,7 +1,8 @@
-"""The places where new things plug in: Backend, Executors, Store, Repository, Source. Protocols, and how to find one.
+"""Extension points, as protocols, and how to find an implementation.
 
-Built-in implementations are named in `BUILT_IN` and imported on use; other packages add theirs through entry
-points of the groups `deploymatrix.backend`, `deploymatrix.executors`, `deploymatrix.repository`, `deploymatrix.source`.
+Protocols, and how to find an implementation. Built-in implementations are named in `BUILT_IN` and imported on use;
+other packages add theirs through entry points of the groups `deploymatrix.backend`, `deploymatrix.executors`,
+`deploymatrix.repository`, `deploymatrix.source`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import (
 
 from builder.errors import StoreDamaged, UsageError
 
-if TYPE_CHECKING:  # who pulls need not load what only builds know
+if TYPE_CHECKING:  # a pull does not load modules of builds
     import numpy as np
 
     from builder.actions.action import Action, Result
@@ -47,8 +48,11 @@ else:
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """How to open an artifact. `threads` 0 takes every core; `static`: see CellSettings; `frugal` gives memory back
-    between runs, for images of many sizes, at the price of speed."""
+    """How to open an artifact.
+
+    `threads`: 0 for every core. `static`: see CellSettings. `frugal`: free memory between runs, for images of many
+    sizes; slower.
+    """
 
     compute: Compute = "f32"
     static: bool = False
@@ -57,14 +61,17 @@ class OpenOptions:
 
 
 class Runner(Protocol):
-    """An open artifact: input tensors by name to output tensors by name. Not thread-safe."""
+    """An open artifact: maps input tensors by name to output tensors by name.
+
+    Not thread-safe.
+    """
 
     def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]: ...
 
 
 @runtime_checkable
 class Telling(Protocol):
-    """A runner whose runtime says in which precision its layers compute."""
+    """A runner that reports the precision its layers compute in."""
 
     def arithmetic(self) -> Dict[str, int]:
         """precision (fp32, bf16, fp16, int8, ...) -> layers of the model as it ran last."""
@@ -73,7 +80,7 @@ class Telling(Protocol):
 
 @runtime_checkable
 class Shared(Protocol):
-    """A runner whose runtime answers several calls at once on what it has loaded once."""
+    """A runner that can serve several calls at once from one loaded model."""
 
     def twin(self) -> Runner:
         """A runner that may be called while this one is, and gives the same."""
@@ -82,8 +89,11 @@ class Shared(Protocol):
 
 class Backend(Protocol):
     def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
-        """Write the files that `open` takes into `out`. Raises StepFailed. Beside `onnx` lie `timing.cache` and
-        `calibration.npz` where the recipe asks for them; both names' `.cache` files in `out` are by-products."""
+        """Write the files that `open` reads into `out`. Raises StepFailed.
+
+        `timing.cache` and `calibration.npz` are beside `onnx` where the recipe has them; `.cache` files of these names
+        in `out` are by-products.
+        """
         ...
 
     def open(self, folder: Path, options: OpenOptions) -> Runner:
@@ -97,13 +107,13 @@ class Source(Protocol):
         ...
 
     def open(self, recipe: ModelItself, files: Path, root: Path) -> Runner:
-        """The model itself, whose outputs are the truth that artifacts are compared with."""
+        """Open the model itself, the reference for artifacts."""
         ...
 
 
 class Store(Protocol):
     def fetch(self, digest: str) -> Path:
-        """The path of a stored blob, to read only. Raises StoreDamaged when it is not there."""
+        """The path of a stored blob, read-only. Raises StoreDamaged when it is missing."""
         ...
 
     def put(self, file: Path) -> Blob:
@@ -130,7 +140,10 @@ def held(store: Store, blob: Blob) -> bool:
 
 
 def lacking(store: Store, outputs: Tuple[Blob, ...], where: str) -> Tuple[Blob, ...]:
-    """The outputs of an action that `store` has yet to take. Raises StoreDamaged for names that lead elsewhere."""
+    """The outputs of an action that are not in `store`.
+
+    Raises StoreDamaged for a name outside its folder.
+    """
     if len({blob.name for blob in outputs}) < len(outputs) or not all(blob.is_plain for blob in outputs):
         raise StoreDamaged("its outputs have names that lead elsewhere", where=where)
     return tuple(blob for blob in outputs if not held(store, blob))
@@ -145,11 +158,12 @@ class Stream:
 
 
 class Repository(Protocol):
-    """A place that versions are published to and pulled from: a folder, a registry, a web server, a bucket.
+    """A place to publish versions to and pull them from.
 
-    It keeps OCI objects (small JSON) and files, both by digest, and tags that name objects. Nothing that it answers is
-    believed: who asks holds size and digest against what was expected (builder/store/transfers.py). Methods are called from
-    several threads. They raise Unreachable when it does not answer or refuses, StoreDamaged when what it answers cannot be.
+    A folder, a registry, a web server, a bucket. It keeps OCI objects (small JSON) and files, both by digest, and tags
+    that name objects. Its answers are not trusted: the caller verifies size and digest (builder/store/transfers.py).
+    Methods are called from several threads. They raise Unreachable for no answer or a refusal, StoreDamaged for an
+    invalid answer.
     """
 
     @property
@@ -160,17 +174,17 @@ class Repository(Protocol):
     def tags(self) -> Tuple[str, ...]: ...
 
     def resolve(self, tag: str) -> Optional[Descriptor]:
-        """What a tag names now; None when there is no such tag."""
+        """The object of a tag; None when there is no such tag."""
         ...
 
     def has(self, it: Descriptor) -> bool: ...
 
     def stream(self, it: Descriptor, start: int = 0) -> ContextManager[Stream]:
-        """A file or an object, from byte `start` on, or from an earlier one where the place cannot begin in the middle."""
+        """A file or an object from byte `start` on, or from an earlier one when ranges are not supported."""
         ...
 
     def put(self, it: Descriptor, source: Path) -> None:
-        """Take in a file or an object, whole or not at all. What is there already is left alone."""
+        """Add a file or an object atomically. An existing one is left alone."""
         ...
 
     def tag(self, tag: str, it: Descriptor) -> None:
@@ -191,15 +205,18 @@ class Executor(Protocol):
     def perform(
         self, action: Action, files: Mapping[str, Path], root: Path, store: Store, say: Callable[[str], None]
     ) -> Result:
-        """Perform one action somewhere and put its outputs into `store`. Raises StepFailed."""
+        """Perform one action and put its outputs into `store`. Raises StepFailed."""
         ...
 
     def stop(self) -> None:
-        """End every action that is being performed, at once. May be called from another thread."""
+        """End all running actions at once. May be called from another thread."""
 
 
 class Executors(Protocol):
-    """All executors of one kind that a run uses. A context: at its end nothing that they began runs anywhere."""
+    """All executors of one kind in a run.
+
+    A context: at its end nothing that they started is running.
+    """
 
     def at(self, place: Reached) -> Executor:
         """The executor of a place; the same one for the same place."""
@@ -241,19 +258,22 @@ def source(name: str) -> Source:
 
 
 def executors(scheme: str) -> Callable[[Campaign], Executors]:
-    """What makes, for a run, the executors of places that begin with `scheme:`."""
+    """The factory of executors for machines that begin with `scheme:`."""
     return cast("Callable[[Campaign], Executors]", _find("executors", scheme))
 
 
 def repository(address: str, environ: Mapping[str, str]) -> Repository:
-    """The place at `address`: a path, or a URL whose scheme says what it is. Opens no connection yet."""
+    """The repository at `address`, a path or a URL with a known scheme.
+
+    Opens no connection.
+    """
     scheme, there, _ = address.partition("://")
     kind = scheme if there else "bundle" if is_bundle(address) else "file"
     return cast(Repository, _find("repository", kind)(address, environ))
 
 
 def is_bundle(address: str) -> bool:
-    """Is it the path of a bundle, and not of a folder? By its name where nothing is there, for a better message."""
+    """Whether a path is a bundle and not a folder; by its name when nothing is there."""
     path = Path(address)
     return "://" not in address and (path.is_file() or (path.suffix == ".tar" and not path.is_dir()))
 
@@ -271,7 +291,7 @@ def _find(kind: str, name: str) -> Callable[..., object]:
 
 
 def _entry_points(group: str) -> Iterable[Any]:
-    from importlib import metadata  # slow to import, and needed only for what is not built in
+    from importlib import metadata  # slow to import, and only needed for third-party plug-ins
 
     found: Any = metadata.entry_points()
     return cast("Iterable[Any]", found.select(group=group) if hasattr(found, "select") else found.get(group, ()))

@@ -1,16 +1,16 @@
 """Records: frozen dataclasses to JSON and back, driven by their type hints.
 
 One reader serves matrix.yaml, actions, results and manifests, and the JSON Schema of matrix.yaml comes
-from the same hints, so what is documented is what is read. Written by hand: pydantic takes 133 to 176 ms to build one
+from the same hints, so the schema always matches the reader. Written by hand: pydantic takes 133 to 176 ms to build one
 schema, and is not there for the worker that is sent to a machine.
 
     from_json(type(x), to_json(x)) == x          for every record (a property test)
 
 It reads `str int float bool`, `Literal`, `Optional`, `Tuple[T, ...]`, fixed tuples, dataclasses and unions of
-dataclasses (told apart by a `Literal` field or, failing that, by their keys). A field made with
+dataclasses. A `Literal` field selects the member of a union; without one, the keys do. A field made with
 `field(metadata=KEYED)` is a mapping in JSON and a tuple of records here: the key is the first field of the
 record; when only one other field is left, the mapping's value is that field itself. A field made with
-`field(metadata=DERIVED)` is worked out from the others by whoever loads the record: it is neither read nor written.
+`field(metadata=DERIVED)` is computed from the others when a record is loaded: it is neither read nor written.
 A record with a class method `from_text` may also be one text; a ValueError says why it cannot be read.
 """
 
@@ -51,7 +51,10 @@ DERIVED: Mapping[str, bool] = {"derived": True}
 
 
 class RecordError(Exception):
-    """`data` at `path` does not fit the record: `wrong` is the name found, `known` those that would be right."""
+    """`data` at `path` does not fit the record.
+
+    `wrong`: the name found; `known`: the valid ones.
+    """
 
     def __init__(
         self, path: KeyPath, problem: str, *, wrong: str = "", known: Tuple[str, ...] = (), at_key: bool = False
@@ -69,7 +72,10 @@ def dotted(path: KeyPath) -> str:
 
 
 def described(text: str, *, keyed: bool = False) -> Dict[str, object]:
-    """Metadata for a field: its line in the JSON Schema, and whether it is written as a mapping."""
+    """Metadata of a field.
+
+    Its line in the JSON Schema, and whether it is written as a mapping.
+    """
     return {"keyed": keyed, "doc": text}
 
 
@@ -102,12 +108,15 @@ def required(field: "dataclasses.Field[Any]") -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-# ---------------------------------------------------------------------------------------------- writing
+# ------------------------------------------------------------------------------------------- writing
 
 
 def to_json(value: object) -> Json:
-    """The JSON form of a record. Fields that hold their default are left out, so adding a field with a
-    default changes no digest of an older record."""
+    """The JSON form of a record.
+
+    Fields that hold their default are left out, so that a new field with a default changes no digest of an older
+    record.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         out: Dict[str, Json] = {}
         for name, field in fields_of(value.__class__).items():
@@ -146,11 +155,14 @@ def _is_tag(cls: type, name: str) -> bool:
     return get_origin(hints_of(cls)[name]) is Literal and len(get_args(hints_of(cls)[name])) == 1
 
 
-# ---------------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------- reading
 
 
 def from_json(cls: Type[T], data: object, path: KeyPath = ()) -> T:
-    """`data` (what `json.loads` gives) as a `cls`. Raises RecordError at the first thing that does not fit."""
+    """Read parsed JSON as a `cls`.
+
+    Raises RecordError at the first value that does not fit.
+    """
     return cast(T, _read(cls, data, path))
 
 
@@ -161,7 +173,10 @@ def _read(hint: Any, data: object, path: KeyPath) -> object:
 
 @functools.lru_cache(maxsize=None)
 def _reader(hint: Any) -> Tuple[Callable[[Any, object, KeyPath], object], Any]:
-    """What reads `hint`, and what it reads it by. A manifest asks this some ten thousand times for a few dozen hints."""
+    """The reader of `hint` and its argument.
+
+    Cached: one manifest needs some ten thousand for a few dozen hints.
+    """
     if dataclasses.is_dataclass(hint):
         return _read_record, hint
     readers = {Union: _read_union, tuple: _read_tuple, Literal: _read_literal}
@@ -239,7 +254,7 @@ def _read_union(options: Tuple[Any, ...], data: object, path: KeyPath) -> object
 
 
 def _choose(records: List[Any], data: Mapping[str, object], path: KeyPath) -> type:
-    """The record of a union that `data` means: by its tag (a one-word Literal), else by the most keys in common."""
+    """The member of a union for `data`: by its tag (a one-word Literal), else by the most keys in common."""
     tags = {}
     for cls in records:
         for name, hint in hints_of(cls).items():
@@ -303,7 +318,7 @@ def _name(hint: Any) -> str:
     return names.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-# A `name: value` of matrix.yaml that is handed on as it is, to a factory or a metric.
+# ------------------------------------------------------------------------------------------- settings
 
 
 @dataclass(frozen=True)
@@ -314,7 +329,7 @@ class Setting:
     value: Union[bool, int, float, str]
 
 
-# What a consistency check says when it does not hold: a RecordError at the path of the offending value.
+# -------------------------------------------------- consistency checks: a RecordError at the path of the invalid value
 
 
 def expect(ok: bool, path: KeyPath, problem: str) -> None:

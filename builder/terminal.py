@@ -1,4 +1,7 @@
-"""Words and columns for a person: tables, counts, times. Plain text; colour only on a terminal."""
+"""Terminal output: tables, counts, sizes, wrapped text, progress.
+
+Plain text; colour and a live line only on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +28,17 @@ _COLOURS: Dict[str, str] = {
 }
 
 
-# What terminals obey, and halves of characters, which cannot be written. Lines may end, and have tabs.
+# Control characters that a terminal acts on, and lone surrogates. Newlines and tabs are allowed.
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def harmless(said: str) -> str:
-    """What another machine says, so that it can be printed here."""
+    """Text of another machine, made safe to print."""
     return _OBEYED.sub("?", said)
 
 
 def in_one_line(said: str) -> str:
-    """For a log: nobody adds a line to it that seems to be ours."""
+    """Text for one line of a log, so that it cannot forge another line."""
     return harmless(" / ".join(line.strip() for line in said.splitlines() if line.strip()).replace("\t", " "))
 
 
@@ -50,7 +53,10 @@ def paint(word: str, out: Optional[IO[str]] = None) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, status: int, out: Optional[IO[str]] = None) -> str:
-    """Left-aligned columns, two spaces apart; column `status` is painted, the last one may be long."""
+    """Left-aligned columns, two spaces apart.
+
+    Column `status` is painted; the last one may be long.
+    """
     body = [tuple(row) for row in rows]
     widths = [max(len(row[i]) for row in [tuple(header), *body]) for i in range(len(header))]
     widths[-1] = 0
@@ -64,7 +70,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, status: int, 
 
 
 def counts(words: Iterable[str], order: Sequence[str]) -> str:
-    """'14 passed, 22 waiting': only what occurs, in `order`."""
+    """'14 passed, 22 waiting': the words that occur, in `order`."""
     listed = list(words)
     return ", ".join(f"{listed.count(word)} {word}" for word in order if word in listed) or "nothing"
 
@@ -79,8 +85,11 @@ def size(count: int) -> str:
 
 
 def wrapped(text: str, indent: str, width: int = 110, hanging: Optional[int] = None) -> str:
-    """`indent` begins the first line; those after it are indented by `hanging`, two more than that when not said. Lines
-    of `text` after its first are commands: they stay as they are."""
+    """Wrap `text`.
+
+    `indent` begins the first line; later ones are indented by `hanging`, by default two more. Lines of `text` after its
+    first are commands and stay unchanged.
+    """
     after = " " * hanging if hanging is not None else indent + "  "
     said, *commands = text.split("\n")
     filled = textwrap.fill(
@@ -102,9 +111,7 @@ def grouped(pairs: Iterable[Tuple[str, str]]) -> Dict[str, List[str]]:
     return found
 
 
-# How far a transfer is: files, bytes and rate, as a live line on a terminal and as a line now and then elsewhere.
-#
-# What is transferred, and when that ends, is not known here.
+# ------------------------------------------------------------------------------------------- progress of a transfer
 
 
 _EVERY_LINE, _EVERY_FRAME = 5.0, 0.2  # seconds
@@ -112,7 +119,10 @@ _MEGA = 1e6
 
 
 class Meter:
-    """Thread-safe. `out` None: nothing is said."""
+    """Progress: files, bytes and rate, on a terminal as a live line, elsewhere as a line now and then.
+
+    Thread-safe. `out` None: no output.
+    """
 
     def __init__(
         self, doing: str = "", out: Optional["IO[str]"] = None, now: Callable[[], float] = time.monotonic
@@ -125,14 +135,17 @@ class Meter:
         self.bytes = self.of_bytes = self.files = self.of_files = self._kept = 0
 
     def expect(self, files: int, size: int) -> None:
-        """More is to come. The first is the beginning: what went before does not count as time."""
+        """Announce more files and bytes. The first call starts the clock."""
         with self._lock:
             if not self.of_files:
                 self._since = self._said = self._now()
             self.of_files, self.of_bytes = self.of_files + files, self.of_bytes + size
 
     def moved(self, size: int, *, kept: bool = False) -> None:
-        """`size` bytes more are there (less, when it is negative); `kept`: they had been there, which is no speed."""
+        """Count `size` bytes (possibly negative).
+
+        `kept`: they existed before, so they are not part of the rate.
+        """
         with self._lock:
             self.bytes += size
             self._kept += size if kept else 0

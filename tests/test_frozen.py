@@ -34,7 +34,7 @@ from builder.actions.measurements import (
 from builder.actions.recipes import Facts, MeasureLatency, MeasureParity, MeasureTask, Recipe, ScoreReference
 from builder.audit import ledger
 from builder.audit.drift_limits import Allowances
-from builder.audit.history import Line, Version
+from builder.audit.history import MetricLine, Version
 from builder.config.loader import Loaded
 from builder.config.matrix import Matrix, TorchSource
 from builder.errors import DeployError
@@ -388,7 +388,7 @@ def test_drift_keeps_its_numbers(frozen: Frozen) -> None:
     assert {row.split()[4] for row in rows} >= {"same", "worse", "beyond", "unlike"}
 
 
-def _drift_line(line: Line) -> str:
+def _drift_line(line: MetricLine) -> str:
     moves = ",".join(f"v{move.since}>v{move.version}:{number(move.worse)}" for move in line.moves)
     numbers = {name: getattr(line, name) for name in ("worse", "percent", "noise", "slope", "creep", "lost")}
     said = [f"{name}={number(value)}" for name, value in numbers.items() if value is not None]
@@ -467,7 +467,7 @@ def _parity_line(found: OutputParity) -> str:
 def test_keypoints_keep_their_numbers(frozen: Frozen) -> None:
     np: Any = pytest.importorskip("numpy")
     pytest.importorskip("cv2")
-    from validation import keypoints as metrics
+    from validation import keypoint_metrics as metrics
     from validation.homography import shift
 
     size, rows = (96, 128), []  # type: Tuple[int, int], List[str]

@@ -1,1 +1,4 @@
-"""Measuring artifacts and judging the measurements. Works on arrays, files and runners; builds nothing."""
+"""Measuring artifacts and judging the measurements.
+
+Works on arrays, files and runners; builds nothing.
+"""

@@ -1,8 +1,8 @@
-"""What an artifact answered beside what the model answered, output by output. Needs NumPy alone.
+"""Comparison of an artifact's outputs with the model's.
 
-Tensors that cannot be compared (another shape, NaN, Inf) give a `problem` instead of numbers. The numbers of those that
-can are made by a function that the caller chooses: Polygraphy's where artifacts are built (`validation/parity.py`), `of`
-where they run.
+Needs NumPy alone. Tensors that cannot be compared (another shape, NaN, Inf) give a `problem` instead of numbers. The
+caller chooses the function for the numbers: Polygraphy's where artifacts are built (`validation/parity.py`), or `of`
+on hosts.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from builder.config.contract import Agreement, Align
 from builder.errors import StepFailed
 from validation.samples import Arrays, Sample
 
-# Pairing two sets of points whose rows have no order, so that their tensors can be compared row by row.
-#
-# Two near-equal scores may swap places in a top-k; the keypoints are the same, the tensors are not. Rows are paired
-# when each is the other's nearest point, no farther apart than `within` pixels.
+# ------------------------------------------------------------------------------------------ pairing of unordered points
 
 
 def paired(reference: Arrays, candidate: Arrays, align: Align) -> Tuple[Arrays, Arrays, float]:
-    """(reference rows, candidate rows, matched fraction of the reference's real rows), over all images of the batch.
+    """(reference rows, candidate rows, matched fraction of the reference's real rows), over the whole batch.
 
+    Near-equal scores may swap places in a top-k: the keypoints are the same, the tensors are not. Rows are paired
+    when each is the other's nearest point, at most `within` pixels apart.
     Outputs are [B, K, ...]; the rows come back as [N, ...], N pairs. With no real row in the reference, the fraction
     is 1 when the candidate has none either, else 0.
     """
@@ -59,6 +58,9 @@ def _rows(arrays: Arrays, pairs: Any, which: int) -> Arrays:
     return {name: np.concatenate([value[p[0]][p[which]] for p in pairs]) for name, value in arrays.items()}
 
 
+# ------------------------------------------------------------------------------------------- comparison
+
+
 # (output, sample, reference, candidate) -> its numbers
 Statistics = Callable[[str, str, Any, Any], OutputParity]
 
@@ -71,7 +73,10 @@ def compared(
     agreement: Iterable[Agreement],
     statistics: Statistics,
 ) -> Iterator[OutputParity]:
-    """One OutputParity per name in `outputs`, in that order. Raises StepFailed for an axis that a tensor lacks."""
+    """One OutputParity per name in `outputs`, in that order.
+
+    Raises StepFailed for a missing axis.
+    """
     axes: Dict[str, int] = {agreed.output: agreed.axis for agreed in agreement}
     problems = {name: _problem(name, sample.outputs, candidate) for name in outputs}
     reference, matched = sample.outputs, None
@@ -99,7 +104,10 @@ def _problem(name: str, reference: Arrays, candidate: Arrays) -> Optional[str]:
 
 
 def _agreement(reference: Any, candidate: Any, axis: int) -> float:
-    """Fraction of places where the largest element along `axis` has the same index. Raises StepFailed."""
+    """Fraction of positions with the same index of the largest element along `axis`.
+
+    Raises StepFailed.
+    """
     if not -reference.ndim <= axis < reference.ndim:
         raise StepFailed(f"`parity.agreement`: there is no axis {axis} in a tensor of shape {list(reference.shape)}")
     return float(f"{np.mean(reference.argmax(axis) == candidate.argmax(axis)):.7g}")
@@ -163,7 +171,7 @@ def _wide(array: Any) -> Any:
 
 
 def _squared(array: Any) -> Any:
-    """In 64 bits, which is what Polygraphy's squares have with NumPy 2."""
+    """Squares in 64 bits, as Polygraphy computes them with NumPy 2."""
     return np.power(array.astype(np.float64 if array.dtype.kind == "f" else np.int64), 2)
 
 

@@ -1,4 +1,7 @@
-"""Random homographies, and points and images under them. Points are (x, y), pixel centres are integers."""
+"""Random homographies, and points and images under them.
+
+Points are (x, y), pixel centres are integers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-# The names tell a reader the element type; OpenCV's type stubs know too little of it to have it checked.
+# Names for readers: OpenCV's type stubs are too coarse to check element types.
 Float = npt.NDArray[Any]  # float32
 Matrix = npt.NDArray[Any]  # float64, 3x3
 Bytes = npt.NDArray[Any]  # uint8

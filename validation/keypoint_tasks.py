@@ -1,5 +1,4 @@
-"""Ready-made tasks for heads that give keypoints: known homographies, a rectified stereo pair with its disparity, and the
-model's own keypoints.
+"""Tasks for keypoint heads: homographies, stereo, the model's own keypoints.
 
     tasks:
       views:
@@ -7,7 +6,7 @@ model's own keypoints.
         data: {package: skimage, folder: data, files: [camera.png, coffee.png]}
         size: [240, 320]
 
-The head's `postprocess` says how its tensors become keypoints, so what is scored is what a host gets.
+The head's `postprocess` turns its tensors into keypoints, so a score is about the keypoints that a host gets.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from builder.errors import StepFailed
 from builder.models import preprocessing
 from validation import keypoints, light
 from validation.homography import Bytes, Matrix, random_homography, shift, warp_image
-from validation.keypoints import Features, sameness, scores, stereo_scores
+from validation.keypoint_metrics import Features, sameness, scores, stereo_scores
 from validation.samples import Arrays
 from validation.task import Case, Scores, mean
 
@@ -33,7 +32,7 @@ _STILL: Dict[str, float] = {"rotation": 0, "zoom": 1, "tilt": 0, "travel": 0, "s
 Geometry = Dict[str, float]
 Change = Callable[[np.random.Generator, Bytes], Bytes]
 
-# What happens between the first view and the second: the limits of the homography, and a change of the image.
+# The change from the first view to the second: limits of the homography, and a change of the image.
 KINDS: Dict[str, Tuple[Geometry, Change]] = {
     "scale": ({**_STILL, "zoom": 1.6}, lambda rng, image: image),
     "rotation": ({**_STILL, "rotation": 45}, lambda rng, image: image),
@@ -51,8 +50,8 @@ KINDS: Dict[str, Tuple[Geometry, Change]] = {
 class Homographies:
     """Views of each photograph under known homographies and changes of light, blur and noise.
 
-    keypoints: the best so many are scored. kinds: some of KINDS, separated by spaces. seed: of the changes.
-    Metrics are the means over photographs and kinds of `keypoint_metrics.scores`.
+    keypoints: number of the best ones that are scored. kinds: some of KINDS, separated by spaces. seed: of the changes.
+    Metrics are the means over photographs and kinds of `validation.keypoint_metrics.scores`.
     """
 
     lower_is_better: Tuple[str, ...] = ()
@@ -64,7 +63,10 @@ class Homographies:
             raise StepFailed(f"kinds: {kinds!r}: not among {' '.join(KINDS)}")
 
     def cases(self, files: Mapping[str, Path], size: Tuple[int, int]) -> Iterator[Case]:
-        """One case a photograph: the first view and, for each kind, a second one. truth: homographies [kinds, 3, 3], size [2]."""
+        """One case a photograph: the first view and a second one for each kind.
+
+        truth: homographies [kinds, 3, 3], size [2].
+        """
         for number, (name, path) in enumerate(files.items()):
             base, to_first = _middle(grey(path), size)
             images, homographies = [np.asarray(warp_image(base, to_first, size), np.uint8)], []
@@ -93,9 +95,9 @@ class Homographies:
 
 
 class Stereo:
-    """A rectified stereo pair: the left photograph, the right one, and an .npz with the left one's disparity [H, W].
+    """A rectified stereo pair.
 
-    keypoints: the best so many are scored. Metrics: see `keypoint_metrics.stereo_scores`.
+    keypoints: number of the best ones that are scored. Metrics: see `validation.keypoint_metrics.stereo_scores`.
     """
 
     lower_is_better: Tuple[str, ...] = ()
@@ -111,7 +113,7 @@ class Stereo:
         with np.load(disparity, allow_pickle=False) as file:
             shifts = np.asarray(file[file.files[0]], np.float32)
         views = [_resized(grey(path), size) for path in (left, right)]
-        # The nearest value: a mean of two surfaces' disparities is the disparity of neither.
+        # The nearest value: a mean of two surfaces' disparities belongs to neither.
         near = cv2.resize(shifts, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
         truth = {"disparity": near * np.float32(size[1] / shifts.shape[1])}
         yield Case(Path(next(iter(files))).stem, tuple(views), truth)
@@ -125,9 +127,10 @@ class Stereo:
 
 
 class SamePoints:
-    """Are the artifact's keypoints those of the model? No truth is needed: any photographs do.
+    """Whether the artifact's keypoints are those of the model.
 
-    keypoints: the best so many are compared. Metrics: see `keypoint_metrics.sameness`; the model's own are 1.
+    Needs no truth, so any photographs will do. keypoints: number of the best ones that are compared. Metrics: see
+    `validation.keypoint_metrics.sameness`; the model's own are 1.
     """
 
     lower_is_better: Tuple[str, ...] = ()
@@ -155,7 +158,7 @@ class SamePoints:
 
 
 def features(head: Head, tensors: Arrays, count: int) -> Features:
-    """The best `count` keypoints of the first image of the batch, as a host would find them."""
+    """The best `count` keypoints of the first image of the batch, as on a host."""
     if head.postprocess is None:
         raise StepFailed(
             f"head {head.name!r} has no `postprocess: {{kind: keypoints}}`, so there are no keypoints to score"
@@ -170,7 +173,7 @@ def grey(path: Path) -> Bytes:
 
 
 def _middle(image: Bytes, size: Tuple[int, int]) -> Tuple[Bytes, Matrix]:
-    """The middle of a photograph, a little larger than a view, and the translation from it to the first view."""
+    """The middle of a photograph, a little larger than a view, and the translation to the first view."""
     room = (int(size[0] * _ROOM), int(size[1] * _ROOM))
     scale = max(room[0] / image.shape[0], room[1] / image.shape[1])
     whole = _resized(image, (max(round(image.shape[0] * scale), room[0]), max(round(image.shape[1] * scale), room[1])))

@@ -1,7 +1,7 @@
-"""Random changes of light, sensor and lens; the geometry stays. Images are uint8 [H, W] grey.
+"""Random changes of light, sensor and lens; the geometry stays.
 
-`photometric` mixes them as a camera would; the other functions make one change each, for metrics that tell the changes
-apart.
+Images are uint8 [H, W] grey. `photometric` mixes them as a camera would; each of the other functions makes one change,
+for metrics by kind of change.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Parity of an artifact with the reference on one sample, through Polygraphy's comparators.
+"""Parity of an artifact with the reference, through Polygraphy's comparators.
 
 The artifact runs as a Polygraphy runner; the statistics are Polygraphy's: absolute and relative difference
 (SimpleCompareFunc; relative to the reference), cosine similarity, SNR and PSNR in decibels. Polygraphy's comparison of
-indices says only whether all agree, so `validation/comparison.py` counts the fraction that does. A runner that raised is a
+indices only reports whether all agree, so `validation/comparison.py` counts the fraction. A runner that raised is a
 `problem` of every output.
 """
 
@@ -58,7 +58,7 @@ def compare(
         try:
             with ArtifactRunner(runner) as artifact:
                 candidate = dict(artifact.infer(sample.inputs, check_inputs=False))
-        except Exception as problem:  # whatever a runtime raises is this cell's failure, not the run's
+        except Exception as problem:  # any exception of a runtime fails this cell, not the run
             told = f"the artifact did not run: {first_line(problem)}"
             return [OutputParity(name, sample.name, told) for name in outputs]
         return list(compared(sample, candidate, outputs, align, agreement, _statistics))
@@ -66,10 +66,10 @@ def compare(
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Polygraphy without what it does only for its log, which is most of its time.
+    """Polygraphy without the work for its log, which takes most of its time.
 
-    It computes statistics of both differences even when nothing is logged, and imports PyTorch to ask of every array
-    whether it is PyTorch's. Where PyTorch is not imported, no array is.
+    It computes statistics of both differences even when nothing is logged, and imports PyTorch to test whether an array
+    is PyTorch's. Where PyTorch is not imported, no array is.
     """
     logs: Any = polygraphy.comparator.util
     arrays: Any = polygraphy.util.array
@@ -107,7 +107,10 @@ def _statistics(name: str, sample: str, reference: Any, candidate: Any) -> Outpu
 
 
 def _run(comparator: Any, name: str, reference: Any, candidate: Any) -> Any:
-    """Polygraphy's result for one output: relative differences are relative to `reference`."""
+    """Polygraphy's result for one output.
+
+    Relative differences are relative to `reference`.
+    """
     found = IterationResult({name: candidate}, runner_name="candidate")
     wanted = IterationResult({name: reference}, runner_name="reference")
     return comparator(found, wanted)[name]

@@ -1,4 +1,7 @@
-"""Reference samples: one .npz file each, with `input/NAME` and `output/NAME` arrays, or `refusal` instead of outputs."""
+"""Reference samples: .npz files with inputs and outputs of the model.
+
+Arrays are named `input/NAME` and `output/NAME`; a sample that the model refuses has `refusal` instead of outputs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ Arrays = Dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One photograph at one size: input tensors and the reference's outputs, by name; or in whose words it refused."""
+    """One photograph at one size.
+
+    Input tensors, and the reference's outputs or its error message.
+    """
 
     name: str
     inputs: Arrays
@@ -44,7 +50,7 @@ def load(path: Path, name: str) -> Sample:
 
 
 def _check(path: Path) -> None:
-    """A sample comes to a host from elsewhere. Nothing in it may unpack to more than it is, nor say that it is larger."""
+    """Refuse an untrusted sample whose content unpacks, or claims to unpack, to more than its size."""
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():

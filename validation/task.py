@@ -1,8 +1,8 @@
-"""A task: what the model is for, measured on cases whose right answer is known.
+"""A task: the purpose of a model, measured on cases with known answers.
 
 matrix.yaml names a metric as `module:attr`; it is called as `attr(**options)` and returns a `Task`. The cases are made
-once, stored as tensors and answers, and scored wherever an artifact runs, so that a target needs neither the
-photographs nor their decoder. The model itself is scored on the same cases: what an artifact loses is the difference.
+once, stored as tensors and answers, and scored on the machine of each artifact, so that a target needs neither the
+photographs nor their decoder. The model itself is scored on the same cases; the difference is the loss of an artifact.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Scores = Dict[str, float]
 
 @dataclass(frozen=True)
 class Case:
-    """Images that the model must see to answer once, and the answer.
+    """Images of one case, and the answer.
 
-    images: uint8 [H, W, 3] in RGB order or [H, W], all of the size that `cases` was asked for. truth: whatever
-    arrays `score` needs, by name; no object arrays.
+    images: uint8 [H, W, 3] in RGB order or [H, W], all of the size given to `cases`. truth: arrays for `score`, by
+    name; no object arrays.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Case:
 
 
 class Task(Protocol):
-    """All three methods are deterministic: the same files and outputs, the same numbers.
+    """A metric of matrix.yaml. All three methods are deterministic.
 
-    A task may have an attribute `lower_is_better`, the names of metrics that are errors; of all others, more is
-    better. It may have a method `remember(head, outputs) -> Arrays`: what of the model's own answer to a case is kept, and
-    found in `truth` by `score`, for the model and for every artifact.
+    A task may have an attribute `lower_is_better`: the names of metrics that are errors; more is better for all others.
+    It may have a method `remember(head, outputs) -> Arrays`: parts of the model's own answer to a case. They are
+    in `truth` for `score`, for the model and for every artifact.
     """
 
     def cases(self, files: Mapping[str, Path], size: Tuple[int, int]) -> Iterator[Case]:
@@ -57,30 +57,42 @@ class Task(Protocol):
         ...
 
     def score(self, head: Head, truth: Arrays, outputs: Sequence[Arrays]) -> Scores:
-        """One case: `outputs` holds the head's tensors by name, batch of one, for each of the case's images."""
+        """The scores of one case.
+
+        `outputs`: the head's tensors by name, batch of one, for each image.
+        """
         ...
 
     def total(self, scores: Sequence[Scores]) -> Scores:
-        """The metrics over all cases, from what `score` gave for each. NaN where a metric has no value."""
+        """The metrics over all cases, from the scores of each.
+
+        NaN for a metric without a value.
+        """
         ...
 
 
 def mean(scores: Sequence[Scores]) -> Scores:
-    """The mean of every number over the cases that have it: what `total` is for most metrics."""
+    """The mean of every number over the cases that have it: `total` of most metrics."""
     names = dict.fromkeys(name for row in scores for name in row)
     kept = {name: [row[name] for row in scores if math.isfinite(row.get(name, math.nan))] for name in names}
     return {name: sum(values) / len(values) if values else math.nan for name, values in kept.items()}
 
 
 def find(metric: str, options: Sequence[Setting], code: Path) -> Task:
-    """The task behind `module:attr`; its module is looked for in the folder `code` first. Raises StepFailed."""
+    """The task behind `module:attr`; its module is searched in the folder `code` first.
+
+    Raises StepFailed.
+    """
     make = attribute(metric, code)
     with told_of(metric, code):
         return cast(Task, make(**{setting.name: setting.value for setting in options}))
 
 
 def attribute(place: str, code: Path) -> Callable[..., Any]:
-    """What `module:attr` names, the folder `code` searched first. Raises StepFailed."""
+    """The object `module:attr`, searched in the folder `code` first.
+
+    Raises StepFailed.
+    """
     module, _, name = place.partition(":")
     sys.path.insert(0, str(code))
     with told_of(place, code):
@@ -95,19 +107,19 @@ def attribute(place: str, code: Path) -> Callable[..., Any]:
 
 @contextmanager
 def told_of(metric: str, code: Path) -> Iterator[None]:
-    """An exception in the person's metric becomes a StepFailed that names the metric's own line, below `code`."""
+    """Turn an exception of the project's metric into a StepFailed with its line below `code`."""
     try:
         yield
     except StepFailed:
         raise
-    except Exception as problem:  # whatever the person's code raises is told as theirs
+    except Exception as problem:  # any exception of the project's code is reported as such
         own = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith(f"{code}{os.sep}")]
         where = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
         raise StepFailed(f"{metric} raised {type(problem).__name__}{where}: {problem}") from problem
 
 
 def store(case: Case, size: Tuple[int, int], contract: Preprocess, folder: Path) -> None:
-    """Write `NAME.npz`: `image/N` as the model's input tensors [1, C, h, w], `truth/NAME` as they are."""
+    """Write `NAME.npz`: `image/N` as the model's input tensors [1, C, h, w], `truth/NAME` unchanged."""
     arrays: Dict[str, Any] = {}
     for number, image in enumerate(case.images):
         if image.dtype != np.uint8 or image.shape not in (size, (*size, 3)):
@@ -124,10 +136,10 @@ def store(case: Case, size: Tuple[int, int], contract: Preprocess, folder: Path)
 def measure(
     metric: str, task: Task, head: Head, image: str, runner: Runner, inputs: Path, remember: Optional[Path] = None
 ) -> TaskScores:
-    """Score a runner on every stored case of `inputs/cases`. `metric` is for messages, `image` the model's input.
+    """Score a runner on every stored case of `inputs/cases`.
 
-    `remember` is the folder for what the task keeps of the model's own answers, when `runner` is the model itself; an
-    artifact finds them in `inputs/model`.
+    `metric` is for messages, `image` the model's input. `remember`: the folder for parts of the model's own answers,
+    when `runner` is the model itself; an artifact reads them from `inputs/model`.
     """
     scores: List[Scores] = []
     rows: List[CaseScore] = []
@@ -150,7 +162,10 @@ def measure(
 def _remembered(
     task: Task, head: Head, outputs: Sequence[Arrays], case: str, inputs: Path, folder: Optional[Path]
 ) -> Arrays:
-    """The model's own answer to a case, as far as the task keeps it; written to `folder` when this is the model."""
+    """The kept parts of the model's own answer to a case.
+
+    The model itself writes them to `folder`.
+    """
     keep: Optional[Callable[[Head, Sequence[Arrays]], Arrays]] = getattr(task, "remember", None)
     if keep is None:
         return {}
@@ -163,7 +178,7 @@ def _remembered(
 
 
 def _numbers(metric: str, given: object) -> Scores:
-    """What a metric returned, checked. Raises StepFailed."""
+    """The checked result of a metric. Raises StepFailed."""
     if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
         raise StepFailed(f"the metric {metric} returned {type(given).__name__}, not a dictionary of numbers by name")
     for name, value in given.items():
@@ -173,5 +188,5 @@ def _numbers(metric: str, given: object) -> Scores:
 
 
 def _number(value: float) -> Optional[float]:
-    """Seven digits; None for what is not a number, which JSON cannot hold."""
+    """Seven digits; None for NaN, which JSON cannot hold."""
     return float(f"{float(value):.7g}") if math.isfinite(value) else None

@@ -1,7 +1,8 @@
-"""Latency of an artifact beside a yardstick, run by run in turns, so that a noisy minute hits both.
+"""Latency of an artifact and a baseline, run in turns.
 
-The noise floor is an A/A comparison: the artifact's own runs are split at random into two halves, 200 times; how far
-apart the halves' medians lie in all but 5 % of the splits is what chance alone does to a median of half as many runs.
+In turns, a noisy minute affects both. The noise floor is an A/A comparison: the artifact's own runs are split at random
+into two halves, 200 times. The distance of the halves' medians in all but 5 % of the splits is the effect of chance on
+a median of half as many runs.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ def interleaved(
 
 
 def in_turns(runs: Sequence[Callable[[], float]], seconds: float) -> List[List[float]]:
-    """What each of `runs` says that it took (ms), run by run in turns for `seconds`, at least eight rounds after two to warm
-    up. A run that gives NaN has given up; when all have, so does this."""
+    """The times (ms) that `runs` return, in turns for `seconds`, at least eight rounds after two to warm up.
+
+    A run that returns NaN is dropped; when all are, measuring ends.
+    """
     times: List[List[float]] = [[] for _ in runs]
     for _ in range(_WARM_UP):
         for run in runs:
@@ -65,7 +68,7 @@ def in_turns(runs: Sequence[Callable[[], float]], seconds: float) -> List[List[f
 
 
 def method(how: str) -> str:
-    """How times were taken, in words."""
+    """The method of timing, as text."""
     return f"{_WARM_UP} warm-up runs, then {how}, {_PAUSE * 1000:g} ms pause before each, wall clock per run"
 
 
@@ -79,7 +82,10 @@ def _clocked(run: Callable[[], object]) -> Callable[[], float]:
 
 
 def noise(times: Sequence[float]) -> Optional[float]:
-    """The noise floor of `times` as a fraction of their median; None for fewer than eight."""
+    """The noise floor of `times` as a fraction of their median.
+
+    None for fewer than eight.
+    """
     middle = statistics.median(times) if times else 0.0
     if len(times) < 2 * _FEWEST_IN_HALF or middle <= 0:
         return None

@@ -1,4 +1,8 @@
-"""Judging measurements against limits. Pure: the same numbers and limits, the same checks."""
+"""Checks of measurements against limits.
+
+Pure. `limits_of` selects the limits of a cell from the gates of matrix.yaml; the functions named `*checks` apply them,
+and `*problems` are failures without a limit.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,10 @@ def checks(
     tasks: Sequence[TaskResult],
     latency: Optional[Latency],
 ) -> Tuple[Check, ...]:
-    """One for each limit, but for outputs that were rightly empty on every sample. What was not measured has no number."""
+    """One check per limit. An output that is correctly empty on every sample has none.
+
+    A value that was not measured has no number.
+    """
     made: List[Check] = []
     scored = {(result.task, result.metric): result for result in tasks}
     for limit in limits:
@@ -43,8 +50,10 @@ def checks(
 
 
 def unknown_metrics(limits: Iterable[Limit], tasks: Sequence[TaskResult]) -> Tuple[str, ...]:
-    """A sentence for each metric that a gate names and its task did not give: which names are there is known only once
-    the task has been scored."""
+    """A sentence for each metric in a gate that its task did not return.
+
+    The names of a task's metrics are known only after scoring.
+    """
     said: List[str] = []
     for limit in limits:
         given = [result.metric for result in tasks if result.task == limit.subject]
@@ -75,7 +84,10 @@ def _check(limit: Limit, found: Optional[float], at_most: bool, worst: str, slac
 
 
 def _of_tensor(limit: Limit, rows: Sequence[OutputParity]) -> List[Check]:
-    """At the sample that is worst. None when the aligned set was rightly empty on every sample."""
+    """At the worst sample.
+
+    None when the aligned set was correctly empty on every sample.
+    """
     metric, at_most = limit.metric, limit.metric not in AT_LEAST
     compared = [row for row in rows if row.problem is None]
     if not compared:  # `problems` names why, or the output was never compared
@@ -85,17 +97,20 @@ def _of_tensor(limit: Limit, rows: Sequence[OutputParity]) -> List[Check]:
 
 
 def problems(measured: Sequence[OutputParity]) -> Tuple[str, ...]:
-    """What kept tensors from being compared at all; any of these fails the cell, gates or not."""
+    """Reasons that tensors could not be compared.
+
+    Any of them fails the cell, with or without gates.
+    """
     return tuple(f"{row.output} on {row.sample}: {row.problem}" for row in measured if row.problem is not None)
 
 
 def _was_empty(row: OutputParity) -> bool:
-    """An aligned set that is empty on both sides: there was nothing to compare, and that is right."""
+    """Whether an aligned set is correctly empty, on both sides."""
     return row.max_abs is None and row.matched == 1.0
 
 
 def _worst(rows: Sequence[OutputParity], metric: str) -> Optional[OutputParity]:
-    """The row with the worst value of `metric`; one without a number is worse than any."""
+    """The row with the worst value of `metric`; a row without a number is the worst."""
     sign = 1 if metric in AT_LEAST else -1
 
     def badness(row: OutputParity) -> Tuple[bool, float]:
@@ -110,7 +125,7 @@ def _worst(rows: Sequence[OutputParity], metric: str) -> Optional[OutputParity]:
 
 def _of_task(limit: Limit, result: TaskResult) -> Check:
     if limit.bound == "value":
-        # The case that lost most explains a loss or a missing number; of a low total it would say nothing.
+        # The case with the largest loss explains a loss or a missing number, but not a low total.
         case = "" if result.value is not None else result.worst
         return _check(limit, result.value, result.lower_is_better, case)
     lost = result.lost
@@ -118,14 +133,17 @@ def _of_task(limit: Limit, result: TaskResult) -> Check:
 
 
 def _percent(lost: Optional[float], own: Optional[float]) -> Optional[float]:
-    """What was lost in percent of the model's own value; of nothing, anything lost is all of it."""
+    """The loss in percent of the model's own value; any loss of zero is 100 %."""
     if lost is None or own is None:
         return None
     return round(100 * lost / abs(own), 7) if own else (100.0 if lost > 0 else 0.0)
 
 
 def _of_speed(limit: Limit, latency: Optional[Latency]) -> Check:
-    """Noise may bring a time beyond its limit by itself: that much is forgiven, and recorded as slack."""
+    """Noise alone may push a time beyond its limit.
+
+    That much is allowed, and recorded as slack.
+    """
     noise = (latency.noise if latency else None) or 0.0
     at = "x".join(map(str, latency.shape)) if latency else ""
     if limit.metric == "speedup":
@@ -147,11 +165,11 @@ def _time(measured: Optional[Percentiles], limit: Limit) -> Optional[float]:
     return {"p50_ms": measured.p50, "p90_ms": measured.p90, "p99_ms": measured.p99}.get(limit.metric)
 
 
-# ------------------------------------------------------------------------------------------- in words
+# ------------------------------------------------------------------------------------------- text
 
 
 def describe(check: Check) -> str:
-    """'scores max_abs 0.031 > 0.02 on camera-480x640, gate *-int8-*'; for a limit that was kept, <= or >= instead."""
+    """'scores max_abs 0.031 > 0.02 on camera-480x640, gate *-int8-*'; <= or >= for a limit that was kept."""
     if check.level == "arithmetic":
         did = "and every layer keeps to it" if check.kept else f"but {check.worst}"
         return f"declared {check.subject} {check.metric}, {did}, says the runtime"
@@ -168,10 +186,7 @@ def describe(check: Check) -> str:
     return f"{check.subject} {check.metric} {numbers}{where}{gate}"
 
 
-# Which limits a cell is held to: the gates of matrix.yaml that select it, later ones over earlier ones. Pure.
-#
-# A gate that only reports does not take the place of one that decides: the two kinds are laid over each other apart, so a
-# limit that is being tried out never loosens the one in force.
+# ------------------------------------------------------------------------------------------- limits of a cell
 
 
 METRICS = tuple(f.name for f in dataclasses.fields(OutputGate) if f.name != "output")
@@ -184,7 +199,11 @@ LATENCY = "latency"  # the subject of every speed limit
 
 
 def limits_of(gates: Iterable[Gate], cell: Cell, outputs: Sequence[str], tasks: Sequence[str]) -> Tuple[Limit, ...]:
-    """Every limit on the cell's `outputs`, on the `tasks` it is scored on, and on its speed."""
+    """Every limit on the cell's `outputs`, on its `tasks`, and on its speed.
+
+    Later gates override earlier ones. Gates that only report and gates that decide override only their own kind, so a
+    trial limit never loosens one in force.
+    """
     laid: Dict[Tuple[bool, Level, str, str, Bound], Limit] = {}
     for gate in gates:
         if selects(gate.select, cell):
@@ -214,10 +233,7 @@ def _bounds(gate: Gate, level: Level, subject: str, metrics: Sequence[MetricGate
                 yield Limit(level, subject, limited.metric, bound, value, gate.select, gate.report_only)
 
 
-# Did an artifact compute as it was declared? The runtime's own word for each layer, held against `compute:`. Pure.
-#
-# A runtime may lower precision by itself: OpenVINO computes an fp32 model in bf16 on processors that can, if nothing tells
-# it not to. Nobody gates that by hand, so this check is always made where a runtime tells.
+# ------------------------------------------------------------------------------------------- arithmetic
 
 
 BUILT_IN = "built in"
@@ -225,7 +241,12 @@ _WORDS: Dict[Compute, str] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
 def arithmetic_checks(precision: str, compute: Compute, found: Sequence[Arithmetic]) -> Tuple[Check, ...]:
-    """The share of layers that run in the declared arithmetic or a finer one; int8 where the cell's precision is int8."""
+    """The share of layers that run in the declared arithmetic or a finer one, as the runtime reports it.
+
+    Declared is int8 for int8 cells, else `compute`. A runtime may lower precision by itself: OpenVINO by default
+    computes an fp32 model in bf16 on processors that can. So this check is built in, for every runtime that reports its
+    arithmetic.
+    """
     total = sum(one.layers for one in found)
     if not total:
         return ()
@@ -236,14 +257,14 @@ def arithmetic_checks(precision: str, compute: Compute, found: Sequence[Arithmet
     return (Check("arithmetic", "compute", compute, round(kept / total, 6), 1.0, False, BUILT_IN, told),)
 
 
-# A task's metrics of an artifact beside the model's own on the same cases. Pure; judges nothing.
+# ------------------------------------------------------------------------------------------- task results
 
 
 def task_results(task: str, reference: TaskScores, candidate: TaskScores) -> Tuple[TaskResult, ...]:
-    """The candidate's metrics beside the model's own, each with the case in which it lost most.
+    """The candidate's metrics beside the model's own, each with the case of the largest loss.
 
-    A case for which the model has a number and the candidate none leaves the total without a value: the mean of the
-    other cases would hide that it found nothing there.
+    A case for which only the model has a number leaves the total without a value: the mean of the
+    other cases would hide the failure.
     """
     own = {score.metric: score.value for score in reference.scores}
     results: List[TaskResult] = []
@@ -274,10 +295,10 @@ def _worst_case(metric: str, reference: TaskScores, candidate: TaskScores, sign:
     return worst[1] if worst[0] > 0 else ""
 
 
-# Judging a resolution sweep: sizes inside a profile are held to the gates on tensors, those outside are told. Pure.
+# ------------------------------------------------------------------------------------------- sweeps
 #
-# Inside, a size that is beyond a gate, or gives no answer, fails the cell. Outside, no host sends an image: an answer that is
-# not the model's is a finding for the person, and fails nothing.
+# Inside a profile, a size beyond a gate, or without an answer, fails the cell. Outside, hosts send no image, so a
+# different answer is a finding for the user and fails nothing.
 
 
 Word = Literal["passed", "failed", "answers", "refuses", "differs"]
@@ -309,8 +330,10 @@ def sweep_findings(swept: Swept, held_to: Sequence[Check]) -> Tuple[str, ...]:
 
 
 def told_of(row: SweepRow, held_to: Sequence[Check]) -> Tuple[Word, str]:
-    """(what became of this size, in which words). Inside: passed or failed; outside: answers (as the model
-    does, as far as gates say), refuses or differs."""
+    """The status of a size, and its explanation.
+
+    Inside: passed or failed; outside: answers (as the model does, as far as gates tell), refuses or differs.
+    """
     broken = [*_no_answer(row), *(describe(check) for check in _beyond(row.parity, held_to))]
     if row.point.inside:
         return ("failed", "; ".join(broken)) if broken else ("passed", "")
@@ -321,7 +344,7 @@ def told_of(row: SweepRow, held_to: Sequence[Check]) -> Tuple[Word, str]:
 
 
 def sweep_line(swept: Swept, held_to: Sequence[Check]) -> str:
-    """'12 sizes; outside 2 answer, 4 refuse; 240 to 310 ms per megapixel', and at which size it failed."""
+    """'12 sizes; outside 2 answer, 4 refuse; 240 to 310 ms per megapixel', and sizes that failed."""
     words = [(row, told_of(row, held_to)[0]) for row in swept.rows]
     inside = [row for row, _ in words if row.point.inside]
     failed = [row.point.named for row, word in words if word == "failed"]

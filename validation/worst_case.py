@@ -1,8 +1,8 @@
-"""Pictures of the model beside an artifact on one sample: the photograph, the keypoints of both, and where an output that
-is a map differs. Small files for a page; it judges nothing.
+"""Pictures of the model beside an artifact on one sample.
 
-The difference map takes the largest absolute difference of each patch of some pixels, so that a single wrong place is
-still seen, on a square-root scale from 0 to the largest, in OpenCV's cividis colours, which read the same with any colour vision.
+The pictures are the photograph, the keypoints of both, and the difference of a map. Small files for a page. The
+difference map takes the largest absolute difference of each patch of some pixels, so that a single difference is
+visible, on a square-root scale from 0 to the largest, in OpenCV's cividis colours, which suit any colour vision.
 """
 
 from __future__ import annotations
@@ -26,14 +26,20 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SIDE = 480  # pixels, the longer side of a picture
 WITHIN = 3.0  # pixels of the input: keypoints nearer than this are the same one
 BYTES = 40_000  # a picture is at most about this large
-_SPOT = 5  # pixels of the picture: a single place that differs is drawn as large, or nobody would see it
+_SPOT = 5  # pixels of the picture: least size of a difference, to be visible
 MOST_CLASSES = 64  # a map of more channels holds features, not classes
 # Okabe and Ito's colours for colour-blind readers (2008), as RGB; classes beyond the eighth begin again.
-_CLASSES = ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))  # fmt: skip
+_CLASSES = (
+    ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115))
+    + ((240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+)  # fmt: skip
 
 
 def draw(recipe: DrawWorstCase, sample: Sample, candidate: Arrays, out: Path) -> WorstCase:
-    """Write the pictures into `out`. Raises StepFailed for tensors that cannot be laid side by side."""
+    """Write the pictures into `out`.
+
+    Raises StepFailed for tensors that cannot be compared.
+    """
     image = sample.inputs[recipe.input]
     height, width = image.shape[-2:]
     scale = min(1.0, SIDE / max(height, width))
@@ -58,7 +64,7 @@ def _check(recipe: DrawWorstCase, reference: Arrays, candidate: Arrays) -> None:
 
 
 def _photograph(planes: Array, contract: Preprocess, size: Place) -> Array:
-    """The input tensor [C, H, W] as the photograph that it was: uint8 [h, w] or [h, w, 3] RGB."""
+    """The input tensor [C, H, W] back as a photograph: uint8 [h, w] or [h, w, 3] RGB."""
     values = planes.astype(np.float64)
     if contract.std:
         values = values * np.asarray(contract.std)[:, None, None]
@@ -122,7 +128,7 @@ def _candidates(recipe: DrawWorstCase) -> Tuple[str, ...]:
 
 
 def _is_map(values: Array, image: Tuple[int, int]) -> bool:
-    """[1, H, W] or [1, C, H, W] of the image's own proportions, and not so small that there is nothing to see."""
+    """Whether it is [1, H, W] or [1, C, H, W] with the image's proportions, and large enough to show."""
     if values.ndim not in (3, 4) or min(values.shape[-2:]) < 4:
         return False
     return bool(values.shape[-2] * image[1] == values.shape[-1] * image[0])

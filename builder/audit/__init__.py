@@ -1,1 +1,4 @@
-"""Drift over versions, reasons, explanations and reports. Reads manifests and measurements only."""
+"""Drift over versions, reasons, explanations and reports.
+
+Reads manifests and measurements only.
+"""

@@ -1,7 +1,7 @@
-"""A study of int8 calibration: the same cells with other methods and fewer photographs, measured and judged alike.
+"""A study of int8 calibration: other methods, fewer photographs.
 
-Which variants there are, what was measured of each, and which is best. Pure: running them is `build calibrate`, showing
-them `builder/cli/calibration_table.py`. Speed plays no part; ranges do not change it.
+The same cells are measured and judged alike. Variants, their measurements, and the best one. Pure: `build calibrate`
+runs them, `builder/cli/calibration_table.py` shows them. Ranges do not change speed, so speed is not measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from builder.store.manifest import Check, TaskResult
 
 @dataclass(frozen=True)
 class Variant:
-    """One calibration: `files` are the photographs that `seed` draws; none for a source, which gives what it gives."""
+    """One calibration.
+
+    `files`: the photographs that `seed` draws; none for a source with its own images.
+    """
 
     method: Method
     count: int
@@ -29,7 +32,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Measured:
-    """A cell under one variant. `problems`: tensors that could not be compared; `failed`: a step that did."""
+    """A cell under one variant.
+
+    `problems`: tensors that could not be compared; `failed`: a step that failed.
+    """
 
     variant: Variant
     parity: Tuple[OutputParity, ...] = ()
@@ -57,8 +63,8 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A method and a number of photographs: one measurement for each seed that draws others."""
+class CalibrationChoice:
+    """A method and a number of photographs, with one measurement per distinct draw."""
 
     method: str
     count: int
@@ -75,25 +81,30 @@ class Choice:
 
 @dataclass(frozen=True)
 class Study:
-    """`there_are`: photographs to draw from, 0 for a source. `declared`: (method, count) of the matrix."""
+    """The measured choices.
+
+    `there_are`: photographs to draw from, 0 for a source; `declared`: (method, count) of the matrix.
+    """
 
     cell: str
     outputs: Tuple[str, ...]
     there_are: int
     size: Tuple[int, int]
     declared: Tuple[str, int]
-    choices: Tuple[Choice, ...]
+    choices: Tuple[CalibrationChoice, ...]
 
-    def best(self) -> Optional[Choice]:
-        """Of those that pass with every seed, the one whose worst output has the most signal; the fewer photographs,
-        and then the declared one, where that is equal. None when none passes."""
+    def best(self) -> Optional[CalibrationChoice]:
+        """The choice that passes with every seed and has the highest worst signal-to-noise ratio; None for none.
+
+        Ties go to fewer photographs, then to the declared choice.
+        """
         passing = [choice for choice in self.choices if choice.passed]
         return max(passing, key=lambda c: (c.snr(), -c.count, self.is_declared(c)), default=None)
 
     def failed_steps(self) -> Tuple[str, ...]:
         return tuple(one.failed for choice in self.choices for one in choice.measured if one.failed)
 
-    def is_declared(self, choice: Choice) -> bool:
+    def is_declared(self, choice: CalibrationChoice) -> bool:
         return (choice.method, choice.count) == self.declared
 
 
@@ -104,8 +115,11 @@ def variants(
     counts: Sequence[Optional[int]],
     seeds: int,
 ) -> Tuple[Variant, ...]:
-    """What to try, the declared choice always among it. A count of None is all; one beyond what there is gives nothing.
-    Seeds that draw the same photographs count once."""
+    """The variants to measure, always including the declared one.
+
+    A count of None is all; a count beyond the number of photographs gives no variant. Seeds with the same draw count
+    once.
+    """
     declared = len(chosen.photographs.files) if chosen.photographs else 0
     there_are = len(all_of.files) if all_of else 0
     wanted = dict.fromkeys(there_are if count is None else count for count in counts)
@@ -131,9 +145,9 @@ def with_calibration(matrix: Matrix, variant: Variant) -> Matrix:
     )
 
 
-def choices(measured: Iterable[Measured]) -> Tuple[Choice, ...]:
+def choices(measured: Iterable[Measured]) -> Tuple[CalibrationChoice, ...]:
     """Grouped by method and count, in the order of the variants."""
     grouped: Dict[Tuple[str, int], List[Measured]] = {}
     for one in measured:
         grouped.setdefault((one.variant.method, one.variant.count), []).append(one)
-    return tuple(Choice(method, count, tuple(group)) for (method, count), group in grouped.items())
+    return tuple(CalibrationChoice(method, count, tuple(group)) for (method, count), group in grouped.items())

@@ -1,9 +1,9 @@
-"""Why a number moved between two versions: what its chain of actions was given that it was not given before. Pure.
+"""Causes of changed numbers between two versions, from their provenance.
 
-Nothing is built again. Every step of both versions is known by the digests of what went in and came out, so the
-difference is found by walking both chains side by side: a step whose inputs differ only because an earlier step gave
-something else *follows*; what remains is the cause. A number that moved although its action is the same was built or
-measured again, and then only the machine, or chance, is left.
+Pure. Nothing is built again. Every step of both versions is known by the digests of its inputs and outputs, so the
+difference is found by comparing both chains step by step. A step whose inputs differ only because an earlier step
+changed *follows*; any other difference is a cause. A number that changed although its action is the same was built or
+measured again; then the cause is the machine, or chance.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from builder.actions.action import BY_PRODUCTS, SIDECAR
 from builder.audit.history import Cause, CauseKind, Change, Kind, Version
 from builder.platforms.platform import Pinned, Platform, Tool
 from builder.store.manifest import Entry
-from builder.store.provenance import Link, Provenance, Step
+from builder.store.provenance import JobLink, Provenance, StepRecord
 
-# Differences of two steps in the words of matrix.yaml and of the person: weights, photographs, settings, versions. Pure.
+# -------------------------------------------------------------------- differences of two steps, in terms of matrix.yaml
 
 
 _ORDER: Tuple[CauseKind, ...] = (
@@ -27,7 +27,7 @@ _ORDER: Tuple[CauseKind, ...] = (
     "rebuilt", "measured again", "site",
 )  # fmt: skip
 
-# A recipe's parameter -> the key of matrix.yaml that decides it.
+# A recipe's parameter -> its key in matrix.yaml.
 _KEYS: Dict[Tuple[str, str], str] = {
     ("lower-int8", "method"): "calibration.method",
     ("lower-int8", "percentile"): "calibration.percentile",
@@ -41,7 +41,7 @@ _KEYS: Dict[Tuple[str, str], str] = {
     ("latency", "shape"): "the profile's opt shape",
     ("latency", "machine"): "machine that was timed",
 }
-# What of a platform is one word, and what people call it.
+# Single values of a platform, and their names in messages.
 _PLATFORM = {
     "os": "operating system",
     "arch": "arch",
@@ -49,7 +49,7 @@ _PLATFORM = {
     "gpu": "GPU model",
     "jetpack": "JetPack",
 }
-# Said by the digests of the inputs already, or a consequence of another setting.
+# Settings whose changes other causes already show.
 _SILENT = frozenset({"source.weights.sha256", "source.sha256", "photographs", "samples", "data"})
 
 
@@ -58,23 +58,28 @@ def rank(cause: Cause) -> int:
     return _ORDER.index(cause.kind)
 
 
-def added(step: Step) -> Cause:
+def added(step: StepRecord) -> Cause:
     return Cause("step", f"step {step.step}", "", "done", steps=(step.step,))
 
 
-def dropped(step: Step) -> Cause:
+def dropped(step: StepRecord) -> Cause:
     return Cause("step", f"step {step.step}", "done", "", steps=(step.step,))
 
 
-def rebuilt(step: Step) -> Cause:
+def rebuilt(step: StepRecord) -> Cause:
     return Cause(
         "rebuilt", f"{step.step} was performed again by the same action, and gave other files", steps=(step.step,)
     )
 
 
-def inputs(old: Step, new: Step, derived: Tuple[FrozenSet[str], FrozenSet[str]], task: str) -> Iterator[Cause]:
-    """What came from the person and is not as it was: files by group, each file named where there are several.
-    `derived` are the digests that earlier steps gave, before and now: those follow, they are no cause."""
+def inputs(
+    old: StepRecord, new: StepRecord, derived: Tuple[FrozenSet[str], FrozenSet[str]], task: str
+) -> Iterator[Cause]:
+    """Changed inputs from outside.
+
+    Files by group, each file named where there are several. `derived`: digests of earlier steps' outputs, before and
+    now. Those follow, so they are not causes.
+    """
     olds = {i.name: i.digest for i in old.inputs if i.digest not in derived[0]}
     news = {i.name: i.digest for i in new.inputs if i.digest not in derived[1]}
     groups: Dict[Tuple[CauseKind, str], List[str]] = {}
@@ -117,7 +122,7 @@ def _named_files(names: Sequence[str], olds: Mapping[str, str], news: Mapping[st
     return ", ".join(part for part in (" ".join((*come, *gone)), *other) if part)
 
 
-def settings(old: Step, new: Step) -> Iterator[Cause]:
+def settings(old: StepRecord, new: StepRecord) -> Iterator[Cause]:
     olds, news = ({s.name: s.value for s in step.settings} for step in (old, new))
     for name in dict.fromkeys((*olds, *news)):
         before, after = olds.get(name), news.get(name)
@@ -132,7 +137,7 @@ def settings(old: Step, new: Step) -> Iterator[Cause]:
             yield Cause("setting", _KEYS.get((new.step, name), f"{new.step}: {name}"), *pair, steps=(new.step,))
 
 
-def tools(old: Step, new: Step) -> Iterator[Cause]:
+def tools(old: StepRecord, new: StepRecord) -> Iterator[Cause]:
     yield from tool_versions(old.tools, new.tools, (new.step,))
 
 
@@ -143,7 +148,7 @@ def tool_versions(old: Sequence[Tool], new: Sequence[Tool], steps: Tuple[str, ..
             yield Cause("tool", name, olds.get(name, ""), news.get(name, ""), steps=steps)
 
 
-def platforms(old: Step, new: Step) -> Iterator[Cause]:
+def platforms(old: StepRecord, new: StepRecord) -> Iterator[Cause]:
     if old.platform is not None and new.platform is not None:
         yield from platform(old.platform, new.platform, (new.step,))
 
@@ -165,8 +170,8 @@ def platform(old: Platform, new: Platform, steps: Tuple[str, ...]) -> Iterator[C
             yield Cause("runtime", what, before or "", after or "", steps=steps)
 
 
-def sites(old: Step, new: Step) -> Iterator[Cause]:
-    """Where it was performed, as far as both versions say."""
+def sites(old: StepRecord, new: StepRecord) -> Iterator[Cause]:
+    """Changes of the machine, where both versions record it."""
     if old.site is None or new.site is None:
         return
     for site in dataclasses.fields(new.site):
@@ -176,15 +181,18 @@ def sites(old: Step, new: Step) -> Iterator[Cause]:
 
 
 def arithmetic(old: Optional[Entry], new: Optional[Entry]) -> Iterator[Cause]:
-    """What the layers computed in, by the runtime's own word, where both versions have it."""
+    """Changes of the layers' precision, as the runtime reports it, where both versions record it."""
     told = tuple(", ".join(f"{a.layers} {a.precision}" for a in e.arithmetic) if e else "" for e in (old, new))
     if all(told) and told[0] != told[1]:
         yield Cause("runtime", "layers by what they computed in", told[0], told[1], steps=("parity",))
 
 
 def gates(old: Optional[Entry], new: Optional[Entry]) -> Iterator[Cause]:
-    """Limits that are not what they were. Versions of older releases name only the gates that were missed, so a gate is
-    called new or dropped only where both record one that was kept."""
+    """Changed limits.
+
+    Versions of older releases record only missed gates, so a gate counts as new or dropped only where both versions
+    record a kept one.
+    """
     if old is None or new is None:
         return
     olds, news = ({(c.level, c.subject, c.metric, c.bound): c for c in e.verdict.checks} for e in (old, new))
@@ -201,39 +209,47 @@ def gates(old: Optional[Entry], new: Optional[Entry]) -> Iterator[Cause]:
                 yield Cause("gate", f"gate {gate[1]} {gate[2]}{bound}", pair[0], pair[1])
 
 
+# ------------------------------------------------------------------------------------------- two versions of a cell
+
+
 _LAST = {"tensor": ("parity",), "task": ("task", "task-reference"), "latency": ("latency",), "size": ("engine",)}
 _MEASURING = frozenset({"parity", "task", "task-reference", "latency", "sweep"})
 SWEEP = "sweep"
 
 
 @dataclass(frozen=True)
-class Pace:
-    """A step of a cell in two versions. `fate`: same, changed (for `causes`), follows (only earlier steps gave something
-    else), rebuilt (the same action gave something else), new or dropped."""
+class StepChange:
+    """A step of a cell in two versions. `fate`:
+
+    same, changed (for `causes`), follows (only outputs of earlier steps changed), rebuilt (the same action gave another
+    output), new or dropped.
+    """
 
     job: str
     step: str
     fate: str
-    before: Optional[Step]
-    after: Optional[Step]
+    before: Optional[StepRecord]
+    after: Optional[StepRecord]
     causes: Tuple[Cause, ...] = ()
 
     @property
     def gave_the_same(self) -> bool:
-        """It made files, and they are those of before: whatever changed for it explains nothing that came after."""
+        """Whether its output files are unchanged, so that it explains no later change."""
         if self.before is None or self.after is None:
             return False
         return bool(_files(self.after)) and _files(self.before) == _files(self.after)
 
 
-def _files(step: Step) -> Tuple[Pinned, ...]:
-    """What later steps take of it: neither the sidecar, which names the action, nor what is kept for the next build."""
+def _files(step: StepRecord) -> Tuple[Pinned, ...]:
+    """The files that later steps read, without the sidecar, which names the action, and caches for the next build."""
     return tuple(output for output in step.outputs if output.name not in (SIDECAR, *BY_PRODUCTS))
 
 
 def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -> Change:
-    """What differs for the numbers of one kind (of one `task`, or of the sweep) of `cell`. Without provenance of both versions, what the
-    manifests know."""
+    """The causes for numbers of one kind (of one `task`, or of the sweep) of `cell`.
+
+    Without provenance of both versions, only causes that the manifests show.
+    """
     if new.manifest.entry(cell) is None:
         gone = Cause("setting", "the cell is not in the matrix any more, or a build of other cells only left it out")
         return Change(old.number, new.number, (gone,))
@@ -255,21 +271,28 @@ def between(old: Version, new: Version, cell: str, kind: Kind, task: str = "") -
 
 
 def _measured_anew(old: Version, new: Version, cell: str) -> bool:
-    """Do the manifests hold other numbers of the cell? Then its verdict is not merely judged by other gates."""
+    """Whether the manifests have different numbers of the cell.
+
+    If not, only the gates changed the verdict.
+    """
     one, two = old.manifest.entry(cell), new.manifest.entry(cell)
     if one is None or two is None:
         return False
     return (one.parity, one.tasks, one.sweep) != (two.parity, two.tasks, two.sweep)
 
 
-def walk(old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (), task: str = "") -> Tuple[Pace, ...]:
-    """The cell's steps in order of need, each compared with its counterpart. `roots` (steps; of one `task`) limits them to
-    what these come from."""
+def walk(
+    old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (), task: str = ""
+) -> Tuple[StepChange, ...]:
+    """The steps of the cell in order of need, each compared with its counterpart.
+
+    `roots` (steps; of one `task`) limits them to the steps that these need.
+    """
     before, after = old.chain(cell), new.chain(cell)
     pairs = _paired(before, after)
     wanted = _needed(after, new.by_key, roots, task)
     steps = (old.by_key, new.by_key)
-    paces: Dict[str, Pace] = {}
+    paces: Dict[str, StepChange] = {}
     for link in after:
         if link.job in wanted:
             paces[link.job] = _pace(link, pairs.get(link.job), steps, before, after)
@@ -277,11 +300,11 @@ def walk(old: Provenance, new: Provenance, cell: str, roots: Tuple[str, ...] = (
     gone = [link for link in before if link.job not in known and link.job in _needed(before, steps[0], roots, task)]
     for link in gone:
         step = steps[0][link.key]
-        paces[f"-{link.job}"] = Pace(link.job, step.step, "dropped", step, None, (dropped(step),))
+        paces[f"-{link.job}"] = StepChange(link.job, step.step, "dropped", step, None, (dropped(step),))
     return tuple(paces.values())
 
 
-def _paired(before: Tuple[Link, ...], after: Tuple[Link, ...]) -> Dict[str, Link]:
+def _paired(before: Tuple[JobLink, ...], after: Tuple[JobLink, ...]) -> Dict[str, JobLink]:
     """job of `after` -> the same job before, or the only other one of its step."""
     olds = {link.job: link for link in before}
     pairs = {link.job: olds[link.job] for link in after if link.job in olds}
@@ -297,7 +320,9 @@ def _kind(job: str) -> str:
     return job.partition("/")[0]
 
 
-def _needed(links: Tuple[Link, ...], steps: Mapping[str, Step], roots: Tuple[str, ...], task: str) -> "set[str]":
+def _needed(
+    links: Tuple[JobLink, ...], steps: Mapping[str, StepRecord], roots: Tuple[str, ...], task: str
+) -> "set[str]":
     """The jobs that the roots come from, the roots included; all without roots."""
     if not roots:
         return {link.job for link in links}
@@ -313,22 +338,22 @@ def _needed(links: Tuple[Link, ...], steps: Mapping[str, Step], roots: Tuple[str
 
 
 def _pace(
-    link: Link,
-    counterpart: Optional[Link],
-    steps: Tuple[Dict[str, Step], Dict[str, Step]],
-    before: Tuple[Link, ...],
-    after: Tuple[Link, ...],
-) -> Pace:
+    link: JobLink,
+    counterpart: Optional[JobLink],
+    steps: Tuple[Dict[str, StepRecord], Dict[str, StepRecord]],
+    before: Tuple[JobLink, ...],
+    after: Tuple[JobLink, ...],
+) -> StepChange:
     new = steps[1][link.key]
     if counterpart is None:
-        return Pace(link.job, new.step, "new", None, new, (added(new),))
+        return StepChange(link.job, new.step, "new", None, new, (added(new),))
     old = steps[0][counterpart.key]
     again = old.site != new.site
     if old.key == new.key:
         if _files(old) == _files(new) or not (old.done and new.done):
             causes = tuple(sites(old, new)) if again and new.step in _MEASURING else ()
-            return Pace(link.job, new.step, "same", old, new, causes)
-        return Pace(link.job, new.step, "rebuilt", old, new, (rebuilt(new), *sites(old, new)))
+            return StepChange(link.job, new.step, "same", old, new, causes)
+        return StepChange(link.job, new.step, "rebuilt", old, new, (rebuilt(new), *sites(old, new)))
     derived = (_given(counterpart, before, steps[0]), _given(link, after, steps[1]))
     causes = (
         *inputs(old, new, derived, task_of(link.job)),
@@ -338,7 +363,7 @@ def _pace(
         *(sites(old, new) if new.step in _MEASURING or new.step == "engine" else ()),
     )
     own = any(cause.kind != "site" for cause in causes)
-    return Pace(link.job, new.step, "changed" if own else "follows", old, new, causes)
+    return StepChange(link.job, new.step, "changed" if own else "follows", old, new, causes)
 
 
 def task_of(job: str) -> str:
@@ -347,14 +372,17 @@ def task_of(job: str) -> str:
     return {"task-cases": rest[:1], "task-reference": rest[:1], "task": rest[-1:]}.get(kind, [""])[0]
 
 
-def _given(link: Link, links: Tuple[Link, ...], steps: Mapping[str, Step]) -> "frozenset[str]":
+def _given(link: JobLink, links: Tuple[JobLink, ...], steps: Mapping[str, StepRecord]) -> "frozenset[str]":
     """Digests of all that the jobs which `link` needs gave."""
     needed = [steps[other.key] for other in links if other.job in link.needs]
     return frozenset(output.digest for step in needed for output in step.outputs)
 
 
 def _merged(causes: Iterable[Cause]) -> Tuple[Cause, ...]:
-    """Each cause once, with every step that it entered. A runtime and the package of the same name are one thing."""
+    """Each cause once, with all its steps.
+
+    A runtime and the package of the same name are one cause.
+    """
     found: Dict[Tuple[str, str, str, str], Cause] = {}
     for cause in causes:
         key = (cause.what, cause.before, cause.after, cause.detail)
@@ -367,7 +395,7 @@ def _merged(causes: Iterable[Cause]) -> Tuple[Cause, ...]:
     return tuple(found.values())
 
 
-# ---------------------------------------------------------------------------------- without provenance
+# ------------------------------------------------------------------------------------------- without provenance
 
 
 def _from_manifests(old: Version, new: Version, cell: str) -> Iterator[Cause]:

@@ -1,6 +1,6 @@
-"""Two versions side by side, cell by cell: what came, went and changed, by how much, and why. Pure.
+"""Comparison of two versions, cell by cell.
 
-Numbers, noise and reasons are those of the audit's ledger (`builder/audit/ledger.py`); nothing here is held against a limit.
+Pure. Numbers, noise and causes are those of the ledger (`builder/audit/ledger.py`), without limits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Dict, List, Literal, Optional, Tuple
 
 from builder.audit import causes
 from builder.audit import ledger as drift
-from builder.audit.history import Kind, Ledger, Line, Version
+from builder.audit.history import Kind, Ledger, MetricLine, Version
 from builder.records import KEYED
 from builder.store.manifest import Entry
 
@@ -19,9 +19,12 @@ Artifact = Literal["same", "changed", "new", "gone", "none"]
 
 
 @dataclass(frozen=True)
-class Number:
-    """A metric in both versions. `worse`: positive is worse, in its unit; None where the two do not compare (`said` tells
-    why). `noise`: what does not count as a change. `moved`: it changed by more than that, or one side has no number."""
+class MetricDifference:
+    """A metric in both versions.
+
+    `worse`: positive is worse, in its unit; None where the two do not compare (`said` has the reason). `noise`: the
+    largest change that does not count. `moved`: it changed by more, or one side has no number.
+    """
 
     metric: str
     kind: Kind
@@ -36,8 +39,11 @@ class Number:
 
 @dataclass(frozen=True)
 class CellDifference:
-    """`before` and `after` are verdicts, empty where the version lacks the cell. `kept` and `lowered`: layers that a search
-    newly keeps in float32, and those that it no longer does. `reasons`: what its chain of steps was given anew."""
+    """A cell in both versions.
+
+    `before` and `after`: verdicts, empty where the version lacks the cell. `kept` and `lowered`: layers that a search
+    newly keeps in float32, or no longer keeps. `reasons`: changes of its chain of steps.
+    """
 
     cell: str
     how: How
@@ -45,7 +51,7 @@ class CellDifference:
     after: str
     artifact: Artifact
     reason: str = ""
-    numbers: Tuple[Number, ...] = field(default=(), metadata=KEYED)
+    numbers: Tuple[MetricDifference, ...] = field(default=(), metadata=KEYED)
     kept: Tuple[str, ...] = ()
     lowered: Tuple[str, ...] = ()
     reasons: Tuple[str, ...] = ()
@@ -53,7 +59,7 @@ class CellDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """`recorded`: both versions have their provenance; without it the reasons come from the manifests, which know less."""
+    """`recorded`: both versions have provenance; otherwise the causes come from the manifests, which show less."""
 
     schema: Literal[1]
     model: str
@@ -69,7 +75,7 @@ class Difference:
 def between(old: Version, new: Version) -> Difference:
     """`old` and `new` are two versions of one store, in either order."""
     ledger = drift.ledger((old, new), lambda cell, metric, timed: None, against=old.number)
-    lines: Dict[str, List[Line]] = {}
+    lines: Dict[str, List[MetricLine]] = {}
     for line in ledger.lines:
         lines.setdefault(line.cell, []).append(line)
     names = dict.fromkeys(entry.cell for version in (new, old) for entry in version.manifest.entries)
@@ -83,7 +89,7 @@ def between(old: Version, new: Version) -> Difference:
     )
 
 
-def _cell(old: Version, new: Version, name: str, lines: List[Line], ledger: Ledger) -> CellDifference:
+def _cell(old: Version, new: Version, name: str, lines: List[MetricLine], ledger: Ledger) -> CellDifference:
     one, two = old.manifest.entry(name), new.manifest.entry(name)
     numbers = tuple(_number(line, old.number, new.number) for line in lines if line.kind != "verdict")
     before, after = _layers(one), _layers(two)
@@ -127,9 +133,9 @@ def _layers(entry: Optional[Entry]) -> Tuple[str, ...]:
     return entry.search.kept if entry is not None and entry.search is not None else ()
 
 
-def _number(line: Line, old: int, new: int) -> Number:
+def _number(line: MetricLine, old: int, new: int) -> MetricDifference:
     before, after = line.at(old), line.at(new)
     one, two = before.value if before else None, after.value if after else None
     moved = line.state not in ("same", "unlike") and one != two
     said = line.said if line.state == "unlike" else ""
-    return Number(line.metric, line.kind, line.unit, one, two, line.worse, line.noise, moved, said)
+    return MetricDifference(line.metric, line.kind, line.unit, one, two, line.worse, line.noise, moved, said)

@@ -1,4 +1,7 @@
-"""Which limit holds a number: the defaults, then `drift:` of matrix.yaml, or only what `--fail-on` names. Pure."""
+"""The limit of each number: defaults, `drift:` of matrix.yaml, `--fail-on`.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _TENSORS = {"cosine": "0.001", "snr_db": "10", "matched": "0.02", "answered": "0
 
 @dataclass(frozen=True)
 class Allowances:
-    """`declared` is `drift:` of a matrix, `fail_on` the flags as they were typed, checked by `check`."""
+    """`declared`: `drift:` of a matrix; `fail_on`: the flags, checked by `check`."""
 
     declared: Tuple[DriftLimits, ...] = ()
     fail_on: Tuple[str, ...] = ()
@@ -51,7 +54,10 @@ class Allowances:
 
 
 def usual_limit(metric: Metric, timed_in_turns: bool) -> Optional[DriftLimit]:
-    """The default. Most statistics of tensors have none: they are shown, and a person limits those that matter."""
+    """The default limit.
+
+    Most statistics of tensors have none: they are shown, and users limit those that matter.
+    """
     if metric.kind == "verdict":
         return DriftLimit(0.0)
     if metric.kind == "tensor":
@@ -69,7 +75,7 @@ def usual_limit(metric: Metric, timed_in_turns: bool) -> Optional[DriftLimit]:
 
 
 def check(fail_on: Sequence[str], known: Iterable[str]) -> None:
-    """UsageError for a flag that names no metric of the store, or whose limit does not read."""
+    """Raises UsageError for a flag without a metric of the store, or with an invalid limit."""
     metrics = tuple(dict.fromkeys(known))
     for word in fail_on:
         pattern, colon, amount = word.partition(":")
@@ -80,7 +86,10 @@ def check(fail_on: Sequence[str], known: Iterable[str]) -> None:
 
 
 def matching(pattern: str, metrics: Sequence[str], flag: str) -> Tuple[str, ...]:
-    """The metrics that `pattern` means. UsageError with the nearest names when there is none."""
+    """The metrics that match `pattern`.
+
+    Raises UsageError with the nearest names for none.
+    """
     found = tuple(
         name for name in metrics
         if any(names_metric(one, name, timed_in_turns=turn) for one in expand(pattern) for turn in (True, False))

@@ -1,4 +1,4 @@
-"""Why a cell is what it is: facts, rules, settings, gates and steps of one cell, gathered for `build explain`. Pure."""
+"""Facts, rules, settings, gates and steps of one cell, for `build explain`. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from validation import verdict
 
 
 @dataclass(frozen=True)
-class Line:
+class ExplanationLine:
     """`name`: `value`, and where it comes from, when that is worth saying."""
 
     name: str
@@ -41,21 +41,21 @@ class Instead:
 
 @dataclass(frozen=True)
 class Explanation:
-    """`fate` is what `build plan` says of the cell; `rules` those that hold, `broken` the one that does not."""
+    """`fate`: as in `build plan`; `rules`: those that hold; `broken`: the one that does not."""
 
     cell: str
     fate: str
     why: str
-    what: Tuple[Line, ...]
-    rules: Tuple[Line, ...]
-    broken: Optional[Line] = None
+    what: Tuple[ExplanationLine, ...]
+    rules: Tuple[ExplanationLine, ...]
+    broken: Optional[ExplanationLine] = None
     instead: Tuple[Instead, ...] = ()
     orders: Tuple[str, ...] = ()
-    settings: Tuple[Line, ...] = ()
-    gates: Tuple[Line, ...] = ()
-    sizes: Tuple[Line, ...] = ()
-    steps: Tuple[Line, ...] = ()
-    search: Tuple[Line, ...] = ()
+    settings: Tuple[ExplanationLine, ...] = ()
+    gates: Tuple[ExplanationLine, ...] = ()
+    sizes: Tuple[ExplanationLine, ...] = ()
+    steps: Tuple[ExplanationLine, ...] = ()
+    search: Tuple[ExplanationLine, ...] = ()
 
 
 def explain(
@@ -76,16 +76,20 @@ def explain(
         fate=fate,
         why="; ".join(part for part in (cell.reason or _unverified(cell), cell.note) if part),
         what=_what(matrix, cell),
-        rules=tuple(Line(said.rule, said.fact, said.source) for said in answers if isinstance(said, rules.Held))
+        rules=tuple(
+            ExplanationLine(said.rule, said.fact, said.source) for said in answers if isinstance(said, rules.Held)
+        )
         + _waived(asked, answers),
-        broken=Line(skip.rule, skip.fact, skip.source) if skip is not None else None,
+        broken=ExplanationLine(skip.rule, skip.fact, skip.source) if skip is not None else None,
         instead=tuple(Instead(r.use, r.needs, r.cost) for r in remedies),
         orders=cell.remedies if skip is None and not disabled and not cell.reached else (),
         settings=_settings(matrix, cell, searched),
         gates=_gates(matrix, cell) if cell.fate != "skipped" else (),
         sizes=_sizes(matrix, cell, outcome),
         steps=_steps(planned, cell, outcome),
-        search=tuple(Line(name, said) for name, said in search_words.search_lines(searched)) if searched else (),
+        search=tuple(ExplanationLine(name, said) for name, said in search_words.search_lines(searched))
+        if searched
+        else (),
     )
 
 
@@ -93,14 +97,16 @@ def _unverified(cell: Cell) -> str:
     return f"unverified here: {cell.unverified}" if cell.unverified else ""
 
 
-def _waived(asked: rules.Asked, answers: Tuple[rules.Answer, ...]) -> Tuple[Line, ...]:
+def _waived(asked: rules.Asked, answers: Tuple[rules.Answer, ...]) -> Tuple[ExplanationLine, ...]:
     pairs = [(said, rules.waived(asked, said)) for said in answers]
     return tuple(
-        Line(said.rule, f"{said.fact}; allowed: {allowed.reason}", said.source) for said, allowed in pairs if allowed
+        ExplanationLine(said.rule, f"{said.fact}; allowed: {allowed.reason}", said.source)
+        for said, allowed in pairs
+        if allowed
     )
 
 
-def _what(matrix: Matrix, cell: Cell) -> Tuple[Line, ...]:
+def _what(matrix: Matrix, cell: Cell) -> Tuple[ExplanationLine, ...]:
     """The four parts of the id, with all that the matrix declares of them."""
     model, target = matrix.model, matrix.target(cell.target)
     source = model.source.factory if isinstance(model.source, TorchSource) else model.source.onnx
@@ -112,10 +118,12 @@ def _what(matrix: Matrix, cell: Cell) -> Tuple[Line, ...]:
         if name not in ("name", "disabled", "runner", "worker") and getattr(target, name) is not None
     }
     return (
-        Line("model", f"{model.name}: {source}, ONNX opset {model.opset}, input {', '.join(inputs)}"),
-        Line("head", f"{cell.head}: {', '.join(outputs)}"),
-        Line("precision", cell.precision),
-        Line("target", f"{target.name}: " + ", ".join(f"{name} {value}" for name, value in declared.items())),
+        ExplanationLine("model", f"{model.name}: {source}, ONNX opset {model.opset}, input {', '.join(inputs)}"),
+        ExplanationLine("head", f"{cell.head}: {', '.join(outputs)}"),
+        ExplanationLine("precision", cell.precision),
+        ExplanationLine(
+            "target", f"{target.name}: " + ", ".join(f"{name} {value}" for name, value in declared.items())
+        ),
     )
 
 
@@ -123,7 +131,7 @@ def _shape(shape: "Tuple[int | str, ...]") -> str:
     return f"[{', '.join(str(dim) for dim in shape)}]"
 
 
-def _settings(matrix: Matrix, cell: Cell, searched: Optional[Searched]) -> Tuple[Line, ...]:
+def _settings(matrix: Matrix, cell: Cell, searched: Optional[Searched]) -> Tuple[ExplanationLine, ...]:
     """What matters to the target's runtime, with the last place that says it."""
     runtime = matrix.target(cell.target).runtime
     idle = {
@@ -134,7 +142,7 @@ def _settings(matrix: Matrix, cell: Cell, searched: Optional[Searched]) -> Tuple
         "keep": not cell.keep,
         "search": cell.search is None,
     }
-    lines: List[Line] = []
+    lines: List[ExplanationLine] = []
     for name in (name for name in fields_of(Cell) if name in fields_of(CellSettings)):
         value = getattr(cell, name)
         if name == "tensorrt":
@@ -147,7 +155,7 @@ def _settings(matrix: Matrix, cell: Cell, searched: Optional[Searched]) -> Tuple
         else:
             said = _said(value)
         by_search = name == "keep" and searched is not None and searched.kept
-        lines.append(Line(name, said, "search" if by_search else _origin(matrix, cell, name)))
+        lines.append(ExplanationLine(name, said, "search" if by_search else _origin(matrix, cell, name)))
     return tuple(lines)
 
 
@@ -170,29 +178,32 @@ def _origin(matrix: Matrix, cell: Cell, name: str) -> str:
     return "defaults" if getattr(matrix.defaults, name) not in (None, ()) else "built in"
 
 
-def _gates(matrix: Matrix, cell: Cell) -> Tuple[Line, ...]:
+def _gates(matrix: Matrix, cell: Cell) -> Tuple[ExplanationLine, ...]:
     outputs = [o.name for o in matrix.head(cell.head).outputs]
     tasks = [task.name for task in cell.tasks]
     return tuple(
-        Line(f"{limit.subject} {limit.metric}", _limit(limit), f'gate "{limit.select}"')
+        ExplanationLine(f"{limit.subject} {limit.metric}", _limit(limit), f'gate "{limit.select}"')
         for limit in verdict.limits_of(matrix.gates, cell, outputs, tasks)
     )
 
 
-def _sizes(matrix: Matrix, cell: Cell, outcome: Outcome) -> Tuple[Line, ...]:
+def _sizes(matrix: Matrix, cell: Cell, outcome: Outcome) -> Tuple[ExplanationLine, ...]:
     """The sweep of a cell that has one, in a line, and what went wrong in it."""
     if not cell.sweep:
         return ()
     result = outcome.results.get(cell.sweep)
     ask = f"build sweep {cell.id}"
     if result is None or not isinstance(result.facts, Swept):
-        return (Line("sweep", f"not measured yet; see it with: {ask}"),)
+        return (ExplanationLine("sweep", f"not measured yet; see it with: {ask}"),)
     outputs = [o.name for o in matrix.head(cell.head).outputs]
     checks = verdict.sweep_checks(verdict.limits_of(matrix.gates, cell, outputs, ()), result.facts)
     told = [("beyond a gate", verdict.describe(check)) for check in checks if not check.kept]
     told += [("no answer", said) for said in verdict.sweep_problems(result.facts)]
     told += [("outside, wrong", said) for said in verdict.sweep_findings(result.facts, checks)]
-    return (Line("sweep", f"{verdict.sweep_line(result.facts, checks)}; all of it: {ask}"), *(Line(*t) for t in told))
+    return (
+        ExplanationLine("sweep", f"{verdict.sweep_line(result.facts, checks)}; all of it: {ask}"),
+        *(ExplanationLine(*t) for t in told),
+    )
 
 
 def _limit(limit: Limit) -> str:
@@ -206,7 +217,7 @@ def _limit(limit: Limit) -> str:
     return f"{said} (reported only)" if limit.report_only else said
 
 
-def _steps(planned: Plan, cell: Cell, outcome: Outcome) -> Tuple[Line, ...]:
+def _steps(planned: Plan, cell: Cell, outcome: Outcome) -> Tuple[ExplanationLine, ...]:
     """Every job that the cell needs, in order of need, and how it stands."""
     jobs = {job.id: job for job in planned.jobs}
     wanted: Dict[str, None] = {}
@@ -220,7 +231,7 @@ def _steps(planned: Plan, cell: Cell, outcome: Outcome) -> Tuple[Line, ...]:
     references = [task.reference for task in cell.tasks]
     for id in (cell.parse, cell.engine, *references, *cell.measurements):
         add(id)
-    return tuple(Line(id, _state(id, jobs[id].elsewhere, outcome)) for id in wanted)
+    return tuple(ExplanationLine(id, _state(id, jobs[id].elsewhere, outcome)) for id in wanted)
 
 
 def _state(id: str, elsewhere: Optional[str], outcome: Outcome) -> str:

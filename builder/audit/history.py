@@ -1,4 +1,4 @@
-"""The records of an audit: versions side by side, what moved, by how much, and why. Data only.
+"""The records of an audit: versions side by side, their numbers, changes and causes; and reading them from a store.
 
 `builder/audit/ledger.py` fills them; renderers and reports read them. `to_json(Ledger)` is the output of
 `build audit --format json`, so a change here is a change of a documented format.
@@ -19,16 +19,16 @@ from builder.store.layout import Layout
 from builder.store.manifest import Entry, Manifest
 from builder.store.provenance import Provenance
 
-# What a manifest says of a cell, as one number per metric, so that versions can be laid side by side. Pure.
+# ------------------------------------------ readings: one number per metric of a cell, so that versions can be compared
 #
-# - `verdict`: 1 passed, 0 anything else; the word beside it
+# - `verdict`: 1 passed, 0 anything else; the status beside it
 # - `OUTPUT.STATISTIC`: scores.max_abs, descriptors.cosine; the worst sample, against the model itself
 # - `TASK.METRIC`: views.homography_3px; beside it the model's own value
 # - `latency.p50_ms`: milliseconds; only comparable on one machine
-# - `latency.speedup`: how many times as fast as the naive export that was timed in turns with it
+# - `latency.speedup`: how many times as fast as the naive export, timed in turns
 # - `size`: bytes of the artifact
 # - `sweep.OUTPUT.STATISTIC`: over all sizes of the sweep that the profile accepts
-# - `sweep.answered`: of these sizes, those that the model itself answers: the share at which the artifact does
+# - `sweep.answered`: the share of sizes with an answer, among those that the model itself answers
 
 
 Kind = Literal["verdict", "tensor", "task", "latency", "size"]
@@ -49,9 +49,12 @@ class Metric:
 
 @dataclass(frozen=True)
 class Reading:
-    """One metric of one cell in one version. `reference` is the model's own value of a task metric; a tensor statistic
-    is itself a difference from the model. `where` is the sample or case that was worst, `word` the verdict's. Readings
-    compare only when their `context` is the same. `noise` is a share of the value, None where none was measured."""
+    """One metric of one cell in one version.
+
+    `reference`: the model's own value of a task metric; a tensor statistic is already a difference from the model.
+    `where`: the worst sample or case. `word`: the verdict's status. Readings compare only with the same `context`.
+    `noise`: a share of the value, None where none was measured.
+    """
 
     metric: Metric
     value: Optional[float]
@@ -131,6 +134,9 @@ def _latency(entry: Entry) -> Iterator[Reading]:
         )
 
 
+# ------------------------------------------------------------------------------------------- the ledger
+
+
 State = Literal["beyond", "worse", "better", "same", "new", "gone", "unlike"]
 STATES: Tuple[State, ...] = ("beyond", "worse", "gone", "unlike", "new", "better", "same")
 CauseKind = Literal[
@@ -153,8 +159,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Cause:
-    """One thing that is not as it was. `before` and `after` are digests, versions or values; `detail` says it where a
-    pair cannot (`+dusk.png -dawn.png`). `steps` are the steps that it entered."""
+    """One difference. `before` and `after`: digests, versions or values.
+
+    `detail` describes it where a pair cannot (`+dusk.png -dawn.png`). `steps`: the steps that it entered.
+    """
 
     kind: CauseKind
     what: str
@@ -166,8 +174,10 @@ class Cause:
 
 @dataclass(frozen=True)
 class Change:
-    """All that changed for some numbers from version `since` to `version`. `recorded`: from provenance; otherwise only
-    from the manifests, which know less."""
+    """All differences behind some numbers from version `since` to `version`.
+
+    `recorded`: they come from provenance; otherwise from the manifests, which show less.
+    """
 
     since: int
     version: int
@@ -177,7 +187,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Point:
-    """A metric in one version; a version without the metric has no point. `where` is the worst sample or case."""
+    """A metric in one version; a version without the metric has no point. `where`: the worst sample or case."""
 
     version: int
     value: Optional[float]
@@ -187,9 +197,12 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Move:
-    """The number left its noise between two versions. `worse` is positive when it got worse, None when it was lost or
-    found. `change` is the index of the reason in `Ledger.changes`."""
+class MetricMove:
+    """A change beyond the noise between two versions.
+
+    `worse`: positive is worse, None when the number was lost or found. `change`: index of the cause in
+    `Ledger.changes`.
+    """
 
     since: int
     version: int
@@ -200,13 +213,13 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Line:
+class MetricLine:
     """One metric of one cell over the versions.
 
-    lost: how much worse than the model itself the candidate is (task metrics). worse, percent: than the version that
-    it is held against; positive is worse. noise: what does not count as a move, in the metric's unit. slope: least
-    squares over the versions, per version, positive is worse. creep: what piled up in steps of which none was beyond the
-    limit. moved: the first version after the one it is held against in which it had moved.
+    lost: how much worse than the model itself the candidate is (task metrics). worse, percent: against the base
+    version; positive is worse. noise: the largest change that does not count, in the metric's unit. slope: least
+    squares over the versions, per version, positive is worse. creep: the sum of steps that are each within the
+    limit. moved: the first version after the base in which it had changed.
     """
 
     cell: str
@@ -225,7 +238,7 @@ class Line:
     slope: Optional[float] = None
     creep: Optional[float] = None
     moved: Optional[int] = None
-    moves: Tuple[Move, ...] = ()
+    moves: Tuple[MetricMove, ...] = ()
 
     def at(self, version: Optional[int]) -> Optional[Point]:
         return next((point for point in self.points if point.version == version), None)
@@ -233,8 +246,7 @@ class Line:
 
 @dataclass(frozen=True)
 class CellLine:
-    """A cell in the candidate, or where it last was. `artifact`: whether its bytes are those of the version that it is
-    held against."""
+    """A cell in the candidate, or in its last version. `artifact`: whether its bytes are those of the base version."""
 
     cell: str
     head: str
@@ -246,21 +258,24 @@ class CellLine:
 
 
 @dataclass(frozen=True)
-class Count:
+class StateCount:
     state: State
     lines: int
 
 
 @dataclass(frozen=True)
-class Group:
-    """A precision on a target with a runtime. `drifted` is the line that got worst in proportion to its limit, `lost` the
-    task metric that is farthest below the model itself; each an index of `Ledger.lines`."""
+class LineGroup:
+    """A precision on a target with a runtime.
+
+    `drifted`: the line that got worst in proportion to its limit. `lost`: the task metric farthest below the model
+    itself. Both are indices of `Ledger.lines`.
+    """
 
     precision: str
     target: str
     runtime: str
     cells: int
-    counts: Tuple[Count, ...] = field(default=(), metadata=KEYED)
+    counts: Tuple[StateCount, ...] = field(default=(), metadata=KEYED)
     drifted: Optional[int] = None
     lost: Optional[int] = None
 
@@ -279,7 +294,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Ledger:
-    """`against` is None when the candidate is the only version. `limits` says where the limits are from."""
+    """`against`: None when the candidate is the only version. `limits`: the source of the limits."""
 
     schema: Literal[1]
     model: str
@@ -287,20 +302,20 @@ class Ledger:
     against: Optional[int]
     releases: Tuple[Release, ...]
     limits: str
-    groups: Tuple[Group, ...]
+    groups: Tuple[LineGroup, ...]
     cells: Tuple[CellLine, ...] = field(metadata=KEYED)
     changes: Tuple[Change, ...]
-    lines: Tuple[Line, ...]
+    lines: Tuple[MetricLine, ...]
 
     @property
-    def beyond(self) -> Tuple[Line, ...]:
+    def beyond(self) -> Tuple[MetricLine, ...]:
         return tuple(line for line in self.lines if line.state == "beyond")
 
 
-# The versions that an audit looks at, read from a store.
+# ---------------------------------------------------------------------------------------- reading versions from a store
 
 
-USUAL = 10  # versions that are looked at when --since does not say
+USUAL = 10  # number of versions without --since
 
 
 def number(word: str, flag: str, known: Tuple[int, ...]) -> int:
@@ -315,7 +330,7 @@ def number(word: str, flag: str, known: Tuple[int, ...]) -> int:
 def read(
     place: Path, candidate: Optional[str], against: Optional[str], since: Optional[str]
 ) -> Tuple[Tuple[Version, ...], Optional[int]]:
-    """(the versions, ascending; the number of the one that the last is held against, or None for one version only)."""
+    """(the versions, ascending; the number of the base version, or None for one version only)."""
     store = Layout(place)
     known = versions.numbers(store)
     if not known:

@@ -1,6 +1,7 @@
-"""What the person asked about: a cell, a pulled folder, an artifact's folder or a lone file, and what is known of it.
+"""`build inspect`: find an artifact, read its files, report findings.
 
-What is known comes from artifact.json beside the file; without one, from a manifest that names the file's digest.
+An artifact is a cell, a pulled folder, an artifact's folder or a lone file. The identity of a file comes from
+artifact.json beside it; without one, from a manifest with the file's digest.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from builder.store.sidecar import Sidecar
 
 @dataclass(frozen=True)
 class Subject:
-    """`file` is the one that was named; empty for a whole folder. `entry` is of version `version` of a manifest."""
+    """One artifact.
+
+    `file`: the named one, empty for a whole folder; `entry`: its entry in version `version`.
+    """
 
     name: str
     folder: Path
@@ -37,7 +41,7 @@ class Subject:
 
     @property
     def identity(self) -> Optional[Sidecar]:
-        """What it was made as: by its sidecar, or by the manifest."""
+        """Its sidecar, or the same facts from the manifest."""
         entry = self.entry
         if self.sidecar is not None or entry is None or entry.artifact is None or entry.platform is None:
             return self.sidecar
@@ -56,7 +60,7 @@ class Subject:
 
 
 def find(word: str, store: Layout, scratch: Path) -> Tuple[Subject, ...]:
-    """`word` is a path that exists, or a cell of the store's latest version, whose files are linked into `scratch`."""
+    """The subjects of `word`: a path, or a cell of the latest version, whose files are linked into `scratch`."""
     path = Path(word)
     if path.is_dir():
         return _in_folder(path)
@@ -76,7 +80,10 @@ def find(word: str, store: Layout, scratch: Path) -> Tuple[Subject, ...]:
 
 
 def cell(word: str, store: Layout) -> Tuple[Entry, Manifest]:
-    """The entry of a cell in the latest version. UsageError with the nearest names when there is none."""
+    """The entry of a cell in the latest version.
+
+    Raises UsageError with the nearest names.
+    """
     manifest = versions.latest(store)
     if manifest is None:
         raise UsageError(
@@ -141,12 +148,15 @@ def _looked_up(subject: Subject, path: Path, store: Layout) -> Subject:
     return subject
 
 
-# A subject, looked at: what it was made as, whether its bytes are still those, what is in it, and what is odd.
+# ------------------------------------------------------------------------------------------- findings
 
 
 @dataclass(frozen=True)
 class Findings:
-    """`identity` is what `identified_by` says; `problems` are where the bytes say otherwise."""
+    """The result for one subject.
+
+    `identity` is from `identified_by`; `problems`: differences of the bytes.
+    """
 
     name: str
     cell: str = ""
@@ -160,7 +170,10 @@ class Findings:
 
 
 def look(subject: Subject, machine: Machine) -> Findings:
-    """UsageError or StoreDamaged for a file that is no artifact and of which nothing else is known."""
+    """Read a subject.
+
+    Raises UsageError or StoreDamaged for a file that is unknown and no artifact.
+    """
     identity = subject.identity
     by = SIDECAR if subject.sidecar is not None else f"the manifest of v{subject.version}" if identity else ""
     problems = list(_disagreements(subject, identity, by))
@@ -191,7 +204,10 @@ def look(subject: Subject, machine: Machine) -> Findings:
 
 
 def _declared(identity: Optional[Sidecar], contents: Contents) -> str:
-    """The precision that the artifact was made for; of a file of which nothing is known, the one its graph asks for."""
+    """The declared precision of the artifact.
+
+    For an unknown file, the one of its graph.
+    """
     if identity is not None:
         return identity.precision
     shares = contents.declared.shares() if contents.declared is not None and contents.declared.layers else {}
@@ -199,7 +215,7 @@ def _declared(identity: Optional[Sidecar], contents: Contents) -> str:
 
 
 def _disagreements(subject: Subject, identity: Optional[Sidecar], by: str) -> Tuple[str, ...]:
-    """Of the named file and the weights that it cannot do without, or of all files of a folder."""
+    """Differences of the named file and its weights, or of all files of a folder."""
     if identity is None or (subject.file and subject.sidecar is None):
         return ()  # nothing is known, or it was found by its digest
     stem = subject.file[: -len(".xml")] if subject.file.endswith(".xml") else ""
@@ -207,7 +223,7 @@ def _disagreements(subject: Subject, identity: Optional[Sidecar], by: str) -> Tu
     return sidecar.disagreements(identity, subject.folder, by, only)
 
 
-# Findings for a person, in plain text. Nothing is looked at here.
+# ------------------------------------------------------------------------------------------- text
 
 
 _FORMATS = {
@@ -291,7 +307,7 @@ def _contents(contents: Contents) -> List[str]:
 
 
 def _layers(word: str, layers: Layers) -> List[str]:
-    """The shares, and by name the layers that are not in int8, or not like the most where none is."""
+    """The shares, and the names of layers that are not in int8, or unlike the majority where none is."""
     if not layers.layers:
         return [_line(word, "no convolution and no matrix product")]
     shares = layers.shares()

@@ -1,4 +1,7 @@
-"""A ledger as JUnit XML, which CI servers read: a suite per precision, target and runtime, a case per number of a cell."""
+"""A ledger as JUnit XML for CI servers.
+
+A suite is a precision, target and runtime; a case is one number of a cell.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Iterable
 from xml.etree import ElementTree
 
 from builder.audit import text
-from builder.audit.history import Group, Ledger, Line
+from builder.audit.history import Ledger, LineGroup, MetricLine
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -28,7 +31,7 @@ def as_junit(ledger: Ledger) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
 
 
-def _suite(root: ElementTree.Element, group: Group, lines: Iterable[Line], ledger: Ledger) -> None:
+def _suite(root: ElementTree.Element, group: LineGroup, lines: Iterable[MetricLine], ledger: Ledger) -> None:
     listed = tuple(lines)
     name = " ".join(word for word in (group.precision, group.target, group.runtime) if word)
     suite = ElementTree.SubElement(root, "testsuite", {"name": _clean(name)})
@@ -41,7 +44,7 @@ def _suite(root: ElementTree.Element, group: Group, lines: Iterable[Line], ledge
         _case(suite, line, ledger)
 
 
-def _case(suite: ElementTree.Element, line: Line, ledger: Ledger) -> None:
+def _case(suite: ElementTree.Element, line: MetricLine, ledger: Ledger) -> None:
     case = ElementTree.SubElement(
         suite, "testcase", {"classname": _clean(line.cell), "name": _clean(line.metric), "time": "0"}
     )
@@ -58,11 +61,11 @@ def _case(suite: ElementTree.Element, line: Line, ledger: Ledger) -> None:
         )
 
 
-def _values(line: Line, ledger: Ledger) -> str:
+def _values(line: MetricLine, ledger: Ledger) -> str:
     return ", ".join(f"v{release.version} {text.point(line, line.at(release.version))}" for release in ledger.releases)
 
 
-def _count(element: ElementTree.Element, lines: Iterable[Line]) -> None:
+def _count(element: ElementTree.Element, lines: Iterable[MetricLine]) -> None:
     states = [line.state for line in lines]
     element.set("tests", str(len(states)))
     element.set("failures", str(states.count("beyond")))
@@ -71,5 +74,5 @@ def _count(element: ElementTree.Element, lines: Iterable[Line]) -> None:
 
 
 def _clean(words: str) -> str:
-    """XML has no escape for control characters; a reason that holds one keeps its words."""
+    """Text without control characters, which XML cannot escape."""
     return _NOT_XML.sub("?", words)

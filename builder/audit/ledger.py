@@ -1,13 +1,12 @@
-"""The ledger of a store: every number of every cell over the versions, held against the model, the last release and its
-limit, and where it moved and why. Pure: the same versions and limits, the same ledger.
+"""The ledger of a store: every number over the versions, judged.
 
-How a line is judged (docs/explanation/drift.md has the reasons):
+Pure: the same versions and limits give the same ledger. A number is compared with the model, the last release and its
+limit. How a line is judged (docs/explanation/drift.md has the reasons):
 
-- a change within the noise is none: see `noise`;
-- `worse` is what the candidate lost against the version it is held against; beyond its limit on top of the noise, the line
-  is `beyond`;
-- so is what piled up in several steps of which none was beyond the limit by itself (`creep`);
-- a number that was there and is not counts as beyond any limit.
+- a change within the noise does not count: see `noise`;
+- `worse` is the loss of the candidate against the base version; beyond its limit plus the noise, the line is `beyond`;
+- so is a sum of several steps that are each within the limit (`creep`);
+- a number that disappeared counts as beyond any limit.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from builder.audit.history import (
     STATES,
     CellLine,
     Change,
-    Count,
-    Group,
     Ledger,
-    Line,
+    LineGroup,
     Metric,
-    Move,
+    MetricLine,
+    MetricMove,
     Point,
     Reading,
     Release,
     State,
+    StateCount,
     Version,
     readings,
 )
 from builder.config.gates import DriftLimit
 from builder.store.manifest import Entry
 
-# One metric of one cell over the versions: what counts as a move, how steep it is, and what piled up. Pure.
+# ------------------------------------------------------------- series: noise, slope and creep of one metric of one cell
 
 
 ROUNDING_DB = 100.0  # signal-to-noise above this is the rounding of float32: 100 and 140 dB are equally good
@@ -45,7 +44,7 @@ _LATENCY_SHARE, _LATENCY_LEAST = 0.10, 0.03
 _DIGITS = 9
 
 
-class Series:
+class MetricSeries:
     """The readings of one metric of one cell by version."""
 
     def __init__(self, cell: str, metric: Metric, by_version: Dict[int, Reading]) -> None:
@@ -61,7 +60,7 @@ class Series:
         return round(after - before if self.metric.better == "less" else before - after, _DIGITS)
 
     def noise(self, before: int, after: int) -> float:
-        """What does not count as a move between two versions, in the metric's unit."""
+        """The largest change between two versions that does not count, in the metric's unit."""
         pair = [noise(self.by_version[n]) for n in (before, after) if n in self.by_version]
         both = sum(pair) if self.metric.kind == "latency" else max(pair, default=0.0)
         return round(both, _DIGITS)
@@ -71,11 +70,11 @@ class Series:
 
 
 def noise(reading: Reading) -> float:
-    """What does not count as a move away from this reading, in the metric's unit.
+    """The largest change from this reading that does not count, in the metric's unit.
 
-    A time: what the A/A comparison of its own runs gave, at least 3 % (minutes differ more than runs do), 10 % where none was
-    made; both versions' noise adds up. A difference of tensors: 5 % of it, at least a millionth. Decibels: 0.5. A similarity
-    or a task metric: a millionth. A size or a verdict: nothing.
+    A time: the result of the A/A comparison of its own runs, at least 3 % (minutes differ more than runs do), 10 %
+    without one; both versions' noise adds up. A difference of tensors: 5 % of it, at least a millionth. Decibels: 0.5.
+    A similarity or a task metric: a millionth. A size or a verdict: nothing.
     """
     kind, value = reading.metric.kind, abs(reading.value or 0.0)
     if kind == "latency":
@@ -91,7 +90,7 @@ def audible(metric: Metric, value: float) -> float:
     return min(value, ROUNDING_DB) if metric.unit == "dB" else value
 
 
-def creep_of(series: Series, known: Sequence[int], limit: Optional[DriftLimit]) -> Optional[Tuple[int, float]]:
+def creep_of(series: MetricSeries, known: Sequence[int], limit: Optional[DriftLimit]) -> Optional[Tuple[int, float]]:
     """(since, how much worse) over the last steps that were each within the limit, at least two of them."""
     if limit is None or len(known) < 3:
         return None
@@ -109,8 +108,11 @@ def creep_of(series: Series, known: Sequence[int], limit: Optional[DriftLimit]) 
     return since, series.worse(first, last)
 
 
-def slope_of(series: Series, known: Sequence[int]) -> Optional[float]:
-    """Least squares over the versions in their order, per version; positive is worse. None below two points."""
+def slope_of(series: MetricSeries, known: Sequence[int]) -> Optional[float]:
+    """Least squares over the versions in their order, per version; positive is worse.
+
+    None below two points.
+    """
     alike = [n for n in known if series.alike(n, known[-1])]
     if len(alike) < 2:
         return None
@@ -121,11 +123,14 @@ def slope_of(series: Series, known: Sequence[int]) -> Optional[float]:
     return round(steep if series.metric.better == "less" else -steep, _DIGITS)
 
 
-# A ledger's cells, and its lines counted per precision, target and runtime. Pure.
+# ------------------------------------------------------------------------------------------- cells and groups
 
 
 def cell_line(cell: str, versions: Sequence[Version], against: Optional[int]) -> Optional[CellLine]:
-    """None for a cell that is neither in the candidate nor in what it is held against."""
+    """The cell's line.
+
+    None for a cell that is neither in the candidate nor in the base version.
+    """
     now = versions[-1].manifest.entry(cell)
     then = next((v.manifest.entry(cell) for v in versions if v.number == against), None)
     entry = now or then
@@ -151,7 +156,7 @@ def _artifact(then: Optional[Entry], now: Optional[Entry]) -> Literal["same", "c
     return "same" if before.files == after.files else "changed"
 
 
-def groups(cells: Sequence[CellLine], lines: Sequence[Line]) -> Tuple[Group, ...]:
+def groups(cells: Sequence[CellLine], lines: Sequence[MetricLine]) -> Tuple[LineGroup, ...]:
     """Precision x target x runtime, in the order of the cells."""
     keys: Dict[Tuple[str, str, str], List[str]] = {}
     for cell in cells:
@@ -159,12 +164,12 @@ def groups(cells: Sequence[CellLine], lines: Sequence[Line]) -> Tuple[Group, ...
     return tuple(_group(key, names, lines) for key, names in keys.items())
 
 
-def _group(key: Tuple[str, str, str], cells: Sequence[str], lines: Sequence[Line]) -> Group:
+def _group(key: Tuple[str, str, str], cells: Sequence[str], lines: Sequence[MetricLine]) -> LineGroup:
     own = [(number, line) for number, line in enumerate(lines) if line.cell in cells]
     drifted = [(number, line) for number, line in own if line.state in ("beyond", "worse") and line.worse is not None]
     lost = [(number, line) for number, line in own if line.lost is not None and line.lost > 0]
-    counts = [Count(state, sum(line.state == state for _, line in own)) for state in STATES]
-    return Group(
+    counts = [StateCount(state, sum(line.state == state for _, line in own)) for state in STATES]
+    return LineGroup(
         *key,
         cells=len(cells),
         counts=tuple(count for count in counts if count.lines),
@@ -173,9 +178,12 @@ def _group(key: Tuple[str, str, str], cells: Sequence[str], lines: Sequence[Line
     )
 
 
-def _weight(line: Line) -> Tuple[bool, float]:
+def _weight(line: MetricLine) -> Tuple[bool, float]:
     """How far it drifted, for comparing unlike metrics: beyond first, then in percent."""
     return line.state == "beyond", abs(line.percent if line.percent is not None else 100.0)
+
+
+# ------------------------------------------------------------------------------------------- the ledger
 
 
 LimitOf = Callable[[str, Metric, bool], Optional[DriftLimit]]
@@ -191,22 +199,27 @@ def ledger(
     only: Callable[[str], bool] = lambda cell: True,
     metrics: Callable[[Metric, bool], bool] = lambda metric, timed_in_turns: True,
 ) -> Ledger:
-    """`versions` ascending, at least one; the last is the candidate. It is held against version `against`, which is one of
-    them, by default the one before it. `only` and `metrics` choose cells and metrics; `limits` is kept as it is."""
+    """The ledger of `versions`, ascending, at least one; the last is the candidate.
+
+    It is compared with version `against`, by default the one before it. `only` and `metrics` choose cells and metrics;
+    `limits` is kept unchanged.
+    """
     candidate = versions[-1]
     if against is None and len(versions) > 1:
         against = versions[-2].number
     changes = _Changes()
-    lines: List[Line] = []
+    lines: List[MetricLine] = []
     seen = dict.fromkeys(entry.cell for version in reversed(versions) for entry in version.manifest.entries)
     cells = [cell for cell in seen if only(cell)]
     for cell in cells:
         table = {v.number: _readings(v, cell) for v in versions}
         timed = any("latency.speedup" in row for row in table.values())
-        told = False  # that the whole cell is lost: its numbers need not say it again, each for itself
+        told = False  # the whole cell is lost: its numbers need not repeat it
         for metric in _metrics(table, versions):
             if metrics(metric, timed):
-                series = Series(cell, metric, {n: row[metric.name] for n, row in table.items() if metric.name in row})
+                series = MetricSeries(
+                    cell, metric, {n: row[metric.name] for n, row in table.items() if metric.name in row}
+                )
                 limit = limit_of(cell, metric, timed)
                 made = _line(series, versions, against, limit, changes)
                 if told and made.state == "beyond" and series.value(candidate.number) is None:
@@ -236,7 +249,7 @@ class _Changes:
         self.listed: List[Change] = []
         self._known: Dict[Tuple[int, str, str, str], int] = {}
 
-    def index(self, series: Series, old: Version, new: Version) -> int:
+    def index(self, series: MetricSeries, old: Version, new: Version) -> int:
         metric = series.metric
         first = metric.name.partition(".")[0]
         task = first if metric.kind == "task" or first == causes.SWEEP else ""
@@ -260,7 +273,7 @@ def _readings(version: Version, cell: str) -> Dict[str, Reading]:
 
 
 def _metrics(table: Dict[int, Dict[str, Reading]], versions: Sequence[Version]) -> List[Metric]:
-    """Every metric of any version, as the newest that has it says it."""
+    """Every metric of any version, as in the newest version that has it."""
     found: Dict[str, Metric] = {}
     for version in reversed(versions):
         for name, reading in table[version.number].items():
@@ -268,16 +281,16 @@ def _metrics(table: Dict[int, Dict[str, Reading]], versions: Sequence[Version]) 
     return list(found.values())
 
 
-# ---------------------------------------------------------------------------------------------- a line
+# ------------------------------------------------------------------------------------------- lines
 
 
 def _line(
-    series: Series,
+    series: MetricSeries,
     versions: Sequence[Version],
     against: Optional[int],
     limit: Optional[DriftLimit],
     changes: "_Changes",
-) -> Line:
+) -> MetricLine:
     candidate, metric = versions[-1].number, series.metric
     known = [v.number for v in versions if series.value(v.number) is not None]
     moves = _moves(series, versions, changes)
@@ -289,7 +302,7 @@ def _line(
             state, said = "beyond", f"{amount:.4g} worse since v{since} in steps that were each within {limit}"
     before = series.value(against)
     reading = series.by_version.get(candidate)
-    return Line(
+    return MetricLine(
         cell=series.cell,
         metric=metric.name,
         kind=metric.kind,
@@ -320,16 +333,16 @@ def _point(version: int, reading: Reading) -> Point:
     return Point(version, reading.value, reading.reference, reading.where, reading.word)
 
 
-def _lost(series: Series, reading: Optional[Reading]) -> Optional[float]:
+def _lost(series: MetricSeries, reading: Optional[Reading]) -> Optional[float]:
     if reading is None or reading.value is None or reading.reference is None:
         return None
     return series.worse(reading.reference, reading.value)
 
 
 def _judged(
-    series: Series, candidate: int, against: Optional[int], limit: Optional[DriftLimit]
+    series: MetricSeries, candidate: int, against: Optional[int], limit: Optional[DriftLimit]
 ) -> Tuple[State, Optional[float], str]:
-    """(state, how much worse, in words)."""
+    """(state, how much worse, as text)."""
     before, after = series.value(against), series.value(candidate)
     if against is None or before is None:
         return "new", None, "" if after is not None else "has no number"
@@ -356,7 +369,7 @@ def _judged(
     return "worse", worse, ""
 
 
-def _verdict_words(series: Series, against: int, candidate: int) -> str:
+def _verdict_words(series: MetricSeries, against: int, candidate: int) -> str:
     now = series.by_version[candidate]
     if series.metric.kind != "verdict":
         return ""
@@ -365,10 +378,13 @@ def _verdict_words(series: Series, against: int, candidate: int) -> str:
     )
 
 
-def _moves(series: Series, versions: Sequence[Version], changes: "_Changes") -> Tuple[Move, ...]:
-    """Where the number left its noise. A slow change counts from the value it had settled on, so that many small steps are
-    one move in the end, at the version where they left the noise."""
-    moves: List[Move] = []
+def _moves(series: MetricSeries, versions: Sequence[Version], changes: "_Changes") -> Tuple[MetricMove, ...]:
+    """Changes beyond the noise.
+
+    A slow change counts from the last settled value, so that many small steps become one move, at the version where
+    they left the noise.
+    """
+    moves: List[MetricMove] = []
     settled: Optional[int] = None
     for old, new in zip(versions, versions[1:]):
         settled = old.number if series.value(old.number) is not None and settled is None else settled
@@ -380,7 +396,7 @@ def _moves(series: Series, versions: Sequence[Version], changes: "_Changes") -> 
             found = series.value(old.number) is None and after is not None and old.number in series.by_version
             if lost or found:
                 change = changes.index(series, old, new)
-                moves.append(Move(old.number, new.number, series.value(old.number), after, None, change))
+                moves.append(MetricMove(old.number, new.number, series.value(old.number), after, None, change))
             settled = new.number if after is not None else settled
             continue
         worse = series.worse(before, after)
@@ -388,6 +404,6 @@ def _moves(series: Series, versions: Sequence[Version], changes: "_Changes") -> 
         words = series.by_version[settled].word != series.by_version[new.number].word
         if abs(worse) > series.noise(settled, new.number) or unlike or words:
             change = changes.index(series, old, new)
-            moves.append(Move(old.number, new.number, before, after, None if unlike else worse, change))
+            moves.append(MetricMove(old.number, new.number, before, after, None if unlike else worse, change))
             settled = new.number
     return tuple(moves)

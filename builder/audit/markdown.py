@@ -1,4 +1,7 @@
-"""A ledger as GitHub-flavoured Markdown: for a pull request, a release note, or a step summary."""
+"""A ledger as Markdown, and as annotations of a GitHub run.
+
+It is for a pull request, a release note, or a step summary.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import IO, Iterable, List, Mapping, Sequence, Tuple
 
 from builder import terminal
 from builder.audit import text
-from builder.audit.history import Ledger, Line
+from builder.audit.history import Ledger, MetricLine
 
 MOST_ROWS = 200  # of one table: GitHub cuts a summary off at 1 MiB
 
@@ -41,7 +44,7 @@ def _mark(ledger: Ledger) -> str:
     return "**Drift.**" if ledger.beyond else "**No drift beyond a limit.**"
 
 
-def _with(ledger: Ledger, state: str, every: bool) -> Tuple[Line, ...]:
+def _with(ledger: Ledger, state: str, every: bool) -> Tuple[MetricLine, ...]:
     return tuple(line for line in ledger.lines if line.state == state and (every or line.limit))
 
 
@@ -55,7 +58,7 @@ def _groups(ledger: Ledger) -> List[str]:
     return _table(header, rows)
 
 
-def _section(title: str, lines: Tuple[Line, ...], ledger: Ledger) -> List[str]:
+def _section(title: str, lines: Tuple[MetricLine, ...], ledger: Ledger) -> List[str]:
     if not lines:
         return []
     parts = [f"#### {title}", ""]
@@ -92,15 +95,15 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> List[str]:
 
 
 def _safe(words: str) -> str:
-    """Nothing in it is markup: a target may be called `a|b`, a reason may hold `<` or `*`."""
+    """Escape markup: a target may be named `a|b`, a cause may contain `<` or `*`."""
     one_line = " ".join(words.split())
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", one_line.replace("&", "&amp;").replace("<", "&lt;"))
 
 
-# What an audit tells GitHub when it runs there: annotations on the run, and the step's summary.
+# ----------------------------------------------------------------------------------- annotations and the step's summary
 #
-# Annotations are workflow commands on standard error, so that standard output stays one document. GitHub shows ten errors and
-# ten warnings of a step, so there is one per reason, and the last says how many more there are.
+# Annotations are workflow commands on standard error, so that standard output stays one document. GitHub shows ten
+# errors and ten warnings of a step, so there is one per cause, and the last has the number of the others.
 
 
 MOST = 10
@@ -127,7 +130,7 @@ def commands(ledger: Ledger) -> List[str]:
     ]
 
 
-def _commands(level: str, title: str, lines: Tuple[Line, ...], ledger: Ledger) -> List[str]:
+def _commands(level: str, title: str, lines: Tuple[MetricLine, ...], ledger: Ledger) -> List[str]:
     found = text.by_reason(lines, ledger)
     shown = found if len(found) <= MOST else found[: MOST - 1]
     commands = [
@@ -140,7 +143,7 @@ def _commands(level: str, title: str, lines: Tuple[Line, ...], ledger: Ledger) -
     return commands
 
 
-def _said(reasons: Tuple[str, ...], lines: List[Line], ledger: Ledger) -> str:
+def _said(reasons: Tuple[str, ...], lines: List[MetricLine], ledger: Ledger) -> str:
     named = [f"{line.cell} {line.metric}: {text.since(line, ledger)}" for line in lines[:_NAMED]]
     more = [f"and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
     return "\n".join((*reasons, *named, *more))

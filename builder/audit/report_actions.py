@@ -1,5 +1,6 @@
-"""The pictures of a version's worst cases: which cells are worth one, on which photograph, and drawing them by an action
-that is recalled the second time. What cannot be drawn here says why; a report is never refused for want of a picture.
+"""Actions for the report: pictures of worst cases, and error by layer.
+
+A picture or a table that cannot be made has a reason instead; a report never fails for it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _TOOLS = ("numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
-class File:
+class PictureFile:
     name: str
     digest: str
     data: bytes
@@ -39,21 +40,24 @@ class File:
 
 @dataclass(frozen=True)
 class Picture:
-    """A cell on its worst photograph; without `facts`, `why_not` says why there is nothing to see."""
+    """A cell on its worst photograph; without `facts`, `why_not` is the reason."""
 
     cell: str
     sample: str
     facts: Optional[WorstCase] = None
-    files: Tuple[File, ...] = ()
+    files: Tuple[PictureFile, ...] = ()
     why_not: str = ""
 
-    def file(self, name: str) -> Optional[File]:
+    def file(self, name: str) -> Optional[PictureFile]:
         return next((file for file in self.files if file.name == name), None)
 
 
 def chosen(manifest: Manifest, most: int) -> Tuple[Entry, ...]:
-    """The measured cells worth a picture: what failed, then the worst of each head and precision, then the rest; among
-    equals, those that use most of a gate first."""
+    """The measured cells with a picture.
+
+    Failed ones, then the worst of each head and precision, then the rest. Among equals, cells that use most of a gate
+    come first.
+    """
     measured = [entry for entry in manifest.entries if entry.parity and entry.artifact is not None]
     measured.sort(key=lambda entry: (-_used(entry), entry.cell))
     seen: Dict[Tuple[str, str], int] = {}
@@ -66,8 +70,11 @@ def chosen(manifest: Manifest, most: int) -> Tuple[Entry, ...]:
 
 
 def worst_sample(entry: Entry) -> str:
-    """The photograph to show: where tensors could not be compared, else where the tightest gate on tensors is tightest,
-    else where the signal-to-noise ratio is lowest."""
+    """The photograph to show.
+
+    One with tensors that could not be compared, else the one with the tightest gate on tensors, else the lowest
+    signal-to-noise ratio.
+    """
     broken = next((row.sample for row in entry.parity if row.problem is not None), None)
     known = {row.sample for row in entry.parity}
     gated = (m.check.worst for m in cells.margins_of(entry) if m.check.level == "tensor" and m.check.worst in known)
@@ -76,7 +83,7 @@ def worst_sample(entry: Entry) -> str:
 
 
 def _used(entry: Entry) -> float:
-    """How much of the tightest gate on tensors is used: that is what a picture can show."""
+    """The used share of the tightest gate on tensors, which a picture can show."""
     return max((m.used for m in cells.margins_of(entry) if m.check.level == "tensor"), default=0.0)
 
 
@@ -89,7 +96,10 @@ def pictures(
     say: Callable[[str], None],
     most: int,
 ) -> Tuple[Picture, ...]:
-    """Of the `most` chosen cells. An action that was never performed is performed here, where that can be done."""
+    """Pictures of the `most` chosen cells.
+
+    Missing actions are performed here, where possible.
+    """
     found: List[Picture] = []
     for entry in chosen(manifest, most):
         action, why_not = _action(manifest, entry, made_of, machine)
@@ -161,19 +171,22 @@ def _perform(
 def _picture(entry: Entry, store: Layout, result: Result) -> Picture:
     if not isinstance(result.facts, WorstCase):
         raise StepFailed("the record of its drawing holds something else")
-    files = tuple(File(blob.name, blob.digest, store.read(blob.digest)) for blob in result.outputs)
+    files = tuple(PictureFile(blob.name, blob.digest, store.read(blob.digest)) for blob in result.outputs)
     return Picture(entry.cell, worst_sample(entry), result.facts, files)
 
 
-# What lowering does to each layer of a version's graphs: one action per lowered graph, recalled or performed here.
+# ------------------------------------------------------------------------- error by layer: one action per lowered graph
 #
-# Cells that share a lowered graph share its table. A graph whose making is not in the store (another matrix, a copy without
-# records) says so; a report is never refused for want of a table.
+# Cells that share a lowered graph share its table. A graph whose action is not in the store (another matrix, a copy
+# without records) has a reason instead.
 
 
 @dataclass(frozen=True)
 class LayerTable:
-    """Of the lowered graph that `cells` were built from. Without `layers`, `why_not` says why."""
+    """The table of the lowered graph of `cells`.
+
+    Without `layers`, `why_not` is the reason.
+    """
 
     cells: Tuple[str, ...]
     layers: Tuple[LayerError, ...] = ()
@@ -188,8 +201,10 @@ def layer_tables(
     executor: Optional[Executor],
     say: Callable[[str], None],
 ) -> Tuple[LayerTable, ...]:
-    """Of every lowered graph of the version's built cells, in the order of the matrix. Without `executor` only what is in
-    the store already, and nothing is said of the rest."""
+    """Tables of every lowered graph of the built cells, in the order of the matrix.
+
+    Without `executor` only those in the store, without reasons for the others.
+    """
     wanted, pinner = plan(loaded.matrix, machine), Pinner(loaded.root, machine, store)
     outcome = prospect(wanted, pinner, store)
     jobs: Dict[str, Job] = {}

@@ -1,4 +1,4 @@
-"""A ledger as text for a terminal, in 100 columns: the groups, what is beyond its limit and why, what changed when."""
+"""A ledger as text for a terminal, in 100 columns, one cell in detail, and texts shared by all formats."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from builder import terminal
 from builder.audit import causes
-from builder.audit.causes import Pace
-from builder.audit.history import CellLine, Change, Group, Ledger, Line, Move, Point, Release, State, Version
-from builder.store.provenance import Step
+from builder.audit.causes import StepChange
+from builder.audit.history import (
+    CellLine,
+    Change,
+    Ledger,
+    LineGroup,
+    MetricLine,
+    MetricMove,
+    Point,
+    Release,
+    State,
+    Version,
+)
+from builder.store.provenance import StepRecord
 
-# The words that every form of an audit shares: numbers, changes, reasons, and what goes with what.
+# ------------------------------------------------------------------------------- shared texts: numbers, changes, causes
 
 
 MOST_VALUES = 5
 NO_MOVE = "in no single version: every step was within the noise"
 
 
-def number(line: Line, value: Optional[float]) -> str:
+def number(line: MetricLine, value: Optional[float]) -> str:
     """`0.857`, `12.3 ms`, `38.1 dB`, `2.51x`, `1.4 MiB`; `-` for none."""
     if value is None:
         return "-"
@@ -27,15 +38,15 @@ def number(line: Line, value: Optional[float]) -> str:
     return f"{value:.4g}" + {"": "", "x": "x"}.get(line.unit, f" {line.unit}")
 
 
-def point(line: Line, at: Optional[Point]) -> str:
-    """A verdict by its word, anything else by its number."""
+def point(line: MetricLine, at: Optional[Point]) -> str:
+    """A verdict by its status, anything else by its number."""
     if at is None:
         return "-"
     return at.word or number(line, at.value)
 
 
-def series(line: Line, ledger: Ledger) -> str:
-    """The values over the versions that are shown, oldest first: `0.914 0.914 - 0.857`."""
+def series(line: MetricLine, ledger: Ledger) -> str:
+    """The values over the shown versions, oldest first: `0.914 0.914 - 0.857`."""
     values = [point(line, line.at(release.version)) for release in shown_cells(ledger)]
     return " ".join(word.replace(" ", "") for word in values)
 
@@ -47,8 +58,8 @@ def shown_cells(ledger: Ledger) -> Tuple[Release, ...]:
     return (*held, *(last[1:] if held else last))
 
 
-def since(line: Line, ledger: Ledger) -> str:
-    """`worse by 0.057 (limit 0.02)`: the candidate beside the version that it is held against."""
+def since(line: MetricLine, ledger: Ledger) -> str:
+    """`worse by 0.057 (limit 0.02)`: the candidate against the base version."""
     if line.said:
         return line.said
     limit = f" (limit {line.limit})" if line.limit and line.kind != "verdict" else ""
@@ -76,23 +87,29 @@ def headline(ledger: Ledger) -> str:
     return f"v{ledger.candidate} against v{ledger.against}: {', '.join(said) or 'nothing measured'}"
 
 
-def blamed(line: Line, ledger: Ledger) -> Tuple[Move, ...]:
-    """The moves to explain: those after the version it is held against that made it worse, or all of these; for a line that
-    drifted without one, none."""
+def blamed(line: MetricLine, ledger: Ledger) -> Tuple[MetricMove, ...]:
+    """The moves to explain.
+
+    Those after the base version that made the line worse, or all of these. Empty for a line that drifted without a
+    move.
+    """
     later = [move for move in line.moves if ledger.against is None or move.version > ledger.against]
     return tuple(move for move in later if move.worse is None or move.worse > 0) or tuple(later)
 
 
-def by_reason(lines: Tuple[Line, ...], ledger: Ledger) -> List[Tuple[Tuple[str, ...], List[Line]]]:
-    """The lines with the reasons that explain them in words, the same reasons once, in the order of the lines."""
-    found: Dict[Tuple[str, ...], List[Line]] = {}
+def by_reason(lines: Tuple[MetricLine, ...], ledger: Ledger) -> List[Tuple[Tuple[str, ...], List[MetricLine]]]:
+    """The lines by the causes that explain them, each set of causes once, in the order of the lines."""
+    found: Dict[Tuple[str, ...], List[MetricLine]] = {}
     for line in lines:
         found.setdefault(reasons(line, ledger), []).append(line)
     return list(found.items())
 
 
-def reasons(line: Line, ledger: Ledger) -> Tuple[str, ...]:
-    """Why it moved since the version that it is held against, version by version; nothing for one that did not."""
+def reasons(line: MetricLine, ledger: Ledger) -> Tuple[str, ...]:
+    """The causes of moves since the base version, version by version.
+
+    Empty for a line without one.
+    """
     said = tuple(dict.fromkeys(reason(ledger.changes[move.change]) for move in blamed(line, ledger)))
     return said or ((NO_MOVE,) if line.state in ("beyond", "worse", "better") else ())
 
@@ -103,7 +120,10 @@ def reason(change: Change) -> str:
 
 
 def history(ledger: Ledger) -> List[Tuple[int, int, List[str], int, int]]:
-    """Per version that moved anything: (since, version, every reason, numbers that moved, cells)."""
+    """Per version with moves.
+
+    (since, version, every cause, numbers that moved, cells).
+    """
     moved: Dict[Tuple[int, int], Tuple[Dict[str, None], List[str]]] = {}
     for line in ledger.lines:
         for move in line.moves:
@@ -113,8 +133,11 @@ def history(ledger: Ledger) -> List[Tuple[int, int, List[str], int, int]]:
     return [(*pair, list(words), len(cells), len(set(cells))) for pair, (words, cells) in sorted(moved.items())]
 
 
-def measured(ledger: Ledger) -> Tuple[Group, ...]:
-    """The groups of which something is or was measured, or changed its verdict; the others always waited or were skipped."""
+def measured(ledger: Ledger) -> Tuple[LineGroup, ...]:
+    """The groups with a measurement or a changed verdict.
+
+    All others always waited or were skipped.
+    """
     numbers = {
         line.cell for line in ledger.lines if line.kind != "verdict" or line.state in ("beyond", "worse", "better")
     }
@@ -126,8 +149,11 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def farthest(group: Group, ledger: Ledger) -> str:
-    """How far the group is from the model itself: the task metric that lost most, else the lowest signal-to-noise ratio."""
+def farthest(group: LineGroup, ledger: Ledger) -> str:
+    """The distance from the model itself.
+
+    The largest loss of a task metric, else the lowest signal-to-noise ratio.
+    """
     lost = ledger.lines[group.lost] if group.lost is not None else None
     if lost is not None:
         return f"{lost.metric} lost {number(lost, lost.lost)}"
@@ -136,7 +162,7 @@ def farthest(group: Group, ledger: Ledger) -> str:
         for c in ledger.cells
         if (c.precision, c.target, c.runtime) == (group.precision, group.target, group.runtime)
     }
-    ratios: List[Tuple[float, Line]] = []
+    ratios: List[Tuple[float, MetricLine]] = []
     for line in ledger.lines:
         at = line.at(ledger.candidate)
         if line.cell in own and line.metric.endswith(".snr_db") and at is not None and at.value is not None:
@@ -147,17 +173,20 @@ def farthest(group: Group, ledger: Ledger) -> str:
     return f"{line.metric} {number(line, value)}"
 
 
-def counted(group: Group) -> str:
+def counted(group: LineGroup) -> str:
     """`2 beyond, 4 worse`; `as before`."""
     counts = [f"{count.lines} {count.state}" for count in group.counts if count.state not in ("same", "new")]
     return ", ".join(counts) or ("as before" if group.count("same") else "new")
+
+
+# ------------------------------------------------------------------------------------------- the ledger
 
 
 WIDTH = 100
 
 
 def as_text(ledger: Ledger, place: Path, *, every: bool = False) -> str:
-    """`every`: list also what did not move, and what got worse without a limit on it."""
+    """`every`: list also lines without a move, and those that got worse without a limit."""
     parts = [f"{ledger.model} in {place}/, {headline(ledger)}", "", _groups(ledger)]
     if ledger.against is not None:
         parts += _sections(ledger, every)
@@ -182,7 +211,7 @@ def _groups(ledger: Ledger) -> str:
     return (terminal.table(header, rows, status=0) if rows else "Nothing was measured.") + note
 
 
-def _group(group: Group, ledger: Ledger) -> Tuple[str, ...]:
+def _group(group: LineGroup, ledger: Ledger) -> Tuple[str, ...]:
     lost = farthest(group, ledger)
     row = (group.precision, group.target, group.runtime or "-", str(group.cells), lost)
     return row if ledger.against is None else (*row, counted(group))
@@ -214,7 +243,10 @@ def _sections(ledger: Ledger, every: bool) -> List[str]:
 
 
 def _gone(ledger: Ledger) -> List[str]:
-    """What is no longer measured, without a word for each number of a cell that is gone."""
+    """Lines that are no longer measured.
+
+    A removed cell has one entry, not one per number.
+    """
     gone = [cell.cell for cell in ledger.cells if cell.verdict == "gone"]
     lines = tuple(line for line in ledger.lines if line.state == "gone" and line.cell not in gone)
     parts: List[str] = []
@@ -231,7 +263,7 @@ def _gone(ledger: Ledger) -> List[str]:
     return parts
 
 
-def _lines(lines: Tuple[Line, ...], ledger: Ledger) -> List[str]:
+def _lines(lines: Tuple[MetricLine, ...], ledger: Ledger) -> List[str]:
     """Cell by cell, its metrics below it."""
     parts: List[str] = []
     width = max((len(line.metric) for line in lines), default=0)
@@ -279,9 +311,9 @@ def _end(ledger: Ledger, place: Path) -> List[str]:
     return notes
 
 
-# One cell at length: every number over the versions, and from version to version every step beside the one before.
+# ---------------------------- one cell in detail: every number over the versions, and every step beside its counterpart
 #
-# This is the bisect: both chains are known by their digests, so the step where they part is found without building.
+# This is the bisect: digests identify both chains, so their first difference is found without building.
 
 
 def cell_as_text(ledger: Ledger, versions: Sequence[Version]) -> str:
@@ -310,7 +342,7 @@ def _what(cell: CellLine, ledger: Ledger) -> str:
     return f"{cell.cell}: " + ", ".join(word for word in (cell.verdict, cell.runtime, artifact) if word)
 
 
-def _numbers(lines: Sequence[Line], ledger: Ledger) -> str:
+def _numbers(lines: Sequence[MetricLine], ledger: Ledger) -> str:
     shown = shown_cells(ledger)
     header = ["number", "the model", *(f"v{release.version}" for release in shown)]
     header += [f"since v{ledger.against}", "limit"] if ledger.against is not None else []
@@ -326,7 +358,7 @@ def _numbers(lines: Sequence[Line], ledger: Ledger) -> str:
     return terminal.table(header, rows, status=0)
 
 
-def _since(line: Line) -> str:
+def _since(line: MetricLine) -> str:
     if line.state in ("same", "gone", "unlike", "new") or line.worse is None:
         return {"same": "as before", "unlike": "not comparable"}.get(line.state, line.state)
     return ("worse" if line.worse > 0 else "better") + (
@@ -355,17 +387,20 @@ def _step_by_step(cell: str, old: Version, new: Version, moved: Sequence[str]) -
     return [title, *(f"  {row}" for row in table.splitlines()), *gates]
 
 
-def _named(pace: Pace) -> str:
+def _named(pace: StepChange) -> str:
     task = causes.task_of(pace.job)
     return f"{pace.step} {task}" if task else pace.step
 
 
-def _key(step: Optional[Step]) -> str:
-    """The first digits of the action's key: `.deploymatrix/results/KEY*.json` in the store that performed it."""
+def _key(step: Optional[StepRecord]) -> str:
+    """The first digits of the action's key.
+
+    `.deploymatrix/results/KEY*.json` in the store that performed it.
+    """
     return causes.short(step.key) if step is not None else "-"
 
 
-def _fate(pace: Pace) -> str:
+def _fate(pace: StepChange) -> str:
     said = "; ".join(dict.fromkeys(causes.words(cause) for cause in pace.causes))
     words = {
         "same": "nothing",

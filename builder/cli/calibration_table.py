@@ -6,7 +6,7 @@ import math
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from builder import terminal
-from builder.audit.calibration_study import Choice, Measured, Study
+from builder.audit.calibration_study import CalibrationChoice, Measured, Study
 from builder.digest import Json
 from builder.records import to_json
 from validation import verdict
@@ -103,7 +103,7 @@ def _lost(one: Measured, column: Column) -> Optional[float]:
     return next((result.lost for result in one.tasks if (result.task, result.metric) == column), None)
 
 
-def _verdict(choice: Choice) -> str:
+def _verdict(choice: CalibrationChoice) -> str:
     passed = sum(one.passed for one in choice.measured)
     if passed in (0, len(choice.measured)):
         return "passed" if passed else "failed"
@@ -137,13 +137,13 @@ def _conclusions(study: Study) -> List[str]:
     return [said, words, f"To take it: {', '.join(to_set)} below `calibration:` in matrix.yaml."]
 
 
-def _named(study: Study, choice: Choice) -> str:
+def _named(study: Study, choice: CalibrationChoice) -> str:
     if not study.there_are:
         return choice.method
     return f"{choice.method}, {choice.count} photograph{'s' if choice.count != 1 else ''}"
 
 
-def _decibels(choice: Choice) -> str:
+def _decibels(choice: CalibrationChoice) -> str:
     found = choice.snr()
     return f"{found:.1f} dB" if math.isfinite(found) else "no finite number"
 

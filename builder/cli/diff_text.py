@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Optional
 
 from builder import terminal
-from builder.audit.diff import CellDifference, Difference, Number
+from builder.audit.diff import CellDifference, Difference, MetricDifference
 
 _TENSORS = 3  # statistics of outputs that are shown; the rest is counted
 _LAYERS = 4
@@ -89,7 +89,7 @@ def _alone(cell: CellDifference, verdict: str, new: bool) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _latency(number: Number) -> str:
+def _latency(number: MetricDifference) -> str:
     if number.said:
         return number.said
     if number.moved or number.before is None or number.after is None:
@@ -97,7 +97,7 @@ def _latency(number: Number) -> str:
     return f"{_value(number, number.before)} -> {_value(number, number.after)}, within its noise of {_value(number, number.noise)}"
 
 
-def _change(number: Number) -> str:
+def _change(number: MetricDifference) -> str:
     """`12.1 ms -> 10.0 ms, 17% less, better`"""
     said = f"{_value(number, number.before)} -> {_value(number, number.after)}"
     if number.before is None or number.after is None or number.worse is None:
@@ -108,7 +108,7 @@ def _change(number: Number) -> str:
     return f"{said}, {judged}" + (f" ({percent} {way})" if percent and number.unit != "dB" else "")
 
 
-def _value(number: Number, value: Optional[float]) -> str:
+def _value(number: MetricDifference, value: Optional[float]) -> str:
     if value is None:
         return "none"
     if number.unit == "B":

@@ -1,1 +1,1 @@
-"""matrix.yaml as checked records: the reader, the checks, the selectors, the JSON Schema."""
+"""matrix.yaml as checked records: reader, checks, selectors, JSON Schema."""

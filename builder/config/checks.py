@@ -1,7 +1,7 @@
-"""What must hold between the parts of matrix.yaml: names that exist, shapes that fit, units that parse.
+"""Checks between the parts of matrix.yaml: names, shapes, units.
 
-Every check raises RecordError at the path of the offending value, so that `load` can give line and column.
-Whether a machine can run a precision is not decided here but in `builder/platforms/`.
+Every check raises RecordError at the path of the invalid value, so that `load` can give line and column.
+Whether a machine can run a precision is decided in `builder/platforms/`.
 """
 
 from __future__ import annotations
@@ -31,113 +31,6 @@ from builder.config.tensorrt import TensorRtOptions, contradictions
 from builder.errors import UsageError
 from builder.files import bytes_of
 from builder.records import KeyPath, RecordError, declared, expect
-
-# What must hold of the `drift:` section of matrix.yaml: cells and metrics that exist, limits that read.
-
-
-OTHERS = ("verdict", "latency", "size", "sweep")  # metrics that are no output's and no task's
-
-
-def check_drift(matrix: Matrix) -> None:
-    cells = all_cells(matrix)
-    known = tuple(dict.fromkeys(_subjects(matrix)))
-    for i, section in enumerate(matrix.drift):
-        if not any(selects(section.select, cell) for cell in cells):
-            ids = tuple(cell.id for cell in cells)
-            problem = f"{section.select!r} selects no cell"
-            raise RecordError(("drift", i, "select"), problem, wrong=section.select, known=ids)
-        if not section.limits:
-            raise RecordError(("drift", i), "no limit is given")
-        for limited in section.limits:
-            at: KeyPath = ("drift", i, "limits", limited.metric)
-            _check_metric(limited.metric, known, at)
-            try:
-                parse_drift_limit(limited.limit, "")
-            except UsageError as problem:
-                raise RecordError(at, f"{problem.what}: {problem.hint}") from None
-
-
-def _subjects(matrix: Matrix) -> Iterator[str]:
-    """The first parts of metric names."""
-    for head in matrix.model.heads:
-        for output in head.outputs:
-            yield output.name
-    for task in matrix.tasks:
-        yield task.name
-    yield from OTHERS
-
-
-def _check_metric(pattern: str, known: Tuple[str, ...], at: KeyPath) -> None:
-    """A first part without a * must be the name of something."""
-    for one in expand(pattern):
-        first = one.partition(".")[0]
-        if not set(first) & set("*?[") and first not in known:
-            problem = f"{first!r} is no output, no task and none of {', '.join(OTHERS)}"
-            raise RecordError(at, problem, wrong=first, known=known, at_key=True)
-
-
-# What must hold of the gates of matrix.yaml, and of one given on the command line: what they name is there.
-
-
-def check_gates(matrix: Matrix) -> None:
-    outputs = {o.name for head in matrix.model.heads for o in head.outputs}
-    for agreed in matrix.parity.agreement:
-        declared(agreed.output, sorted(outputs), ("parity", "agreement", agreed.output), "output", at_key=True)
-    for i, gate in enumerate(matrix.gates):
-        check_gate(matrix, gate, ("gates", i))
-
-
-def check_gate(matrix: Matrix, gate: Gate, path: KeyPath) -> None:
-    """What a gate names is there, and it limits something. Raises RecordError."""
-    outputs = {o.name for head in matrix.model.heads for o in head.outputs}
-    agreed = {a.output for a in matrix.parity.agreement}
-    for limits in gate.outputs:
-        at = (*path, "outputs", limits.output)
-        declared(limits.output, sorted(outputs | {"*"}), at, "output", at_key=True)
-        measured = limits.agreement is None or limits.output in agreed or (limits.output == "*" and agreed == outputs)
-        expect(measured, (*at, "agreement"), "is measured where `parity.agreement` names the output and its axis")
-    for gated in gate.tasks:
-        at = (*path, "tasks", gated.task)
-        declared(gated.task, (t.name for t in matrix.tasks), at, "task", at_key=True)
-        for limit in gated.metrics:
-            _limited(limit, (*at, limit.metric))
-    for limit in gate.speed:
-        at = (*path, "speed", limit.metric)
-        declared(limit.metric, SPEED, at, "speed metric", at_key=True)
-        _limited(limit, at)
-        lost = limit.max_degradation is not None or limit.percent_max_degradation is not None
-        expect(limit.metric != "speedup" or not lost, at, "is a comparison already: it takes only `threshold`")
-    expect(bool(gate.outputs or gate.tasks or gate.speed), path, "a gate limits `outputs`, `tasks` or `speed`")
-
-
-def _limited(limit: MetricGate, path: KeyPath) -> None:
-    given = (limit.threshold, limit.max_degradation, limit.percent_max_degradation)
-    expect(any(v is not None for v in given), path, "no limit is given")
-
-
-# What must hold of `sweep:`, in matrix.yaml or from the command line. Raises RecordError at the offending value.
-
-
-MOST_POINTS, MOST_SECONDS = 200, 60.0
-
-
-def check_sweep(matrix: Matrix) -> None:
-    chosen = matrix.sweep
-    if chosen is None:
-        return
-    cells = all_cells(matrix)
-    if not any(selects(chosen.select, cell) for cell in cells):
-        raise RecordError(
-            ("sweep", "select"),
-            f"{chosen.select!r} selects no cell",
-            wrong=chosen.select,
-            known=tuple(cell.id for cell in cells),
-        )
-    if chosen.photograph is not None:
-        declared(chosen.photograph, matrix.parity.photographs.files, ("sweep", "photograph"), "parity photograph")
-    expect(1 <= chosen.points <= MOST_POINTS, ("sweep", "points"), f"must be from 1 to {MOST_POINTS}")
-    expect(0 < chosen.seconds <= MOST_SECONDS, ("sweep", "seconds"), f"must be above 0 and at most {MOST_SECONDS:g}")
-
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}")
@@ -340,7 +233,7 @@ def _check_calibration(matrix: Matrix, chosen: Calibration, path: KeyPath) -> No
 
 
 def _check_photographs(photographs: Photographs, path: KeyPath) -> None:
-    """Samples are named after the file without its folder and ending, so that must tell them apart."""
+    """Samples are named after the file without folder and suffix, so these names must differ."""
     expect(bool(photographs.files), (*path, "files"), "at least one photograph is needed")
     stems = [PurePosixPath(file).stem for file in photographs.files]
     for i, stem in enumerate(stems):
@@ -426,3 +319,113 @@ def _name(text: str, path: KeyPath, *, at_key: bool = False) -> None:
     if not _NAME.fullmatch(text):
         problem = f"{text!r} is not a name: letters, digits, _ and . (cell ids join names with -)"
         raise RecordError(path, problem, at_key=at_key)
+
+
+# ------------------------------------------------------------------------------------------- drift
+
+
+OTHERS = ("verdict", "latency", "size", "sweep")  # metrics that are no output's and no task's
+
+
+def check_drift(matrix: Matrix) -> None:
+    cells = all_cells(matrix)
+    known = tuple(dict.fromkeys(_subjects(matrix)))
+    for i, section in enumerate(matrix.drift):
+        if not any(selects(section.select, cell) for cell in cells):
+            ids = tuple(cell.id for cell in cells)
+            problem = f"{section.select!r} selects no cell"
+            raise RecordError(("drift", i, "select"), problem, wrong=section.select, known=ids)
+        if not section.limits:
+            raise RecordError(("drift", i), "no limit is given")
+        for limited in section.limits:
+            at: KeyPath = ("drift", i, "limits", limited.metric)
+            _check_metric(limited.metric, known, at)
+            try:
+                parse_drift_limit(limited.limit, "")
+            except UsageError as problem:
+                raise RecordError(at, f"{problem.what}: {problem.hint}") from None
+
+
+def _subjects(matrix: Matrix) -> Iterator[str]:
+    """The first parts of metric names."""
+    for head in matrix.model.heads:
+        for output in head.outputs:
+            yield output.name
+    for task in matrix.tasks:
+        yield task.name
+    yield from OTHERS
+
+
+def _check_metric(pattern: str, known: Tuple[str, ...], at: KeyPath) -> None:
+    """A first part without a * must be the name of something."""
+    for one in expand(pattern):
+        first = one.partition(".")[0]
+        if not set(first) & set("*?[") and first not in known:
+            problem = f"{first!r} is no output, no task and none of {', '.join(OTHERS)}"
+            raise RecordError(at, problem, wrong=first, known=known, at_key=True)
+
+
+# --------------------------------------------------------------------------------- gates, those of the command line too
+
+
+def check_gates(matrix: Matrix) -> None:
+    outputs = {o.name for head in matrix.model.heads for o in head.outputs}
+    for agreed in matrix.parity.agreement:
+        declared(agreed.output, sorted(outputs), ("parity", "agreement", agreed.output), "output", at_key=True)
+    for i, gate in enumerate(matrix.gates):
+        check_gate(matrix, gate, ("gates", i))
+
+
+def check_gate(matrix: Matrix, gate: Gate, path: KeyPath) -> None:
+    """Check that the names in a gate exist, and that it limits something.
+
+    Raises RecordError.
+    """
+    outputs = {o.name for head in matrix.model.heads for o in head.outputs}
+    agreed = {a.output for a in matrix.parity.agreement}
+    for limits in gate.outputs:
+        at = (*path, "outputs", limits.output)
+        declared(limits.output, sorted(outputs | {"*"}), at, "output", at_key=True)
+        measured = limits.agreement is None or limits.output in agreed or (limits.output == "*" and agreed == outputs)
+        expect(measured, (*at, "agreement"), "is measured where `parity.agreement` names the output and its axis")
+    for gated in gate.tasks:
+        at = (*path, "tasks", gated.task)
+        declared(gated.task, (t.name for t in matrix.tasks), at, "task", at_key=True)
+        for limit in gated.metrics:
+            _limited(limit, (*at, limit.metric))
+    for limit in gate.speed:
+        at = (*path, "speed", limit.metric)
+        declared(limit.metric, SPEED, at, "speed metric", at_key=True)
+        _limited(limit, at)
+        lost = limit.max_degradation is not None or limit.percent_max_degradation is not None
+        expect(limit.metric != "speedup" or not lost, at, "is a comparison already: it takes only `threshold`")
+    expect(bool(gate.outputs or gate.tasks or gate.speed), path, "a gate limits `outputs`, `tasks` or `speed`")
+
+
+def _limited(limit: MetricGate, path: KeyPath) -> None:
+    given = (limit.threshold, limit.max_degradation, limit.percent_max_degradation)
+    expect(any(v is not None for v in given), path, "no limit is given")
+
+
+# ---------------------------------------------------------------------------------- sweep, that of the command line too
+
+
+MOST_POINTS, MOST_SECONDS = 200, 60.0
+
+
+def check_sweep(matrix: Matrix) -> None:
+    chosen = matrix.sweep
+    if chosen is None:
+        return
+    cells = all_cells(matrix)
+    if not any(selects(chosen.select, cell) for cell in cells):
+        raise RecordError(
+            ("sweep", "select"),
+            f"{chosen.select!r} selects no cell",
+            wrong=chosen.select,
+            known=tuple(cell.id for cell in cells),
+        )
+    if chosen.photograph is not None:
+        declared(chosen.photograph, matrix.parity.photographs.files, ("sweep", "photograph"), "parity photograph")
+    expect(1 <= chosen.points <= MOST_POINTS, ("sweep", "points"), f"must be from 1 to {MOST_POINTS}")
+    expect(0 < chosen.seconds <= MOST_SECONDS, ("sweep", "seconds"), f"must be above 0 and at most {MOST_SECONDS:g}")

@@ -1,7 +1,8 @@
-"""The contract of a model's artifacts: what a host has to know to open one and to use its tensors. Nothing here reads a file.
+"""The contract of a model's artifacts: everything a host needs to open one and to use its tensors.
 
-These nouns are declared in matrix.yaml and travel in every manifest. What else is declared, `builder/config/matrix.py` has, which a
-host never loads. Sizes are (height, width) in pixels, shapes are NCHW.
+These records are declared in matrix.yaml and copied into every manifest. Other records of matrix.yaml are in
+`builder/config/matrix.py`, which a host never loads. Nothing here reads a file. Sizes are (height, width) in pixels,
+shapes are NCHW.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from typing import Dict, Literal, Optional, Tuple, Union
 
 from builder.records import described
 
-# Symbolic tensor shapes: `[batch, 1, 8*h8, 8*w8]`, and what a size in pixels means for them.
-#
-# A dimension is a whole number, a symbol (`batch`), or a multiple of a symbol (`8*h8`). Every place that asks
-# "may this tensor have this shape?" asks here.
+# Symbolic tensor shapes: `[batch, 1, 8*h8, 8*w8]`. A dimension is a whole number, a symbol (`batch`), or a multiple of
+# a symbol (`8*h8`).
 
 
 Dim = Union[int, str]
@@ -25,7 +24,7 @@ _SYMBOLIC = re.compile(r"(?:(\d+)\s*\*\s*)?([A-Za-z_]\w*)")
 
 
 def parse(dim: Dim) -> Tuple[int, Optional[str]]:
-    """(multiple, symbol): 8*h8 -> (8, 'h8'), batch -> (1, 'batch'), 256 -> (256, None). ValueError otherwise."""
+    """(multiple, symbol): 8*h8 -> (8, 'h8'), batch -> (1, 'batch'), 256 -> (256, None). Raises ValueError."""
     if isinstance(dim, int):
         if dim < 1:
             raise ValueError(f"dimension {dim} is not positive")
@@ -45,7 +44,7 @@ def spelled(dim: Dim) -> str:
 
 
 def bind(shape: Shape, actual: Tuple[int, ...]) -> Dict[str, int]:
-    """The value of each symbol when a tensor of symbolic `shape` has the `actual` one. ValueError if it cannot."""
+    """The value of each symbol for a tensor of shape `actual`. Raises ValueError when it does not fit."""
     if len(shape) != len(actual):
         raise ValueError(f"{list(actual)} has {len(actual)} dimensions, {list(shape)} has {len(shape)}")
     bound: Dict[str, int] = {}
@@ -73,7 +72,7 @@ Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Runtime = Literal["onnxruntime", "openvino", "onnxruntime-gpu", "tensorrt-rtx", "tensorrt"]
 Compute = Literal["f32", "bf16", "f16"]
 ON_CPU = ("onnxruntime", "openvino")  # runtimes that compute on the CPU
-# The installed package whose version is the runtime's.
+# The installed package with the runtime's version.
 PACKAGE = {
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",

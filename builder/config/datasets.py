@@ -1,5 +1,6 @@
-"""Where the photographs named in matrix.yaml lie on this disk, and which ones a pattern means. They are found here, not
-opened.
+"""The photographs of matrix.yaml on this disk: their paths, patterns and draws.
+
+Files are found, not opened.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def locate(photographs: Photographs, file: str, root: Path) -> Path:
 
 
 def declared(matrix: Matrix, root: Path) -> Matrix:
-    """`matrix` with patterns in place of file names written out, and the calibration's draw made.
+    """`matrix` with patterns expanded to file names, and the calibration's draw made.
 
-    Raises RecordError for a pattern that matches nothing, or a draw of more than there are.
+    Raises RecordError for a pattern without a match, or a draw of more files than there are.
     """
     parity = replace(
         matrix.parity, photographs=_written_out(matrix.parity.photographs, root, ("parity", "photographs"))
@@ -60,7 +61,10 @@ def draw(all_of: Photographs, count: int, seed: int) -> Photographs:
 
 
 def undrawn(matrix: Matrix, root: Path) -> Optional[Photographs]:
-    """The photographs that the calibration of an undeclared matrix draws from; None when it has none."""
+    """The photographs that a calibration draws from.
+
+    None without one. For a matrix before `declared`.
+    """
     chosen = matrix.calibration
     if chosen is None or chosen.photographs is None:
         return None

@@ -1,4 +1,9 @@
-"""The gates of matrix.yaml: how far an artifact may be from the model. Judging by them is `validation/verdict.py`."""
+"""The gates and drift limits of matrix.yaml: how far an artifact may be from the model, and from the last release.
+
+`validation/verdict.py` judges by gates; `builder/audit/ledger.py` judges by the limits of the `drift:` section and of
+`--fail-on`. A drift limit is a number in the metric's own unit, a share of the earlier value (`10%`), or `off`. The
+later limit wins.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +57,10 @@ class OutputGate:
 
 @dataclass(frozen=True)
 class MetricGate:
-    """Limits for one metric of a task or of speed. What is lost is counted against the model itself on the same cases, or
-    against the naive export timed in turns."""
+    """Limits for one metric of a task or of speed.
+
+    A loss counts against the model itself on the same cases, or against the naive export timed in turns.
+    """
 
     metric: str
     threshold: Optional[float] = field(
@@ -91,7 +98,7 @@ class Gate:
     )
 
 
-# sweep: a tensor, at the worst size of a grid; arithmetic: what the runtime says its layers computed in
+# sweep: a tensor, at the worst size of a grid; arithmetic: precisions that the layers computed in
 Level = Literal["tensor", "task", "speed", "sweep", "arithmetic"]
 Bound = Literal["value", "degradation", "percent degradation"]
 SPEED = ("p50_ms", "p90_ms", "p99_ms", "speedup")  # the metrics of a speed gate
@@ -99,8 +106,10 @@ SPEED = ("p50_ms", "p90_ms", "p99_ms", "speedup")  # the metrics of a speed gate
 
 @dataclass(frozen=True)
 class Limit:
-    """One number that a cell is held to. `subject` is an output, a task, or `latency`; `bound` says what `value` limits:
-    the number itself, or what is lost of it; `select` is the gate's that set it."""
+    """One limit of a cell. `subject`: an output, a task, or `latency`; `select`: selector of its gate.
+
+    `bound`: whether `value` limits the number itself or the loss.
+    """
 
     level: Level
     subject: str
@@ -111,10 +120,7 @@ class Limit:
     report_only: bool = False
 
 
-# How far a number may get worse from release to release: the `drift:` section of matrix.yaml, and `--fail-on`.
-#
-# Words only; `builder/audit/ledger.py` holds the numbers against them. A limit is a number in the metric's own unit, a share
-# of the earlier value (`10%`), or `off`. The later limit wins.
+# ------------------------------------------------------------------------------------------- drift
 
 
 LATENCY = "latency"  # the speed-up where a yardstick was timed beside the artifact, else the time itself
@@ -147,13 +153,13 @@ class DriftLimit:
         return f"{self.amount:g}{'%' if self.percent else ''}"
 
     def exceeded(self, worse: float, before: float) -> bool:
-        """Whether `worse` (positive: worse) on top of the value `before` is more than allowed."""
+        """Whether a loss of `worse` from the value `before` exceeds the limit."""
         allowed = abs(before) * self.amount / 100 if self.percent else self.amount
         return worse > allowed + 1e-12  # 0.914 - 0.894 is not more than 0.02
 
 
 def parse_drift_limit(value: Union[float, str], where: str) -> Optional[DriftLimit]:
-    """A limit as a person writes it; None for `off`. UsageError says what it may be."""
+    """Parse a limit; None for `off`. Raises UsageError with the valid forms."""
     if isinstance(value, str):
         word = value.strip()
         if word == "off":
@@ -171,7 +177,7 @@ def parse_drift_limit(value: Union[float, str], where: str) -> Optional[DriftLim
 
 
 def names_metric(pattern: str, metric: str, *, timed_in_turns: bool) -> bool:
-    """Whether `pattern` means the metric. `timed_in_turns`: the cell has a speed-up, and `latency` means that."""
+    """Whether `pattern` selects the metric. `timed_in_turns`: the cell has a speed-up, so `latency` selects that."""
     if pattern == LATENCY:
         return metric == ("latency.speedup" if timed_in_turns else "latency.p50_ms")
     return metric == pattern or metric.partition(".")[0] == pattern or fnmatch.fnmatchcase(metric, pattern)

@@ -1,4 +1,4 @@
-"""JSON Schemas, of matrix.yaml above all, drawn from the same type hints that read the records."""
+"""JSON Schemas from the type hints of records, above all of matrix.yaml."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def _schema(hint: Any, definitions: Dict[str, Json]) -> Json:
 
 
 def _reference(cls: Any, definitions: Dict[str, Json], without: str = "") -> Json:
-    """A record; `without` names the field that is the key of a mapping and so not written inside."""
+    """The schema of a record.
+
+    `without` is the field that is the key of a mapping, left out inside.
+    """
     if cls.__name__ not in definitions:
         definitions[cls.__name__] = {}  # a place holder, should records ever contain themselves
         definitions[cls.__name__] = _record(cls, definitions, without)

@@ -1,7 +1,7 @@
-"""matrix.yaml on disk to a checked `Matrix`. The only place that reads the file.
+"""matrix.yaml on disk to a checked `Matrix`, with the machines of each target.
 
-Anything wrong is one UsageError with its place (builder/config/yaml_reader.py). Paths in the file are relative to
-its folder. Weights and photographs are not opened here: `plan` and the steps do that.
+The only reader of the file. Any error is one UsageError with its place (builder/config/yaml_reader.py). Paths in the
+file are relative to its folder. Weights and photographs are not opened here: `plan` and the steps do that.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from builder.config.matrix import ANY_MACHINE, Matrix, Photographs, Target
 from builder.config.remote_machines import Listed, Reached
 from builder.records import RecordError, described
 
-# Which machines do the work of which target: `where:` of a target, `machines:` of the matrix, or a file of its own.
+# ------------------------------------------------------------------------------------------- machines of the targets
 #
-# A file of machines says whose machines they are, and a matrix what is built; so the file is not part of the matrix, and for
-# the targets that it names it stands in place of what the matrix says. Opens no connection.
+# Machines come from `where:` of a target, `machines:` of the matrix, or an inventory file. An inventory belongs to the
+# owner of the machines, so it is not part of the matrix; for the targets that it names, it replaces the matrix's
+# machines.
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def load_inventory(path: Path, matrix: Matrix) -> Inventory:
 
 
 def with_inventory(matrix: Matrix, machines: Tuple[Listed, ...] = ()) -> Matrix:
-    """The matrix with the machines of each target. `machines` come from a file, and take the place of its own."""
+    """The matrix with the machines of each target.
+
+    `machines` of an inventory replace its own.
+    """
     named = {machine.name for machine in machines}
     known = (*machines, *(machine for machine in matrix.machines if machine.name not in named))
     targets = tuple(_with_machines(target, matrix, machines) for target in matrix.targets)
@@ -70,13 +74,18 @@ def _named(target: Target) -> Iterator[Reached]:
         yield Reached(place, target.worker)
 
 
+# ------------------------------------------------------------------------------------------- the matrix
+
+
 _MINIMAL_HINT = "start from the commented matrix.yaml that ships with deploymatrix, or see `build schema`"
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A matrix, the folder its paths are relative to, and the digest of the file's bytes. `calibration`: every photograph
-    that int8 ranges may come from, before `count` draws some of them."""
+    """A matrix, the folder of its relative paths, and the digest of the file's bytes.
+
+    `calibration`: every photograph that int8 ranges may come from, before `count` draws some of them.
+    """
 
     matrix: Matrix
     path: Path
@@ -90,7 +99,10 @@ class Loaded:
 
 
 def load(path: Path, machines: Optional[Path] = None) -> Loaded:
-    """`machines`: a file that says which machines do the work of which target, in place of what the matrix says."""
+    """Load a matrix.
+
+    `machines`: an inventory file that replaces the machines of its targets.
+    """
     found = yaml_reader.read(path, Matrix, kind="matrix", flag="-m", empty=_MINIMAL_HINT)
     written = found.record
     try:

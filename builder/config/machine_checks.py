@@ -1,4 +1,7 @@
-"""Is what the matrix says about other machines something that can be done? Raises RecordError."""
+"""Checks of the machines in matrix.yaml: addresses, workers, fleet.
+
+Raise RecordError.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from urllib.parse import urlsplit
 
 from builder.config.cells import expand
 from builder.config.matrix import Matrix, Target
-from builder.config.remote_machines import FLEET, SCHEMES, Listed, Worker, parsed
+from builder.config.remote_machines import FLEET, SCHEMES, Listed, WorkerSettings, parsed
 from builder.files import bytes_of
 from builder.records import KeyPath, RecordError, expect
 
@@ -27,7 +30,7 @@ def check(matrix: Matrix) -> None:
 
 
 def check_listed(machines: Sequence[Listed], targets: Sequence[Target]) -> None:
-    """The machines of a matrix, or of a file beside it, for the targets of that matrix."""
+    """Check the machines of a matrix, or of an inventory, for the targets of that matrix."""
     for machine in machines:
         path: KeyPath = ("machines", machine.name)
         _address(machine.reached.where, (*path, "where") if machine.where else path)
@@ -44,7 +47,11 @@ def check_listed(machines: Sequence[Listed], targets: Sequence[Target]) -> None:
 
 def _check_target(target: Target, fleet: bool) -> None:
     path: KeyPath = ("targets", target.name)
-    expect(target.where is not None or target.worker == Worker(), (*path, "worker"), "has no meaning without `where`")
+    expect(
+        target.where is not None or target.worker == WorkerSettings(),
+        (*path, "worker"),
+        "has no meaning without `where`",
+    )
     places: Tuple[str, ...] = (target.where,) if isinstance(target.where, str) else target.where or ()
     expect(target.where is None or bool(places), (*path, "where"), "names no machine")
     for place in places:
@@ -63,7 +70,7 @@ def _address(where: str, path: KeyPath) -> None:
         raise RecordError(path, str(problem)) from None
 
 
-def _check_worker(worker: Worker, path: KeyPath) -> None:
+def _check_worker(worker: WorkerSettings, path: KeyPath) -> None:
     expect(worker.minutes > 0, (*path, "worker", "minutes"), "must be more than 0")
     for key in ("python", "folder"):
         text = getattr(worker, key)
@@ -91,7 +98,7 @@ def _check_broker(broker: str) -> None:
         secret = url.password
     except ValueError:
         known, secret = False, None
-    shown = repr(broker) if "@" not in broker else "this"  # whatever stands before the @ may be a password
+    shown = repr(broker) if "@" not in broker else "this"  # the part before the @ may be a password
     expect(known, path, f"{shown} is no address of a broker: tls://HOST:4222 (NATS)")
     expect(
         secret is None, path, "a password does not belong into a file: export DEPLOYMATRIX_BROKER with the whole URL"

@@ -1,7 +1,7 @@
-"""The nouns of matrix.yaml: what the person declares, as frozen records. Nothing here reads a file.
+"""The records of matrix.yaml. Nothing here reads a file.
 
-`builder/config/loader.py` reads the YAML into a `Matrix`; `builder/config/json_schema.py` draws the JSON Schema from these hints.
-Sizes are (height, width) in pixels, shapes are NCHW, times are seconds unless the name says otherwise.
+`builder/config/loader.py` reads the YAML into a `Matrix`; `builder/config/json_schema.py` makes the JSON Schema from
+these hints. Sizes are (height, width) in pixels, shapes are NCHW, times are seconds unless the name has another unit.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from builder.config.contract import (
     Runtime,
 )
 from builder.config.gates import DriftLimits, Gate
-from builder.config.remote_machines import FleetSettings, Listed, Reached, Worker
+from builder.config.remote_machines import FleetSettings, Listed, Reached, WorkerSettings
 from builder.config.tensorrt import TensorRtOptions
 from builder.records import DERIVED, Setting, described
 
-# How much may be spent on looking for the layers of a cell that must stay in float32: `search:` in its settings.
+# ------------------------------------------------------ search: the budget for finding layers that must stay in float32
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,7 @@ class Search:
     )
 
 
-# What matrix.yaml measures with: photographs, calibration, tasks, timing. Records; nothing here reads a file.
-#
-# Sizes are (height, width) in pixels, times are seconds.
+# ------------------------------------------------------------------- measuring: photographs, calibration, tasks, timing
 
 
 Method = Literal["minmax", "percentile", "mse", "entropy"]
@@ -142,6 +140,9 @@ class Sweep:
     seconds: float = field(default=0.5, metadata=described("Measuring time per size inside, after warm-up."))
 
 
+# ------------------------------------------------------------------------------------------ model, targets and settings
+
+
 @dataclass(frozen=True)
 class WeightsFile:
     file: str = field(metadata=described("Path to .safetensors (preferred) or a .pth state dict, beside matrix.yaml."))
@@ -161,7 +162,8 @@ class SeededWeights:
 class TorchSource:
     factory: str = field(
         metadata=described(
-            "module:attr, called as attr(**options), with head=NAME if it has such a parameter; returns a torch.nn.Module."
+            "module:attr, called as attr(**options), with head=NAME if it has such a parameter; "
+            "returns a torch.nn.Module."
         )
     )
     weights: Union[WeightsFile, SeededWeights] = field(metadata=described("A state dict with its digest, or a seed."))
@@ -228,7 +230,8 @@ class Target:
     gpu: Optional[str] = field(
         default=None,
         metadata=described(
-            "GPU model, RTX 3090: a machine with another one of that compute capability is not used. When left out: any."
+            "GPU model, RTX 3090: a machine with another one of that compute capability is not used. "
+            "When left out: any."
         ),
     )
     cuda: Optional[str] = field(default=None, metadata=described('CUDA toolkit in quotes, "12.9".'))
@@ -246,13 +249,13 @@ class Target:
     where: Optional[Union[str, Tuple[str, ...]]] = field(
         default=None,
         metadata=described(
-            "ssh://HOST, or a list of them: `build matrix` works there, over SSH. fleet: a worker of the fleet takes it. "
-            "When left out: here, or it waits."
+            "ssh://HOST, or a list of them: `build matrix` works there, over SSH. "
+            "fleet: a worker of the fleet takes it. When left out: here, or it waits."
         ),
     )
-    worker: Worker = Worker()
+    worker: WorkerSettings = WorkerSettings()
     disabled: Optional[Disabled] = None
-    # The machines that may do its work, in order of preference; none: this one, or one that nobody drives from here.
+    # The machines that may do its work, in order of preference; none: this one, or one without a connection.
     reached: Tuple[Reached, ...] = field(default=(), metadata=DERIVED)
 
 
@@ -362,12 +365,12 @@ class Matrix:
         return next(p for p in self.model.profiles if p.name == name)
 
 
-# Parts of a name that tell no models apart.
+# Parts of a name that do not identify a model.
 _NOISE = re.compile(r"nvidia|geforce|tesla|quadro|jetson|gpu|nvgpu|the|an?|developer|kit")
 _WORKSTATION = re.compile(r"\brtx[ -]?(?=a[0-9])")  # RTX A6000 is called A6000, too
 
 
 def gpu_model(name: str) -> str:
-    """`RTX 3090` of `NVIDIA GeForce RTX 3090`. "" when the name says no model."""
+    """`RTX 3090` of `NVIDIA GeForce RTX 3090`. "" for a name without a model."""
     parts = re.split(r"[^a-z0-9.]+", _WORKSTATION.sub("", name.lower()))
     return " ".join(part.upper() for part in parts if part and not _NOISE.fullmatch(part))

@@ -1,4 +1,4 @@
-"""Machines that are worked on from here: how matrix.yaml names one, and how a worker is run there. Opens no connection."""
+"""Remote machines in matrix.yaml: addresses, workers over SSH, and the fleet. Opens no connection."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Optional, Tuple
 
 from builder.records import described
 
-# No part may begin with `-`, which ssh would read as a flag, nor hold what a shell or ssh's own `%` would expand.
+# No part may begin with `-`, which ssh would read as a flag, or contain what a shell or ssh's `%` expands.
 _FORM = re.compile(
-    r"ssh://(?:(?P<user>[A-Za-z0-9_][\w.+-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?"
+    r"ssh://(?:(?P<user>[A-Za-z0-9_][\w.+-]*)@)?"
+    r"(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?"
 )
 FORM = "ssh://HOST, where HOST is a name of ~/.ssh/config, or ssh://USER@HOST:PORT"
-FLEET = "fleet"  # any worker that has said what it is; builder/execution/fleet/queues.py finds it
+FLEET = "fleet"  # any registered worker; builder/execution/fleet/queues.py finds it
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerSettings:
     """How work is done on a machine over SSH. Part of no key."""
 
     python: str = field(
@@ -36,14 +37,14 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Address:
+class SshAddress:
     host: str
     user: Optional[str] = None
     port: Optional[int] = None
 
     @property
     def flags(self) -> Tuple[str, ...]:
-        """What ssh is called with; the host comes last, after `--`."""
+        """The arguments of ssh; the host comes last, after `--`."""
         user = ("-l", self.user) if self.user else ()
         port = ("-p", str(self.port)) if self.port else ()
         return (*user, *port)
@@ -54,10 +55,10 @@ class Reached:
     """A machine, as matrix.yaml writes it, and how to work there; or the fleet, which is many."""
 
     where: str
-    worker: Worker = Worker()
+    worker: WorkerSettings = WorkerSettings()
 
     @property
-    def address(self) -> Address:
+    def address(self) -> SshAddress:
         return parsed(self.where)
 
     @property
@@ -73,25 +74,25 @@ class Listed:
     name: str
     targets: Tuple[str, ...] = field(metadata=described("Names of targets, with * and {a,b}."))
     where: Optional[str] = field(default=None, metadata=described("ssh://HOST; ssh:// and its name when left out."))
-    worker: Worker = Worker()
+    worker: WorkerSettings = WorkerSettings()
 
     @property
     def reached(self) -> Reached:
         return Reached(self.where or f"ssh://{self.name}", self.worker)
 
 
-def parsed(where: str) -> Address:
+def parsed(where: str) -> SshAddress:
     """ValueError when it is not of the form."""
     match = _FORM.fullmatch(where)
     port = int(match.group("port") or 22) if match else 0
     if match is None or not 0 < port < 65536:
         raise ValueError(f"{where!r} is not of the form {FORM}")
-    return Address(
+    return SshAddress(
         match.group("host").strip("[]"), match.group("user"), int(match.group("port")) if match.group("port") else None
     )
 
 
-# The `fleet:` section of matrix.yaml. Data only.
+# ------------------------------------------------------------------------------------------- fleet
 
 
 SCHEMES = ("nats", "tls")  # as NATS itself names them

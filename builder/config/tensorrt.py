@@ -1,6 +1,6 @@
-"""How TensorRT builds an engine, as declared in matrix.yaml: `tensorrt:` in the settings of a cell.
+"""The `tensorrt:` settings of a cell: how TensorRT builds an engine.
 
-What each version of TensorRT makes of it is `builder/platforms/dialects.py`.
+`builder/platforms/dialects.py` translates them for each version of TensorRT.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""A YAML file to a record: the one place that reads one. Anything wrong is one UsageError with `file:line:column`.
+"""Reading a YAML file as a record.
 
-For a name that is not known, the nearest valid one is the hint. What the record means is for its callers.
+Any error is one UsageError with `file:line:column`. PyYAML parses; the scalars are then read by the YAML 1.2 core
+rules, so that `1e-4` is a number and `no` is text. Duplicate keys, anchor loops, alias bombs and unknown tags are
+errors. For an unknown name, the nearest valid one is the hint.
 """
 
 from __future__ import annotations
@@ -18,10 +20,7 @@ from builder.digest import Json
 from builder.errors import UsageError
 from builder.records import KeyPath, RecordError, dotted, from_json
 
-# YAML text to plain data, remembering the line and column of every key and value.
-#
-# PyYAML parses; the scalars are then read by the YAML 1.2 core rules, so that `1e-4` is a number and `no` is
-# text. Duplicate keys, anchor loops, alias bombs and unknown tags are errors with a place.
+# --------------------------------------------- YAML text to plain data, with the line and column of every key and value
 
 
 _MOST_VALUES = 100_000
@@ -43,7 +42,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class YamlProblem(Exception):
-    """What is wrong, at a 1-based line and column."""
+    """An error at a 1-based line and column."""
 
     def __init__(self, problem: str, line: int, column: int) -> None:
         super().__init__(problem)
@@ -55,7 +54,10 @@ Place = Tuple[int, int]
 
 @dataclass
 class Marked:
-    """The data, and the places of its values and keys by path. `read` counts values, those of aliases each time."""
+    """The data, and the positions of its values and keys by path.
+
+    `read` counts values, aliases each time.
+    """
 
     data: Json = None
     values: Dict[KeyPath, Place] = field(default_factory=dict)
@@ -92,7 +94,10 @@ def parse(text: str) -> Marked:
 
 
 def _refuse_deep_nesting(text: str, loader: Any) -> None:
-    """Composing recurses once per level, in C: a hostile file must not exhaust the stack. Events do not recurse."""
+    """Composing recurses once per level, in C; a hostile file could exhaust the stack.
+
+    Events do not recurse.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -122,7 +127,7 @@ def _value(node: yaml.Node, path: KeyPath, open_nodes: FrozenSet[int], marked: M
 
 
 def _mapping(node: yaml.MappingNode, path: KeyPath, inside: FrozenSet[int], marked: Marked) -> Json:
-    """Own keys are read before merged ones: what is written here keeps its own place."""
+    """Own keys are read before merged ones, so that they keep their own positions."""
     own: Dict[str, Json] = {}
     first: Dict[str, Place] = {}
     merges: List[Tuple[yaml.Node, Place]] = []
@@ -169,13 +174,16 @@ def _scalar(node: yaml.ScalarNode, place: Place) -> Json:
     return text
 
 
+# ------------------------------------------------------------------------------------------- plain data to records
+
+
 T = TypeVar("T")
 _LARGEST = 1 << 20
 
 
 @dataclass(frozen=True)
 class Read(Generic[T]):
-    """A record, the digest of the file's bytes, and where each of its values stands."""
+    """A record, the digest of the file's bytes, and the positions of its values."""
 
     record: T
     path: Path
@@ -183,12 +191,15 @@ class Read(Generic[T]):
     marked: Marked
 
     def wrong(self, problem: RecordError) -> UsageError:
-        """What a check of the record found, at its place in the file."""
+        """The error for a failed check of the record, at its position in the file."""
         return _placed(self.path, self.marked, problem)
 
 
 def read(path: Path, cls: Type[T], *, kind: str, flag: str, empty: str) -> Read[T]:
-    """`kind` is what such a file is called, `flag` the one that names it, `empty` the hint for a file with nothing in it."""
+    """Read a file.
+
+    `kind`: its name in messages; `flag`: the flag that names it; `empty`: the hint for an empty file.
+    """
     data = _bytes(path, kind, flag)
     marked = _parse(path, data)
     if marked.data is None:
@@ -245,7 +256,7 @@ def _placed(path: Path, marked: Marked, problem: RecordError) -> UsageError:
 
 
 def nearest(problem: RecordError) -> Optional[str]:
-    """What the person may have meant, or what would be right there."""
+    """The nearest valid names, as a hint."""
     if not problem.known:
         return None
     near = difflib.get_close_matches(problem.wrong, problem.known, n=1, cutoff=0.5)

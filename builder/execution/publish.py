@@ -33,7 +33,7 @@ from builder.store.manifest import (
     TaskResult,
     Verdict,
 )
-from builder.store.provenance import Chain, Link, Provenance, Step
+from builder.store.provenance import Chain, JobLink, Provenance, StepRecord
 from validation import verdict
 from validation.verdict import limits_of
 
@@ -47,15 +47,15 @@ def trace(plan: Plan, outcome: Outcome, version: int) -> Provenance:
     jobs = {job.id: job for job in plan.jobs}
     chains = tuple(Chain(cell.id, _links(cell, jobs, outcome)) for cell in plan.cells if cell.engine)
     wanted = dict.fromkeys(link.job for chain in chains for link in chain.links)
-    steps: Dict[str, Step] = {}
+    steps: Dict[str, StepRecord] = {}
     for id in wanted:
         steps.setdefault(outcome.actions[id].key, _step(id, outcome))
     return Provenance(1, version, tuple(steps.values()), chains)
 
 
-def _links(cell: Cell, jobs: Dict[str, Job], outcome: Outcome) -> Tuple[Link, ...]:
+def _links(cell: Cell, jobs: Dict[str, Job], outcome: Outcome) -> Tuple[JobLink, ...]:
     """Every job that the cell's artifact and numbers come from, in order of need, as far as it could be pinned."""
-    found: Dict[str, Link] = {}
+    found: Dict[str, JobLink] = {}
 
     def visit(id: str) -> None:
         if id in found or id not in jobs:
@@ -63,7 +63,7 @@ def _links(cell: Cell, jobs: Dict[str, Job], outcome: Outcome) -> Tuple[Link, ..
         for need in jobs[id].needs:
             visit(need)
         if id in outcome.actions:
-            found[id] = Link(id, outcome.actions[id].key, jobs[id].needs)
+            found[id] = JobLink(id, outcome.actions[id].key, jobs[id].needs)
 
     references = (task.reference for task in cell.tasks)
     for id in (cell.onnx, cell.parse, cell.engine, *references, *cell.measurements):
@@ -71,11 +71,11 @@ def _links(cell: Cell, jobs: Dict[str, Job], outcome: Outcome) -> Tuple[Link, ..
     return tuple(found.values())
 
 
-def _step(id: str, outcome: Outcome) -> Step:
+def _step(id: str, outcome: Outcome) -> StepRecord:
     action, result = outcome.actions[id], outcome.results.get(id)
     recipe = to_json(action.recipe)
     outputs = tuple(Pinned(blob.name, blob.digest) for blob in result.outputs) if result else ()
-    return Step(
+    return StepRecord(
         key=action.key,
         step=action.recipe.step,
         settings=tuple(

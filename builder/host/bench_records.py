@@ -20,7 +20,7 @@ from builder.records import KEYED, RecordError, from_json, to_json
 from builder.store import referrers, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest
-from builder.store.referrers import Offered
+from builder.store.referrers import OfferedBench
 from builder.trust.keyring import Keyring, proven
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def here(
     return holding(kept, machine, head), tuple(left_out)
 
 
-def believed(offered: Offered, manifest: Manifest, about: str, ring: Keyring, where: str) -> BenchRecord:
+def believed(offered: OfferedBench, manifest: Manifest, about: str, ring: Keyring, where: str) -> BenchRecord:
     """The record, once it is known to be by someone in `ring` (by anyone, when that is empty) and about `manifest`, whose
     bytes have the digest `about`. Raises Untrusted, StoreDamaged."""
     if ring:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
     Image = Union[Array, str, Path]
-    Result = Union[keypoints.Found, Dict[str, Array]]
+    Result = Union[keypoints.DetectedKeypoints, Dict[str, Array]]
 
 
 # Following `current`: a thread that asks again and again whether another version was placed, and stops when it is told to,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
     Image = Union[Array, str, Path]
-    Result = Union[keypoints.Found, Dict[str, Array]]
+    Result = Union[keypoints.DetectedKeypoints, Dict[str, Array]]
 
 
 # Runners of one artifact, lent to one call each. A runner answers one call at a time (seams.Runner); a pool opens further

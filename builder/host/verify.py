@@ -19,7 +19,7 @@ from builder.store import attestations, oci, referrers, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest
 from builder.store.oci import OCTETS, Descriptor
-from builder.trust.keyring import MOST_SIGNATURES, Keyring, Proof, proven
+from builder.trust.keyring import MOST_SIGNATURES, Keyring, SignatureProof, proven
 
 # The signed manifest beside what was placed: manifest.json as it was signed, and its signatures as files of minisign.
 #
@@ -101,7 +101,7 @@ class Judge:
 
     def proven(
         self, data: bytes, texts: Tuple[str, ...], version: int, where: str
-    ) -> Tuple[Optional[Proof], List[Problem]]:
+    ) -> Tuple[Optional[SignatureProof], List[Problem]]:
         """The proof that `data` is `version`, None where nobody is trusted or it cannot be proven."""
         if not self.ring:
             return None, []

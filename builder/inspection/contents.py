@@ -1,7 +1,7 @@
-"""What an artifact's file holds, whatever its format: tensors, operators, weights, and in which precision it computes.
+"""Contents of an artifact's file: tensors, operators, weights, layers.
 
 Records only; the readers of the formats fill them. A layer here is one that multiplies and adds: a convolution or a
-matrix product. Everything else is cheap beside them, so only they decide what "runs in int8" means.
+matrix product. All others are cheap beside them, so only these decide whether an artifact "runs in int8".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from builder.records import KEYED
 Format = Literal["onnx", "openvino-ir", "tensorrt-plan", "tensorrt-rtx-plan"]
 Shapes = Mapping[str, Tuple[int, ...]]
 
-# Fewer than this share of the work in int8, and an int8 artifact is flagged.
+# An int8 artifact with less than this share of the work in int8 is flagged.
 MOSTLY = 0.5
 _USUAL = 256  # pixels for a dimension that nothing else decides
 
@@ -36,7 +36,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Count:
+class OperatorCount:
     operator: str
     count: int
 
@@ -50,7 +50,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Layer:
-    """`macs`: multiply-accumulates for one input; None where shapes do not tell. `why` it is not in int8."""
+    """A convolution or matrix product.
+
+    `macs`: multiply-accumulates for one input, None for unknown shapes. `why`: the reason that it is not in int8.
+    """
 
     name: str
     kind: str
@@ -61,14 +64,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layers:
-    """`source` says who says so, `at` for which input shapes the multiply-accumulates are."""
+    """Layers by their `source`; `at`: input shapes of the multiply-accumulates."""
 
     source: str
     layers: Tuple[Layer, ...]
     at: str = ""
 
     def shares(self) -> Dict[str, float]:
-        """precision -> its share of the work (of the layers, where some shape is unknown), largest first."""
+        """precision -> share of the work (of the layers, when a shape is unknown), largest first."""
         weights = [layer.macs or 0 for layer in self.layers] if self.counts_work else [1] * len(self.layers)
         found: Dict[str, float] = {}
         for layer, weight in zip(self.layers, weights):
@@ -86,7 +89,10 @@ class Layers:
 
 @dataclass(frozen=True)
 class Contents:
-    """`declared` is what the graph asks for, `realised` what its runtime makes of it on this machine (or the plan tells)."""
+    """Contents of a file.
+
+    `declared`: layers in the graph; `realised`: layers that run here, or those in the plan.
+    """
 
     file: str
     format: Format
@@ -94,7 +100,7 @@ class Contents:
     facts: Tuple[Fact, ...] = field(default=(), metadata=KEYED)
     inputs: Tuple[Tensor, ...] = ()
     outputs: Tuple[Tensor, ...] = ()
-    operators: Tuple[Count, ...] = field(default=(), metadata=KEYED)
+    operators: Tuple[OperatorCount, ...] = field(default=(), metadata=KEYED)
     weights: Tuple[Weights, ...] = field(default=(), metadata=KEYED)
     declared: Optional[Layers] = None
     realised: Optional[Layers] = None
@@ -102,7 +108,10 @@ class Contents:
 
 
 def flag(precision: str, layers: Optional[Layers]) -> Optional[str]:
-    """What to say of an artifact that is declared int8 and does less than half of its work in it."""
+    """A warning for an int8 artifact with less than half of its work in int8.
+
+    None otherwise.
+    """
     if precision != "int8" or layers is None or not layers.layers:
         return None
     share = layers.shares().get("int8", 0.0)
@@ -111,10 +120,12 @@ def flag(precision: str, layers: Optional[Layers]) -> Optional[str]:
     return f"declared int8, but {share:.0%} of its {layers.unit} run in int8 ({layers.source})"
 
 
-def counted(operators: Iterable[str]) -> Tuple[Count, ...]:
+def counted(operators: Iterable[str]) -> Tuple[OperatorCount, ...]:
     """Most frequent first."""
     listed = list(operators)
-    return tuple(Count(name, listed.count(name)) for name in sorted(set(listed), key=lambda n: (-listed.count(n), n)))
+    return tuple(
+        OperatorCount(name, listed.count(name)) for name in sorted(set(listed), key=lambda n: (-listed.count(n), n))
+    )
 
 
 def summed(weights: Iterable[Weights]) -> Tuple[Weights, ...]:
@@ -127,7 +138,10 @@ def summed(weights: Iterable[Weights]) -> Tuple[Weights, ...]:
 
 
 def concrete(inputs: Sequence[Tensor], shapes: Shapes) -> Dict[str, Tuple[int, ...]]:
-    """A shape for each input: the given one where it fits, else a batch of 1 and about 256 for what is dynamic."""
+    """A shape for each input.
+
+    The given one where it fits, else a batch of 1 and about 256 per dynamic dimension.
+    """
     found: Dict[str, Tuple[int, ...]] = {}
     for tensor in inputs:
         given = shapes.get(tensor.name)

@@ -1,5 +1,6 @@
-"""Which format a file has, told from its content, and the reader that it needs. A reader is imported only when a file
-of its format is there; when its package is missing, that is said and the rest of the report stands.
+"""The format of a file, from its content, and the reader for it.
+
+A reader is imported only for a file of its format. Without its package, the report has a note in place of the contents.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ _ONNX_START = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72]", 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a file beside its bytes, from a sidecar or a manifest: how a host opens it, and for what."""
+    """Facts beside the bytes, from a sidecar or a manifest.
+
+    How a host opens the file, and for what.
+    """
 
     platform: Optional[Platform] = None
     compute: str = "f32"
@@ -39,7 +43,7 @@ class Known:
 
 
 def recognised(path: Path) -> Optional[Format]:
-    """The format of a file, by its content; None for what is none of these."""
+    """The format of a file, by its content; None for any other."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
     if tensorrt.is_plan(head):
@@ -50,7 +54,10 @@ def recognised(path: Path) -> Optional[Format]:
 
 
 def read(path: Path, name: str, known: Known, machine: Machine) -> Contents:
-    """What `path` holds; `name` is what the person calls it. UsageError when it is no artifact's file."""
+    """The contents of `path`; `name` is for messages.
+
+    Raises UsageError for another format.
+    """
     found = recognised(path)
     if found is None:
         raise _unknown(path, name)
@@ -68,7 +75,7 @@ def _onnx(path: Path, name: str, known: Known) -> Contents:
 
     contents = onnx.read(path, known.sizes, name)
     if known.platform is not None and known.platform.runtime != "onnxruntime":
-        return contents  # it is for another runtime than the one that can tell here
+        return contents  # another runtime than the one installed here
     if util.find_spec("onnxruntime") is None:
         return _noted(
             contents,
@@ -107,7 +114,10 @@ def _plan(path: Path, name: str, known: Known, machine: Machine) -> Contents:
 
 
 def _platform(contents: Contents, machine: Machine) -> Platform:
-    """Of a plan without a sidecar: what its bytes say, and for the rest this machine."""
+    """The platform of a plan without a sidecar.
+
+    From its bytes, otherwise this machine.
+    """
     said = {fact.name: fact.value for fact in contents.facts}
     version = first(said.get("built by", "").rpartition(" ")[2], 2) or "any"
     sm = said.get("compute capability") or next((gpu.sm for gpu in machine.gpus), "unknown")
@@ -116,7 +126,10 @@ def _platform(contents: Contents, machine: Machine) -> Platform:
 
 
 def realised(path: Path, known: Known) -> Optional[Layers]:
-    """What runs of a freshly built file, where that can be told here and at once; else None."""
+    """The layers that run from a new file, where this machine can tell quickly.
+
+    Else None.
+    """
     runtime = known.platform.runtime if known.platform is not None else ""
     try:
         if runtime == "openvino" and path.suffix == ".xml":
@@ -128,12 +141,15 @@ def realised(path: Path, known: Known) -> Optional[Layers]:
         if runtime == "tensorrt-rtx" and recognised(path) == "tensorrt-rtx-plan":
             return tensorrt.read(path, path.name).realised
     except DeployError:
-        return None  # measuring the artifact will say what is wrong with it
+        return None  # measuring the artifact reports the error
     return None
 
 
 def largest_tensor(path: Path, profiles: Tuple[Profile, ...]) -> str:
-    """What takes most memory in a graph at the largest shapes of its profiles, in words; empty where that cannot be told."""
+    """The largest tensor of a graph at the largest shapes of its profiles, as text.
+
+    Empty if unknown.
+    """
     if util.find_spec("onnx") is None or not profiles:
         return ""
     from builder.inspection import onnx
@@ -142,7 +158,7 @@ def largest_tensor(path: Path, profiles: Tuple[Profile, ...]) -> str:
     try:
         return onnx.largest_tensor(path, {shape.name: shape.max for shape in widest.inputs})
     except DeployError:
-        return ""  # the graph is not what was complained of
+        return ""  # the error is not about the graph
 
 
 def _closed(path: Path, name: str, kind: Format, package: str) -> Contents:

@@ -1,8 +1,9 @@
-"""What an ONNX file holds, and which of its convolutions and matrix products are quantized. Runs nothing.
+"""ONNX files: contents, quantized layers, layers that run, and ranges.
 
-A node is int8 when what it multiplies comes out of DequantizeLinear on both sides (Q/DQ), through operators that only
-move or compare values, or when it is one of the integer operators. What a runtime makes of it is another matter:
-`session_graph.py` reads the same from the graph that onnxruntime optimised.
+A node is int8 in the file when both its operands come from DequantizeLinear (Q/DQ), through operators that only move or
+compare values, or when it is an integer operator. A Q/DQ pair is only a request: onnxruntime turns a convolution into
+an integer one where it finds a pattern that it knows, and computes in float otherwise; its CPU provider has no float16
+at all. The optimised graph of a session shows what runs.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from builder.inspection.contents import (
 from builder.models import onnx_files
 from builder.records import to_json
 
-# operator -> where its two operands are; the second one holds the weights.
+# operator -> positions of its two operands; the second one holds the weights.
 FLOATING: Dict[str, Tuple[int, int]] = {"Conv": (0, 1), "ConvTranspose": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1)}
 INTEGER: Dict[str, Tuple[int, int]] = {
     "QLinearConv": (0, 3),
@@ -59,7 +60,10 @@ _NAMES = {"float": "float32", "double": "float64", "undefined": "unknown"}
 
 
 def read(path: Path, shapes: Shapes, name: str) -> Contents:
-    """Everything the file tells. `shapes`: of its inputs, for counting the work. UsageError when it is no ONNX model."""
+    """All contents of a file.
+
+    `shapes`: of its inputs, for counting the work. Raises UsageError.
+    """
     model = load(path, name)
     external = any(t.data_location == TensorProto.EXTERNAL for t in onnx_files.tensors(model.graph))
     inputs = tuple(_tensor(value) for value in _real_inputs(model.graph))
@@ -96,8 +100,10 @@ def load(path: Path, name: str) -> onnx.ModelProto:
 
 
 def layers(model: onnx.ModelProto, sizes: Shapes, source: str, *, realised: bool = False) -> Layers:
-    """The convolutions and matrix products of the main graph. `realised`: the graph is what onnxruntime runs, where a
-    float operator computes in float whatever surrounds it."""
+    """The convolutions and matrix products of the main graph.
+
+    `realised`: the graph is onnxruntime's own, where a float operator always computes in float.
+    """
     tensors = _Tensors(model, sizes)
     known = {**FLOATING, **INTEGER, **(FUSED if realised else {})}
     found = tuple(
@@ -108,7 +114,10 @@ def layers(model: onnx.ModelProto, sizes: Shapes, source: str, *, realised: bool
 
 
 def largest_tensor(path: Path, sizes: Shapes) -> str:
-    """The largest tensor that a node of the graph makes for inputs of these shapes, in words; empty where none is known."""
+    """The largest output of a node for inputs of these shapes, as text.
+
+    Empty if unknown.
+    """
     graph = _inferred(load(path, path.name), sizes)
     makers = {name: node for node in graph.node for name in node.output}
     found = []
@@ -121,11 +130,15 @@ def largest_tensor(path: Path, sizes: Shapes) -> str:
         return ""
     size, name, dims = max(found, key=lambda one: one[0])  # the first of equals
     node = onnx_files.label(makers[name])
-    return f"its largest tensor is {name} of node {node}, {size / (1 << 20):.1f} MiB ({'x'.join(map(str, dims))}) for {spelled(sizes)}"
+    shape = "x".join(map(str, dims))
+    return f"its largest tensor is {name} of node {node}, {size / (1 << 20):.1f} MiB ({shape}) for {spelled(sizes)}"
 
 
 def weight_name(node: onnx.NodeProto, graph: onnx.GraphProto) -> str:
-    """The constant at the root of a node's weights: the same name before and after onnxruntime's optimisation."""
+    """The constant at the root of a node's weights.
+
+    The same before and after optimisation.
+    """
     producer = {name: one for one in graph.node for name in one.output}
     at = {**FLOATING, **INTEGER, **FUSED}[node.op_type][1]
     name = node.input[at] if len(node.input) > at else ""
@@ -150,7 +163,7 @@ def _layer(node: onnx.NodeProto, places: Tuple[int, int], tensors: "_Tensors", r
 
 
 class _Tensors:
-    """Types and shapes of the tensors of a graph, as far as shape inference tells."""
+    """Types and shapes of the tensors of a graph, as far as shape inference finds them."""
 
     def __init__(self, model: onnx.ModelProto, sizes: Shapes) -> None:
         graph = _inferred(model, sizes)
@@ -174,7 +187,10 @@ class _Tensors:
         return self.dtype(node.input[1 if node.op_type == "DequantizeLinear" else 0])
 
     def quantized(self, name: str) -> Optional[str]:
-        """The integer type out of which DequantizeLinear makes `name`; None when it is computed in float."""
+        """The integer type that DequantizeLinear makes `name` from.
+
+        None for a tensor computed in float.
+        """
         node = self.producer.get(name)
         while node is not None and node.op_type in _PASSING:
             node = self.producer.get(node.input[0])
@@ -198,7 +214,7 @@ class _Tensors:
 
 
 def _inferred(model: onnx.ModelProto, sizes: Shapes) -> onnx.GraphProto:
-    """The graph with the shapes of all tensors for inputs of `sizes`, or as it is when that cannot be told."""
+    """The graph with the shapes of all tensors for inputs of `sizes`, or unchanged when inference fails."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for value in fixed.graph.input:
@@ -259,17 +275,17 @@ def _word(dtype: Optional[str]) -> str:
     return _WORDS.get(dtype or "unknown", dtype or "unknown")
 
 
-# What onnxruntime makes of an ONNX file on the CPU: the graph that its session runs, read back.
-#
-# A Q/DQ pair is a wish. onnxruntime turns a convolution into an integer one only where it finds the pattern that it
-# knows, and computes in float otherwise; its CPU provider has no float16 at all. Only the optimised graph tells.
+# ------------------------------------------------------------------------------------ what onnxruntime runs on the CPU
 
 
 def session_layers(path: Path, sizes: Shapes, name: str) -> Layers:
-    """The convolutions and matrix products that run. UsageError when onnxruntime cannot open the file."""
+    """The convolutions and matrix products that run.
+
+    Raises UsageError when onnxruntime refuses the file.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    # The level above it only lays tensors out anew, in operators that no shape inference knows.
+    # The next level only changes layouts, in operators without shape inference.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     original = load(path, name)
     with tempfile.TemporaryDirectory(prefix="deploymatrix-") as folder:
@@ -293,7 +309,7 @@ def session_layers(path: Path, sizes: Shapes, name: str) -> Layers:
 
 
 def _work(original: Any, sizes: Shapes) -> Dict[str, Optional[int]]:
-    """Weights -> multiply-accumulates, of the file as it was; weights that several nodes share are left out."""
+    """Weights -> multiply-accumulates of the original file, without weights that several nodes share."""
     known = {**FLOATING, **INTEGER}
     roots = [weight_name(n, original.graph) for n in original.graph.node if n.op_type in known]
     once = {root for root, times in Counter(roots).items() if times == 1}
@@ -301,7 +317,7 @@ def _work(original: Any, sizes: Shapes) -> Dict[str, Optional[int]]:
     return {root: layer.macs for root, layer in zip(roots, counted) if root in once}
 
 
-# The ranges that calibration wrote into an int8 graph, read back from its Q/DQ pairs.
+# ------------------------------------------------------------------------------------------- ranges of an int8 graph
 
 
 Found = Sequence[Tuple[Tuple[str, ...], Tuple["Range", ...]]]  # cells that share a graph, and its ranges
@@ -309,7 +325,7 @@ Found = Sequence[Tuple[Tuple[str, ...], Tuple["Range", ...]]]  # cells that shar
 
 @dataclass(frozen=True)
 class Range:
-    """`low` and `high` are the outermost values that a code stands for; what lies beyond is clipped to them."""
+    """`low` and `high`: the outermost values of the codes; values beyond are clipped."""
 
     tensor: str
     low: float
@@ -320,7 +336,10 @@ class Range:
 
 
 def ranges_of(path: Path, name: str) -> Tuple[Range, ...]:
-    """Of every tensor that is quantized when the graph runs, in graph order. UsageError when it is no ONNX file."""
+    """The range of every quantized activation, in graph order.
+
+    Raises UsageError for another file.
+    """
     graph = load(path, name).graph
     arrays: Dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
     found: List[Range] = []

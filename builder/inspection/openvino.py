@@ -1,7 +1,7 @@
-"""What an OpenVINO IR holds, and in which precision the CPU plugin of this machine runs its layers.
+"""An OpenVINO IR: contents, and the precision in which its layers run here.
 
-The IR only asks: FakeQuantize marks what may be int8. What runs is in the runtime graph of the compiled model, which
-this file compiles as a host would.
+FakeQuantize marks layers that may be int8. The runtime graph of the compiled model shows what runs, so
+the model is compiled here as on a host.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CONSTANT = "Constant"
 
 
 def read(path: Path, shapes: Shapes, compute: str, name: str) -> Contents:
-    """Everything the two files tell, and what became of them here. UsageError when they do not read."""
+    """Everything in the two files, and the layers that run here. Raises UsageError."""
     model = _model(path, name)
     inputs = tuple(map(_tensor, model.inputs))
     sizes = concrete(inputs, shapes)
@@ -69,7 +69,7 @@ def read(path: Path, shapes: Shapes, compute: str, name: str) -> Contents:
 
 
 def realised(path: Path, shapes: Shapes, compute: str, name: str) -> Layers:
-    """Only what runs here. UsageError when it does not compile."""
+    """Only the layers that run here. Raises UsageError when it does not compile."""
     model = _model(path, name)
     try:
         return _layers(model, concrete(tuple(map(_tensor, model.inputs)), shapes), compute)[1]

@@ -1,9 +1,12 @@
-"""What the bytes of a TensorRT plan tell, without TensorRT and without a GPU.
+"""TensorRT plans: contents of their bytes, and of a loaded engine.
 
-Two kinds are known. A plan of TensorRT begins with `ftrt`, one of TensorRT-RTX with `vtrt`. The version is in bytes 24 to
-27, where `trtexec --getPlanVersionOnly` reads it. Plans of TensorRT-RTX 1.7 were looked at: there the header also holds the
-length of the whole, and the network stands in readable text, with the compute capability and, for each convolution and
-matrix product, the types of what it multiplies. That text is no interface: what is not found in it is not said.
+The bytes need neither TensorRT nor a GPU. A plan of TensorRT begins with `ftrt`, one of TensorRT-RTX with `vtrt`. Bytes
+24 to 27 hold the version, where `trtexec --getPlanVersionOnly` reads it. In plans of TensorRT-RTX 1.7 the header also
+holds the total length. Their network is in readable text, with the compute capability and, for each convolution and
+matrix product, the types of its operands. That text is not an interface, so missing parts are left out.
+
+No GPU of the project has loaded an engine here yet. The inspector's terms differ between versions, so unknown ones are
+left out.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ def is_plan(head: bytes) -> bool:
 
 
 def read(path: Path, name: str) -> Contents:
-    """StoreDamaged for a plan that is cut short, UsageError for what is none."""
+    """Raises StoreDamaged for a truncated plan, UsageError for another file."""
     data = path.read_bytes()
     if not is_plan(data):
         raise UsageError("is no TensorRT plan", where=name)
@@ -58,7 +61,10 @@ def read(path: Path, name: str) -> Contents:
 
 
 def wrapped(head: bytes) -> Optional[str]:
-    """Other tools put metadata before a plan: a length, then JSON. What to say of such a file; None for any other."""
+    """A note on a plan behind another tool's metadata (a length, then JSON).
+
+    None for any other file.
+    """
     length = int.from_bytes(head[:4], "little")
     if not 2 <= length <= len(head) - 8 or not is_plan(head[4 + length :]):
         return None
@@ -96,7 +102,7 @@ def _capabilities(data: bytes) -> Tuple[str, ...]:
 
 
 def _layers(data: bytes) -> Optional[Layers]:
-    """The convolutions and matrix products of the plan's text, once each though every profile has its own copy."""
+    """The convolutions and matrix products in the plan's text, each once although every profile has a copy."""
     types: Dict[bytes, bytes] = dict(_TENSOR.findall(data))
     found: Dict[str, Layer] = {}
     for kind, name, operands in _COMPUTE.findall(data):
@@ -108,10 +114,7 @@ def _layers(data: bytes) -> Optional[Layers]:
     return Layers("by the plan's own text", tuple(found.values())) if found else None
 
 
-# What a loaded TensorRT engine tells of itself: layers, their types, profiles. It needs the GPU and the version it is for.
-#
-# Nobody has run this file on a GPU yet. What the inspector calls things differs between versions, so the reading is
-# lenient: what it does not recognise it leaves out.
+# ------------------------------------------------------------------- a loaded engine; it needs its GPU and its version
 
 
 _LAYER_COMPUTE = re.compile(r"conv|gemm|matrix_?multiply|fully_?connected", re.IGNORECASE)
@@ -119,7 +122,10 @@ _TYPES = (("int8", "int8"), ("fp8", "fp8"), ("bf16|bfloat16", "bf16"), ("fp16|ha
 
 
 def add(contents: Contents, path: Path) -> Contents:
-    """`contents` of the plan at `path`, with what the loaded engine tells. StepFailed when it does not load."""
+    """`contents` of the plan at `path` with the report of the loaded engine.
+
+    Raises StepFailed.
+    """
     if contents.format == "tensorrt-rtx-plan":
         os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # before Polygraphy's first import of TensorRT
     from polygraphy.backend.common import BytesFromPath
@@ -147,7 +153,7 @@ def add(contents: Contents, path: Path) -> Contents:
 
 
 def parsed(told: str) -> Layers:
-    """The convolutions and matrix products in what IEngineInspector gives as JSON."""
+    """The convolutions and matrix products in the JSON of IEngineInspector."""
     layers = [
         Layer(str(row.get("Name", "")), str(row.get("LayerType", "")), _precision(row))
         for row in _rows(told)
@@ -162,7 +168,10 @@ def kinds(told: str) -> List[str]:
 
 
 def _rows(told: str) -> List[Dict[str, Any]]:
-    """The layers with their details; an engine built without `profiling: detailed` gives names only."""
+    """The layers with details.
+
+    An engine built without `profiling: detailed` has names only.
+    """
     try:
         rows = json.loads(told).get("Layers", [])
     except (ValueError, AttributeError):
@@ -171,7 +180,7 @@ def _rows(told: str) -> List[Dict[str, Any]]:
 
 
 def _precision(row: Dict[str, Any]) -> str:
-    """Of the first input: what is multiplied."""
+    """The precision of the first input, which is multiplied."""
     first: Any = next(iter(row.get("Inputs") or []), {})
     said = f"{first.get('Datatype', '')} {first.get('Format/Datatype', '')}" if isinstance(first, dict) else str(first)
     return next((word for pattern, word in _TYPES if re.search(pattern, said, re.IGNORECASE)), "unknown")

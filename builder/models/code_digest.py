@@ -1,9 +1,9 @@
-"""The digest of the Python code behind a `module:attr`: its module and every project module that it imports.
+"""The digest of the Python code behind a `module:attr`.
 
-Modules are found as files below the matrix's folder and parsed, never imported, so this costs milliseconds and
-runs nothing. The digest is over syntax trees: comments and layout do not count. Installed packages are not
-followed; their versions enter a key as tools. Nor is a module of the project that is named as one of this program:
-Python imports this program's.
+It covers the module and every project module that it imports. Modules are found as files below the matrix's folder and
+parsed, never imported, so this takes milliseconds and runs no code. The digest is over syntax trees: comments and
+layout do not count. Installed packages are not followed; their versions enter a key as tools. A module of the project
+with the name of one of this program is not followed either: Python imports this program's.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def of_factory(factory: str, root: Path) -> str:
 
 
 def files_of(factory: str, root: Path) -> Tuple[Path, ...]:
-    """The files of the same modules, relative to `root`, for code that travels to another machine with its action.
+    """The files of the same modules, relative to `root`, to send to another machine with an action.
 
-    This program's own modules are not among them: every machine that performs an action has them.
+    Modules of this program are left out: every machine that performs an action has them.
     """
     module = factory.partition(":")[0]
     if is_our_own(module):
@@ -50,7 +50,7 @@ def is_our_own(module: str) -> bool:
 
 
 def rename(module: str) -> str:
-    """What to do with a module of the project that cannot be imported since `is_our_own` says so of its name."""
+    """The hint to rename a module whose name belongs to this program."""
     top = module.partition(".")[0]
     return f"rename {top} beside matrix.yaml, and in every import of it, for example to my_{top}"
 
@@ -63,7 +63,7 @@ def _taken(module: str, where: str) -> UsageError:
 
 
 def _is_this_program(module: str, root: Path) -> bool:
-    """Whether the module below `root` is the one that Python imports, as in a clone of this program."""
+    """Whether the module below `root` is this program's own, as in a clone."""
     theirs, ours = find(module, root), find(module, _OURS)
     return theirs is not None and ours is not None and theirs.samefile(ours)
 

@@ -1,4 +1,4 @@
-"""Reading, cleaning and writing ONNX files, so that equal models are equal bytes."""
+"""ONNX files as equal bytes for equal models, and a model that is one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from builder.runtimes import onnxruntime
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """A self-contained model. External data is refused: it could name any file on this disk."""
+    """A self-contained model.
+
+    External data is refused, since it could name any file on this disk.
+    """
     try:
         model = onnx.load(str(path.resolve()), load_external_data=False)
     except Exception as problem:  # protobuf's DecodeError is not exported by onnx
@@ -32,12 +35,15 @@ def load(path: Path) -> onnx.ModelProto:
 
 
 def label(node: onnx.NodeProto) -> str:
-    """What a person calls a node: its name, or the tensor it makes when it has none."""
+    """The name of a node, or its first output when it has none."""
     return str(node.name or node.output[0])
 
 
 def labelled(model: onnx.ModelProto, patterns: Iterable[str]) -> FrozenSet[str]:
-    """The labels of the nodes that the patterns name, with *. StepFailed for a pattern that names none."""
+    """The labels of the nodes that match the patterns.
+
+    Raises StepFailed for a pattern without a match.
+    """
     known = [label(node) for node in model.graph.node]
     found: Set[str] = set()
     for pattern in patterns:
@@ -53,7 +59,10 @@ def labelled(model: onnx.ModelProto, patterns: Iterable[str]) -> FrozenSet[str]:
 
 
 def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every constant of a graph: initializers, sparse ones, attributes, and those of subgraphs."""
+    """Every constant of a graph.
+
+    Initializers, sparse ones, attributes, and those of subgraphs.
+    """
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -76,7 +85,10 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Drop what depends on the checkout and not on the model: stack traces with line numbers, paths, doc strings."""
+    """Remove data that depends on the checkout.
+
+    Stack traces with line numbers, paths, doc strings.
+    """
     model.producer_name = model.producer_version = model.doc_string = ""
     graph = model.graph
     graph.name, graph.doc_string = "main", ""
@@ -87,12 +99,12 @@ def strip(model: onnx.ModelProto) -> None:
 
 
 def dimensions(value: onnx.ValueInfoProto) -> Tuple[contract.Dim, ...]:
-    """[batch, 1, 8*h8, 8*w8] of a graph input or output; 0 where the file says nothing."""
+    """[batch, 1, 8*h8, 8*w8] of a graph input or output; 0 for an unknown dimension."""
     return tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
 
 
 def name_dimensions(model: onnx.ModelProto, inputs: Tuple[Input, ...], outputs: Tuple[Output, ...]) -> None:
-    """Give inputs and outputs the names and symbolic dimensions that matrix.yaml declares.
+    """Set the names and symbolic dimensions of inputs and outputs that matrix.yaml declares.
 
     Raises StepFailed when a declared dynamic dimension is frozen, a fixed one differs, or a tensor is missing.
     """
@@ -127,7 +139,10 @@ def _name(value: onnx.ValueInfoProto, declared: Union[Input, Output], kind: str)
 
 
 def frozen(before: onnx.ModelProto, after: onnx.ModelProto) -> List[str]:
-    """Dynamic dimensions of `before` that `after` no longer has: 'input image: dimension 2 (8*h8) became 240'."""
+    """Dynamic dimensions of `before` that `after` has lost.
+
+    'input image: dimension 2 (8*h8) became 240'.
+    """
     lost = []
     for kind in ("input", "output"):
         now = {value.name: dimensions(value) for value in getattr(after.graph, kind)}
@@ -140,7 +155,7 @@ def frozen(before: onnx.ModelProto, after: onnx.ModelProto) -> List[str]:
     return lost
 
 
-# A model that is only an ONNX file: the file is the export, and onnxruntime on it is the reference.
+# The file is the export; onnxruntime runs it as the reference.
 
 
 class OnnxFile:

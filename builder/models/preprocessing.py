@@ -1,5 +1,6 @@
-"""From a photograph to the input tensor, as the model's `Preprocess` contract says. The same code everywhere:
-reference, calibration and host, so that a resize with another interpolation cannot creep in on one side.
+"""A photograph to the input tensor, by the model's `Preprocess` contract.
+
+Reference, calibration and host share this code, so that all use the same interpolation.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> "Array":
-    """A photograph as uint8 [H, W, 3] in RGB order. UsageError when it is missing or no image."""
+    """A photograph as uint8 [H, W, 3] in RGB order.
+
+    Raises UsageError when it is missing or not an image.
+    """
     try:
         data = path.read_bytes()
     except OSError as problem:
@@ -26,7 +30,10 @@ def read(path: Path) -> "Array":
 
 
 def decoded(data: bytes, where: str) -> "Array":
-    """The bytes of an image as uint8 [H, W, 3] in RGB order. UsageError, which names `where`, for what is none."""
+    """Image bytes as uint8 [H, W, 3] in RGB order.
+
+    Raises UsageError, which names `where`.
+    """
     import cv2
     import numpy as np
 
@@ -46,13 +53,19 @@ def decoded(data: bytes, where: str) -> "Array":
 
 
 def fitting_size(shape: Tuple[int, ...], contract: Preprocess) -> Tuple[int, int]:
-    """The (height, width) nearest below an image's own that the contract allows; at least one multiple."""
+    """The largest allowed (height, width) within an image's own.
+
+    At least one multiple.
+    """
     height, width = (max(n // contract.multiple, 1) * contract.multiple for n in shape[:2])
     return height, width
 
 
 def tensor(image: "Array", contract: Preprocess, size: Optional[Tuple[int, int]] = None) -> "Array":
-    """uint8 [H, W, 3] RGB or [H, W] gray -> float32 [1, C, h, w], contiguous; `size` is (h, w), else the fitting one."""
+    """uint8 [H, W, 3] RGB or [H, W] gray to float32 [1, C, h, w], contiguous.
+
+    `size` is (h, w); without it, the fitting size.
+    """
     import cv2
     import numpy as np
 

@@ -1,4 +1,7 @@
-"""A PyTorch model, made by the factory that matrix.yaml names, with weights that are data and never code."""
+"""A PyTorch model from the factory in matrix.yaml.
+
+Weights are data, never code.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ _LISTED_KEYS = 8
 
 class TorchModule:
     def export(self, recipe: Export, files: Path, root: Path, out: Path) -> Made:
-        """torch.onnx's dynamo exporter; dynamic dimensions keep their names (`8*h8`) and multiples."""
+        """Export with torch.onnx's dynamo exporter.
+
+        Dynamic dimensions keep their names (`8*h8`) and multiples.
+        """
         module = make(recipe, files, root)
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -111,7 +117,10 @@ def _factory(place: str, root: Path) -> Any:
 
 
 def _takes_head(factory: Any) -> bool:
-    """A model with one head need not know of heads: an existing class can be named as it is."""
+    """Whether the factory takes `head`.
+
+    A model with one head need not: an existing class works unchanged.
+    """
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -161,7 +170,10 @@ def _read_safetensors(path: Path) -> Dict[str, torch.Tensor]:
 
 
 def _load(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Strictly; the error lists what is missing, unknown or of another shape."""
+    """Load strictly.
+
+    The error lists keys that are missing, unknown or of another shape.
+    """
     own = module.state_dict()
     missing = sorted(set(own) - set(state))
     unknown = sorted(set(state) - set(own))
@@ -179,14 +191,17 @@ def _load(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     try:
         module.load_state_dict(dict(state), strict=True)
     except RuntimeError as problem:  # a sparse or meta tensor, of the right shape
-        why = str(problem).splitlines()[-1].strip()  # the first line only says that there were errors
+        why = str(problem).splitlines()[-1].strip()  # the first line only announces the errors
         raise StepFailed(
             f"the weights cannot be copied into the model: {why}", hint="save dense tensors with their values"
         ) from problem
 
 
 def _example(recipe: Export, tensor: Input) -> Tuple[int, ...]:
-    """The smallest profile shape, its dynamic dimensions doubled: an example size of 1 would be taken as a constant."""
+    """The smallest profile shape with dynamic dimensions doubled.
+
+    A size of 1 would become a constant.
+    """
     return tuple(
         size * 2 if isinstance(dim, str) and size // contract.parse(dim)[0] == 1 else size
         for dim, size in zip(tensor.shape, recipe.example)
@@ -205,7 +220,7 @@ def _dynamic(inputs: Tuple[Input, ...]) -> Iterator[Dict[int, Any]]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its progress, logs and warns; none of it is for the person."""
+    """Silence the exporter, which prints its progress, logs and warns."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

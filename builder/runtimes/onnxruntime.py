@@ -1,5 +1,8 @@
-"""An onnxruntime session as a runner: on the CPU, what the onnxruntime artifact, calibration, the simplifier's check and
-the naive yardstick share; on an NVIDIA GPU, for onnxruntime-gpu.
+"""onnxruntime on the CPU, and on an NVIDIA GPU through its CUDA provider.
+
+The artifact is the lowered ONNX file itself. A CPU session also serves calibration, the simplifier's check and the
+naive baseline of latency. No GPU of the project has run the CUDA backend yet. It never falls back to the CPU when it
+opens a file, but single nodes without a CUDA kernel run there.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ _CUDA = "CUDAExecutionProvider"
 _FIRST_WITH_TF32 = "1.18"
 
 
-class Session:
+class OnnxSession:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
@@ -31,35 +34,40 @@ class Session:
     def __call__(self, inputs: Tensors) -> Dict[str, "np.ndarray[Any, np.dtype[Any]]"]:
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs))))
 
-    def twin(self) -> "Session":
-        return self  # "Run" of one session may be called from several threads, says onnxruntime's documentation
+    def twin(self) -> "OnnxSession":
+        return self  # onnxruntime allows "Run" of one session from several threads
 
 
-def session_on(onnx: Path, threads: int, *, frugal: bool = False) -> Session:
-    """A session on a file. `frugal`: without the arena, which keeps the most that any size ever needed, and more."""
+def session_on(onnx: Path, threads: int, *, frugal: bool = False) -> OnnxSession:
+    """A session on a file.
+
+    `frugal`: without the arena, which keeps at least the memory of the largest size.
+    """
     return _session(str(onnx), onnx.name, threads, frugal)
 
 
-def session_of(model: bytes, threads: int = 0) -> Session:
+def session_of(model: bytes, threads: int = 0) -> OnnxSession:
     """A session on a serialized model that is not on disk."""
     return _session(model, "the model", threads, frugal=True)
 
 
-def _session(model: Union[str, bytes], name: str, threads: int, frugal: bool) -> Session:
+def _session(model: Union[str, bytes], name: str, threads: int, frugal: bool) -> OnnxSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = not frugal
     if threads:
         options.intra_op_num_threads = threads
     try:
-        return Session(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
+        return OnnxSession(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
     except Exception as problem:  # onnxruntime's exceptions share no base but Exception
         raise StepFailed(f"onnxruntime cannot open {name}: {first_line(problem)}") from problem
 
 
-def session_on_gpu(onnx: Path, threads: int) -> Session:
-    """A session on the CUDA provider, in fp32 where the graph says fp32 (never TF32). The provider gives way to the CPU
-    with no more than a line in a log when a library is missing; here that is an error."""
+def session_on_gpu(onnx: Path, threads: int) -> OnnxSession:
+    """A session on the CUDA provider, in fp32 where the graph has fp32 (never TF32).
+
+    Raises StepFailed when a library is missing; the provider itself would log a line and use the CPU.
+    """
     name = onnx.name
     if _CUDA not in onnxruntime.get_available_providers():
         raise StepFailed(
@@ -84,15 +92,12 @@ def session_on_gpu(onnx: Path, threads: int) -> Session:
             f"onnxruntime opened {name} on the CPU instead of the GPU",
             hint="its log above says which library it missed; `build explain CELL` has the versions that fit together",
         )
-    return Session(session)
-
-
-# onnxruntime on the CPU. Its artifact is the lowered ONNX file itself: portable, and optimised when opened.
+    return OnnxSession(session)
 
 
 class OnnxRuntime:
     def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
-        session_on(onnx, threads=1)  # what cannot be opened is not an artifact
+        session_on(onnx, threads=1)  # fail now if the file cannot be opened
         shutil.copyfile(onnx, out / "model.onnx")
         return Made(nodes=0, remarks=())
 
@@ -100,15 +105,9 @@ class OnnxRuntime:
         return session_on(folder / "model.onnx", options.threads, frugal=options.frugal)
 
 
-# onnxruntime on an NVIDIA GPU, through its CUDA provider. Its artifact is the lowered ONNX file itself.
-#
-# Nobody has run this file on a GPU yet: no machine of the project has one. Building is a copy of a file that opens on the
-# CPU; opening never falls back to the CPU (`builder/runtimes/onnxruntime.py`), but single nodes without a CUDA kernel run there.
-
-
 class OnnxRuntimeCuda:
     def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
-        session_on(onnx, threads=1)  # what cannot be opened is not an artifact
+        session_on(onnx, threads=1)  # fail now if the file cannot be opened
         shutil.copyfile(onnx, out / "model.onnx")
         return Made(nodes=0, remarks=())
 

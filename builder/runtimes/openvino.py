@@ -1,7 +1,8 @@
-"""OpenVINO on the CPU. Its artifact is the intermediate representation: model.xml and model.bin.
+"""OpenVINO on the CPU.
 
-The arithmetic is always said (INFERENCE_PRECISION_HINT): left alone, OpenVINO computes an fp32 model in bfloat16
-on processors that can, which is a silent loss of accuracy. `static` compiles the model once per input shape.
+Its artifact is the intermediate representation: model.xml and model.bin. The arithmetic is always set
+(INFERENCE_PRECISION_HINT): by default, OpenVINO computes an fp32 model in bfloat16 on processors that can, which
+silently loses accuracy. `static` compiles the model once per input shape.
 """
 
 from __future__ import annotations
@@ -20,17 +21,20 @@ from builder.errors import StepFailed
 from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Tensors
 
-# In which precision OpenVINO runs the layers of a compiled model, in the words of its runtime graph. Imports no OpenVINO.
+# --------------------------------------- precision of the layers that run, from the runtime graph; imports no OpenVINO
 
 
-# What multiplies and adds; everything else is cheap beside it.
+# Layers that multiply and add; all others are cheap beside them.
 _RUN = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
 _WORDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 
 
 @dataclass(frozen=True)
 class Running:
-    """`made_of`: the layers of the model that this one stands for, or its own name."""
+    """A layer that runs.
+
+    `made_of`: the layers of the model that it replaces, or its own name.
+    """
 
     kind: str
     precision: str
@@ -59,6 +63,9 @@ def _text(info: Any, key: str) -> str:
     return str(getattr(value, "value", value))
 
 
+# ------------------------------------------------------------------------------------------- building and running
+
+
 _MOST_COMPILED = 4
 
 
@@ -76,7 +83,10 @@ class OpenVino:
 
 
 class Models:
-    """The model, compiled for each shape that is asked for: shared by runners, and the most recently used few kept."""
+    """The model, compiled for each requested shape.
+
+    Runners share it; it keeps the few most recently used.
+    """
 
     def __init__(self, xml: Path, options: OpenOptions) -> None:
         self._core, self._xml, self._lock = openvino.Core(), str(xml), threading.Lock()
@@ -119,7 +129,10 @@ class Compiled:
         return Compiled(self._models, self._static)
 
     def arithmetic(self) -> Dict[str, int]:
-        """precision -> how many layers of the model that ran last compute in it; empty before the first run."""
+        """precision -> number of layers of the last run that compute in it.
+
+        Empty before the first run.
+        """
         if self._last is None:
             return {}
         return dict(collections.Counter(layer.precision for layer in running(self._last.get_compiled_model())))

@@ -1,8 +1,12 @@
-"""Native TensorRT 8 to 11, on the machine that has the GPU.
+"""TensorRT 8 to 11, and TensorRT-RTX.
 
-Nobody has run this file on a GPU yet: no machine of the project has one. Every name that it asks TensorRT for is held
-against the real Python bindings of 8.6, 10.16 and 11.4 (`tests/conformance/`), and what it asks of Polygraphy is what
-the TensorRT-RTX backend, which builds real engines, asks too.
+The native backend needs the machine with the GPU; TensorRT-RTX builds engines without one. `builder/platforms/dialects.py`
+decides how to configure the builder; Polygraphy drives either package, selected by POLYGRAPHY_USE_TENSORRT_RTX before
+it is imported.
+
+No GPU of the project has run the native backend yet. Every name that it uses is checked against the real Python
+bindings of 8.6, 10.16 and 11.4 (`tests/conformance/`). Its calls of Polygraphy are those of the TensorRT-RTX backend,
+which builds real engines.
 """
 
 from __future__ import annotations
@@ -24,78 +28,7 @@ from builder.platforms.dialects import Calls
 from builder.platforms.platform import Platform
 from builder.plugins import OpenOptions, Runner
 
-# What TensorRT says when it refuses, made readable: the node or tensor it speaks of, and what to do about it.
-#
-# Its messages come through Polygraphy's logger, which prints them, several lines deep, with source positions of their own.
-
-
-_NOISE = re.compile(
-    r"(Begin node|End node|Runtime \(In catchCudaError|^ModelImporter\.cpp|^ERROR: \S+ In function|^\[\d+\] |^\s*Node name)"
-)
-_PREFIX = re.compile(
-    r"^(\[[EW!]\]\s*)?(\[\w+\.cpp::\w+::\d+\] )?(I?[A-Z]\w+::\w+: )?(Error Code \d+: )?((API Usage|Internal) Error )?"
-)
-_POSITION = re.compile(r"\.? In \w+ at /_?src\S*|\[\w+\.cpp:\d+: \w+\] ")
-_HINTS: Tuple[Tuple[str, str], ...] = (
-    (
-        r"UNSUPPORTED_NODE|[Nn]o importer|not supported|unsupported",
-        "replace that node in the model, or keep it on a CPU target",
-    ),
-    (r"[Pp]rofile", "correct `profiles:` in matrix.yaml"),
-    (
-        r"[Ww]orkspace|[Oo]ut of memory|OutOfMemory|find any implementation",
-        "raise `workspace:` for this cell, such as 4GiB, or lower `max` of its profile",
-    ),
-    (r"[Tt]iming cache", "drop `timing_cache:`, or build once without `strict` and keep the cache that comes out"),
-    (r"TopK", "ask for at most 3840 points"),
-)
-
-
-class Words:
-    """Collects what is printed inside its `with` block, to standard output or standard error."""
-
-    def __init__(self) -> None:
-        self._text = io.StringIO()
-        self._redirects = contextlib.ExitStack()
-
-    def __enter__(self) -> "Words":
-        self._redirects.enter_context(contextlib.redirect_stdout(self._text))
-        self._redirects.enter_context(contextlib.redirect_stderr(self._text))
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._redirects.close()
-
-    def said(self, problem: Exception) -> str:
-        """TensorRT's own reason, or, when it gave none, Polygraphy's."""
-        return readable(self._text.getvalue()) or first_line(problem)
-
-    def hint(self) -> Optional[str]:
-        return next((hint for pattern, hint in _HINTS if re.search(pattern, self._text.getvalue())), None)
-
-
-def readable(text: str) -> str:
-    """The telling lines of a log, at most two, without prefixes and source positions."""
-    lines: List[str] = []
-    for line in text.splitlines():
-        plain = _PREFIX.sub("", line.strip())
-        if not plain or _NOISE.search(plain) or _is_polygraphys(line):
-            continue
-        plain = _POSITION.sub("", plain.replace("UNSUPPORTED_NODE: ", "unsupported: ")).strip("() ")
-        if plain not in lines:
-            lines.append(plain)
-    return "; ".join(lines[-2:])
-
-
-def _is_polygraphys(line: str) -> bool:
-    """`[!]` is its own summary of what TensorRT said before, `[W]` and `[I]` are not why something was refused."""
-    return line.startswith(("[!]", "[W]", "[I]"))
-
-
-# What TensorRT and TensorRT-RTX share: from ONNX to engine bytes, and running them, through Polygraphy's loaders.
-#
-# What is asked of the builder was decided by `builder/platforms/dialects.py`; this file says it to the real API. Polygraphy
-# drives either package; which one is decided by POLYGRAPHY_USE_TENSORRT_RTX before it is imported.
+# ------------------------------------------------------------------------------------------- engines
 
 
 ENGINE, TIMING_CACHE, CALIBRATION_CACHE = "model.engine", "timing.cache", "calibration.cache"
@@ -103,9 +36,10 @@ Configure = Callable[[Any], None]
 
 
 def build(recipe: Engine, calls: Calls, onnx: Path, out: Path, configure: Configure) -> Tuple[int, Tuple[str, ...]]:
-    """Write the engine into `out`; returns its number of network layers, and remarks for the person.
+    """Write the engine into `out`.
 
-    `configure` has the last word on the builder configuration. Raises StepFailed with TensorRT's own words.
+    Returns its number of network layers, and remarks for the user. `configure` changes the builder configuration last.
+    Raises StepFailed with TensorRT's own message.
     """
     from polygraphy import func
     from polygraphy.backend.trt import CreateConfig, EngineBytesFromNetwork, NetworkFromOnnxPath
@@ -145,7 +79,7 @@ def build(recipe: Engine, calls: Calls, onnx: Path, out: Path, configure: Config
 
 
 def config_arguments(recipe: Engine, calls: Calls, onnx: Path, out: Path) -> Dict[str, Any]:
-    """The keyword arguments of Polygraphy's CreateConfig, but for profiles and timing cache."""
+    """The keyword arguments of Polygraphy's CreateConfig, except profiles and timing cache."""
     from polygraphy.backend.trt.util import trt
 
     arguments: Dict[str, Any] = {
@@ -174,7 +108,10 @@ def config_arguments(recipe: Engine, calls: Calls, onnx: Path, out: Path) -> Dic
 
 
 def constrain(network: Any, calls: Calls) -> Iterator[str]:
-    """Set the precisions that were asked for by layer name. Yields a remark for each pattern that met no layer."""
+    """Set precisions by layer name.
+
+    Yields a remark for each pattern without a matching layer.
+    """
     from polygraphy.backend.trt.util import trt
 
     for pattern, data_type in calls.layers:
@@ -207,7 +144,10 @@ def _profiles(recipe: Engine) -> List[Any]:
 
 
 def _calibrator(base: Any, recipe: Engine, onnx: Path, out: Path) -> Any:
-    """Polygraphy's calibrator on the photographs that lie beside the ONNX; its cache becomes a by-product."""
+    """Polygraphy's calibrator on the photographs beside the ONNX file.
+
+    Its cache becomes a by-product.
+    """
     from polygraphy.backend.trt import Calibrator
 
     with np.load(onnx.with_name("calibration.npz"), allow_pickle=False) as file:
@@ -217,8 +157,10 @@ def _calibrator(base: Any, recipe: Engine, onnx: Path, out: Path) -> Any:
 
 
 def timings_refused(config: Any, timing: Path, strict: bool) -> Iterator[str]:
-    """Yields a remark when TensorRT does not take the timing cache: another version or another GPU wrote it. Polygraphy goes
-    on without a word, and times anew; with `strict` that is a StepFailed, since nothing may be timed."""
+    """Yields a remark when TensorRT refuses the timing cache of another version or GPU.
+
+    Polygraphy would silently time kernels again; with `strict` that is a StepFailed, since timing is not allowed.
+    """
     if not timing.exists():
         return
     cache = config.create_timing_cache(timing.read_bytes())
@@ -232,7 +174,7 @@ def timings_refused(config: Any, timing: Path, strict: bool) -> Iterator[str]:
 
 
 def _save_timings(config: Any, out: Path) -> None:
-    """Keep what was timed, so that a later build can be pinned to it."""
+    """Save the timings, so that a later build can be pinned to them."""
     cache = config.get_timing_cache()
     data = bytes(cache.serialize()) if cache is not None else b""
     if data:
@@ -240,7 +182,10 @@ def _save_timings(config: Any, out: Path) -> None:
 
 
 class EngineRunner:
-    """A deserialized engine behind Polygraphy's TrtRunner. It needs a GPU that the engine is for."""
+    """A deserialized engine in Polygraphy's TrtRunner.
+
+    It needs a GPU that the engine supports.
+    """
 
     def __init__(self, folder: Path) -> None:
         from polygraphy.backend.common import BytesFromPath
@@ -279,7 +224,7 @@ class TensorRt:
         return EngineRunner(folder)
 
 
-# TensorRT-RTX: engines built ahead of time for a named compute capability. Building needs no GPU, running does.
+# --------------------------- TensorRT-RTX: engines for a named compute capability; building needs no GPU, running does
 
 
 class TensorRtRtx:
@@ -305,14 +250,15 @@ class TensorRtRtx:
         return EngineRunner(folder)
 
 
-# TensorRT's real ONNX parser on this machine, without a GPU: the one that comes with TensorRT-RTX.
-#
-# It is the parser of today's TensorRT. A graph that it refuses no TensorRT of the last years takes; one that it takes may
-# still be refused by an older version.
+# -------------------------------------------------------------------------------------- the parser, which needs no GPU
 
 
 def parsed(onnx: Path) -> int:
-    """The number of network layers that the parser makes of `onnx`. StepFailed in the parser's words when it refuses."""
+    """The number of network layers that TensorRT-RTX's parser makes of `onnx`.
+
+    Raises StepFailed. It is the parser of the current TensorRT. No TensorRT of the last years accepts a graph that it
+    refuses; an older version may refuse one that it accepts.
+    """
     os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # before Polygraphy's first import of TensorRT
     from polygraphy.backend.trt import NetworkFromOnnxPath
     from polygraphy.exception import PolygraphyException
@@ -327,3 +273,73 @@ def parsed(onnx: Path) -> int:
                 f"TensorRT's ONNX parser refuses the graph: {words.said(problem)}", hint=words.hint()
             ) from problem
     return int(network.num_layers)
+
+
+# ------------------------------------------------------------------------------------------- messages
+
+
+_NOISE = re.compile(
+    r"(Begin node|End node|Runtime \(In catchCudaError|^ModelImporter\.cpp|^ERROR: \S+ In function|"
+    r"^\[\d+\] |^\s*Node name)"
+)
+_PREFIX = re.compile(
+    r"^(\[[EW!]\]\s*)?(\[\w+\.cpp::\w+::\d+\] )?(I?[A-Z]\w+::\w+: )?(Error Code \d+: )?((API Usage|Internal) Error )?"
+)
+_POSITION = re.compile(r"\.? In \w+ at /_?src\S*|\[\w+\.cpp:\d+: \w+\] ")
+_HINTS: Tuple[Tuple[str, str], ...] = (
+    (
+        r"UNSUPPORTED_NODE|[Nn]o importer|not supported|unsupported",
+        "replace that node in the model, or keep it on a CPU target",
+    ),
+    (r"[Pp]rofile", "correct `profiles:` in matrix.yaml"),
+    (
+        r"[Ww]orkspace|[Oo]ut of memory|OutOfMemory|find any implementation",
+        "raise `workspace:` for this cell, such as 4GiB, or lower `max` of its profile",
+    ),
+    (r"[Tt]iming cache", "drop `timing_cache:`, or build once without `strict` and keep the cache that comes out"),
+    (r"TopK", "ask for at most 3840 points"),
+)
+
+
+class Words:
+    """Collect what is printed inside the `with` block, to standard output or standard error.
+
+    Polygraphy's logger prints TensorRT's messages, several lines deep, with their own source positions.
+    """
+
+    def __init__(self) -> None:
+        self._text = io.StringIO()
+        self._redirects = contextlib.ExitStack()
+
+    def __enter__(self) -> "Words":
+        self._redirects.enter_context(contextlib.redirect_stdout(self._text))
+        self._redirects.enter_context(contextlib.redirect_stderr(self._text))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._redirects.close()
+
+    def said(self, problem: Exception) -> str:
+        """TensorRT's own reason, or, when it gave none, Polygraphy's."""
+        return readable(self._text.getvalue()) or first_line(problem)
+
+    def hint(self) -> Optional[str]:
+        return next((hint for pattern, hint in _HINTS if re.search(pattern, self._text.getvalue())), None)
+
+
+def readable(text: str) -> str:
+    """The telling lines of a log, at most two, without prefixes and source positions."""
+    lines: List[str] = []
+    for line in text.splitlines():
+        plain = _PREFIX.sub("", line.strip())
+        if not plain or _NOISE.search(plain) or _is_polygraphys(line):
+            continue
+        plain = _POSITION.sub("", plain.replace("UNSUPPORTED_NODE: ", "unsupported: ")).strip("() ")
+        if plain not in lines:
+            lines.append(plain)
+    return "; ".join(lines[-2:])
+
+
+def _is_polygraphys(line: str) -> bool:
+    """`[!]` is Polygraphy's summary of an earlier message, `[W]` and `[I]` are not the reason of a refusal."""
+    return line.startswith(("[!]", "[W]", "[I]"))

@@ -1,4 +1,7 @@
-"""The engine step: a lowered ONNX to the files that one target's runtime opens, and artifact.json beside them."""
+"""The engine step: a lowered ONNX file to the files of a target's runtime.
+
+It also writes artifact.json beside them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The export step: the model, from wherever it comes, to `model.onnx` with symbolic dimensions."""
+"""The export, simplify and parse steps.
+
+`model.onnx` has symbolic dimensions. The simplified graph is used only when it keeps the model's function and every
+dynamic dimension. Parsing finds what TensorRT refuses before a graph is sent to a machine with the GPU.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ def export(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     return plugins.source(kind).export(action.recipe, inputs, root, out)
 
 
-# The simplify step: onnxsim, kept only when it neither breaks the model nor freezes a dynamic dimension.
+# ------------------------------------------------------------------------------------------- simplify, with onnxsim
 
 
 _TOLERANCE = 1e-3  # of the output's largest value: a rewrite may re-associate sums, not change the function
@@ -88,7 +92,7 @@ def _difference(recipe: Simplify, original: onnx.ModelProto, simplified: onnx.Mo
     return None
 
 
-# The parse step: what TensorRT's parser says of a graph, before anyone carries it to a machine with the GPU.
+# ------------------------------------------------------------------------------------------- parse
 
 
 def parse(action: Action, inputs: Path, out: Path, root: Path) -> Facts:

@@ -1,13 +1,12 @@
-"""The fp16 step: a typed float16 graph inside float32 inputs and outputs, as strongly typed TensorRT wants it.
+"""The fp16 steps: a strongly typed float16 graph, and its emulation.
 
-Every float32 tensor becomes float16 except
-- the graph's inputs and outputs;
-- what `FLOAT32_OPS` read and write: exponentials, the L2 norm, whose sums of squares leave float16's range, and
-  sampling at coordinates, of which float16 holds too few digits;
-- what the nodes that the recipe keeps read and write;
-- what is computed from such tensors alone: scores after a softmax, pixel coordinates that were integers. A float16
+Inputs and outputs stay float32. Every other float32 tensor becomes float16, except
+- inputs and outputs of `FLOAT32_OPS`: exponentials, the L2 norm, whose sums of squares exceed float16's range, and
+  sampling at coordinates, which need more digits than float16 has;
+- inputs and outputs of nodes that the recipe keeps;
+- tensors computed only from such tensors: scores after a softmax, pixel coordinates that were integers. A float16
   score has so few digits that neighbours tie in non-maximum suppression.
-One Cast sits on each border.
+One Cast is on each border.
 
 Written by hand: onnxruntime's converter left nodes unsorted and gave Casts duplicate names, which TensorRT-RTX refuses.
 """
@@ -28,7 +27,7 @@ from builder.errors import StepFailed
 from builder.models import onnx_files
 
 FLOAT32_OPS: FrozenSet[str] = frozenset({"Softmax", "ReduceL2", "Clip", "Div", "GridSample", "LayerNormalization"})
-# Inputs whose type ONNX fixes to float32 whatever the others are: the regions and scales of a resize.
+# Inputs that ONNX fixes to float32: the regions and scales of a resize.
 FLOAT32_INPUTS: Dict[str, Tuple[int, ...]] = {"Resize": (1, 2), "Upsample": (1,)}
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -44,8 +43,10 @@ def lower_fp16(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
 
 
 def to_float16(model: onnx.ModelProto, keep: FrozenSet[str] = frozenset()) -> onnx.ModelProto:
-    """A copy of `model`; the nodes labelled in `keep` stay as they are. StepFailed when a weight leaves float16's range: no
-    silent infinity."""
+    """A copy of `model` in float16; the nodes labelled in `keep` stay float32.
+
+    Raises StepFailed for a weight beyond float16's range, which would become an infinity.
+    """
     return _Lowering(model, keep).graph()
 
 
@@ -101,7 +102,10 @@ class _Lowering:
             self._nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], f"{name}_cast", to=TensorProto.FLOAT))
 
     def _classified(self, node: onnx.NodeProto) -> bool:
-        """Does it compute in float32? Takes note of what exists in float32 after it. Nodes come in the graph's order."""
+        """Whether a node computes in float32; records its float32 tensors.
+
+        Call it in graph order.
+        """
         by_nature = self._stays_single(node)
         single = by_nature or self._is_kept(node)
         if single and not by_nature:
@@ -110,7 +114,7 @@ class _Lowering:
         return single
 
     def _stays_single(self, node: onnx.NodeProto) -> bool:
-        """A kept operator, or one whose float inputs were all computed in float32 (the image itself does not count)."""
+        """A kept operator, or one with all float inputs computed in float32 (the image itself does not count)."""
         if node.op_type in FLOAT32_OPS:
             return True
         if not any(name in self._floats for name in node.output):
@@ -143,7 +147,8 @@ class _Lowering:
             if np.isfinite(largest) and largest > _LARGEST:
                 raise StepFailed(
                     f"the weight {name} reaches {largest:.3g}, beyond float16's {_LARGEST:.0f}",
-                    hint="keep its node in float32 (`keep:` in matrix.yaml), let `search:` find it, or leave fp16 out (`skip:`)",
+                    hint="keep its node in float32 (`keep:` in matrix.yaml), let `search:` find it, "
+                    "or leave fp16 out (`skip:`)",
                 )
             self._arrays[half] = values.astype(np.float16)
         return half
@@ -158,7 +163,7 @@ class _Lowering:
 
 
 def _retype(node: onnx.NodeProto, single: bool) -> None:
-    """Constants and casts to float32 inside the half part of the graph become float16 too."""
+    """Change float32 constants and casts inside the float16 part of the graph to float16."""
     if single:
         return
     for attribute in node.attribute:
@@ -176,12 +181,7 @@ def _float_tensors(model: onnx.ModelProto) -> Set[str]:
     return found | {i.name for i in graph.initializer if i.data_type == TensorProto.FLOAT}
 
 
-# The emulate-fp16 step: a float16 graph as a float32 graph that rounds every float16 tensor, so that a CPU shows what
-# a GPU's float16 does.
-#
-# onnxruntime's CPU provider computes a float16 graph in float32 and takes out the casts between two such nodes: a value
-# beyond 65504 that the next node brings back is never an infinity there. Here each tensor is cast to float16 and back by
-# nodes of the graph, which no optimizer may drop. Sums inside an operator stay in float32, as they do on tensor cores.
+# ------------------------------------------------------------------------------------------- emulation
 
 
 _HALF = TensorProto.FLOAT16
@@ -196,7 +196,13 @@ def emulate_fp16(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
 
 
 def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` without float16 arithmetic. Tensors keep their names, and their values a float16's digits."""
+    """A copy of `model` in float32 that rounds every float16 tensor.
+
+    Tensors keep their names. onnxruntime's CPU provider computes a float16 graph in float32 and removes the casts
+    between two such nodes. So a value beyond 65504 is never an infinity there if the next node brings it back. Here
+    nodes that no optimizer may drop cast each tensor to float16 and back. Sums inside an operator stay in float32, as
+    on tensor cores.
+    """
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
@@ -220,7 +226,7 @@ def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _widen(node: onnx.NodeProto) -> None:
-    """Attributes that say float16 say float32: of constants and casts."""
+    """Change float16 attributes of constants and casts to float32."""
     for attribute in node.attribute:
         if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _HALF:
             attribute.i = TensorProto.FLOAT

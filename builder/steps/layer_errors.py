@@ -1,15 +1,15 @@
-"""The layer-errors step: what lowering does to each layer of a graph, in signal-to-noise ratios, ranked.
+"""The layer-errors step: the error of lowering each layer, ranked.
 
-Each layer is lowered alone, all others in float32, and the outputs are compared with those of the float32 graph. So a
-layer is blamed for its own harm and not for what came in broken from the layers before it; noise from many layers adds
-up about as their powers do, so the ranking of the single ones tells which to keep. Beside that stands how far each
-layer's result has drifted when everything is lowered.
+Errors are signal-to-noise ratios. Each layer is lowered alone, all others in float32, and the outputs are compared with
+those of the float32 graph. So a layer's number is its own error, without errors of earlier layers. Noise powers of many
+layers add up approximately, so the ranking of single layers shows which to keep. A second number is the error of each
+layer's result when everything is lowered.
 
 A layer of an int8 graph is a convolution. One of an fp16 graph is a node that multiplies by weights or joins several
-tensors, with the nodes after it that work on its result alone: to keep a convolution in float32 and not its activation
-would put a cast between two that a runtime computes as one. Everything runs in onnxruntime on the CPU, whatever the
-target is: the graph is the same, float16 is emulated (`builder/steps/fp16.py`), and the arithmetic of another
-runtime may round otherwise.
+tensors, with the following nodes that work on its result alone: to keep a convolution in float32 and not its activation
+would put a cast between two that a runtime computes as one. Everything runs in onnxruntime on the CPU for any target:
+the graph is the same, float16 is emulated (`builder/steps/fp16.py`), and the arithmetic of another
+runtime may round differently.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from builder.steps.quantization import int8, placement
 from builder.steps.quantization.calibration import grids
 from validation.samples import Arrays, load
 
-# Operators that multiply by weights: each begins a layer.
+# Operators that multiply by weights. Each begins a layer.
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU"})
 _EQUAL = 999.0  # decibels of equal tensors, whose ratio is infinite
 Lower = Callable[[FrozenSet[str]], onnx.ModelProto]
@@ -70,8 +70,11 @@ def measure(
     kept: FrozenSet[str] = frozenset(),
     unordered: bool = False,
 ) -> LayerErrors:
-    """Every layer alone, then all together. `lower` makes the graph in which only the given labels stay in float32,
-    and raises StepFailed for a layer that it cannot lower. `kept` stay in float32 throughout."""
+    """Measure every layer alone, then all together.
+
+    `lower` makes the graph in which only the given labels stay in float32; it raises StepFailed for a layer that it
+    cannot lower. `kept` stay in float32 throughout.
+    """
     everything = frozenset(name for layer in layers for name in layer) | kept
     results = _results(model, layers)
     watched = _last(model, layers, results) if unordered else [value.name for value in model.graph.output]
@@ -88,7 +91,7 @@ def measure(
 
 
 def _harm(row: LayerError) -> Tuple[bool, bool, float]:
-    """Sorts what cannot be lowered first, then what gives no finite number, then by the noise; ties in graph order."""
+    """Sort key: layers that cannot be lowered, then those without a finite number, then by noise."""
     return (not row.problem, row.alone_db is not None, row.alone_db or 0.0)
 
 
@@ -113,7 +116,7 @@ def _alone(
 
 
 def _through(row: LayerError, result: str, wanted: Dict[str, List[Any]], found: Dict[str, List[Any]]) -> LayerError:
-    """The row with how far its result drifted in the graph where every layer is lowered."""
+    """The row with the error of its result in the graph with every layer lowered."""
     pairs = list(zip(wanted[result], found[result]))
     worst = max((float(np.abs(a - b).max(initial=0.0)) for a, b in pairs), default=0.0)
     largest = float(f"{worst:.7g}") if math.isfinite(worst) else None
@@ -147,7 +150,7 @@ def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Arrays]) 
 
 
 def _results(model: onnx.ModelProto, layers: Sequence[Layer]) -> Dict[Layer, str]:
-    """What each layer gives: the first output of its last node."""
+    """The result of each layer: the first output of its last node."""
     made = {onnx_files.label(node): node.output[0] for node in model.graph.node}
     return {layer: made[layer[-1]] for layer in layers}
 

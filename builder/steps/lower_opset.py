@@ -1,8 +1,8 @@
-"""The opset step: the same graph in the words of an older ONNX opset, for a parser that knows no newer one.
+"""The opset step: the same graph in an older ONNX opset, for an older parser.
 
-TensorRT 8.5 and 8.6 read opset 17. They do not refuse a newer graph: a reduction that names its axes in an input, as
-from opset 18 on, reduces every axis without a word (NVIDIA/TensorRT#3467). Only the spelling changes here, never the
-arithmetic; what has no older spelling is an error that names the node.
+TensorRT 8.5 and 8.6 read opset 17. They do not refuse a newer graph: a reduction with its axes in an input, as
+from opset 18 on, silently reduces every axis (NVIDIA/TensorRT#3467). Only the spelling changes here, never the
+arithmetic; a node without an older spelling is an error.
 
 Written by hand: the converters of onnx and onnxscript fail on both heads of SuperPoint.
 """
@@ -26,9 +26,9 @@ from builder.models import onnx_files
 _MODES = {b"linear": b"bilinear", b"cubic": b"bicubic", b"nearest": b"nearest"}
 _GRID_SAMPLE_RENAMED = 20
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
-# Attributes that say what an older opset does anyhow, whatever their value.
+# Attributes with any value that the older opset implies.
 _IMPLIED = {("Split", "num_outputs"), *((f"Reduce{kind}", "noop_with_empty_axes") for kind in _REDUCTIONS)}
-# The format of files that came with each opset; older readers refuse newer ones.
+# The IR version of each opset; older readers refuse newer ones.
 _FORMATS = ((14, 7), (18, 8), (20, 9))
 _HINT = "export with a lower `opset:`, or keep this head on a newer TensorRT"
 
@@ -42,7 +42,10 @@ def lower_opset(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
 
 
 def to_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """A copy of `model`. StepFailed for a node that the older opset cannot say."""
+    """A copy of `model` in an older opset.
+
+    Raises StepFailed for a node without an older spelling.
+    """
     made = onnx.ModelProto()
     made.CopyFrom(model)
     main = next(entry for entry in made.opset_import if entry.domain in ("", "ai.onnx"))

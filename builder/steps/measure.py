@@ -1,4 +1,8 @@
-"""The parity step: an artifact's outputs against the stored reference, sample by sample."""
+"""The measuring steps: reference, parity, latency, cost and worst case.
+
+The reference is the model itself on every photograph at every size: one uncompressed .npz per sample with `input/NAME`
+and `output/NAME` arrays. All comparisons use these files, on any machine, so no target needs PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +40,7 @@ def measure_parity(action: Action, inputs: Path, out: Path, root: Path) -> Facts
     return Parity(tuple(measured), tuple(Arithmetic(precision, layers) for precision, layers in sorted(told.items())))
 
 
-# The reference step: the model itself on every photograph at every size, stored as data.
-#
-# One uncompressed .npz per sample holds `input/NAME` and `output/NAME` arrays. Whatever is compared later, on
-# whatever machine, is compared with these files, so no target needs PyTorch.
+# ------------------------------------------------------------------------------------------- reference
 
 
 def answer_reference(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
@@ -61,7 +62,7 @@ def answer_reference(action: Action, inputs: Path, out: Path, root: Path) -> Fac
     return Sampled(tuple(names))
 
 
-# The latency step: an artifact and the naive export timed in turns, in one process, with nothing else running.
+# ------------------------------- latency: artifact and naive export in turns, in one process, with nothing else running
 
 
 def measure_latency(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
@@ -84,7 +85,10 @@ def measure_latency(action: Action, inputs: Path, out: Path, root: Path) -> Fact
 
 
 def _naive(onnx: Path, threads: int) -> Optional[plugins.Runner]:
-    """What a person gets without this program: a default onnxruntime session on the fp32 export."""
+    """The baseline without this program.
+
+    A default onnxruntime session on the fp32 export.
+    """
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     from builder.runtimes import onnxruntime
@@ -92,8 +96,7 @@ def _naive(onnx: Path, threads: int) -> Optional[plugins.Runner]:
     return onnxruntime.session_on(onnx, threads)
 
 
-# The cost step: an artifact with layers kept in float32 and the one without, timed in turns, in one process, with nothing
-# else running.
+# ----------------------------------------- cost: artifacts with and without layers in float32, in turns, in one process
 
 
 def measure_cost(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
@@ -117,7 +120,7 @@ def measure_cost(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     return Cost(timed.artifact, timed.naive, timed.shape, timed.threads, timed.machine, method, timed.noise)
 
 
-# The worst-case step: an artifact once more on the sample where it is worst, as pictures and places for the report.
+# ----------------------------------------------- worst case: pictures and keypoints of the worst sample, for the report
 
 
 def draw_worst_case(action: Action, inputs: Path, out: Path, root: Path) -> Facts:

@@ -1,7 +1,7 @@
-"""The sweep step: an artifact at every size of its grid, compared with the model and timed.
+"""The sweep steps: model and artifact at every size of a grid.
 
-It is opened anew for every size, as a host would open it, so that memory is that of one size and no size meets what
-another one left behind. Sizes outside are only asked: what it does there is recorded and not timed.
+The artifact is opened anew for every size, as on a host, so that memory is that of one size and no state is left from
+another. Sizes outside the profile are run but not timed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _row(runner: plugins.Runner, point: SweepPoint, sample: Sample, recipe: Meas
     refused = ""
     try:
         answer = runner(sample.inputs)
-    except Exception as problem:  # whatever a runtime raises at this size is what is to be known
+    except Exception as problem:  # any exception of the runtime is the result for this size
         refused = first_line(problem) or type(problem).__name__
     if answer is None or sample.refusal:
         return SweepRow(point, refused=refused, model_refused=sample.refusal)
@@ -52,9 +52,7 @@ def _row(runner: plugins.Runner, point: SweepPoint, sample: Sample, recipe: Meas
     return SweepRow(point, rows, time)
 
 
-# The sweep-reference step: the model itself on one photograph at every size of a grid, one at a time.
-#
-# A size that the model refuses is stored with its words: outside a profile that is an answer too.
+# ------------------------ reference: the model on one photograph at every size; an error message is stored as an answer
 
 
 def sweep_reference(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
@@ -77,5 +75,5 @@ def sweep_reference(action: Action, inputs: Path, out: Path, root: Path) -> Fact
 def _sample(name: str, model: plugins.Runner, feed: Arrays) -> Sample:
     try:
         return Sample(name, feed, model(feed))
-    except Exception as problem:  # whatever the model raises at a size that it was not made for
+    except Exception as problem:  # any exception of the model at an unsupported size
         return Sample(name, feed, {}, first_line(problem) or type(problem).__name__)

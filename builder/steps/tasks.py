@@ -1,4 +1,8 @@
-"""The task step: an artifact, scored on a task's cases. Needs the artifact's runtime and what the metric imports."""
+"""The task steps: make cases, score the model, score an artifact.
+
+The cases are made once as tensors and answers, for all artifacts. The loss of an artifact is its difference from the
+model's score. Scoring needs the artifact's runtime and the imports of the metric.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,10 @@ def score_artifact(action: Action, inputs: Path, out: Path, root: Path) -> Facts
     return task.measure(recipe.metric, scored, recipe.contract, recipe.input, runner, inputs)
 
 
-# The task-cases step: a task's cases as tensors and answers, made once for every artifact that is scored on them.
+# ------------------------------------------------------------------------------------------- cases
 
 
-_NAME = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]*")  # what can be a file name
+_NAME = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]*")  # a file name
 
 
 def make_cases(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
@@ -47,7 +51,7 @@ def make_cases(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
     return Sampled(tuple(names))
 
 
-# The task-reference step: the model itself, scored on a task's cases. What an artifact loses is counted from here.
+# ------------------------------------------------------------------------------------------- reference
 
 
 def score_reference(action: Action, inputs: Path, out: Path, root: Path) -> Facts:

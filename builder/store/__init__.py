@@ -1,1 +1,1 @@
-"""The store: an OCI image layout with versions, channels, signatures and action records."""
+"""The store: versions, channels, signatures and action records."""

@@ -1,6 +1,8 @@
-"""The provenance of a version as an in-toto Statement v1 with the predicate of SLSA. Pure.
+"""Attestations of a version: SLSA provenance, CycloneDX bill, DSSE envelopes.
 
-https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://slsa.dev/spec/v1.1/provenance
+Pure. Formats: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md,
+https://slsa.dev/spec/v1.1/provenance,
+https://cyclonedx.org/docs/1.6/json/, https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ from builder.digest import Json
 from builder.errors import StoreDamaged
 from builder.platforms.platform import Tool
 from builder.store.manifest import Entry, Manifest
-from builder.store.provenance import Provenance, Revision, Step
+from builder.store.provenance import Provenance, Revision, StepRecord
 from builder.trust import minisign
 from builder.trust.keyring import Trusted
 
-# What a version was made of, once for every statement about it: files that no step made, and the tools of all steps.
+# ------------------------------------------------------------------------------------------- materials
 
 
-# What the files that a step takes from outside are to the version.
+# The role in the version of a file that a step takes from outside.
 _ROLES = {
     "calibration-data": "calibration",
     "reference": "parity",
@@ -35,7 +37,10 @@ _ROLES = {
 
 @dataclass(frozen=True)
 class Material:
-    """A file by digest. `role`: model (code, weights, an ONNX file), calibration, parity, task, or input."""
+    """A file by digest.
+
+    `role`: model (code, weights, an ONNX file), calibration, parity, task, or input.
+    """
 
     name: str
     digest: str
@@ -56,21 +61,28 @@ def material_files(provenance: Provenance) -> Tuple[Material, ...]:
 
 
 def material_tools(manifest: Manifest, provenance: Provenance) -> Tuple[Tool, ...]:
-    """Every package that a step used, or, for a version of an older release, every one that was installed."""
+    """Every package that a step used.
+
+    For a version of an older release: every package that was installed.
+    """
     used: List[Tool] = [tool for step in provenance.steps for tool in step.tools]
     return tuple(sorted(set(used or manifest.builder.tools), key=lambda tool: (tool.name, tool.version)))
 
 
 def purl(tool: Tool) -> str:
-    """https://github.com/package-url/purl-spec: names of PyPI are lower case with - for _; `+cpu` is escaped."""
+    """The package URL of a tool: https://github.com/package-url/purl-spec
+
+    Names of PyPI are lower case with - for _; `+cpu` is escaped.
+    """
     return f"pkg:pypi/{tool.name.lower().replace('_', '-')}@{tool.version.replace('+', '%2B')}"
+
+
+# ------------------------------------------------------------------------------------------- provenance in SLSA
 
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = (
-    "https://deploymatrix.dev/build-types/matrix/v1"  # a name; docs/reference/attestations.md says what it means
-)
+BUILD_TYPE = "https://deploymatrix.dev/build-types/matrix/v1"  # a name; docs/reference/attestations.md explains it
 BUILDER = "https://deploymatrix.dev/builders/local/v1"
 
 Object = Dict[str, Json]
@@ -139,8 +151,8 @@ def _details(manifest: Manifest, provenance: Provenance, builder: str) -> Object
     }
 
 
-def _action(step: Step) -> Object:
-    """An action by its key, which is the digest of all that went into it, and where it was performed."""
+def _action(step: StepRecord) -> Object:
+    """An action by its key, the digest of its inputs, and where it was performed."""
     notes: Object = {}
     if step.site is not None:
         told = {"machine": step.site.machine, "kernel": step.site.kernel, "python": step.site.python}
@@ -168,24 +180,21 @@ def _sha256(named: str) -> Object:
 
 
 def slsa_problems(found: Json, manifest: Manifest, manifest_digest: str) -> Optional[str]:
-    """Where a statement is about something else than this version; None when it is about it."""
+    """Why a statement is not about this version; None when it is."""
     subjects = found.get("subject") if isinstance(found, dict) else None
     if subjects != _subjects(manifest, manifest_digest):
         return "its subjects are not what the manifest names"
     return None
 
 
-# The bill of materials of a version as CycloneDX 1.6: the model with its weights, every artifact with what was measured of
-# it, the photographs, the tools. Pure. https://cyclonedx.org/docs/1.6/json/
+# ------------------------------------------------------------------------------------------- bill of materials
 
 
 BILL_KIND = "application/vnd.cyclonedx+json"
 _SPACE = uuid.UUID("8c0ea2c2-8a0b-5a5e-9d3c-5b7c0c0f4f0e")  # of serial numbers: one manifest, one number
 
-BillObject = Dict[str, Json]
 
-
-def bill_of_materials(manifest: Manifest, manifest_digest: str, provenance: Provenance) -> BillObject:
+def bill_of_materials(manifest: Manifest, manifest_digest: str, provenance: Provenance) -> Object:
     files, tools = material_files(provenance), material_tools(manifest, provenance)
     artifacts = [entry for entry in manifest.entries if entry.artifact is not None]
     return {
@@ -230,7 +239,7 @@ def _ref(it: Material) -> str:
     return f"file:{it.digest}/{it.name}"
 
 
-def _model(manifest: Manifest, files: Sequence[Material]) -> BillObject:
+def _model(manifest: Manifest, files: Sequence[Material]) -> Object:
     model, weights = manifest.model, manifest.model.weights
     outputs = [output.name for head in model.heads for output in head.outputs]
     return {
@@ -250,7 +259,7 @@ def _model(manifest: Manifest, files: Sequence[Material]) -> BillObject:
     }
 
 
-def _artifact(entry: Entry, manifest: Manifest) -> BillObject:
+def _artifact(entry: Entry, manifest: Manifest) -> Object:
     artifact, platform = entry.artifact, entry.platform
     assert artifact is not None
     notes = {
@@ -282,7 +291,7 @@ def _artifact(entry: Entry, manifest: Manifest) -> BillObject:
 
 
 def _metrics(entry: Entry) -> List[Json]:
-    """What was judged, task scores and speed; `slice` says of what."""
+    """Judged checks, task scores and speed; `slice` names the subject."""
     found: List[Json] = [
         {"type": f"{check.level} {check.metric}", "value": f"{check.found:.6g}", "slice": check.subject or "all"}
         for check in entry.verdict.checks
@@ -299,8 +308,8 @@ def _metrics(entry: Entry) -> List[Json]:
     return found
 
 
-def _file(it: Material) -> BillObject:
-    found: BillObject = {
+def _file(it: Material) -> Object:
+    found: Object = {
         "type": "file" if it.role in ("model", "input") else "data",
         "bom-ref": _ref(it),
         "name": it.name,
@@ -312,14 +321,11 @@ def _file(it: Material) -> BillObject:
     return found
 
 
-def _hash(named: str) -> BillObject:
+def _hash(named: str) -> Object:
     return {"alg": "SHA-256", "content": digest.hex_part(named)}
 
 
-# DSSE envelopes: a payload with its type, and signatures over both. Ed25519, with the keys that sign versions.
-#
-# https://github.com/secure-systems-lab/dsse/blob/master/protocol.md. What is signed begins with `DSSEv1`; what minisign signs is
-# a digest of 64 bytes or a signature with its comment. So no signature of one kind is one of the other.
+# ------------------------------------------------------------------------------------------- envelopes
 
 
 IN_TOTO = "application/vnd.in-toto+json"
@@ -327,7 +333,10 @@ ENVELOPE_KIND = "application/vnd.dsse.envelope.v1+json"
 
 
 def sign_envelope(payload: Json, kind: str, keys: Sequence[minisign.SecretKey]) -> bytes:
-    """The envelope, signed by each of `keys`. DSSE knows no envelope without a signature; ours may have none."""
+    """The envelope, signed by each of `keys`.
+
+    DSSE has no envelope without a signature; with no `keys`, this one has none.
+    """
     body = digest.canonical(payload)
     signed = _what_is_signed(kind, body)
     signatures: List[Json] = [{"keyid": key.public.name, "sig": _encoded(key.sign_bytes(signed))} for key in keys]
@@ -336,7 +345,7 @@ def sign_envelope(payload: Json, kind: str, keys: Sequence[minisign.SecretKey]) 
 
 
 def open_envelope(data: bytes, keys: Sequence[Trusted], where: str) -> Tuple[Json, str, Tuple[Trusted, ...]]:
-    """(payload, its type, those of `keys` that signed it). Raises StoreDamaged for what is no envelope."""
+    """(payload, its type, those of `keys` that signed it). Raises StoreDamaged."""
     try:
         whole = digest.loads(data)
         listed = whole.get("signatures") if isinstance(whole, dict) else None
@@ -353,7 +362,11 @@ def open_envelope(data: bytes, keys: Sequence[Trusted], where: str) -> Tuple[Jso
 
 
 def _what_is_signed(kind: str, body: bytes) -> bytes:
-    """PAE of the specification: each part with its length, so that no byte can move from one to the other."""
+    """PAE of the specification.
+
+    Each part with its length, so that no byte moves between them. The bytes begin with `DSSEv1`. Minisign signs a
+    digest of 64 bytes, or a signature with its comment. So a signature of one kind is never valid as one of the other.
+    """
     return b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(body), body)
 
 

@@ -1,7 +1,16 @@
-"""Channel: which version a name such as `stable` means, since when and until when, and where it stood before. Data only.
+"""Channels and pins: which version a name means, its history, and moving it.
 
-The law: of two records of a channel, the one with the higher serial counts. Going back to an older version is a move like
-any other and has a higher serial, so that a host can tell it from an old record that someone shows again.
+Of two records of a channel, the one with the higher serial counts. A rollback is a move like any other and has a higher
+serial, so that a host can tell it from an old record that is replayed.
+
+    stable                       OCI manifest; its subject is the manifest of the version
+      layer channel.json             the record
+      layer channel.json.KEY.minisig one per signature of it
+    stable.5.HEX.TIME            an empty OCI manifest: a flag, see `move_tag`
+    pin.v3                       the version that `build gc` keeps
+
+Record and signatures are one object, so that a move is one step. Nothing read here is trusted yet: a host checks it in
+builder/host/offers.py, and a move in builder/store/promotion.py.
 """
 
 from __future__ import annotations
@@ -29,15 +38,18 @@ from builder.store.transfers import Pace
 MOST_MOVES = 50
 _MOST_SERIAL = 1 << 53  # what every JSON reader takes
 _LONGEST_REASON = 500
-# A channel is a tag: nothing that could be read as a version, and no dot, which sets apart what belongs to a tag.
+# A channel is a tag. It cannot be read as a version, and has no dot: tags that belong to another tag have one.
 _NAME = re.compile(r"(?!v[0-9]+$)[a-z][a-z0-9_-]{0,62}")
-_RESERVED = ("latest", "keys")  # the newest version; what the owners of keys say
+_RESERVED = ("latest", "keys")  # the newest version; the key statement
 
 
 @dataclass(frozen=True)
-class Move:
-    """One place where a channel stood. `manifest` is the digest of the version's manifest.json, `issued` when the record
-    was made (UTC), `back` whether it was a rollback."""
+class ChannelMove:
+    """One position of a channel.
+
+    `manifest`: digest of the version's manifest.json. `issued`: time of the record (UTC). `back`: whether it was a
+    rollback.
+    """
 
     serial: int
     version: int
@@ -56,12 +68,15 @@ class Move:
 
 @dataclass(frozen=True)
 class Channel:
-    """`moves` newest first: the first is where the channel stands. `expires` (UTC) is empty when it never does."""
+    """A channel's record.
+
+    `moves`: newest first; the first is the current position. `expires` (UTC): empty when it never does.
+    """
 
     schema: Literal[1]
     channel: str
     model: str
-    moves: Tuple[Move, ...]
+    moves: Tuple[ChannelMove, ...]
     expires: str = ""
 
     def __post_init__(self) -> None:
@@ -77,7 +92,7 @@ class Channel:
             clock.read(self.expires)
 
     @property
-    def current(self) -> Move:
+    def current(self) -> ChannelMove:
         return self.moves[0]
 
     @property
@@ -98,7 +113,7 @@ def is_name(word: str) -> bool:
 
 
 def named(word: str) -> str:
-    """`word`, if a channel can be called so. Raises UsageError."""
+    """`word`, when it is a valid name of a channel. Raises UsageError."""
     if not is_name(word):
         raise UsageError(
             f"{word!r} is no name for a channel",
@@ -119,9 +134,9 @@ def moved(
     back: bool = False,
     serial: int = 0,
 ) -> Channel:
-    """The record after a move `to` a version with this manifest digest. `serial` is the least that it must be above.
+    """The record after a move `to` (version, manifest digest), with a serial above `serial`.
 
-    Time does not run back between two records, whatever the clock says. Raises UsageError for a reason that is no line.
+    Times never decrease between two records, even when the clock does. Raises UsageError for an invalid `reason`.
     """
     earlier = before.moves if before else ()
     issued = max([now, *(clock.read(move.issued) for move in earlier[:1])])
@@ -130,14 +145,16 @@ def moved(
         raise UsageError(f"no serial comes after {above}, which {name} has", hint="choose another name")
     if len(reason) > _LONGEST_REASON or not reason.isprintable():
         raise UsageError(f"a reason is one line of at most {_LONGEST_REASON} letters", where="--reason")
-    move = Move(above + 1, to[0], to[1], clock.text(issued), reason, back)
+    move = ChannelMove(above + 1, to[0], to[1], clock.text(issued), reason, back)
     expires = clock.text(issued + lifetime) if lifetime is not None else ""
     return Channel(1, name, model, _kept((move, *earlier)), expires)
 
 
-def _kept(moves: Tuple[Move, ...]) -> Tuple[Move, ...]:
-    """The newest moves. Those that only renewed a version go first, so that weekly renewals do not push out the last
-    version that was another."""
+def _kept(moves: Tuple[ChannelMove, ...]) -> Tuple[ChannelMove, ...]:
+    """The newest moves.
+
+    Renewals of a version are dropped first, so that weekly ones do not push out the last version that was another.
+    """
     kept = list(moves)
     while len(kept) > MOST_MOVES:
         renewals = [n for n in range(len(kept) - 2, 0, -1) if kept[n].version == kept[n + 1].version]
@@ -145,10 +162,12 @@ def _kept(moves: Tuple[Move, ...]) -> Tuple[Move, ...]:
     return tuple(kept)
 
 
-def previous(channel: Channel) -> Optional[Move]:
-    """Where a rollback goes: the version that stood before this one and was not itself rolled back from. None when the
-    record knows of none."""
-    stack: List[Move] = []
+def previous(channel: Channel) -> Optional[ChannelMove]:
+    """The target of a rollback; None when the record has none.
+
+    It is the last version before the current one that was not itself rolled back from.
+    """
+    stack: List[ChannelMove] = []
     for move in reversed(channel.moves):
         while move.back and stack and stack[-1].version != move.version:
             stack.pop()
@@ -158,13 +177,13 @@ def previous(channel: Channel) -> Optional[Move]:
     return stack[-2] if len(stack) > 1 else None
 
 
-def standing(channel: Channel, version: int) -> Optional[Move]:
+def standing(channel: Channel, version: int) -> Optional[ChannelMove]:
     """The last move to `version` that the record knows of."""
     return next((move for move in channel.moves if move.version == version), None)
 
 
 def written(channel: Channel) -> bytes:
-    """channel.json, which is what is signed."""
+    """channel.json, the bytes that are signed."""
     return (json.dumps(to_json(channel), indent=1, ensure_ascii=False) + "\n").encode()
 
 
@@ -183,16 +202,7 @@ def parsed(data: bytes, where: str) -> Channel:
         ) from None
 
 
-# Channels and pins of a store or another place: the OCI objects that hold them. What a record says: builder/store/channels.py.
-#
-#     stable                       OCI manifest; its subject is the manifest of the version
-#       layer channel.json             the record
-#       layer channel.json.KEY.minisig one per signature of it
-#     stable.5.HEX.TIME            an OCI manifest of nothing: who moved stable when, see builder/store/channels.py
-#     pin.v3                       the version that `build gc` keeps
-#
-# Record and signatures are one object, so that a move is one step. What a place answers here is not believed yet:
-# builder/host/offers.py does that for a host, builder/store/promotion.py for who moves a channel on.
+# ------------------------------------------------------------------------------------------- objects
 
 
 FILE = "channel.json"
@@ -201,8 +211,11 @@ _PIN = "pin.v"
 
 
 @dataclass(frozen=True)
-class Offered:
-    """What a place shows as a channel: the object, the bytes of its record, and texts that say they are signatures."""
+class OfferedChannel:
+    """A channel as a repository offers it.
+
+    Its object, its record, and unverified signatures.
+    """
 
     name: str
     top: Descriptor
@@ -210,8 +223,11 @@ class Offered:
     signatures: Tuple[str, ...]
 
 
-def offered(place: Repository, name: str) -> Optional[Offered]:
-    """The channel `name`; None when nothing is tagged so, or something else is. Raises StoreDamaged, Unreachable."""
+def offered(place: Repository, name: str) -> Optional[OfferedChannel]:
+    """The channel `name`.
+
+    None when no channel has that tag. Raises StoreDamaged, Unreachable.
+    """
     top = place.resolve(name)
     if top is None or top.media != oci.MANIFEST:
         return None
@@ -227,19 +243,20 @@ def offered(place: Repository, name: str) -> Optional[Offered]:
         raise StoreDamaged(f"the channel {name} holds {len(records)} records instead of one", where=place.name)
     signed = [file for file in files if file.title.endswith(".minisig")][:_MOST_SIGNATURES]
     texts = tuple(transfers.read(place, file, _MOST).decode("utf-8", errors="replace") for file in signed)
-    return Offered(name, top, transfers.read(place, records[0], _MOST), texts)
+    return OfferedChannel(name, top, transfers.read(place, records[0], _MOST), texts)
 
 
-def all_of(place: Repository) -> Tuple[Offered, ...]:
+def all_of(place: Repository) -> Tuple[OfferedChannel, ...]:
     """Every channel of a place, by name."""
     found = (offered(place, tag) for tag in sorted(place.tags()) if is_name(tag))
     return tuple(one for one in found if one is not None)
 
 
 def put(store: Layout, data: bytes, signatures: Iterable[Tuple[str, str]], about: oci.Object) -> Descriptor:
-    """The object of a channel over the record `data` and its signatures (key's name, text). No tag names it yet.
+    """Put the object of a channel.
 
-    `about` describes the manifest object of its version.
+    The record `data` and its signatures (key's name, text). `about` describes the manifest object of its version. The
+    object has no tag yet.
     """
     files = [store.put_bytes(FILE, data)]
     files += [store.put_bytes(f"{FILE}.{key}.minisig", text.encode()) for key, text in signatures]
@@ -248,18 +265,18 @@ def put(store: Layout, data: bytes, signatures: Iterable[Tuple[str, str]], about
 
 
 def put_flag(store: Layout) -> Descriptor:
-    """An object for a tag that says all by its name. No tag names it yet."""
+    """Put the empty object that flags name. It has no tag yet."""
     made = oci.put_manifest(store, oci.FLAG_TYPE, (store.put_bytes("flag.json", b"{}"),), {})
     return Descriptor(oci.MANIFEST, made.digest, made.size, kind=oci.FLAG_TYPE)
 
 
 def names_at(place: Repository, version: int) -> Tuple[str, ...]:
-    """The channels of a place that stand at `version`. Raises StoreDamaged for one that does not read."""
+    """The channels at `version`. Raises StoreDamaged for one that cannot be read."""
     found = all_of(place)
     return tuple(one.name for one in found if parsed(one.data, place.name).current.version == version)
 
 
-# ------------------------------------------------------------------------------------------- what must stay
+# ------------------------------------------------------------------------------------------- pins and roots
 
 
 def pin(store: Layout, version: int) -> None:
@@ -278,9 +295,10 @@ def pinned(store: Layout) -> Tuple[int, ...]:
 
 
 def roots(store: Layout) -> Dict[int, Tuple[str, ...]]:
-    """The versions that must not be collected, and why: pins, where channels stand, and where a rollback of them goes.
+    """The versions that must not be collected, each with the reasons.
 
-    Raises StoreDamaged for a channel that does not read: what it keeps is not known then.
+    Reasons: pins, current versions of channels, and targets of their rollbacks. Raises StoreDamaged for a channel that
+    cannot be read, since the versions that it keeps are unknown.
     """
     why: Dict[int, List[str]] = {}
     for version in pinned(store):
@@ -294,17 +312,7 @@ def roots(store: Layout) -> Dict[int, Tuple[str, ...]]:
     return {version: tuple(why[version]) for version in sorted(why)}
 
 
-# Moving a channel's tag so that of several who move it at the same time at most one does, at places that know no locks.
-#
-# Who wants to move raises a flag that nobody else writes, then looks: whoever sees another's flag, or the tag elsewhere than
-# where the move begins, takes the flag back and moves nothing. Of two at once the one that raised its flag later sees the
-# other's, so never both move; it can happen that neither does. A flag is a tag, since tags are all that places have:
-#
-#     stable.5.HEX.TIME        wants to move stable to serial 5; HEX is random, so that no two movers share a flag
-#     stable.5.HEX.TIME.off    no more
-#
-# Flags name an object of nothing, not the record: a record that was not moved to is nowhere to be found. They stay, and tell
-# who moved when. A program that is killed between flag and move holds up others for `PATIENCE`.
+# ------------------------------------------------------------------------------------------- moving a tag
 
 
 PATIENCE = datetime.timedelta(minutes=10)
@@ -323,10 +331,20 @@ def move_tag(
     who: str,
     bring: Callable[[], None],
 ) -> None:
-    """Let the tag `name` go from the object `base` (None: there was none) to `top`; `serials` are theirs, 0 for none.
+    """Move the tag `name` from the object `base` (None: there was none) to `top`, when no one else does.
 
-    `nothing` is an object that is there, for flags to name; `who` is 16 random hexadecimal digits. `bring` copies `top` there; it is called once it is ours to
-    move. Raises StoreBusy.
+    Repositories have no locks, so a mover first writes a flag: a tag that no one else writes.
+
+        stable.5.HEX.TIME        a move of stable to serial 5; HEX is random, so that no two movers share a flag
+        stable.5.HEX.TIME.off    the move is over
+
+    A mover that then sees another flag, or the tag at another object than `base`, withdraws its flag and moves nothing.
+    Of two movers the later one sees the flag of the other, so never both move; possibly neither does. Flags name an
+    empty object, so a record without a move cannot be found. They stay, as a log of moves. A program killed between
+    flag and move blocks others for `PATIENCE`.
+
+    `serials`: those of `base` and `top`, 0 for none. `nothing`: an object in the repository, for flags to name. `who`:
+    16 random hexadecimal digits. `bring` copies `top` there; it is called once the move is reserved. Raises StoreBusy.
     """
     flag = f"{name}.{serials[1]}.{who}.{int(now.timestamp())}"
     place.tag(flag, nothing)
@@ -345,7 +363,7 @@ def move_tag(
 
 
 def _raised(tags: Iterable[str], name: str, above: int, who: str, now: clock.Time) -> bool:
-    """Is there a flag of someone else to a serial above the one where the move begins, not taken back and not too old?"""
+    """Whether another mover has a flag to a serial beyond `above`, neither withdrawn nor expired."""
     known = set(tags)
     for tag in known:
         match = _FLAG.fullmatch(tag)
@@ -361,20 +379,20 @@ def _digest(it: Optional[Descriptor]) -> str:
     return it.digest if it else ""
 
 
-# Bringing the object of a channel to a place and moving the tag there, from a promotion or from another store.
+# ------------------------------------------------------------------------------------ putting a channel in a repository
 
 
 def put_channel(
     place: Repository,
-    base: Optional[Offered],
+    base: Optional[OfferedChannel],
     move: Tuple[int, Channel],
     top: Descriptor,
     made: Layout,
     now: clock.Time,
 ) -> None:
-    """Let a channel go from `base` to the object `top` of `made`; `move` is the serial at `base` and the new record.
+    """Move a channel from `base` to the object `top` of `made`.
 
-    Its version is there. Raises StoreBusy when someone else moves it.
+    `move`: the serial at `base`, and the new record. Its version must be there. Raises StoreBusy during another move.
     """
     record = move[1]
     with tempfile.TemporaryDirectory(prefix="deploymatrix-") as scratch, copying.reading(place):
@@ -400,9 +418,10 @@ def carry(
     say: Callable[[str], None],
     pace: Optional[Pace] = None,
 ) -> Tuple[Channel, int]:
-    """Copy a channel of `store`, with the version that it stands at, to `place`: forwards only. How many files were copied.
+    """Copy a channel of `store` and its version to `place`, forwards only.
 
-    Raises UsageError when it was moved there by someone else, StoreBusy when someone does so now.
+    Returns the record and the number of copied files. Raises UsageError when `place` has a move that `store` does not,
+    StoreBusy during another move.
     """
     mine = offered(Folder(str(store.root), {}), named(name))
     if mine is None:
@@ -427,5 +446,5 @@ def carry(
     return record, copied
 
 
-def _told(move: Move) -> str:
+def _told(move: ChannelMove) -> str:
     return f"v{move.version}, serial {move.serial}, {move.issued}" + (f" ({move.reason})" if move.reason else "")

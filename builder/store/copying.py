@@ -1,7 +1,7 @@
-"""Versions from one place to another: which objects and files belong to a tag, and in which order they are copied.
+"""Copying versions between repositories: which objects, in which order.
 
-Whoever looks at the other place in the middle of it sees the old state: files first, then the objects that name them,
-then signatures, and the tags last.
+A reader sees the old state until the copy is complete: first files, then the objects that name them, then signatures,
+then tags.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LARGEST_TOLD = (
 
 
 def belonging(version: int, tags: Iterable[str]) -> Tuple[str, ...]:
-    """The tags that a version consists of: what is said of keys, its signatures, then itself."""
+    """The tags of a version: the key statement, its signatures, then itself."""
     known = tuple(tags)
     keys = tuple(tag for tag in known if tag == trust.TAG)
     return (*keys, *sorted(tag for tag in known if tag.startswith(f"v{version}.")), f"v{version}")
@@ -35,9 +35,10 @@ def belonging(version: int, tags: Iterable[str]) -> Tuple[str, ...]:
 def publish(
     store: Layout, tags: Iterable[str], place: Repository, say: Callable[[str], None], pace: Optional[Pace] = None
 ) -> int:
-    """Copy what `tags` name from `store` to `place`, but for what is there. How many files and objects were copied.
+    """Copy what `tags` name from `store` to `place`.
 
-    Raises UsageError when a version is there already with another content: it never changes.
+    Returns how many files and objects were copied. Raises UsageError when a version is there already with different
+    content: versions are immutable.
     """
     pace = pace or Pace()
     with store.reading(), reading(place):
@@ -45,7 +46,10 @@ def publish(
 
 
 def reading(place: Repository) -> ContextManager[None]:
-    """Files that no tag names yet are not collected from a folder; other places are not collected."""
+    """Hold off collection of files that have no tag yet, in a folder.
+
+    Other repositories are not collected.
+    """
     if not isinstance(place, Folder):
         return contextlib.nullcontext()
     place.store.begin()
@@ -53,7 +57,7 @@ def reading(place: Repository) -> ContextManager[None]:
 
 
 def never_changes(tag: str, where: str) -> UsageError:
-    """What to raise when `tag`, a version, names something else there."""
+    """The error for `tag`, a version, that names something else there."""
     return UsageError(
         f"{tag} is there already, and another one: a version never changes",
         where=where,
@@ -94,7 +98,10 @@ def _publish_tag(store: Layout, tag: str, place: Repository, say: Callable[[str]
 
 
 def _are_alike(here: Repository, top: Descriptor, place: Repository, there: Descriptor) -> bool:
-    """Do both indexes name the same objects? A tool that copies a version may write its index in another way."""
+    """Whether both indexes name the same objects.
+
+    Tools that copy a version may rewrite its index.
+    """
     if there.media != oci.INDEX:
         return False
     _, ours = _told_by(transfers.read(here, top), top, here)
@@ -115,7 +122,10 @@ def _put(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> None:
 
 
 def _waves(all_of_it: Sequence[Descriptor]) -> List[List[Descriptor]]:
-    """Files, the manifests that name them, and each index by itself: what is in one wave may go at once."""
+    """Groups that may be copied at once.
+
+    Files, then manifests, then each index by itself.
+    """
     waves = [
         [it for it in all_of_it if not it.is_object],
         [it for it in all_of_it if it.media == oci.MANIFEST],
@@ -125,11 +135,14 @@ def _waves(all_of_it: Sequence[Descriptor]) -> List[List[Descriptor]]:
 
 
 def mirror(place: Repository, tags: Iterable[str], store: Layout, pace: Optional[Pace] = None) -> None:
-    """Bring what is known about `tags` into `store`: objects, manifests and signatures, but no artifact."""
+    """Copy the objects behind `tags`, manifests and signatures, but no artifact, into `store`."""
     pace, here = pace or Pace(), Folder(str(store.root), {})
 
     def bring(it: Descriptor) -> bytes:
-        """Into `store`, unless it is there: a version shares most of what it says with the one before."""
+        """Read an object, from `store` if it is there.
+
+        Most are shared with the version before.
+        """
         most = transfers.MOST_OBJECT if it.is_object else _LARGEST_TOLD
         if it.size > most:
             said = f"{it.title or it.digest} is said to have {it.size:,} bytes; at most {most:,} are taken"
@@ -152,7 +165,7 @@ def mirror(place: Repository, tags: Iterable[str], store: Layout, pace: Optional
 
 
 def _about(it: Descriptor) -> bool:
-    """Is it needed to know what a version offers and who signed it? The rest is fetched when it is wanted."""
+    """Whether it describes a version or signs it. Other files are fetched on demand."""
     return it.kind not in (oci.ARTIFACT_TYPE, oci.GOLDEN_TYPE) and it.title != oci.PROVENANCE_FILE
 
 
@@ -162,8 +175,10 @@ def closure(
     wanted: Callable[[Descriptor], bool] = lambda child: True,
     read: Optional[Callable[[Descriptor], bytes]] = None,
 ) -> List[Descriptor]:
-    """Everything that `top` leads to over `wanted` things, each once and after all that it names; `top` is last. `read`
-    gives the bytes of an object, verified; without it they come from `place`."""
+    """Everything below `top` over `wanted` children, each once and after its own.
+
+    `top` is last. `read` gives the verified bytes of an object; without it they come from `place`.
+    """
     found: Dict[str, Descriptor] = {}
 
     def visit(it: Descriptor, depth: int) -> None:
@@ -174,7 +189,7 @@ def closure(
         if it.is_object:
             kind, children = _told_by(read(it) if read else transfers.read(place, it), it, place)
             if depth and not it.kind and not wanted(dataclasses.replace(it, kind=kind)):
-                return  # who copied the index left out the kinds of what it names, as skopeo before 1.14 does
+                return  # the copied index lacks the kinds of its objects, as of skopeo before 1.14
             for child in children:
                 if wanted(child):
                     visit(child, depth + 1)
@@ -185,7 +200,10 @@ def closure(
 
 
 def _told_by(data: bytes, it: Descriptor, place: Repository) -> Tuple[str, List[Descriptor]]:
-    """An object's kind, and what it names: the objects of an index, the config and the files of a manifest."""
+    """The kind of an object, and its children.
+
+    Objects of an index, config and files of a manifest.
+    """
     try:
         body = oci.as_object(digest.loads(data))
     except (ValueError, RecursionError) as problem:

@@ -1,11 +1,11 @@
-"""Collecting: which versions, results and files of a store nothing needs, and removing them.
+"""Garbage collection: versions, results and files that are not needed.
 
-Removed in this order: files that nothing names and records of results, which makes room where the disk is full; tags; the
-files of both. Killed anywhere, what is left needs nothing that is gone, and the next collector goes on. What is kept:
+Order of removal: files without a name and records of results, which frees a full disk; tags; the files of both. After a
+kill at any point, the rest is consistent and the next collection continues. Kept are:
 
-- every tag that is no version, and the versions that `Rule` keeps, with all that these lead to;
-- results that a kept version was made of; others while they are young, so that trials and unfinished runs are recalled;
-- what pending orders need.
+- every tag that is not a version, and the versions that `Rule` keeps, with everything they lead to;
+- results that a kept version was made of; others while they are young, for trials and unfinished runs;
+- the inputs of pending orders.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ from builder.errors import StoreDamaged
 from builder.store import channels, oci, versions
 from builder.store.layout import Layout
 
-# What of a store is needed by what: every digest that a tag leads to, by reading what lies behind it. Writes nothing.
-#
-# It errs on the side of too much: whatever a record of ours mentions as a digest counts as needed, known field or not, so that
-# a record of another release keeps its files too. Objects are held against their digests: a damaged one could hide what it needs.
+# ------------------------------------------------------------------------------------------- mark: what is needed
 
 
 _BEFORE, _LENGTH = b"sha256:", 64
@@ -33,7 +30,10 @@ _OBJECTS = (oci.INDEX, oci.MANIFEST)
 
 
 class Mentions:
-    """Digests that texts mention. Hundreds of megabytes are looked through, so they are kept as they stand in the texts."""
+    """Digests mentioned in texts.
+
+    There are hundreds of megabytes, so digests stay as bytes.
+    """
 
     def __init__(self) -> None:
         self._found: Set[bytes] = set()
@@ -46,7 +46,11 @@ class Mentions:
 
 
 class Reach(Mentions):
-    """What several tags lead to. Objects that versions share are read once."""
+    """The digests that tags lead to. Objects that versions share are read once.
+
+    Any digest that a record mentions counts as needed, in known fields or not: a record of another release keeps its
+    files too. Objects are verified, since a damaged one could hide a digest.
+    """
 
     def __init__(self, store: Layout) -> None:
         super().__init__()
@@ -55,7 +59,10 @@ class Reach(Mentions):
         self._later: List[str] = []
 
     def follow(self, tagged: oci.Object) -> None:
-        """What the descriptor of a tag leads to. Raises StoreDamaged for an object with other content than its digest says."""
+        """Add what the descriptor of a tag leads to.
+
+        Raises StoreDamaged for a wrong digest.
+        """
         self.add(oci.digest_of(tagged).encode())
         ahead: List[oci.Object] = [tagged]
         while ahead:
@@ -66,19 +73,21 @@ class Reach(Mentions):
                 ahead += self._children(named, one)
 
     def steps(self) -> None:
-        """What the provenance of the versions mentions: the results that they were made of, and these results' files. Large,
-        and so read only where somebody asks."""
+        """Add what the versions' provenance mentions.
+
+        Their results, and the files of these. Provenance is large, so it is read only for callers that need it.
+        """
         for named in self._later:
             self.add(self._store.fetch(named).read_bytes())
         self._later = []
 
     def files(self, records: Iterable[Path]) -> None:
-        """Whatever these records mention."""
+        """Add every digest that these records mention."""
         for path in records:
             self.add(path.read_bytes())
 
     def _children(self, named: str, one: oci.Object) -> Iterator[oci.Object]:
-        """What an object, or a record among the files, leads to. What is not here leads nowhere."""
+        """The digests in an object or a record. One that is not in the store has none."""
         media = str(one.get("mediaType", ""))
         if not (media in _OBJECTS or media.endswith("json")) or not self._store.holds(named):
             return
@@ -106,16 +115,21 @@ class Reach(Mentions):
                 yield oci.as_object(child)
 
 
+# ------------------------------------------------------------------------------------------- sweep: what is removed
+
+
 YOUNG = 30 * 86400.0  # seconds that a result is kept which no version was made of
-_ARRIVING = 86400.0  # seconds after which nobody goes on with a fetch
+_ARRIVING = 86400.0  # seconds after which a fetch is not resumed
 _OF_VERSION = re.compile(r"v([0-9]+)(\..*)?")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`keep`: only so many of the newest versions; `older_than` (seconds): remove only what is older; None for no such
-    limit. With neither, every version stays. The newest always stays, and so do those that a channel or a pin holds, and
-    those in `used`."""
+    """What to keep.
+
+    `keep`: the number of newest versions. `older_than` (seconds): remove only older ones. None means no limit; with
+    neither, every version stays. The newest version, those of channels and pins, and those in `used` always stay.
+    """
 
     keep: Optional[int] = None
     older_than: Optional[float] = None
@@ -123,7 +137,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Part:
+class Removal:
     """Files to remove for one reason."""
 
     count: int
@@ -131,7 +145,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Held:
+class RetainedVersion:
     """A version that stays only for these reasons."""
 
     version: int
@@ -140,21 +154,24 @@ class Held:
 
 @dataclass(frozen=True)
 class Garbage:
-    """What nothing needs. `loose` are files that nothing names, `blobs` those of versions and results that go. `of_versions`,
-    `of_results` and `of_nothing` count the files by who needed them last."""
+    """What can be removed.
+
+    `loose`: files without a name. `blobs`: files of versions and results. `of_versions`, `of_results` and `of_nothing`
+    count the files by their last user.
+    """
 
     versions: Tuple[int, ...]
     kept: Tuple[int, ...]
-    held: Tuple[Held, ...]
+    held: Tuple[RetainedVersion, ...]
     tags: Tuple[str, ...]
     results: Tuple[str, ...]
     loose: Tuple[str, ...]
     blobs: Tuple[str, ...]
-    of_versions: Part
-    of_results: Part
-    of_nothing: Part
-    arriving: Part
-    left: Part
+    of_versions: Removal
+    of_results: Removal
+    of_nothing: Removal
+    arriving: Removal
+    left: Removal
 
     @property
     def size(self) -> int:
@@ -163,7 +180,10 @@ class Garbage:
 
 
 def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
-    """What of `store` nothing needs at the time `now`. The caller holds the store. Raises StoreDamaged."""
+    """The garbage of `store` at time `now`.
+
+    The caller holds the store. Raises StoreDamaged.
+    """
     known = oci.all_of(store)
     unwanted, roots = _versions(store, rule, now), channels.roots(store)
     gone = unwanted - set(roots)
@@ -174,7 +194,7 @@ def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
             reach.follow(it)
     for item in oci.as_list(oci.as_object(store.index()).get("manifests")):
         if not oci.tag_of(item):
-            reach.follow(oci.as_object(item))  # an object without a tag: somebody else's
+            reach.follow(oci.as_object(item))  # an object without a tag, of another program
     for it in dropped.values():
         with contextlib.suppress(StoreDamaged):  # a damaged version may go too; only the counts suffer
             last.follow(it)
@@ -188,7 +208,7 @@ def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
     return Garbage(
         versions=tuple(sorted(gone)),
         kept=tuple(n for n in versions.numbers(store) if n not in gone),
-        held=tuple(Held(number, why) for number, why in roots.items() if number in unwanted),
+        held=tuple(RetainedVersion(number, why) for number, why in roots.items() if number in unwanted),
         tags=tuple(dropped),
         results=tuple(results),
         loose=tuple(sorted(parts["nothing"])),
@@ -202,7 +222,7 @@ def garbage(store: Layout, rule: Rule, now: float) -> Garbage:
 
 
 def remove(store: Layout, found: Garbage, now: float) -> None:
-    """Remove it. The caller is collecting: nobody else uses the store."""
+    """Remove it. The caller holds the store for collecting."""
     for name in found.loose:
         store.discard(name)
     for key in found.results:
@@ -239,13 +259,16 @@ def _created(store: Layout, number: int) -> float:
 
 
 def _number(tag: str) -> int:
-    """The version that a tag belongs to: 3 of `v3` and of `v3.KEY.minisig`; -1 for any other."""
+    """The version of a tag: 3 of `v3` and of `v3.KEY.minisig`; -1 for any other."""
     match = _OF_VERSION.fullmatch(tag)
     return int(match.group(1)) if match else -1
 
 
 def _results(store: Layout, reach: Reach, last: Reach, now: float, young: float) -> Tuple[List[str], Mentions]:
-    """(keys of results that nothing needs, the files that they made). What the others made is added to `reach`."""
+    """(keys of results that are not needed, their output files).
+
+    Outputs of the others go to `reach`.
+    """
     records = {key: (path, now - path.stat().st_mtime > young) for key, path in store.recorded()}
     if records:
         last.steps()
@@ -261,5 +284,5 @@ def _results(store: Layout, reach: Reach, last: Reach, now: float, young: float)
     return gone, files
 
 
-def _part(sizes: Collection[int]) -> Part:
-    return Part(len(sizes), sum(sizes))
+def _part(sizes: Collection[int]) -> Removal:
+    return Removal(len(sizes), sum(sizes))

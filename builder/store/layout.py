@@ -3,13 +3,13 @@
     artifacts/
       oci-layout  index.json  blobs/sha256/...      what `skopeo` or `oras` copies
       .deploymatrix/results/KEY.json                results of actions, by key
-      .deploymatrix/pending/CELL.json               what waits for another machine
-      .deploymatrix/work/                           unfinished business; what nobody uses is swept when a run starts
-      .deploymatrix/incoming/                       files that are still being fetched, by digest
+      .deploymatrix/pending/CELL.json               orders for another machine
+      .deploymatrix/work/                           workspaces; unused ones are removed when a run starts
+      .deploymatrix/incoming/                       partial downloads, by digest
       .deploymatrix/run.json                        the run that holds the store, or was interrupted
 
-A blob appears under its name only by rename after it is whole and flushed, and a result is recorded only after
-its blobs, so whatever is killed, a later run believes nothing half-written. What versions mean is not known here.
+A blob gets its name by a rename once it is complete and flushed. A result is recorded after its blobs. So a later run
+never reads partial data, whenever the program is killed.
 """
 
 from __future__ import annotations
@@ -101,13 +101,16 @@ class Layout:
             return dataclasses.replace(self.put(file), name=name)
 
     def incoming(self, digest_: str) -> Path:
-        """Where a file grows while it is fetched. It survives a killed program, so that a fetch goes on from there."""
+        """The path of a partial download.
+
+        It survives a kill, so that the fetch can resume.
+        """
         folder = self._private / "incoming"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / digest.hex_part(digest_)
 
     def adopt(self, file: Path, digest_: str) -> Path:
-        """Give a file whose bytes were verified its place."""
+        """Move a file of verified bytes to its blob. Returns its path."""
         place = self._blobs / digest.hex_part(digest_)
         self._settle(file, place)
         return place
@@ -121,7 +124,7 @@ class Layout:
                         yield f"sha256:{item.name}", item.stat().st_size
 
     def discard(self, digest_: str) -> None:
-        """Remove a blob. For a collector: whoever calls this knows that nothing needs it."""
+        """Remove a blob. Only for a collector."""
         self._remove(self._blobs / digest.hex_part(digest_))
 
     def arriving(self) -> Tuple[Path, ...]:
@@ -141,7 +144,7 @@ class Layout:
         return result if result.key == key and all(map(self.has, result.outputs)) else None
 
     def results(self) -> Iterator[Result]:
-        """Every recorded result whose files are here; records of another version are left out."""
+        """Every recorded result whose files are here, without records of another version."""
         for path in sorted((self._private / "results").glob("*.json")):
             found = self.recall(f"sha256:{path.stem}")
             if found is not None:
@@ -161,7 +164,7 @@ class Layout:
         self._write(self._private / "results" / f"{digest.hex_part(result.key)}.json", to_json(result))
 
     def remember(self, pending: Pending) -> None:
-        """Keep what another machine has to do for a cell."""
+        """Keep the order of a cell for another machine."""
         path, wanted = self._private / "pending" / f"{pending.cell}.json", to_json(pending)
         try:
             if json.loads(path.read_bytes()) == wanted:  # reading is faster than writing, and mostly nothing is new
@@ -171,14 +174,14 @@ class Layout:
         self._write(path, wanted)
 
     def orders(self) -> int:
-        """How many cells wait, read or not: `pending` leaves out records of another version."""
+        """The number of pending cells, including those in records of another version."""
         return len(self.orders_at())
 
     def orders_at(self) -> Tuple[Path, ...]:
         return tuple(sorted((self._private / "pending").glob("*.json")))
 
     def pending(self) -> Tuple[Pending, ...]:
-        """Everything that waits for another machine, by cell. Records of another version are left out."""
+        """Every pending order, by cell, without records of another version."""
         from builder.actions.action import Pending
 
         found = []
@@ -205,7 +208,10 @@ class Layout:
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A folder on the store's file system, gone afterwards. As long as it is in use, no sweep takes it away."""
+        """A temporary folder on the store's file system.
+
+        No sweep removes it while it is in use.
+        """
         parent = self._private / "work"
         held = -1
         while held < 0:
@@ -221,9 +227,9 @@ class Layout:
 
     @contextlib.contextmanager
     def locked(self, wait: float = 0) -> Iterator[None]:
-        """Hold the store for one run. The lock dies with the process; leftovers of a killed run are swept.
+        """Hold the store for one run, after at most `wait` seconds.
 
-        Raises StoreBusy when another one holds it, and does so for `wait` seconds more.
+        Sweep what a killed run left. The lock ends with the process. Raises StoreBusy.
         """
         self._private.mkdir(parents=True, exist_ok=True)
         with (self._private / "lock").open("a+") as file:
@@ -244,9 +250,10 @@ class Layout:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Nothing is collected meanwhile. Any number may read at once, beside the run that writes. Waits for a collector.
+        """Hold off collection.
 
-        Whoever adds files that no version names yet reads, too. Nothing happens where there is no store.
+        Waits for a running one; any number of readers may run beside a writer. Also for adding files that no version
+        names yet. Does nothing where there is no store.
         """
         with contextlib.ExitStack() as until:
             try:
@@ -259,7 +266,7 @@ class Layout:
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:
-        """Hold the store to remove what nothing needs: no run writes to it and nobody reads. Raises StoreBusy."""
+        """Hold the store alone, for removing files. Raises StoreBusy."""
         with self.locked(), contextlib.ExitStack() as until:
             self.begin()
             file = until.enter_context((self.root / _MARKER).open("rb+"))
@@ -329,10 +336,10 @@ def _held(folder: Path) -> int:
 def _unused(workspace: int) -> bool:
     try:
         return files.take(workspace)
-    except OSError:  # a file system that cannot lock folders (NFS): what is a day old belongs to nobody
+    except OSError:  # a file system that cannot lock folders (NFS): a day old means unused
         return time.time() - os.fstat(workspace).st_mtime > 24 * 3600
 
 
 def _text(value: digest.Json) -> bytes:
-    """Records on disk are for people too: indented, in the order they were made."""
+    """Indented JSON in the order of the fields, readable for users."""
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

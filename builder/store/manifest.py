@@ -1,12 +1,16 @@
-"""The manifest: what one version of the store offers, cell by cell. Data only; it is read on every host.
+"""The manifest: every cell of one version, with its files and its verdict.
 
-A manifest is numbered, immutable, and says of every cell of the plan what became of it:
+Data only; every host reads it. A manifest is numbered and immutable. The status of a cell:
 
     passed      measured here and within every gate; `pull` chooses among these
     failed      measured and beyond a gate, or a step failed
     unverified  built, but it cannot run on the machine that built it
     waiting     not built: it needs another machine (`remedies` has the command)
-    skipped     a compatibility rule or the person said no
+    skipped     excluded by a compatibility rule or by the user
+
+`upgraded` reads older schemas, since stores outlive the program that wrote them.
+
+    1 -> 2   a verdict held only missed checks; now it holds every check
 """
 
 from __future__ import annotations
@@ -23,17 +27,18 @@ from builder.digest import Json
 from builder.platforms.platform import Blob, Platform, Tool
 from builder.records import KEYED
 
-# Manifests of older schemas, read as today's. Stores outlive the program that wrote them.
-#
-# 1 -> 2   a verdict held its misses; now it holds every check that was made, the kept ones too
+# ------------------------------------------------------------------------------------------- older schemas
 
 
-# Metrics whose larger values were better when misses did not say so themselves.
+# Metrics with larger values better, from when misses did not record it.
 _AT_LEAST = frozenset({"cosine", "snr_db", "matched"})
 
 
 def upgraded(data: Json) -> Json:
-    """`data` as a manifest of schema 2 has it. What is no manifest comes back as it is: reading it says why."""
+    """`data` in schema 2.
+
+    Anything that is not a manifest is returned unchanged, for the reader to refuse.
+    """
     if not isinstance(data, dict) or data.get("schema") != 1:
         return data
     entries = data.get("entries")
@@ -55,7 +60,10 @@ def _entry(entry: Json) -> Json:
 
 
 def _check(miss: Json) -> Json:
-    """A miss named its output or task as `output` and its worst sample as `sample`; its gate it did not name."""
+    """A check from a miss.
+
+    A miss had `output` for its output or task, `sample` for its worst sample, and no gate.
+    """
     if not isinstance(miss, dict):
         return miss
     bound = miss.get("bound", "value")
@@ -79,7 +87,7 @@ def _check(miss: Json) -> Json:
 _TENSOR = frozenset({"max_abs", "mean_abs", "p99_abs", "max_rel", *_AT_LEAST})
 
 
-# What a search for layers to keep in float32 came to, as a manifest has it. Data only.
+# ------------------------------------------------------------------------------- search for layers that stay in float32
 
 
 Ended = Literal["found", "budget", "impossible", "everything", "failed", "not applicable"]
@@ -87,8 +95,11 @@ Ended = Literal["found", "budget", "impossible", "everything", "failed", "not ap
 
 @dataclass(frozen=True)
 class Trial:
-    """`kept`: the layers that stayed in float32, by their names. `missed`: why it did not pass, empty when it did.
-    `seconds` of work that was done for it."""
+    """One attempt.
+
+    `kept`: names of the layers in float32. `missed`: why it failed, empty when it passed. `seconds`: duration of the
+    work done for it.
+    """
 
     kept: Tuple[str, ...]
     passed: bool
@@ -98,7 +109,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Recovered:
-    """A gate that was missed with everything lowered, and what became of it with the layers kept."""
+    """A gate that was missed with everything lowered, and its value with the layers kept."""
 
     subject: str
     metric: str
@@ -110,18 +121,18 @@ class Recovered:
 
 @dataclass(frozen=True)
 class Searched:
-    """`ended`:
+    """The result of a search. `ended`:
 
-        found           the fewest layers that this way of searching finds
+        found           the fewest layers that this search finds
         budget          trials or minutes ran out; `kept` is the best that had passed until then, if any
         impossible      even with every layer in float32 a gate is missed
         everything      it passes only with every layer in float32
         failed          a step of the search failed
         not applicable  no step lowers this cell's graph
 
-    `layers`: how many the lowering lowers. `kept`: the graph's nodes that stay in float32 in this artifact because of the
-    search. `was`: what the artifact with everything lowered missed. `estimated`: what stood in for the target, where the
-    trials could not run on it. `cost`: the artifact beside the one with everything lowered.
+    `layers`: how many the lowering lowers. `kept`: nodes of the graph in float32 because of the search. `was`: gates
+    missed with everything lowered. `estimated`: the stand-in for a target that could not run the trials. `cost`: the
+    artifact beside the one with everything lowered.
     """
 
     ended: Ended
@@ -136,15 +147,19 @@ class Searched:
     estimated: str = ""
 
 
+# ------------------------------------------------------------------------------------------- cells and versions
+
+
 Status = Literal["passed", "failed", "unverified", "waiting", "skipped"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """A limit and what was found, at its worst: the photograph, case or image size `worst` (empty where none is to blame).
+    """A limit and the worst value found.
 
-    `found` is what the limit is about: the number itself, or (`bound` says so) what was lost; None where there is no
-    number, which keeps no limit. `gate` is the selector of the gate that set the limit. `slack` is how far beyond the limit noise alone may bring it, in the same unit.
+    `worst`: its photograph, case or image size, empty for none. `found`: the value that the limit applies to, or the
+    loss (see `bound`); None when there is no number, which misses the limit. `gate`: selector of the gate that set the
+    limit. `slack`: how far noise alone may exceed the limit, in the same unit.
     """
 
     level: Level
@@ -187,9 +202,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Artifact:
-    """The files of a built cell. `digest` is its OCI manifest in the store, `onnx` the graph it was built from,
-    `action` the key of the action that built it, `compute` and `static` how a host must open it. `portability` of an engine:
-    on which GPUs and versions it loads (see `builder/platforms/dialects.py`)."""
+    """The files of a built cell.
+
+    `digest`: its OCI manifest in the store. `onnx`: the graph it was built from. `action`: key of the action that built
+    it. `compute` and `static`: how a host must open it. `portability`: on which GPUs and versions an engine loads
+    (builder/platforms/dialects.py).
+    """
 
     digest: str
     size: int
@@ -205,9 +223,11 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Golden:
-    """What a host proves an artifact with: `sample` is a file of the model's own inputs and outputs (see
-    `validation/samples.py`), `align` and `agreement` how they are compared. `limits` are set where the artifact was never
-    judged; where it was, its verdict has them."""
+    """Data for the self-test of an artifact on a host.
+
+    `sample`: a file of the model's own inputs and outputs (`validation/samples.py`). `align` and `agreement`: how they
+    are compared. `limits`: set where the artifact was not judged; otherwise its verdict has them.
+    """
 
     sample: Blob
     align: Optional[Align] = None
@@ -217,7 +237,10 @@ class Golden:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task's metric over all cases: the artifact's value and the model's own. `worst` is the case that lost most."""
+    """A task's metric over all cases: artifact and model.
+
+    `worst`: the case with the largest loss.
+    """
 
     task: str
     metric: str
@@ -228,7 +251,7 @@ class TaskResult:
 
     @property
     def lost(self) -> Optional[float]:
-        """How much worse than the model it is, in the metric's own unit; negative when it is better."""
+        """The loss against the model, in the metric's own unit; negative for a gain."""
         if self.value is None or self.reference is None:
             return None
         lost = self.value - self.reference if self.lower_is_better else self.reference - self.value
@@ -258,7 +281,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class HeadContract:
-    """What a host needs to know of a head to use its tensors."""
+    """A head, as far as a host needs it to use its tensors."""
 
     name: str
     outputs: Tuple[Output, ...] = field(metadata=KEYED)
@@ -267,7 +290,7 @@ class HeadContract:
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """`weights` is the digest of the weights file, or `seed N`: then the model is untrained."""
+    """`weights`: the digest of the weights file, or `seed N` for an untrained model."""
 
     name: str
     source: str
@@ -279,7 +302,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class Builder:
-    """What made this version."""
+    """The program, machine and packages that made this version."""
 
     deploymatrix: str
     machine: str
@@ -289,8 +312,11 @@ class Builder:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`builder/store/manifest.py` says what changed from one schema to the next. `provenance` is the digest of what the
-    version was made of (`builder/store/provenance.py`), so that a signature covers it; empty in versions of older releases."""
+    """One version of a store. `upgraded` reads older schemas.
+
+    `provenance`: digest of the provenance (builder/store/provenance.py), so that a signature covers it; empty in
+    versions of older releases.
+    """
 
     schema: Literal[2]
     version: int
@@ -308,7 +334,7 @@ class Manifest:
         return next(h for h in self.model.heads if h.name == name)
 
     def says_the_same_as(self, other: "Manifest") -> bool:
-        """Equal but for number, date, provenance and the bytes of matrix.yaml (a comment is no new version)."""
+        """Whether both are equal apart from number, date, provenance and the bytes of matrix.yaml."""
         return dataclasses.replace(self, version=0, created="", matrix="", provenance="") == dataclasses.replace(
             other, version=0, created="", matrix="", provenance=""
         )

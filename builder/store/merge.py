@@ -1,7 +1,7 @@
-"""Partial manifests of one matrix, made on several machines, as one: cell by cell, and never by guessing. Pure.
+"""Merging stores: manifests of one matrix as one, with results and artifacts.
 
-A cell that only one of them built is taken from there. A cell that two built differently is a conflict: both are named,
-and a person says which one counts.
+A cell that one part built comes from there. A cell that two parts built differently is a conflict: the error names
+both, and the user chooses. Merging manifests is pure.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from builder.store import transfers, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, Manifest
 from builder.store.oci import OCTETS, Descriptor
-from builder.store.provenance import Chain, Provenance, Step
+from builder.store.provenance import Chain, Provenance, StepRecord
 from builder.store.remotes.folder import Folder
 
-# How much is known of a cell. Which machine says more wins; what a rule skipped is skipped everywhere.
+# The more is known of a cell, the higher. Cells skipped by a rule are skipped on every machine.
 _KNOWN = {"skipped": 0, "waiting": 1, "unverified": 2, "failed": 3, "passed": 3}
 _MEASURED = 3
 
 
 @dataclass(frozen=True)
-class Part:
-    """The newest version of the store `name`, and what it was made of, where that is recorded."""
+class StorePart:
+    """The newest version of the store `name`, and its provenance if there is one."""
 
     name: str
     manifest: Manifest
@@ -35,23 +35,24 @@ class Part:
 
 @dataclass(frozen=True)
 class Merged:
-    """`manifest` has the number, date and builder of the first part; `taken` says from which part each cell is."""
+    """`manifest` has number, date and builder of the first part; `taken` maps each cell to its part."""
 
     manifest: Manifest
     made_of: Optional[Provenance]
     taken: Mapping[str, str]
 
 
-def merged(parts: Sequence[Part], prefer: Sequence[str] = ()) -> Merged:
-    """All cells of `parts`. Of a cell that several built, the part named first in `prefer` is taken.
+def merged(parts: Sequence[StorePart], prefer: Sequence[str] = ()) -> Merged:
+    """All cells of `parts`.
 
-    Raises UsageError, naming every conflict, for parts of another model or matrix.yaml and for cells that differ.
+    Of a cell that several built, the first part in `prefer` counts. Raises UsageError with every conflict, for parts of
+    another model or matrix.yaml and for cells that differ.
     """
     first = parts[0]
     problems = [problem for part in parts[1:] for problem in _unlike(first, part)]
     if problems:
         raise UsageError("these are not parts of one matrix: " + "; ".join(problems))
-    chosen: Dict[str, Tuple[Part, Entry]] = {}
+    chosen: Dict[str, Tuple[StorePart, Entry]] = {}
     conflicts: List[str] = []
     for part in parts:
         for entry in part.manifest.entries:
@@ -71,7 +72,7 @@ def merged(parts: Sequence[Part], prefer: Sequence[str] = ()) -> Merged:
     return Merged(dataclasses.replace(first.manifest, entries=entries), _made_of(parts, taken), taken)
 
 
-def _unlike(one: Part, other: Part) -> List[str]:
+def _unlike(one: StorePart, other: StorePart) -> List[str]:
     a, b = one.manifest, other.manifest
     if a.model != b.model:
         said = [
@@ -85,8 +86,10 @@ def _unlike(one: Part, other: Part) -> List[str]:
     return []
 
 
-def _better(known: Tuple[Part, Entry], new: Tuple[Part, Entry], prefer: Sequence[str]) -> Optional[Tuple[Part, Entry]]:
-    """The one that counts; None when nothing says which."""
+def _better(
+    known: Tuple[StorePart, Entry], new: Tuple[StorePart, Entry], prefer: Sequence[str]
+) -> Optional[Tuple[StorePart, Entry]]:
+    """The one that counts; None for a conflict."""
     a, b = known[1], new[1]
     if _KNOWN[a.verdict.status] != _KNOWN[b.verdict.status]:
         return max(known, new, key=lambda one: _KNOWN[one[1].verdict.status])
@@ -99,9 +102,9 @@ def _files(entry: Entry) -> Tuple[Blob, ...]:
     return entry.artifact.files if entry.artifact else ()
 
 
-def _made_of(parts: Sequence[Part], taken: Mapping[str, str]) -> Optional[Provenance]:
-    """What the chosen cells were made of. None when a part does not say."""
-    steps: Dict[str, Step] = {}
+def _made_of(parts: Sequence[StorePart], taken: Mapping[str, str]) -> Optional[Provenance]:
+    """The provenance of the chosen cells; None when a part has none."""
+    steps: Dict[str, StepRecord] = {}
     chains: List[Chain] = []
     for part in parts:
         if part.made_of is None:
@@ -117,11 +120,11 @@ def _made_of(parts: Sequence[Part], taken: Mapping[str, str]) -> Optional[Proven
     return Provenance(1, 0, tuple(steps.values()), tuple(chains), same)
 
 
-# What was done in one store, brought into another: results of actions with their files, and nothing that is there.
+# ---------------------------------------------------------------------------------------- copying results and artifacts
 
 
 def results(source: Layout, into: Layout) -> int:
-    """Bring every result that `into` cannot recall. How many there were. Files are verified on their way."""
+    """Copy every result that `into` does not have, verified. Returns their number."""
     place, count = Folder(str(source.root), {}), 0
     for result in source.results():
         if into.recall(result.key) is None:
@@ -133,7 +136,7 @@ def results(source: Layout, into: Layout) -> int:
 
 
 def artifacts(manifest: Manifest, source: Layout, cells: Set[str], into: Layout) -> None:
-    """Bring the artifacts of these cells, with their OCI objects and their golden samples."""
+    """Copy the artifacts of these cells, with their OCI objects and golden samples."""
     place = Folder(str(source.root), {})
     for entry in manifest.entries:
         if entry.artifact is None or entry.cell not in cells:

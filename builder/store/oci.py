@@ -1,4 +1,8 @@
-"""Objects of an OCI image layout: manifests, indexes and descriptors as JSON in blobs. What they mean is not known here."""
+"""OCI objects as JSON in blobs: descriptors, manifests, indexes, tags.
+
+Descriptors come from untrusted sources. A fetch of one yields `size` bytes with `digest`, or an error.
+https://github.com/opencontainers/image-spec/blob/main/descriptor.md
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,7 @@ from builder.errors import StoreDamaged
 from builder.platforms.platform import Blob
 from builder.store.layout import Layout
 
-# Descriptor: how OCI names an object or a file: media type, digest, size. Read from what strangers send.
-#
-# The law: whoever fetches what a descriptor names has `size` bytes with `digest`, or an error.
-# https://github.com/opencontainers/image-spec/blob/main/descriptor.md
+# ------------------------------------------------------------------------------------------- descriptors
 
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -24,7 +25,10 @@ OCTETS = "application/octet-stream"
 
 @dataclass(frozen=True)
 class Descriptor:
-    """`kind` is the artifact type, `title` the file's name; each empty where there is none."""
+    """A reference to an object or a file.
+
+    `kind`: the artifact type; `title`: the file's name; or empty.
+    """
 
     media: str
     digest: str
@@ -39,7 +43,7 @@ class Descriptor:
 
 
 def read(value: digest.Json) -> Descriptor:
-    """A descriptor in JSON. Raises StoreDamaged for anything else, so that nobody later meets a digest that is a path."""
+    """Parse a descriptor. Raises StoreDamaged, also for a digest that could be a path."""
     if not isinstance(value, dict):
         raise StoreDamaged("an OCI descriptor is not a JSON object")
     named, size, notes = value.get("digest"), value.get("size"), value.get("annotations")
@@ -61,7 +65,7 @@ def _text(value: digest.Json) -> str:
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _TITLE = "org.opencontainers.image.title"
 REF = "org.opencontainers.image.ref.name"
-# The kinds of our own objects, and the media types of files by name, else by suffix.
+# The kinds of this program's objects, and the media types of files by name, else by suffix.
 ARTIFACT_TYPE = "application/vnd.deploymatrix.artifact.v1"
 GOLDEN_TYPE = "application/vnd.deploymatrix.golden.v1"
 MANIFEST_TYPE = "application/vnd.deploymatrix.manifest.v1+json"
@@ -89,7 +93,10 @@ Object = Dict[str, digest.Json]
 def put_manifest(
     store: Layout, kind: str, files: Tuple[Blob, ...], notes: Object, about: Optional[Object] = None
 ) -> Blob:
-    """The OCI manifest over `files`, named by their titles; `about` describes the object that becomes its subject."""
+    """The OCI manifest over `files`, named by their titles.
+
+    `about` describes its subject.
+    """
     empty = store.put_bytes("empty", b"{}")
     layers: List[digest.Json] = []
     for blob in files:
@@ -152,20 +159,17 @@ def tag_of(descriptor: digest.Json) -> str:
     return str(as_object(as_object(descriptor).get("annotations", {})).get(REF, ""))
 
 
-# Tags of an OCI image layout: names of objects in index.json. What a tag means is not known here.
-#
-# The functions on an index are pure, for places that keep index.json elsewhere than in a folder; those on a store read and
-# replace the one in it.
+# ----------------------------------------------------------------------------------------- tags, as names in index.json
 
 
-# What a registry takes: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
+# The form of a tag: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 _FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
-# ------------------------------------------------------------------ of an index
+# An index is a value, so that repositories without a folder can use these functions too.
 
 
 def parsed(data: Optional[bytes], where: str) -> Object:
-    """The index in these bytes; an empty one for None. Raises StoreDamaged, as of strangers' bytes."""
+    """The index in these bytes; an empty one for None. Raises StoreDamaged."""
     if data is None:
         return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
     try:
@@ -179,20 +183,20 @@ def parsed(data: Optional[bytes], where: str) -> Object:
 
 
 def named(index: Object) -> Dict[str, Object]:
-    """tag -> OCI descriptor, in the order of the index; objects without a tag are left out."""
+    """tag -> OCI descriptor, in the order of the index, without untagged objects."""
     entries = as_list(index.get("manifests"))
     return {tag_of(entry): as_object(entry) for entry in entries if tag_of(entry)}
 
 
 def with_tag(index: Object, tag: str, about: Object) -> Object:
-    """The index in which `tag` names this object, whatever it named before."""
+    """The index with `tag` set to this object."""
     if not _FORM.fullmatch(tag):
         raise StoreDamaged(f"{tag!r} cannot be a tag")
     return _replaced(index, (tag,), [{**about, "annotations": {REF: tag}}])
 
 
 def entry(it: Descriptor) -> Object:
-    """An object as index.json names it. A registry resolves a tag without saying the kind."""
+    """An object for index.json. A registry resolves a tag without its kind."""
     kind: Object = {"artifactType": it.kind} if it.kind else {}
     return {"mediaType": it.media, "digest": it.digest, "size": it.size, **kind}
 
@@ -202,7 +206,7 @@ def _replaced(index: Object, gone: "tuple[str, ...]", new: "list[Object]") -> Ob
     return {**index, "manifests": [*kept, *listed(new)]}  # type: ignore[misc]
 
 
-# ------------------------------------------------------------------ of a store
+# The index of a store, read and replaced in its folder.
 
 
 def all_of(store: Layout) -> Dict[str, Object]:
@@ -214,10 +218,10 @@ def find(store: Layout, tag: str) -> Optional[Object]:
 
 
 def put(store: Layout, tag: str, descriptor: Object) -> None:
-    """Let `tag` name this object from now on, whatever it named before. The caller holds the store."""
+    """Set `tag` to this object. The caller holds the store."""
     store.replace_index(with_tag(as_object(store.index()), tag, descriptor))
 
 
 def remove(store: Layout, tags: Iterable[str]) -> None:
-    """These tags name nothing any more. What they named stays until it is collected."""
+    """Remove these tags. Their objects stay until they are collected."""
     store.replace_index(_replaced(as_object(store.index()), tuple(tags), []))

@@ -1,7 +1,7 @@
-"""Moving a channel: what must hold before, the record of the move, its signatures, and putting it where hosts look.
+"""Moving a channel: checks, the new record, its signatures, putting it.
 
-What is signed was checked first: the version, and the record that the new one goes on from. What cannot be checked is left
-out of the new record (its history), or refused (a version, another channel's word). Hosts check again: builder/host/offers.py.
+Everything signed is checked first: the version, and the record that the new one continues. An unverified history is
+dropped from the new record; an unverified version or channel is refused. Hosts check again: builder/host/offers.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from builder import clock
 from builder.errors import GateFailed, StoreDamaged, Untrusted, UsageError
 from builder.plugins import Repository
 from builder.store import channels, copying, trust, versions
-from builder.store.channels import Channel, Offered
+from builder.store.channels import Channel, OfferedChannel
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest
 from builder.store.oci import Descriptor
@@ -32,7 +32,7 @@ _VERSION = re.compile(r"v?[0-9]{1,9}")
 
 @dataclass(frozen=True)
 class Desk:
-    """Where channels are moved, with which keys, whose signatures count (`ring`, the own keys among them), and when."""
+    """Where channels are moved, with which keys, which signatures count (`ring`, own keys included), and when."""
 
     supplied: Supply
     keys: Tuple[minisign.SecretKey, ...]
@@ -46,7 +46,10 @@ class Desk:
 
 @dataclass(frozen=True)
 class Wish:
-    """What the new record says beside the version. `expires`: a length of time, 'never', or empty for as long as before."""
+    """The new record beside its version.
+
+    `expires`: a duration, 'never', or empty to keep the last one.
+    """
 
     channel: str
     reason: str = ""
@@ -56,10 +59,12 @@ class Wish:
 
 @dataclass(frozen=True)
 class Base:
-    """Where a move begins: the channel as it is there. When its record is not `believed` (we sign, and nobody trusted here
-    signed it), the new one has a higher serial and no history."""
+    """The current channel. `believed`: whether a trusted key signed its record.
 
-    found: Offered
+    When it is not believed, the new record has a higher serial and no history.
+    """
+
+    found: OfferedChannel
     record: Channel
     believed: bool
 
@@ -78,13 +83,13 @@ def number(word: str) -> int:
     return int(word.lstrip("v"))
 
 
-# ------------------------------------------------------------------------------------------- the two moves
+# ------------------------------------------------------------------------------------------- promote and rollback
 
 
 def promote(desk: Desk, word: str, wish: Wish) -> Moved:
-    """Let the channel stand at the version that `word` names: v3, 3, latest, or another channel's name.
+    """Move the channel to the version of `word`: v3, 3, latest, or another channel's name.
 
-    Raises UsageError, GateFailed (nothing of it passed), StoreDamaged (it is not whole), Untrusted, StoreBusy.
+    Raises UsageError, GateFailed (no cell passed), StoreDamaged (files are missing), Untrusted, StoreBusy.
     """
     base = _base(desk, wish.channel)
     manifest = _version(desk, _meant(desk, word))
@@ -93,7 +98,10 @@ def promote(desk: Desk, word: str, wish: Wish) -> Moved:
 
 
 def rollback(desk: Desk, to: Optional[int], wish: Wish) -> Moved:
-    """Let the channel go back to version `to`, or where it stood before. Errors as `promote`."""
+    """Move the channel back to version `to`, or to its previous one.
+
+    Errors as `promote`.
+    """
     base = _base(desk, wish.channel)
     if base is None:
         raise UsageError(f"there is no channel {wish.channel}", where=desk.place.name, hint="see: build channels")
@@ -114,7 +122,7 @@ def rollback(desk: Desk, to: Optional[int], wish: Wish) -> Moved:
     return _move(desk, wish, base, manifest, back=True)
 
 
-# ------------------------------------------------------------------------------------------- what must hold
+# ------------------------------------------------------------------------------------------- checks
 
 
 def _base(desk: Desk, name: str) -> Optional[Base]:
@@ -134,7 +142,7 @@ def _base(desk: Desk, name: str) -> Optional[Base]:
 
 
 def _behind(desk: Desk, base: Base) -> int:
-    """The version that a rollback goes to when nobody says."""
+    """The version of a rollback without an explicit version."""
     hint = "say where to go: --to VERSION"
     if not base.believed:
         said = f"where {base.found.name} stood before is not signed by anyone trusted here"
@@ -146,7 +154,7 @@ def _behind(desk: Desk, base: Base) -> int:
     return target.version
 
 
-def _proves(desk: Desk, found: Offered) -> bool:
+def _proves(desk: Desk, found: OfferedChannel) -> bool:
     try:
         _proven(desk, found)
         return True
@@ -154,7 +162,7 @@ def _proves(desk: Desk, found: Offered) -> bool:
         return False
 
 
-def _proven(desk: Desk, found: Offered) -> None:
+def _proven(desk: Desk, found: OfferedChannel) -> None:
     keyring.proven(
         found.data,
         found.signatures,
@@ -166,7 +174,10 @@ def _proven(desk: Desk, found: Offered) -> None:
 
 
 def _meant(desk: Desk, word: str) -> Optional[int]:
-    """The version that `word` means; None for the newest. Raises UsageError, and Untrusted for a channel's word."""
+    """The version of `word`.
+
+    None for the newest. Raises UsageError, or Untrusted for a channel.
+    """
     if word == "latest":
         return None
     if _VERSION.fullmatch(word):
@@ -186,7 +197,7 @@ def _meant(desk: Desk, word: str) -> Optional[int]:
 
 
 def _version(desk: Desk, wanted: Optional[int]) -> Manifest:
-    """The version's manifest, once all of it is there, and signed by someone trusted where we sign ourselves."""
+    """The manifest of a complete version, with a trusted signature if this machine signs."""
     store = desk.supplied.store
     version = desk.supplied.version(wanted, "make one: build matrix")
     if desk.keys:
@@ -219,7 +230,7 @@ def _offers_something(manifest: Manifest, unverified: bool) -> None:
     )
 
 
-# ------------------------------------------------------------------------------------------- the record, and its place
+# ---------------------------------------------------------------------------------------- the record and its signatures
 
 
 def _move(desk: Desk, wish: Wish, base: Optional[Base], manifest: Manifest, back: bool = False) -> Moved:

@@ -1,10 +1,10 @@
-"""What a version was made of: for every cell the actions that made and measured it, with all their digests.
+"""Provenance of a version: the actions of every cell, with all digests.
 
-It lies beside the manifest in the store (`provenance.json`), so that a host that pulls need not read it. The audit
-compares it from version to version and so says what changed without building anything again. Data only;
-`builder/execution/publish.py` writes it, `builder/audit/causes.py` compares it.
+These are the actions that made and measured it. It is a file of its own in the store (`provenance.json`), so that a
+pull need not read it. `builder/execution/publish.py` writes it; `builder/audit/causes.py` compares it between versions,
+and so finds changes without building.
 
-A recipe is kept as flat settings (`profiles.0.name`), not as a record, so that recipes of other releases still read.
+A recipe is kept as flat settings (`profiles.0.name`), not as a record, so that recipes of other releases can be read.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from builder.records import KEYED, Setting, to_json
 
 
 @dataclass(frozen=True)
-class Step:
-    """One action and what it gave. `inputs` and `outputs` are digests by name. An action without a result (it waits for
-    another machine, or it failed) has no outputs; `site` is None too where an older release performed it."""
+class StepRecord:
+    """One action and its result. `inputs` and `outputs` are digests by name.
+
+    An action without a result (it waits for another machine, or it failed) has no outputs. `site` is None then, and for
+    actions of older releases.
+    """
 
     key: str
     step: str
@@ -38,8 +41,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Link:
-    """The job `job` of a cell was the action `key`; `needs` are the jobs whose outputs it took."""
+class JobLink:
+    """The job `job` of a cell was the action `key`; `needs` are the jobs it took outputs from."""
 
     job: str
     key: str
@@ -51,13 +54,16 @@ class Chain:
     """All jobs of a cell, each after those that it needs."""
 
     cell: str
-    links: Tuple[Link, ...] = field(default=(), metadata=KEYED)
+    links: Tuple[JobLink, ...] = field(default=(), metadata=KEYED)
 
 
 @dataclass(frozen=True)
 class Revision:
-    """A commit of git in hexadecimal, `ref` (refs/heads/main) where HEAD names one. `changed`: did files that git knows
-    differ from the commit; None where git could not say."""
+    """A git commit in hexadecimal.
+
+    `ref` (refs/heads/main): the branch of HEAD, if any. `changed`: whether tracked files differ from the commit; None
+    when git cannot tell.
+    """
 
     commit: str
     ref: str = ""
@@ -70,15 +76,15 @@ class Provenance:
 
     schema: Literal[1]
     version: int
-    steps: Tuple[Step, ...] = field(default=(), metadata=KEYED)
+    steps: Tuple[StepRecord, ...] = field(default=(), metadata=KEYED)
     cells: Tuple[Chain, ...] = field(default=(), metadata=KEYED)
     revision: Optional[Revision] = None
 
     @functools.cached_property
-    def by_key(self) -> Dict[str, Step]:
+    def by_key(self) -> Dict[str, StepRecord]:
         return {step.key: step for step in self.steps}
 
-    def chain(self, cell: str) -> Tuple[Link, ...]:
+    def chain(self, cell: str) -> Tuple[JobLink, ...]:
         """The links of `cell`; empty when it was not built."""
         return next((chain.links for chain in self.cells if chain.cell == cell), ())
 
@@ -87,7 +93,7 @@ def text(provenance: Provenance) -> bytes:
     return json.dumps(to_json(provenance), separators=(",", ":"), ensure_ascii=False).encode()
 
 
-# The git commit of a project, from one call of git.
+# ------------------------------------------------------------------------------------------- git
 
 
 _STATUS = ("status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no")
@@ -95,7 +101,10 @@ _SECONDS = 10
 
 
 def of(folder: Path) -> Optional[Revision]:
-    """The revision of the repository around `folder`; None without one, without a commit, or where git does not say."""
+    """The revision of the repository around `folder`.
+
+    None without one, without a commit, or without git.
+    """
     try:
         done = subprocess.run(
             ["git", "--no-optional-locks", *_STATUS],

@@ -1,7 +1,13 @@
-"""Signatures beside the versions of a store: OCI objects whose subject is the version's manifest.
+"""Signatures, statements and benchmark records beside a version.
 
-A version never changes, so its signatures are objects of their own in index.json, tagged `v3.KEY.minisig`. What they hold is
-text here; what it is worth is decided in `builder/store/trust.py`.
+A version is immutable, so these are objects of their own in index.json. Their tags begin with the version's tag, and
+copies take them along.
+
+    v3.KEY.minisig                   a signature; `builder/store/trust.py` verifies it
+    v3.intoto, v3.sbom               statements; `builder/store/attestations.py` makes them
+    v3.bench.9f86d081                a measurement record
+      layer bench.json                 the record (`builder/host/bench_records.py`)
+      layer bench.json.KEY.minisig     its signature, if any
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ MOST_BYTES = 4096  # of a signature; a larger one is none
 
 
 def attach_signature(store: Layout, version: int, key_name: str, text: str) -> None:
-    """Put a signature beside `version`, in the place of an earlier one by the same key."""
+    """Put a signature beside `version`, replacing one by the same key."""
     file = store.put_bytes(SIGNATURE_FILE, text.encode())
     about = versions.manifest_object(store, version)
     made = oci.put_manifest(store, oci.SIGNATURE_TYPE, (file,), {"dev.deploymatrix.key": key_name}, about)
@@ -26,12 +32,12 @@ def attach_signature(store: Layout, version: int, key_name: str, text: str) -> N
 
 
 def signatures_of(store: Layout, version: int) -> Tuple[str, ...]:
-    """The texts of the signatures that say they are about `version`. Errors as `versions.read`."""
+    """The unverified signatures of `version`. Errors as `versions.read`."""
     about = oci.digest_of(versions.manifest_object(store, version))
     found = []
     for tag, item in oci.all_of(store).items():
         if not (tag.startswith(f"v{version}.") and tag.endswith(".minisig")):
-            continue  # by the tag: a copy that another program made need not tell what kind of object it is
+            continue  # by the tag: a copy by another program may lack the kind
         signature = oci.load(store, oci.digest_of(item))
         layers = oci.as_list(signature.get("layers"))
         if layers and oci.digest_of(signature.get("subject")) == about:
@@ -41,12 +47,14 @@ def signatures_of(store: Layout, version: int) -> Tuple[str, ...]:
     return tuple(found)
 
 
-# Statements beside the versions of a store: OCI objects whose subject is the version's manifest, tagged `v3.intoto`, `v3.sbom`.
-# What they state is not known here.
+# ------------------------------------------------------------------------------------------- statements
 
 
 def attach_statement(store: Layout, version: int, what: str, kind: str, name: str, data: bytes) -> str:
-    """Put a file beside `version`, in the place of an earlier `what`. The tag. The caller holds the store."""
+    """Put a file beside `version`, replacing an earlier `what`.
+
+    Returns its tag. The caller holds the store.
+    """
     about = versions.manifest_object(store, version)
     made = oci.put_manifest(store, kind, (store.put_bytes(name, data),), {}, about)
     tag = f"v{version}.{what}"
@@ -55,7 +63,10 @@ def attach_statement(store: Layout, version: int, what: str, kind: str, name: st
 
 
 def statements_of(store: Layout, version: int, what: str) -> Optional[bytes]:
-    """What was attached; None when nothing was. Raises StoreDamaged, also when it is about something else."""
+    """The statement `what`.
+
+    None for none. Raises StoreDamaged, also for another subject.
+    """
     tagged = oci.find(store, f"v{version}.{what}")
     if tagged is None:
         return None
@@ -69,13 +80,7 @@ def statements_of(store: Layout, version: int, what: str) -> Optional[bytes]:
     return store.read(named)
 
 
-# Measurement records beside the versions of a store: OCI objects whose subject is the version's manifest.
-#
-#     v3.bench.9f86d081                OCI manifest
-#       layer bench.json                 the record (`builder/host/bench_records.py`)
-#       layer bench.json.KEY.minisig     its signature, if any
-#
-# Like signatures they are tagged below their version, and travel with it. What they are worth is decided by who reads them.
+# ------------------------------------------------------------------------------------------- measurement records
 
 
 BENCH_FILE = "bench.json"
@@ -83,8 +88,8 @@ _MOST = 4 << 20  # bytes of a record
 
 
 @dataclass(frozen=True)
-class Offered:
-    """A record as it lies there: its bytes, and texts that say they are signatures of it."""
+class OfferedBench:
+    """A record and its unverified signatures."""
 
     tag: str
     data: bytes
@@ -92,7 +97,10 @@ class Offered:
 
 
 def attach_bench(store: Layout, version: int, tag: str, data: bytes, signature: Optional[Tuple[str, str]]) -> None:
-    """Put a record, and its signature (key's name, text), beside `version`. The caller holds the store."""
+    """Put a record and its signature (key's name, text) beside `version`.
+
+    The caller holds the store.
+    """
     files = [store.put_bytes(BENCH_FILE, data)]
     if signature is not None:
         key, text = signature
@@ -102,8 +110,8 @@ def attach_bench(store: Layout, version: int, tag: str, data: bytes, signature: 
     oci.put(store, tag, oci.descriptor(made, oci.MANIFEST, oci.BENCH_TYPE))
 
 
-def benches_of(store: Layout, version: int) -> Tuple[Offered, ...]:
-    """Every record that says it is about `version`. Raises StoreDamaged."""
+def benches_of(store: Layout, version: int) -> Tuple[OfferedBench, ...]:
+    """Every record about `version`. Raises StoreDamaged."""
     found = []
     for tag, item in oci.all_of(store).items():
         if tag.startswith(f"v{version}.bench."):
@@ -111,7 +119,7 @@ def benches_of(store: Layout, version: int) -> Tuple[Offered, ...]:
             if not layers or any(_size(layer) > _MOST for layer in layers):
                 raise StoreDamaged(f"{tag} holds no record", where=str(store.root))
             data, *texts = [store.read(oci.digest_of(layer)) for layer in layers[:16]]
-            found.append(Offered(tag, data, tuple(text.decode("utf-8", errors="replace") for text in texts)))
+            found.append(OfferedBench(tag, data, tuple(text.decode("utf-8", errors="replace") for text in texts)))
     return tuple(found)
 
 

@@ -1,7 +1,7 @@
-"""artifact.json: the facts that identify an artifact, in a file beside it, so that a lone file can be identified.
+"""artifact.json: the facts that identify an artifact, in a file beside it.
 
-The engine step writes it and it travels with the artifact's files to every host. It holds nothing that differs between
-two builds of the same action but the digests of the files themselves: no time, no machine, no path.
+The engine step writes it, and every host gets it with the artifact. It has no time, machine or path, so two builds of
+one action differ only in the digests of the files.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ _GRAPH = "model.onnx"
 
 @dataclass(frozen=True)
 class Sidecar:
-    """`onnx` is the digest of the graph it was built from, `action` the key of the action that built it. `portability`:
-    on which other machines a TensorRT engine loads; empty for other runtimes."""
+    """Facts of an artifact.
+
+    `onnx`: digest of its graph. `action`: key of the action that built it. `portability`: on which other machines a
+    TensorRT engine loads; empty for other runtimes.
+    """
 
     schema: Literal[1]
     precision: str
@@ -41,7 +44,7 @@ class Sidecar:
 
 
 def described(action: Action, files: Tuple[Blob, ...]) -> Sidecar:
-    """What an engine action made: `files` are those that it left for the runtime."""
+    """The sidecar of an engine action with the output `files`."""
     recipe, platform = action.recipe, action.platform
     if not isinstance(recipe, Engine) or platform is None:
         raise StepFailed("an engine action needs an engine recipe and a platform")
@@ -72,7 +75,7 @@ def write(action: Action, out: Path) -> None:
 
 
 def read(folder: Path) -> Optional[Sidecar]:
-    """The sidecar in `folder`; None when there is none. StoreDamaged when it does not read."""
+    """The sidecar in `folder`; None for none. Raises StoreDamaged."""
     path = folder / SIDECAR
     if not path.is_file():
         return None
@@ -87,7 +90,10 @@ def read(folder: Path) -> Optional[Sidecar]:
 
 
 def disagreements(sidecar: Sidecar, folder: Path, by: str, only: Tuple[str, ...] = ()) -> Tuple[str, ...]:
-    """Where the files are not as `by` says, one by one (those in `only`, when given). Empty when all are."""
+    """How the files (those in `only`, when given) differ from the sidecar.
+
+    Empty when they match.
+    """
     found = []
     for blob in sidecar.files:
         path = folder / blob.name

@@ -1,5 +1,7 @@
-"""Where a host's versions come from: a store on this machine, which is read as it is, or a place from which only what
-this host needs is brought to a store beside what it places."""
+"""The source of a host's versions: a local store, or a cached remote.
+
+A local store is read in place. The copy is in the folder `CACHE` beside the installed versions.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ CACHE = ".store"
 
 
 class Supply:
-    """`store` holds what is known; `place` is None when it is the source itself."""
+    """`store`: the versions that are known; `place`: the remote, None when `store` is the source."""
 
     def __init__(self, store: Layout, place: Optional[plugins.Repository] = None) -> None:
         self.store, self.place = store, place
@@ -40,14 +42,14 @@ class Supply:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """What is in `store`, or is brought to it, is not collected meanwhile."""
+        """Hold off collection of what is in `store` or is copied to it."""
         if self.place is not None:
             self.store.begin()
         with self.store.reading():
             yield
 
     def version(self, number: Optional[int], hint: str) -> int:
-        """`number`, or the newest when it is None, with all that is known about it in `store`."""
+        """`number`, or the newest when it is None, with its metadata in `store`."""
         if self.place is None:
             return versions.chosen(self.store, number, hint)
         tags = self.place.tags()
@@ -64,7 +66,10 @@ class Supply:
         return wanted
 
     def bring(self, files: Iterable[Blob], pace: Optional[Pace] = None) -> None:
-        """Fetch these files into `store`. What is there already is held against its digest, and fetched again if need be."""
+        """Fetch these files into `store`.
+
+        A file that exists is verified, and fetched again if it is wrong.
+        """
         if self.place is None:
             return
         pace = pace or Pace()
@@ -79,8 +84,10 @@ class Supply:
         transfers.fetch(self.place, it, self.store, pace)
 
     def tidy(self, placed: FrozenSet[int]) -> None:
-        """Forget what no placed version uses; `placed` are their numbers. It can wait: nothing happens while somebody reads,
-        or where nothing can be written."""
+        """Remove what no installed version uses; `placed` are their numbers.
+
+        Does nothing while a reader is active, or where the store cannot be written.
+        """
         if self.place is None or placed.issuperset(versions.numbers(self.store)):
             return
         from builder.store import gc  # seldom needed
@@ -91,7 +98,7 @@ class Supply:
             gc.remove(self.store, found, now)
 
     def offered(self, manifest: Manifest) -> Manifest:
-        """The manifest as far as this supply goes: an artifact that was left out of a bundle is not to be had."""
+        """The manifest without the artifacts that a bundle leaves out."""
         place = self.place
         if not isinstance(place, plugins.Partial):
             return manifest
@@ -111,21 +118,19 @@ class Supply:
 
 
 def opened(source: str, dest: Path, environ: Mapping[str, str]) -> Supply:
-    """The supply from `source`, a folder or an address, for a host that places into `dest`."""
+    """The supply from `source`, a folder or an address, for a host that installs into `dest`."""
     if "://" not in source and not plugins.is_bundle(source):
         return Supply(Layout(Path(source)))
     return Supply(Layout(dest / CACHE), plugins.repository(source, environ))
 
 
-# Bringing versions with their artifacts from a place outside into a store: to bundle them, or to publish them elsewhere.
-#
-# A host brings less: builder/store/supply.py.
+# ---------------------------------------------- complete versions, for bundles and for publishing to another repository
 
 
 def content(
     place: Repository, names: Iterable[str], artifacts: Collection[str]
 ) -> "Tuple[Dict[str, Descriptor], Dict[str, Descriptor]]":
-    """By tag of `names`, what it names; by path, all that these lead to, of artifacts those whose digests are `artifacts`."""
+    """(tag -> descriptor, path -> descriptor of all content), with only the artifacts in `artifacts`."""
     tops: Dict[str, Descriptor] = {}
     blobs: Dict[str, Descriptor] = {}
     for tag in names:
@@ -152,7 +157,10 @@ def _fetch(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> None
 
 
 def whole(supplied: Supply, number: int, pace: Pace) -> None:
-    """Bring a version with all artifacts, and the channels that stand at it. Raises UsageError for a bundle without some."""
+    """Fetch a version with all artifacts, and the channels at it.
+
+    Raises UsageError for an incomplete bundle.
+    """
     place = supplied.place
     assert place is not None
     version = supplied.version(number, "")

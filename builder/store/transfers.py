@@ -1,7 +1,8 @@
-"""Fetching by digest from a place that is not believed: every byte is counted and hashed on its way.
+"""Fetching by digest from untrusted repositories, verified and resumable.
 
-A file grows in the store's `incoming` folder, held by one process at a time, and gets its name only when size and digest
-are those that were asked for. A fetch that was cut goes on where it ended, in this process or in a later one.
+A file grows in the store's `incoming` folder, locked by one process, and gets its name once size and digest match. A
+fetch that was cut resumes where it ended, in this process or in a later one. `Pace` bounds the transfers of one
+command.
 """
 
 from __future__ import annotations
@@ -23,9 +24,7 @@ from builder.store.layout import Layout
 from builder.store.oci import Descriptor
 from builder.terminal import Meter
 
-# What the transfers of one command share: the time they have, whether to go on, and several at once.
-#
-# The first that fails stops the others, and so does an interrupt. What is transferred is not known here.
+# ------------------------------------------------------------------------------------------- several transfers at once
 
 
 JOBS, SECONDS, TRIES = 4, 3600.0, 5
@@ -34,7 +33,7 @@ _PATIENCE = 2.0  # seconds; for threads that are stopped to notice it
 
 
 class Stopped(Exception):
-    """Another transfer failed, or the person interrupted: this one ends without a word."""
+    """Another transfer failed, or the user interrupted: end without a message."""
 
 
 class Pace:
@@ -60,7 +59,10 @@ class Pace:
         self.go_on()
 
     def each(self, items: Iterable[_T], do: Callable[[_T], None]) -> None:
-        """`do` with every item, `jobs` at once. Raises the first failure, after the others have stopped."""
+        """Run `do` with every item, `jobs` at once.
+
+        Raises the first failure after the others have stopped.
+        """
         waiting = list(items)
         if self.jobs == 1 or len(waiting) < 2:
             for item in waiting:
@@ -89,8 +91,10 @@ class Pace:
 
 
 class _Crew(Generic[_T]):
-    """The threads of one `Pace.each`. One that hangs in the system beyond patience ends when its call returns, or with the
-    process: it is a daemon and finds itself stopped."""
+    """The threads of one `Pace.each`.
+
+    They are daemons. A thread that hangs in a system call stops when the call returns, or with the process.
+    """
 
     def __init__(self, items: Iterator[_T], pace: Pace) -> None:
         self._items, self._pace = items, pace
@@ -117,15 +121,18 @@ class _Crew(Generic[_T]):
             yield item
 
 
-MOST_OBJECT = 16 << 20  # bytes of a manifest or an index; ours have some hundred thousand
+# ------------------------------------------------------------------------------------------- fetching
+
+
+MOST_OBJECT = 16 << 20  # bytes of a manifest or an index; those of this program have some hundred thousand
 _PIECE = 256 << 10
 _STANDING = 60.0  # seconds without a byte more, after which another process is not waited for
 
 
 def read(place: Repository, it: Descriptor, most: int = MOST_OBJECT) -> bytes:
-    """A small file or object, whole and verified. Raises StoreDamaged when it is another, or larger than `most`.
+    """A small file or object, verified.
 
-    A connection that is cut is tried again from the beginning.
+    Raises StoreDamaged for another or a larger one than `most`. Starts again when the connection is cut.
     """
     if it.size > most:
         raise _wrong(place, it, f"is said to have {it.size:,} bytes; at most {most:,} are taken")
@@ -144,7 +151,7 @@ def read(place: Repository, it: Descriptor, most: int = MOST_OBJECT) -> bytes:
 
 
 def _read(place: Repository, it: Descriptor) -> bytearray:
-    """As much as is sent, and of what is too much, not all."""
+    """The bytes received, bounded when the repository sends too many."""
     data = bytearray()
     with place.stream(it) as stream:
         for piece in stream.pieces:
@@ -155,7 +162,10 @@ def _read(place: Repository, it: Descriptor) -> bytearray:
 
 
 def fetch(place: Repository, it: Descriptor, store: Layout, pace: Optional[Pace] = None) -> Path:
-    """A file in `store`, fetched unless it is there. Raises StoreDamaged, StoreBusy, Unreachable."""
+    """A file in `store`, fetched if it is missing.
+
+    Raises StoreDamaged, StoreBusy, Unreachable.
+    """
     pace = pace or Pace(jobs=1)
     while not store.holds(it.digest):
         file = _taken(place, it, store, pace)
@@ -168,7 +178,10 @@ def fetch(place: Repository, it: Descriptor, store: Layout, pace: Optional[Pace]
 
 
 def _taken(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> Optional[BinaryIO]:
-    """The file as far as it has grown, for this thread alone; None when another process brought it to its end."""
+    """The partial file, locked for this thread.
+
+    None when another process has completed it.
+    """
     path = store.incoming(it.digest)
     with contextlib.ExitStack() as until:
         file = until.enter_context(path.open("ab+", buffering=0))
@@ -179,7 +192,8 @@ def _taken(place: Repository, it: Descriptor, store: Layout, pace: Pace) -> Opti
                 size, since = grown, time.monotonic()
             elif time.monotonic() - since > _STANDING:
                 raise StoreBusy(
-                    f"{it.title or it.digest} is being fetched by another process, and stands at {size:,} of {it.size:,} bytes",
+                    f"{it.title or it.digest} is being fetched by another process, "
+                    f"and stands at {size:,} of {it.size:,} bytes",
                     where=str(path),
                     hint="end that process, or wait for it, and run the same command again",
                 )
@@ -199,7 +213,7 @@ def _still_grows(file: BinaryIO, path: Path) -> bool:
 
 
 class _Growth:
-    """One file on its way: an open, locked file, and the hash of what is in it."""
+    """One growing file: open, locked, with the hash of its content."""
 
     def __init__(self, place: Repository, it: Descriptor, file: BinaryIO, pace: Pace) -> None:
         self._place, self._it, self._file, self._pace = place, it, file, pace
@@ -219,7 +233,7 @@ class _Growth:
         self._pace.meter.done()
 
     def _take_up(self) -> int:
-        """Hash what an earlier process left. How much that is."""
+        """Hash what an earlier process left. Returns its size."""
         self._file.seek(0)
         for piece in iter(lambda: self._file.read(_PIECE), b""):
             self._pace.go_on()
@@ -242,7 +256,10 @@ class _Growth:
             self._pace.rest(0.1 * 2**vain * (0.5 + random.random() / 2))
 
     def _try(self) -> DeployError:
-        """Go on from where it is to the end, or to where the place is cut off: as the error returned says."""
+        """Continue from the current size until the end or a cut.
+
+        Returns the error of the cut.
+        """
         with self._place.stream(self._it, self._size) as stream:  # connecting was tried often enough below
             if stream.start != self._size:  # the place cannot begin in the middle
                 self._restart()

@@ -1,9 +1,11 @@
-"""Whom this machine trusts, and whether a version of a store is signed by them. `builder/trust/keyring.py` proves it of any bytes.
+"""Trusted keys of this machine, and verifying versions of a store.
 
-Trusted keys are the public keys in a folder of the person's: `deploymatrix/trusted/NAME.pub` below XDG_CONFIG_HOME or
-~/.config, or the folder that DEPLOYMATRIX_TRUSTED names. What is signed is manifest.json, which names every artifact by
-digest. Without a trusted key nothing is asked; with one, nothing unsigned is taken. Beside the pinned keys lie the key
-statements of their owners, as far as they were accepted here.
+Trusted keys are the public keys in a folder of the user: `deploymatrix/trusted/NAME.pub` below XDG_CONFIG_HOME or
+~/.config, or the folder in DEPLOYMATRIX_TRUSTED. manifest.json is signed; it names every artifact by
+digest. Without a trusted key nothing is checked; with one, unsigned versions are refused. Accepted key statements of
+the owners
+are kept beside the pinned keys.
+Proofs over any bytes are in `builder/trust/keyring.py`.
 Written by hand: the client of tuf 6.0, the newest for Python 3.8, does not import there.
 """
 
@@ -24,15 +26,14 @@ from builder.store.layout import Layout
 from builder.trust import key_memory, key_statements, minisign
 from builder.trust.key_statements import MOST_BYTES, History, history
 from builder.trust.keyring import (
-    Group,
+    KeyGroup,
     Keyring,
-    Proof,
+    SignatureProof,
     Trusted,
     proven,  # of bytes that are no version
 )
 
-# The key statement of a store: one OCI object, tagged `keys`, that holds keys.json. What it is worth is decided in
-# `builder/store/trust.py`.
+# ---------------------------------------------------------------- the key statement, one OCI object with the tag `keys`
 
 
 TAG, FILE = "keys", "keys.json"
@@ -58,7 +59,10 @@ def offered(place: Repository) -> Optional[bytes]:
 
 
 def of(store: Layout) -> Optional[bytes]:
-    """The bytes of keys.json; None for a store without. Raises StoreDamaged, also for one that is too large."""
+    """The bytes of keys.json.
+
+    None for none. Raises StoreDamaged, also when it is too large.
+    """
     tagged = oci.find(store, TAG)
     if tagged is None:
         return None
@@ -70,12 +74,15 @@ def of(store: Layout) -> Optional[bytes]:
 
 
 def newer(store: Layout, place: Repository) -> bool:
-    """Does `store` have a later statement than `place`? Of what is there only the serial is looked at."""
+    """Whether `store` has a later statement than `place`, by serial."""
     here, there = of(store), offered(place)
     if here is None or there is None:
         return here is not None
     ours, theirs = history(here, str(store.root)), history(there, place.name)
     return ours.statements[-1].read.serial > theirs.statements[-1].read.serial
+
+
+# ------------------------------------------------------------------------------------------- trusted keys and versions
 
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -88,31 +95,36 @@ def folder(environ: Mapping[str, str]) -> Path:
 
 
 def keys(place: Path) -> Tuple[Trusted, ...]:
-    """The pinned keys by name. A file that is no key raises UsageError: it is not passed over."""
+    """The pinned keys by name. Raises UsageError for a file that is not a key."""
     return tuple(Trusted(path.stem, read_key(path)) for path in sorted(place.glob("*.pub")))
 
 
 def these(key: Optional[str], environ: Mapping[str, str], store: Optional[Layout] = None) -> Keyring:
-    """Whose signatures count on this machine: the one key that was named (a file, or the key itself), or else all that
-    are pinned here and all that statements of theirs name, of which `store` may have a newer one. Raises UsageError."""
+    """The keys whose signatures count.
+
+    `key` (a file, or the key itself), or else all pinned ones. Pinned keys include those in their key statements;
+    `store` may have a newer statement. Raises UsageError.
+    """
     if key is None:
         return learned(environ, lambda: of(store) if store else None, str(store and store.root))
     path = Path(key)
-    if os.path.exists(path):  # false also for what is too long for a name
-        return Keyring((Group((Trusted(path.stem, read_key(path)),)),))
-    return Keyring((Group((Trusted("--key", minisign.public_key(key, key[:80])),)),))
+    if os.path.exists(path):  # false also for a text too long for a name
+        return Keyring((KeyGroup((Trusted(path.stem, read_key(path)),)),))
+    return Keyring((KeyGroup((Trusted("--key", minisign.public_key(key, key[:80])),)),))
 
 
 def at(key: Optional[str], environ: Mapping[str, str], place: Repository) -> Keyring:
-    """`these`, for a place whose versions are not here yet: what it says of keys is looked at there."""
+    """`these`, for a repository whose versions are not here yet: reads its key statement."""
     if key is not None:
         return these(key, environ)
     return learned(environ, lambda: offered(place), place.name)
 
 
 def learned(environ: Mapping[str, str], offered: Callable[[], Optional[bytes]], where: str) -> Keyring:
-    """Whose signatures count on this machine, after the keys.json that `offered` gives. One that does not read is passed
-    over with a note: whoever put it there could as well have hidden it. Raises UsageError."""
+    """The keys whose signatures count, after reading the keys.json of `offered`.
+
+    An unreadable one is ignored with a note, since its author could also have hidden it. Raises UsageError.
+    """
     history: Optional[History] = None
     notes: Tuple[str, ...] = ()
     try:
@@ -125,7 +137,7 @@ def learned(environ: Mapping[str, str], offered: Callable[[], Optional[bytes]], 
 
 
 def pin(place: Path, name: str, key: minisign.PublicKey) -> Path:
-    """Trust `key` from now on. Raises UsageError for a name that is taken by another key."""
+    """Trust `key`. Raises UsageError when another key has that name."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a key", hint="letters, digits, _ . and -")
     path = place / f"{name}.pub"
@@ -159,9 +171,11 @@ def read_text(path: Path) -> str:
         raise UsageError(f"cannot be read: {said}", where=str(path)) from None
 
 
-def proof(store: Layout, version: int, ring: Keyring, least: int = 1, where: str = "") -> Proof:
-    """That those in `ring` signed `version`, checked before anything of it is parsed. `where` it came from, for messages.
-    Raises Untrusted."""
+def proof(store: Layout, version: int, ring: Keyring, least: int = 1, where: str = "") -> SignatureProof:
+    """Prove that `least` keys of `ring` signed `version`, before any of it is parsed.
+
+    `where`: its source, for messages. Raises Untrusted.
+    """
     return proven(
         store.read(versions.manifest_digest(store, version)),
         referrers.signatures_of(store, version),
@@ -173,18 +187,24 @@ def proof(store: Layout, version: int, ring: Keyring, least: int = 1, where: str
     )
 
 
-# The password of a secret key, and the key that it opens.
+# -------------------------------------------------------------------------------------- secret keys and their passwords
 
 
 def secret_key(path: Path) -> minisign.SecretKey:
-    """The secret key in a file; asks for its password if it has one. Raises UsageError."""
+    """The secret key in a file; prompts for its password if it has one.
+
+    Raises UsageError.
+    """
     text = read_text(path)
     password = ask() if minisign.is_protected(text, str(path)) else ""
     return minisign.secret_key(text, password, str(path))
 
 
 def ask(*, again: bool = False) -> str:
-    """From DEPLOYMATRIX_PASSWORD, or the terminal. Raises UsageError where there is neither."""
+    """A password from DEPLOYMATRIX_PASSWORD or the terminal.
+
+    Raises UsageError without either.
+    """
     given = os.environ.get("DEPLOYMATRIX_PASSWORD")
     if given is not None:
         return given

@@ -1,6 +1,6 @@
-"""Versions in an OCI image layout: writing a manifest and its artifacts as standard OCI objects, and finding them.
+"""Versions in an OCI image layout: writing, finding and reading them.
 
-    index.json -> image index `v3` -> OCI manifest of our manifest.json
+    index.json -> image index `v3` -> OCI manifest of manifest.json
                                       and of provenance.json, which only the audit reads
                                    -> OCI manifest per artifact, its files as layers with titles
                                    -> OCI manifest per golden sample, with which hosts prove artifacts
@@ -33,8 +33,10 @@ def put_artifact(store: Layout, cell: str, files: Tuple[Blob, ...]) -> Blob:
 
 
 def publish(store: Layout, manifest: Manifest, made_of: Optional[Provenance] = None) -> None:
-    """Write `manifest` as the store's newest version, naming the provenance `made_of` in it. Nothing is visible until
-    index.json is replaced."""
+    """Write `manifest` as the newest version, with the digest of its provenance `made_of`.
+
+    Nothing is visible until index.json is replaced.
+    """
     from builder.store import provenance
 
     beside = (store.put_bytes(oci.PROVENANCE_FILE, provenance.text(made_of)),) if made_of else ()
@@ -69,12 +71,15 @@ def latest(store: Layout) -> Optional[Manifest]:
 
 
 def read(store: Layout, version: int) -> Manifest:
-    """Version `version`. UsageError when there is none, StoreDamaged when it does not read."""
+    """Version `version`.
+
+    Raises UsageError when there is none, StoreDamaged when it cannot be read.
+    """
     return parsed(store, version, store.read(manifest_digest(store, version)))
 
 
 def parsed(store: Layout, version: int, data: bytes) -> Manifest:
-    """The manifest in these bytes, which must be that of `version`. Raises StoreDamaged."""
+    """The manifest of `version` in these bytes. Raises StoreDamaged."""
     try:
         found = in_bytes(data)
     except StoreDamaged as problem:
@@ -85,7 +90,7 @@ def parsed(store: Layout, version: int, data: bytes) -> Manifest:
 
 
 def in_bytes(data: bytes) -> Manifest:
-    """The manifest in these bytes, of whatever version. Raises StoreDamaged."""
+    """The manifest of any version in these bytes. Raises StoreDamaged."""
     try:
         return from_json(Manifest, manifest.upgraded(digest.loads(data)))
     except (ValueError, RecordError) as problem:
@@ -93,7 +98,7 @@ def in_bytes(data: bytes) -> Manifest:
 
 
 def numbered(tags: Iterable[str]) -> List[int]:
-    """The numbers of those tags that name versions: 3 of `v3`, nothing of `v3.KEY.minisig`."""
+    """The numbers of versions among the tags: 3 of `v3`, nothing of `v3.KEY.minisig`."""
     return [int(tag[1:]) for tag in tags if tag[:1] == "v" and tag[1:].isascii() and tag[1:].isdigit()]
 
 
@@ -103,7 +108,10 @@ def numbers(store: Layout) -> Tuple[int, ...]:
 
 
 def chosen(store: Layout, number: Optional[int], hint: str) -> int:
-    """`number`, or the newest when it is None. Raises UsageError for a store without a version, with `hint`."""
+    """`number`, or the newest for None.
+
+    Raises UsageError with `hint` for a store without versions.
+    """
     known = numbers(store)
     if not known:
         raise UsageError(f"{store.root} holds no version", hint=hint)
@@ -111,8 +119,10 @@ def chosen(store: Layout, number: Optional[int], hint: str) -> int:
 
 
 def read_provenance(store: Layout, manifest: Manifest) -> Optional[Provenance]:
-    """What a version was made of: the blob that its manifest names. None when it was published without (by an older
-    release). StoreDamaged when it is missing or does not read."""
+    """The provenance of a version; None for a version of an older release.
+
+    Raises StoreDamaged when it is missing or cannot be read.
+    """
     if not manifest.provenance:
         return None
     from builder.store.provenance import Provenance
@@ -124,7 +134,7 @@ def read_provenance(store: Layout, manifest: Manifest) -> Optional[Provenance]:
 
 
 def manifest_object(store: Layout, version: int) -> oci.Object:
-    """The descriptor of the OCI manifest over a version's manifest.json: what a signature is about."""
+    """The descriptor of the OCI manifest over manifest.json, the subject of signatures."""
     known = _versions(store)
     if version not in known:
         listed = ", ".join(f"v{n}" for n in sorted(known)) or "none"
@@ -137,7 +147,10 @@ def manifest_object(store: Layout, version: int) -> oci.Object:
 
 
 def _kind(store: Layout, child: oci.Object) -> digest.Json:
-    """Of an object in an index. A tool that copies indexes may leave it out there (skopeo before 1.14 does)."""
+    """The kind of an object in an index.
+
+    Copies may lack it there (skopeo before 1.14).
+    """
     named = oci.digest_of(child)
     if "artifactType" in child or not store.holds(named):
         return child.get("artifactType")
@@ -151,7 +164,7 @@ def manifest_digest(store: Layout, version: int) -> str:
 
 
 def _layers(store: Layout, version: int) -> "list[digest.Json]":
-    """The manifest of `version`, and what lies beside it."""
+    """The layers of `version`: manifest.json and the files beside it."""
     return oci.as_list(oci.load(store, oci.digest_of(manifest_object(store, version))).get("layers"))
 
 

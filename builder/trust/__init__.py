@@ -1,1 +1,4 @@
-"""Keys, signatures and key statements. Bytes in, proof out: nothing here reads a store."""
+"""Keys, signatures and key statements, as bytes; reads no store.
+
+Bytes in, proof out: nothing here reads a store.
+"""

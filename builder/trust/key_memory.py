@@ -1,8 +1,9 @@
-"""What this machine remembers of key statements: `RING.keys.json` beside the keys that are pinned by hand.
+"""Accepted key statements of this machine: `RING.keys.json` files.
 
-It holds the newest statement that was accepted, with its signatures and those before it that are needed to follow it, so that
-it counts without a network, and a store that hides it takes nothing back. Whose signatures count is worked out anew from
-what is pinned and what is remembered, each time. `builder/trust/key_statements.py` judges; nothing is fetched here.
+They are beside the pinned keys. A file holds the newest accepted statement with its signatures, and the earlier ones
+that prove it. So it counts without a network, and a store that hides a statement reverts nothing. The keyring is
+computed anew each time from pinned keys and these files. `builder/trust/key_statements.py` judges statements; nothing
+is fetched here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Dict, List, Optional, Tuple
 from builder import clock, files
 from builder.errors import StoreDamaged, UsageError
 from builder.trust import key_statements
-from builder.trust.key_statements import Followed, History, Statement
+from builder.trust.key_statements import History, Statement, VerifiedHistory
 from builder.trust.keyring import Keyring, Trusted
 
 _END = ".keys.json"
@@ -23,17 +24,21 @@ _WAIT = 10.0  # seconds for another pull that writes
 
 @dataclasses.dataclass(frozen=True)
 class Ring:
-    """A remembered history. `followed.newest` is None when nobody who is pinned speaks for it any more; `last` is what it
-    said."""
+    """A remembered history.
+
+    `followed.newest`: None when no pinned key supports it; `last`: its last content.
+    """
 
     history: History
-    followed: Followed
+    followed: VerifiedHistory
     last: Statement
 
 
 def keyring(place: Path, pinned: Tuple[Trusted, ...], offered: Optional[History], now: clock.Time) -> Keyring:
-    """Whose signatures count here, once the statements on offer, if any, were looked at. Raises UsageError for a memory
-    that is damaged: it is not passed over."""
+    """The keys whose signatures count, after reading the `offered` statements, if any.
+
+    Raises UsageError for a damaged file: it is never ignored.
+    """
     notes: Tuple[str, ...] = ()
     found = remembered(place, pinned)
     if offered is not None and pinned:
@@ -66,7 +71,7 @@ def remembered(place: Path, pinned: Tuple[Trusted, ...]) -> Dict[str, Ring]:
 
 
 def forget(place: Path, name: str) -> None:
-    """Forget what was remembered of a ring. Raises UsageError when there is nothing."""
+    """Delete the history of a ring. Raises UsageError when there is none."""
     path = place / f"{name}{_END}"
     if not path.is_file():
         known = ", ".join(sorted(path.name[: -len(_END)] for path in place.glob(f"*{_END}"))) or "none"
@@ -75,7 +80,7 @@ def forget(place: Path, name: str) -> None:
 
 
 def _learned(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tuple[Dict[str, Ring], Tuple[str, ...]]:
-    """What is known once the statements on offer were looked at, and what there is to say about it."""
+    """The histories after reading the offered statements, and notes for the user."""
     try:
         with (place / ".lock").open("a") as lock:
             files.take(lock, wait=_WAIT)
@@ -87,7 +92,7 @@ def _learned(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tupl
 def _merged(place: Path, pinned: Tuple[Trusted, ...], offered: History) -> Tuple[Dict[str, Ring], Tuple[str, ...]]:
     found, notes = remembered(place, pinned), []
     ring = offered.statements[0].read.ring
-    known = found[ring].followed if ring in found else Followed()
+    known = found[ring].followed if ring in found else VerifiedHistory()
     if ring in found and known.newest is None:
         return found, (f"no key that is pinned here speaks for the ring {ring} any more",)
     after = key_statements.followed(offered, pinned, known)

@@ -1,13 +1,14 @@
-"""Key statements: the owners of root keys say which keys sign versions for them, which no longer do, and who the roots are.
+"""Key statements: delegated, revoked and root keys, signed by root keys.
 
-Modelled on the root role of The Update Framework (https://theupdateframework.github.io/specification/latest/, 5.3), kept
+Modelled on the root role of The Update Framework (https://theupdateframework.github.io/specification/latest/, 5.3),
+kept
 small. A statement is complete in itself; the newest one that a host accepted is in force:
 
 - the first needs the signature of a root that was pinned by hand;
 - each later one a higher serial, and the signatures of `threshold` of the roots before it *and* of its own;
-- what was revoked stays revoked.
+- a revoked key stays revoked.
 
-Statements travel as a history, so that a host that slept through two changes of the roots can follow them one by one.
+Statements travel as a history, so that a host that missed several changes of the roots can verify them one by one.
 Pure: no file, no clock.
 """
 
@@ -46,8 +47,12 @@ class Owner:
 
 @dataclass(frozen=True)
 class Statement:
-    """`ring` is the id of the first root: statements of one ring follow each other. `threshold` roots sign a statement,
-    `signatures` of all keys a version. `keys` count until `expires`; without it, until a later statement."""
+    """One statement.
+
+    `ring`: id of the first root; statements of one ring follow each other. `threshold`: roots that must sign a
+    statement. `signatures`: keys that must sign a version. `keys` count until `expires`, or without it until a later
+    statement.
+    """
 
     schema: Literal[1]
     ring: str
@@ -61,7 +66,7 @@ class Statement:
     signatures: int = 1
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a statement that contradicts itself or could lock everybody out."""
+        """Raises ValueError for a contradiction, or for a statement that no later one could replace."""
         if not _RING.fullmatch(self.ring):
             raise ValueError(f"{self.ring!r} is no id of a key")
         if not 0 < self.serial < _MOST_SERIAL:
@@ -107,9 +112,12 @@ class History:
 
 
 @dataclass(frozen=True)
-class Followed:
-    """`newest` is in force (None: not one could be accepted), `accepted` led there; `refused` says why the last other one
-    was not accepted."""
+class VerifiedHistory:
+    """The result of verifying a history.
+
+    `newest`: in force, None for none. `accepted`: the statements that lead there. `refused`: why the last refused one
+    was refused.
+    """
 
     newest: Optional[Statement] = None
     accepted: Tuple[Signed, ...] = ()
@@ -131,12 +139,12 @@ def _check_owners(everyone: Sequence[Owner]) -> None:
 
 
 def new(statement: Statement) -> Signed:
-    """A statement that nobody has signed yet."""
+    """An unsigned statement."""
     return Signed(json.dumps(to_json(statement), indent=1, ensure_ascii=False) + "\n")
 
 
 def history(data: bytes, where: str) -> History:
-    """Raises StoreDamaged for what is no history of one ring in ascending order."""
+    """A history of one ring in ascending order. Raises StoreDamaged."""
     try:
         if len(data) > MOST_BYTES:
             raise ValueError(f"{len(data):,} bytes; at most {MOST_BYTES:,} are taken")
@@ -151,9 +159,13 @@ def history(data: bytes, where: str) -> History:
     return found
 
 
-def followed(offered: History, pinned: Sequence[Trusted], known: Followed = Followed()) -> Followed:
-    """Where the statements lead, from what was `known` on. What cannot be accepted is passed over: a store that is meddled
-    with could as well have hidden it."""
+def followed(
+    offered: History, pinned: Sequence[Trusted], known: VerifiedHistory = VerifiedHistory()
+) -> VerifiedHistory:
+    """Verify a history, starting from `known`.
+
+    Invalid statements are skipped: a store that tampers with one could also have hidden it.
+    """
     now, accepted, refused = known.newest, list(known.accepted), ""
     for signed in offered.statements:
         found = signed.read
@@ -167,7 +179,7 @@ def followed(offered: History, pinned: Sequence[Trusted], known: Followed = Foll
             continue
         now, refused = found, ""
         accepted.append(signed)
-    return Followed(now, pruned(accepted), refused)
+    return VerifiedHistory(now, pruned(accepted), refused)
 
 
 def _objection(signed: Signed, found: Statement, now: Optional[Statement], pinned: Sequence[Trusted]) -> str:
@@ -206,13 +218,14 @@ def pruned(accepted: Sequence[Signed]) -> Tuple[Signed, ...]:
 def rings(
     pinned: Tuple[Trusted, ...], statements: Sequence[Statement], orphans: Iterable[Statement], now: clock.Time
 ) -> keyring.Keyring:
-    """Whose signatures count: what is pinned and what the statements in force name, without what they revoked.
+    """The keys whose signatures count.
 
-    A revoked key counts no more wherever it is pinned or named; only a root of another ring is beyond its reach.
-    `orphans` are statements for which nobody pinned speaks any more: their keys count no more either.
+    Pinned keys and those of the statements in force, without revoked ones. A revoked key counts nowhere, pinned or
+    named; only a root of another ring cannot be revoked. `orphans`: statements without a pinned key behind them. Their
+    keys do not count.
     """
-    groups: List[keyring.Group] = []
-    dropped: List[keyring.Dropped] = []
+    groups: List[keyring.KeyGroup] = []
+    dropped: List[keyring.RevokedKey] = []
     revoked: Dict[bytes, str] = {}
     for one in statements:
         others = (other for other in statements if other.ring != one.ring)
@@ -220,36 +233,36 @@ def rings(
         for gone in one.revoked:
             if gone.trusted.key.key not in safe:
                 why = f"revoked by statement {one.serial} of {one.ring}"
-                revoked[gone.trusted.key.key] = why  # by the key itself: its id is whatever its owner writes
-                dropped.append(keyring.Dropped(gone.trusted, why))
+                revoked[gone.trusted.key.key] = why  # by the key itself: its owner can choose the id
+                dropped.append(keyring.RevokedKey(gone.trusted, why))
     for one in statements:
         delegated = tuple(owner.trusted for owner in one.keys)
         if one.expired(now):
             why = f"it was named until {one.expires}; its owner renews that with: build keys renew"
-            dropped += [keyring.Dropped(owner, why) for owner in delegated]
+            dropped += [keyring.RevokedKey(owner, why) for owner in delegated]
             delegated = ()
         members = (*(root.trusted for root in one.roots), *delegated)
         kept = tuple(owner for owner in members if owner.key.key not in revoked)
-        groups += [keyring.Group(kept, one.signatures)] if kept else []
+        groups += [keyring.KeyGroup(kept, one.signatures)] if kept else []
     for one in orphans:
         why = f"no key that is pinned here speaks for the ring {one.ring} any more"
-        dropped += [keyring.Dropped(owner.trusted, why) for owner in (*one.roots, *one.keys)]
+        dropped += [keyring.RevokedKey(owner.trusted, why) for owner in (*one.roots, *one.keys)]
     governed = {root.trusted.key.key for one in statements for root in one.roots}
     free = tuple(one for one in pinned if one.key.key not in {*revoked, *governed})
-    return keyring.Keyring((*([keyring.Group(free)] if free else ()), *groups), tuple(dropped))
+    return keyring.Keyring((*([keyring.KeyGroup(free)] if free else ()), *groups), tuple(dropped))
 
 
-# The next key statement after the last: keys added, revoked, renewed, roots changed. Pure.
-#
-# `build keys` signs it. Nothing is taken from a history whose newest statement is not in force for those who sign the next:
-# what a stranger put there would be signed with it.
+# ------------------------------------------------------------------------ the next statement, for `build keys` to sign
 
 
 NEVER = "never"
 
 
 def last(history: Optional[History], roots: Sequence[Trusted], where: str) -> Optional[Statement]:
-    """What is in force for the owners of `roots`; None before the first statement. Raises Untrusted."""
+    """The statement in force for `roots`; None before the first one. Raises Untrusted.
+
+    A history whose newest statement is not in force is refused: signing its successor would sign foreign content.
+    """
     if history is None:
         return None
     newest = history.statements[-1].read
@@ -258,19 +271,23 @@ def last(history: Optional[History], roots: Sequence[Trusted], where: str) -> Op
         raise Untrusted(
             f"statement {newest.serial} in the store is not in force: {found.refused}",
             where=where,
-            hint="another root has to sign it: build keys cosign --root FILE; if a stranger put it there, use a clean store",
+            hint="another root has to sign it: build keys cosign --root FILE; "
+            "if a stranger put it there, use a clean store",
         )
     return newest
 
 
 def begun(roots: Sequence[Trusted], now: clock.Time) -> Statement:
-    """The first statement of a ring, which names nobody but its roots."""
+    """The first statement of a ring, with its roots only."""
     owners = tuple(Owner(one.name, one.key.text) for one in roots)
     return Statement(1, roots[0].key.name, 1, clock.text(now), owners)
 
 
 def after(old: Optional[Statement], roots: Sequence[Trusted], now: clock.Time, expires: Optional[str]) -> Statement:
-    """The next statement, which says the same. It is valid as long as the last one was, or as `expires` says (90d, never)."""
+    """The next statement, with the same content.
+
+    It expires like the last one, or after `expires` (90d, never).
+    """
     new = begun(roots, now)
     until = ""
     if old is not None:
@@ -326,7 +343,7 @@ def limited(new: Statement, threshold: Optional[int], signatures: Optional[int])
 
 
 def extended(history: Optional[History], signed: Signed) -> History:
-    """With one more statement, and without those that nobody needs any more."""
+    """The history with one more statement, and without those that are not needed for proof."""
     before = history.statements if history else ()
     return History(1, pruned((*before, signed)))
 
@@ -339,10 +356,9 @@ def cosigned(history: History, text: str) -> History:
 
 
 def told(statement: Statement) -> str:
-    """A statement for people, before and after it is signed."""
-    lines = [
-        f"statement {statement.serial} of {statement.ring}, {f'until {statement.expires}' if statement.expires else 'without end'}"
-    ]
+    """A statement as text for the user."""
+    end = f"until {statement.expires}" if statement.expires else "without end"
+    lines = [f"statement {statement.serial} of {statement.ring}, {end}"]
     for what, owners in (("root", statement.roots), ("key", statement.keys), ("revoked", statement.revoked)):
         lines += [f"  {what:<8} {one.name}  {one.trusted.key.name}" for one in owners]
     if statement.threshold > 1:

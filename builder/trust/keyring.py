@@ -1,7 +1,8 @@
-"""Whose signatures count, and whether enough of them are over some bytes. Pure: no file, no store, no clock.
+"""Trusted keys, and whether enough of them signed some bytes.
 
-Keys come in groups: a group speaks for itself as soon as `needed` of its keys have signed. What was pinned by hand is a
-group of which one is enough; keys that a key statement names are another (`builder/trust/key_statements.py`).
+Pure: no file, no store, no clock. Keys come in groups; a group counts once `needed` of its keys have signed. All pinned
+keys are one group that needs a single signature. Keys of a key statement are another group
+(`builder/trust/key_statements.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MOST_SIGNATURES = 64  # that are looked at; verifying one takes some ten millise
 
 @dataclass(frozen=True)
 class Trusted:
-    """A public key and what the person calls its owner."""
+    """A public key and the name of its owner."""
 
     name: str
     key: minisign.PublicKey
@@ -27,8 +28,8 @@ class Trusted:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Keys of which `needed` together are believed."""
+class KeyGroup:
+    """Keys of which `needed` must sign together."""
 
     keys: Tuple[Trusted, ...]
     needed: int = 1
@@ -40,7 +41,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class RevokedKey:
     """A key that is known here and counts no more, and why."""
 
     owner: Trusted
@@ -49,13 +50,14 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Keyring:
-    """`notes` are for the person: what was learned or passed over on the way.
+    """The trusted keys. `notes`: for the user.
 
-    False where nobody is trusted yet, and nothing is asked. One whose every key was revoked is true: nothing is taken.
+    False when no key is trusted, and nothing is checked. A keyring whose keys are all revoked is true: nothing is
+    accepted.
     """
 
-    groups: Tuple[Group, ...] = ()
-    dropped: Tuple[Dropped, ...] = ()
+    groups: Tuple[KeyGroup, ...] = ()
+    dropped: Tuple[RevokedKey, ...] = ()
     notes: Tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -70,8 +72,11 @@ class Keyring:
 
 
 @dataclass(frozen=True)
-class Proof:
-    """`data` was signed by the owners of `by`, each once; `comment` is the signed comment of the first signature."""
+class SignatureProof:
+    """Verified `data`.
+
+    `by`: its signers, each once; `comment`: the signed comment of the first signature.
+    """
 
     by: Tuple[Trusted, ...]
     comment: str
@@ -83,11 +88,11 @@ class Proof:
 
 def proven(
     data: bytes, texts: Iterable[str], ring: Keyring, *, what: str, where: str, hint: str, least: int = 1
-) -> Proof:
-    """That a group of `ring` signed `data`, with at least `least` signatures. Nothing in `data` is read before.
+) -> SignatureProof:
+    """Prove that a group of `ring` signed `data`, with at least `least` signatures.
 
-    `texts` are files of minisign; one that does not read proves nothing, and takes nothing from the others. `what` (v3) and
-    `where` are for the message of Untrusted; `hint` says how it would be signed.
+    Parses nothing of `data`. `texts` are minisign files; an unreadable one is ignored. `what` (v3) and `where` are for
+    the message of Untrusted; `hint` is how to sign.
     """
     read = tuple(_read(texts, where))
     comments = dict(signers(data, read, ring.keys))
@@ -95,7 +100,7 @@ def proven(
     for group in ring.groups:
         by, needed = _each_once(one for one in group.keys if one in comments), max(group.needed, least)
         if len(by) >= needed:
-            return Proof(by, comments[by[0]], data)
+            return SignatureProof(by, comments[by[0]], data)
         if by:
             short = f"only {' and '.join(map(str, by))} signed {what}; {needed} signatures are needed"
     if short:
@@ -115,7 +120,7 @@ def proven(
 def signers(
     data: bytes, signatures: Sequence[minisign.Signature], keys: Sequence[Trusted]
 ) -> Tuple[Tuple[Trusted, str], ...]:
-    """Those of `keys` that have signed `data`, under each of their names, with the signed comment of each."""
+    """The keys that signed `data`, under each of their names, with the signed comment of each."""
     found: Dict[Trusted, str] = {}
     for one in keys:
         for signature in signatures[:MOST_SIGNATURES]:

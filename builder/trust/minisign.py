@@ -1,10 +1,11 @@
-"""The files of minisign (https://jedisct1.github.io/minisign/): public keys, secret keys and signatures, read and written.
+"""Files of minisign: public keys, secret keys and signatures.
 
-What is signed is the BLAKE2b digest of the file, so size does not matter; signatures of the old kind, over the file itself,
-are read too. The trusted comment is signed as well. Nothing is decided here about whom to trust.
+Format: https://jedisct1.github.io/minisign/. A signature is over the BLAKE2b digest of the file, so size does not
+matter, or over the file itself (the old kind, read only). The trusted comment is signed as well. Trust is decided
+elsewhere.
 
-PyNaCl does the arithmetic, here alone. libsodium refuses public keys of small order, points and numbers that are not in their
-one form, and R of small order: else a key could accept messages that nobody signed, or a message have several signatures.
+PyNaCl does the arithmetic, here alone. libsodium refuses public keys of small order, non-canonical points and numbers,
+and R of small order: otherwise a key could accept unsigned messages, or a message have several signatures.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
 _PLAIN, _HASHED = b"Ed", b"ED"
 _SCRYPT, _NO_KDF, _CHECK = b"Sc", b"\0\0", b"B2"
 _SEED, _SIGNATURE = 32, 64  # bytes
-# libsodium's limits as minisign writes them. Ours ask for 64 MiB; minisign's own for 1 GiB.
+# libsodium's limits in minisign's units. New keys here need 64 MiB; minisign's own need 1 GiB.
 _OPERATIONS, _MEMORY = 1 << 21, 1 << 26
 _MOST_MEMORY = 1 << 31
 
@@ -80,7 +81,7 @@ class SecretKey:
 
 @dataclass(frozen=True)
 class Signature:
-    """Over a file (`signed` [64]) and over that with the trusted comment (`whole` [64])."""
+    """A signature over a file (`signed` [64]) and over that with the trusted comment (`whole` [64])."""
 
     key_id: bytes
     signed: bytes
@@ -96,7 +97,10 @@ class Signature:
 
 
 def key_name(id: bytes) -> str:
-    """As minisign prints a key's id [8]: a number in hexadecimal, but here always with 16 digits."""
+    """The id [8] of a key as minisign prints it.
+
+    Hexadecimal, here always with 16 digits.
+    """
     return f"{int.from_bytes(id, 'little'):016X}"
 
 
@@ -157,7 +161,10 @@ def is_protected(text: str, where: str) -> bool:
 
 
 def secret_key(text: str, password: str, where: str) -> SecretKey:
-    """From a secret key file; `password` is not looked at where there is none. Raises UsageError."""
+    """The key in a secret key file; `password` is ignored for an unprotected one.
+
+    Raises UsageError.
+    """
     data = _secret_bytes(text, where)
     salt, body = data[6:38], data[54:]
     if data[2:4] == _SCRYPT:
@@ -165,7 +172,7 @@ def secret_key(text: str, password: str, where: str) -> SecretKey:
         body = _mixed(body, _derived(password, salt, limits, where))
     id, secret, check = body[:8], body[8:72], body[72:]
     key = SecretKey(id, secret[:32])
-    # minisign writes no checksum beside a key without a password; the public half tells as much
+    # minisign writes no checksum for a key without a password; compare the public half instead
     unchecked = check == bytes(32) and data[2:4] == _NO_KDF and key.public.key == secret[32:]
     if check != _check(id, secret) and not unchecked:
         raise _damaged(where)
@@ -173,7 +180,10 @@ def secret_key(text: str, password: str, where: str) -> SecretKey:
 
 
 def secret_key_file(key: SecretKey, password: str) -> str:
-    """The text of a secret key file; without a password nothing protects it but the file's permissions."""
+    """The text of a secret key file.
+
+    Without a password only the file's permissions protect it.
+    """
     public = key.public
     secret = key.seed + public.key
     body, salt, kdf, limits = key.id + secret + _check(key.id, secret), bytes(32), _NO_KDF, (0, 0)

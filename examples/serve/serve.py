@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _as_json(found: Any) -> Dict[str, Any]:
-    if isinstance(found, keypoints.Found):
+    if isinstance(found, keypoints.DetectedKeypoints):
         return {"cell": found.cell, "points": found.points.tolist(), "scores": found.scores.tolist()}
     return {name: {"shape": list(value.shape), "values": value.ravel().tolist()} for name, value in found.items()}
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from examples.superpoint.metrics import Extractor
 from validation.homography import Bytes
-from validation.keypoints import Features
+from validation.keypoint_metrics import Features
 
 
 def network(model: nn.Module, half: bool = False) -> Extractor:

@@ -10,10 +10,10 @@ import numpy as np
 import skimage
 
 from examples.superpoint.photographs import EVALUATION
-from validation import keypoints
+from validation import keypoint_metrics
 from validation.homography import Bytes
+from validation.keypoint_metrics import Features
 from validation.keypoint_tasks import Homographies, Stereo
-from validation.keypoints import Features
 from validation.task import Case, Scores, mean
 
 # image uint8 [H,W] -> keypoints [N,2] (x,y), best first; descriptors [N,D], float32 or (for Hamming distance) uint8
@@ -41,7 +41,7 @@ def score_views(extractor: Extractor, cases: Sequence[Case], robust: int = cv2.U
         size = (case.images[0].shape[0], case.images[0].shape[1])
         first = extractor(case.images[0])
         for homography, image in zip(case.truth["homographies"], case.images[1:], strict=True):
-            pairs.append(keypoints.scores(first, extractor(image), homography, size, robust))
+            pairs.append(keypoint_metrics.scores(first, extractor(image), homography, size, robust))
     return mean(pairs)
 
 
@@ -50,4 +50,4 @@ def score_stereo(extractor: Extractor, size: tuple[int, int]) -> Scores:
     (case,) = Stereo().cases(data(STEREO), size)
     left, right = (extractor(image) for image in case.images)
     disparity: Bytes = np.asarray(case.truth["disparity"])
-    return keypoints.stereo_scores(left, right, disparity)
+    return keypoint_metrics.stereo_scores(left, right, disparity)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder import digest
 from builder.actions.measurements import Latency, Percentiles
 from builder.errors import StoreDamaged
 from builder.host import bench, bench_records
@@ -159,6 +160,14 @@ def test_a_damaged_record_never_stands_in_the_way(both: Host, data: bytes) -> No
     referrers.attach_bench(both.store, 2, "v2.bench.00000000", data, None)
     assert first(both) == ORT
     assert "v2.bench.00000000 is left out" in both.err
+
+
+def test_a_record_whose_file_is_gone_never_stands_in_the_way(both: Host) -> None:
+    attach(both.store, record(both.store, {ORT: 9.0, OV: 3.0}, 2))
+    (offered,) = referrers.benches_of(both.store, 2)
+    both.store.fetch(digest.of_bytes(offered.data)).unlink()
+    assert first(both) == ORT
+    assert "the measurement records are left out: " in both.err and "is missing" in both.err
 
 
 def test_a_record_of_another_version_with_the_same_number_counts_nothing(both: Host) -> None:

@@ -13,7 +13,7 @@ from builder.actions.action import Action, Result
 from builder.actions.measurements import OutputParity, Parity
 from builder.actions.recipes import CalibrationData, Facts, LowerInt8, MeasureParity
 from builder.audit import calibration_study
-from builder.audit.calibration_study import Choice, Measured, Study, Variant
+from builder.audit.calibration_study import CalibrationChoice, Measured, Study, Variant
 from builder.cli import calibration_table
 from builder.config.matrix import Calibration, Photographs
 from builder.execution.scheduler import Lines
@@ -268,4 +268,4 @@ def test_a_number_that_is_missing_is_worst() -> None:
     found = study(broken, measured("mse", 8, 20))
     assert found.best() == found.choices[1]
     assert "none" in calibration_table.as_text(found)
-    assert isinstance(found.choices[0], Choice)
+    assert isinstance(found.choices[0], CalibrationChoice)

@@ -76,7 +76,7 @@ def test_the_fastest_answers_in_pixels_of_the_photograph(pulled: Path, backend: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = deploy(image(33, 25))
-    assert isinstance(found, keypoints.Found)
+    assert isinstance(found, keypoints.DetectedKeypoints)
     assert found.cell == FAST
     assert backend.fed[0].shape == (1, 1, 32, 24)
     np.testing.assert_allclose(found.points, [[4.5 * 25 / 24 - 0.5, 4.5 * 33 / 32 - 0.5]], rtol=1e-5)

@@ -14,7 +14,7 @@ from builder.actions.action import SIDECAR, Action, Result
 from builder.actions.recipes import Engine, Made
 from builder.config.tensorrt import TensorRtOptions
 from builder.inspection import formats, tensorrt
-from builder.inspection.contents import Count, Layer, Layers, Weights, concrete, counted, flag, summed
+from builder.inspection.contents import Layer, Layers, OperatorCount, Weights, concrete, counted, flag, summed
 from builder.inspection.contents import Tensor as T
 from builder.platforms.platform import Pinned, Platform, Tool
 from builder.store import sidecar, versions
@@ -358,7 +358,7 @@ def test_the_flag_is_raised_below_half(precision: str, given: Any, flagged: bool
 
 
 def test_counts_and_sums() -> None:
-    assert counted(["b", "a", "b"]) == (Count("b", 2), Count("a", 1))
+    assert counted(["b", "a", "b"]) == (OperatorCount("b", 2), OperatorCount("a", 1))
     assert summed([Weights("f32", 1, 4), Weights("i8", 9, 9), Weights("f32", 2, 8)]) == (
         Weights("f32", 3, 12),
         Weights("i8", 9, 9),

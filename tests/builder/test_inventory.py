@@ -8,7 +8,7 @@ import pytest
 
 from builder import cli
 from builder.config.loader import load
-from builder.config.remote_machines import Reached, Worker
+from builder.config.remote_machines import Reached, WorkerSettings
 from builder.errors import UsageError
 from tests.fakes import Project
 
@@ -35,15 +35,15 @@ def test_a_target_has_one_machine_or_several(project: Project) -> None:
     project.edit("matrix.yaml", WHERE, WHERE + ", where: ssh://a")
     assert _of(project, "trt") == (Reached("ssh://a"),)
     project.edit("matrix.yaml", "where: ssh://a", "where: [ssh://a, ssh://b], worker: {minutes: 3}")
-    assert _of(project, "trt") == tuple(Reached(f"ssh://{name}", Worker(minutes=3)) for name in "ab")
+    assert _of(project, "trt") == tuple(Reached(f"ssh://{name}", WorkerSettings(minutes=3)) for name in "ab")
 
 
 def test_machines_in_the_matrix_come_beside_where_and_each_has_its_own_worker(project: Project) -> None:
     project.edit("matrix.yaml", WHERE, WHERE + ", where: ssh://a")
     with project.matrix.open("a") as file:
         file.write("machines:\n  b: {targets: ['{trt,rtx}'], worker: {minutes: 5}}\n")
-    assert _of(project, "trt") == (Reached("ssh://a"), Reached("ssh://b", Worker(minutes=5)))
-    assert _of(project, "rtx") == (Reached("ssh://b", Worker(minutes=5)),)
+    assert _of(project, "trt") == (Reached("ssh://a"), Reached("ssh://b", WorkerSettings(minutes=5)))
+    assert _of(project, "rtx") == (Reached("ssh://b", WorkerSettings(minutes=5)),)
     assert _of(project, "ort") == ()
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import string
+import threading
+import time
 from pathlib import Path
 from random import Random
-from typing import Any, List
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
-from builder import cli
-from builder.errors import StoreDamaged
+from builder import cli, clock, files
+from builder.errors import StoreDamaged, UsageError
 from builder.store import trust
 from builder.store.layout import Layout
-from builder.trust import key_statements, minisign
-from builder.trust.key_statements import History, Signed, Statement
+from builder.trust import key_memory, key_statements, minisign
+from builder.trust.key_statements import History, Owner, Signed, Statement
+from builder.trust.keyring import Keyring, Trusted
 from tests.builder.stores.test_versions import published
 from tests.fakes import LAPTOP
 from tests.unprivileged import unprivileged
@@ -93,6 +97,244 @@ def owner(name: str) -> key_statements.Owner:
     return key_statements.Owner(name, SECRETS[name].public.text)
 
 
+def pinned(*names: str) -> Tuple[Trusted, ...]:
+    return tuple(Trusted(name, SECRETS[name].public) for name in names)
+
+
+def later(**length: int) -> str:
+    return clock.text(NOW + datetime.timedelta(**length))
+
+
+NOW = clock.read("2026-11-30T12:00:00+00:00")
+FIRST = dataclasses.replace(key_statements.begun(pinned("root"), NOW), keys=(owner("ci"),))
+
+# ------------------------------------------------------------------------------------------- the next statement
+
+
+@pytest.mark.parametrize(
+    ("before", "asked", "ends"),
+    [
+        ("", None, ""),
+        ("", "30d", later(days=10 + 30)),
+        (later(days=90), None, later(days=10 + 90)),
+        (later(days=90), "12h", later(days=10, hours=12)),
+        (later(days=90), "never", ""),
+    ],
+)
+def test_a_statement_is_valid_as_long_as_the_last_one_or_as_is_asked(
+    before: str, asked: Optional[str], ends: str
+) -> None:
+    old = dataclasses.replace(FIRST, expires=before)
+    new = key_statements.after(old, pinned("second"), clock.read(later(days=10)), asked)
+    assert new == dataclasses.replace(old, serial=2, issued=later(days=10), expires=ends)
+
+
+def test_the_first_statement_names_the_roots_that_sign_it() -> None:
+    new = key_statements.after(None, pinned("root", "second"), NOW, None)
+    assert (new.serial, new.ring, new.issued, new.expires) == (1, "0101010101010101", later(), "")
+    assert new.roots == (owner("root"), owner("second")) and new.keys == ()
+
+
+def test_a_key_is_named_beside_the_others_or_in_the_place_of_its_name() -> None:
+    new = key_statements.delegated(FIRST, [owner("ci2")])
+    assert new.keys == (owner("ci"), owner("ci2"))
+    again = Owner("ci", SECRETS["thief"].public.text)
+    assert key_statements.delegated(new, [again]).keys == (owner("ci2"), again)
+
+
+def test_what_is_revoked_is_out_of_all_that_counts_and_stays_revoked() -> None:
+    every = dataclasses.replace(FIRST, roots=(owner("root"), owner("second")), keys=(owner("ci"), owner("ci2")))
+    once = key_statements.revoked(every, ["ci", "0303030303030303", owner("ci").key])
+    assert (once.roots, once.keys, once.revoked) == (every.roots, (owner("ci2"),), (owner("ci"),))
+    twice = key_statements.revoked(once, ["second"])
+    assert (twice.roots, twice.keys) == ((owner("root"),), (owner("ci2"),))
+    assert twice.revoked == (owner("ci"), owner("second"))
+    stranger = key_statements.revoked(twice, [owner("thief").key])
+    assert stranger.revoked[-1] == Owner("0505050505050505", owner("thief").key)
+
+
+def test_two_keys_of_one_id_may_be_revoked_one_after_the_other() -> None:
+    """An id is whatever the owner of a key writes."""
+    same_id = minisign.PublicKey(SECRETS["thief"].id, SECRETS["ci2"].public.key).text
+    new = key_statements.revoked(key_statements.revoked(FIRST, [owner("thief").key]), [same_id])
+    one = Owner("0505050505050505", owner("thief").key)
+    assert new.revoked == (one, Owner(f"{one.name}.{one.name}", same_id))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words", "left"), [(2, ["ci"], 2), (2, ["ci2"], 2), (3, ["ci2"], 2), (2, ["second", "ci2"], 1)]
+)
+def test_the_threshold_is_lowered_to_the_roots_that_are_left(threshold: int, words: List[str], left: int) -> None:
+    roots = (owner("root"), owner("second"), owner("ci2"))
+    assert key_statements.revoked(dataclasses.replace(FIRST, roots=roots, threshold=threshold), words).threshold == left
+
+
+def test_so_many_signatures_as_are_asked_for_cannot_be_made_by_fewer_keys() -> None:
+    with pytest.raises(UsageError, match="that cannot be: 2 of 1 keys cannot sign a version"):
+        key_statements.revoked(dataclasses.replace(FIRST, signatures=2), ["ci"])
+
+
+def test_a_key_that_becomes_a_root_is_no_named_key_any_more() -> None:
+    every = dataclasses.replace(FIRST, keys=(owner("ci"), owner("ci2")))
+    new = key_statements.rotated(every, [owner("second"), Owner("boss", owner("ci").key)])
+    assert new.roots == (owner("second"), Owner("boss", owner("ci").key))
+    assert new.keys == (owner("ci2"),)
+
+
+def test_limits_that_are_not_named_stay() -> None:
+    two = dataclasses.replace(FIRST, roots=(owner("root"), owner("second")), threshold=2, signatures=3)
+    assert key_statements.limited(two, None, None) == two
+    assert key_statements.limited(two, 1, None) == dataclasses.replace(two, threshold=1)
+    assert key_statements.limited(two, None, 1) == dataclasses.replace(two, signatures=1)
+
+
+def test_a_signature_is_added_once_to_the_newest_statement() -> None:
+    one, two = made(FIRST, "root"), made(FIRST, "root", serial=2)
+    text = minisign.sign(SECRETS["second"], two.statement.encode(), "").file
+    history = key_statements.cosigned(History(1, (one, two)), text)
+    assert history.statements == (one, dataclasses.replace(two, signatures=(*two.signatures, text)))
+    assert key_statements.cosigned(history, text) == history
+
+
+def test_a_statement_is_told_with_the_numbers_that_are_not_one() -> None:
+    assert key_statements.told(FIRST).splitlines() == [
+        "statement 1 of 0101010101010101, without end",
+        "  root     root  0101010101010101",
+        "  key      ci  0303030303030303",
+    ]
+    two = dataclasses.replace(FIRST, roots=(owner("root"), owner("second")), threshold=2, signatures=2)
+    assert key_statements.told(two).splitlines()[-2:] == [
+        "  2 roots have to sign a statement",
+        "  2 keys have to sign a version",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ring": "0101010101010a0a"}, "is no id of a key"),
+        ({"ring": "01"}, "is no id of a key"),
+        ({"serial": 0}, "the serial 0 is no number"),
+        ({"serial": 1 << 53}, "is no number of a statement"),
+        ({"threshold": 0}, "0 of 1 roots cannot sign"),
+        ({"threshold": 2}, "2 of 1 roots cannot sign"),
+        ({"roots": ()}, "1 of 0 roots cannot sign"),
+        ({"signatures": 0}, "0 of 2 keys cannot sign"),
+        ({"signatures": 3}, "3 of 2 keys cannot sign"),
+        ({"issued": ""}, "Invalid isoformat"),
+        ({"issued": "2026-11-30T12:00:00"}, "is not a time in UTC"),
+        ({"expires": "soon"}, "Invalid isoformat"),
+        ({"keys": (Owner("x" * 65, owner("ci").key),)}, "is no name for a key"),
+        ({"keys": (Owner(".x", owner("ci").key),)}, "is no name for a key"),
+        ({"revoked": (Owner("a/b", owner("ci2").key),)}, "is no name for a key"),
+        ({"keys": (Owner("ci", "RWnonsense"),)}, "this is not a public key"),
+        ({"revoked": (owner("ci"),)}, "stands twice"),
+        ({"revoked": (Owner("other", owner("ci").key),)}, "stands twice"),
+        ({"revoked": (Owner("ci", owner("ci2").key),)}, "stands twice"),
+        ({"keys": (owner("ci"),) * 255}, "stands twice"),
+        ({"keys": (owner("ci"),) * 256}, "257 keys; at most 256 are taken"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_statement_that_cannot_be(changes: Dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        dataclasses.replace(FIRST, **changes)
+
+
+def test_a_statement_that_just_can_be() -> None:
+    longest = (Owner("x" * 64, owner("ci").key),)
+    dataclasses.replace(FIRST, serial=(1 << 53) - 1, signatures=2, keys=longest, revoked=(owner("ci2"),))
+
+
+def test_a_statement_ends_at_its_time() -> None:
+    until = dataclasses.replace(FIRST, expires=later(hours=1))
+    assert [until.expired(clock.read(later(minutes=minutes))) for minutes in (0, 59, 60, 61)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert not FIRST.expired(clock.read(later(days=9999)))
+
+
+# ------------------------------------------------------------------------------------------- following them
+
+
+def history_of(*statements: Signed) -> History:
+    return key_statements.history(History(1, statements).text, "here")
+
+
+def test_a_history_has_so_many_statements_of_one_ring_each_later_than_the_last() -> None:
+    many = tuple(made(FIRST, serial=n) for n in range(1, 66))
+    assert len(history_of(*many[:64]).statements) == 64
+    stranger = made(key_statements.begun(pinned("thief"), NOW), serial=2)
+    for wrong in (many, (), (many[0], many[0]), (many[1], many[0]), (many[0], stranger)):
+        with pytest.raises(StoreDamaged, match=r"^here: the key statement does not read: "):
+            history_of(*wrong)
+
+
+def test_a_statement_that_is_accepted_later_settles_what_was_refused_before() -> None:
+    steps = made(FIRST, "root"), made(FIRST, "thief", serial=2), made(FIRST, "root", serial=3)
+    found = key_statements.followed(history_of(*steps), pinned("root"))
+    assert (found.newest, found.refused) == (steps[2].read, "")
+    assert found.accepted == (steps[0], steps[2])
+    between = made(FIRST, "root", serial=2)
+    found = key_statements.followed(history_of(steps[0], between, steps[2]), pinned("root"))
+    assert found.accepted == (steps[0], steps[2]), "what is not needed to follow them again is not kept"
+    assert key_statements.followed(history_of(*steps[:2]), pinned("root")).refused.startswith("statement 2 is not")
+
+
+def test_the_same_statement_again_is_nothing_new() -> None:
+    known = key_statements.followed(history_of(made(FIRST, "root")), pinned("root"))
+    assert key_statements.followed(history_of(made(FIRST, "root")), pinned("root"), known) == known
+
+
+def test_a_statement_of_another_ring_does_not_follow() -> None:
+    known = key_statements.followed(history_of(made(FIRST, "root")), pinned("root"))
+    other = made(FIRST, "root", serial=2, ring="0909090909090909")
+    found = key_statements.followed(history_of(other), pinned("root"), known)
+    assert (found.newest, found.accepted) == (known.newest, known.accepted)
+    assert found.refused == "statement 2 is not accepted: it is of another ring, 0909090909090909"
+
+
+def test_a_first_statement_needs_as_many_of_its_own_roots_as_it_says() -> None:
+    both = {"roots": (owner("root"), owner("second")), "threshold": 2}
+    found = key_statements.followed(history_of(made(FIRST, "root", **both)), pinned("root"))
+    assert found.newest is None and found.refused.endswith("1 of its own roots signed it, 2 must")
+    assert key_statements.followed(history_of(made(FIRST, "root", "second", **both)), pinned("root")).newest
+
+
+def test_of_statements_with_the_same_roots_and_threshold_the_first_and_the_newest_are_kept() -> None:
+    both = {"roots": (owner("root"), owner("second"))}
+    steps = [made(FIRST, serial=n) for n in (1, 2)]
+    steps += [made(FIRST, serial=n, **both) for n in (3, 4, 5)]
+    steps += [made(FIRST, serial=n, threshold=2, **both) for n in (6, 7, 8, 9)]
+    assert [one.read.serial for one in key_statements.pruned(steps)] == [1, 3, 6, 9]
+    assert [one.read.serial for one in key_statements.pruned(steps[:5])] == [1, 3, 5]
+
+
+def test_whose_signatures_count() -> None:
+    """Of a ring in force, one that ended, one for which nobody speaks, and of keys that are pinned."""
+    mine = dataclasses.replace(FIRST, keys=(owner("ci"), owner("ci2")), signatures=2, revoked=())
+    ended = dataclasses.replace(
+        key_statements.begun(pinned("second"), NOW), keys=(owner("thief"),), expires=later(hours=-1)
+    )
+    both = key_statements.rings(pinned("root", "thief"), [mine, ended], [], NOW)
+    assert [(tuple(one.name for one in group.keys), group.needed) for group in both.groups] == [
+        (("thief",), 1),
+        (("root", "ci", "ci2"), 2),
+        (("second",), 1),
+    ]
+    assert [(gone.owner.name, gone.why.split(";")[0]) for gone in both.dropped] == [
+        ("thief", f"it was named until {later(hours=-1)}")
+    ]
+    orphan = key_statements.rings(pinned("ci2"), [], [mine], NOW)
+    assert [gone.owner.name for gone in orphan.dropped] == ["root", "ci", "ci2"]
+    gone = dataclasses.replace(FIRST, revoked=(owner("second"),))
+    (group,) = key_statements.rings(pinned("root", "second"), [gone], [], NOW).groups
+    assert [one.name for one in group.keys] == ["root", "ci"]
+
+
 # ------------------------------------------------------------------------------------------- delegating
 
 
@@ -111,6 +353,14 @@ def test_a_key_that_a_root_names_signs_versions(people: People) -> None:
     assert listed[1].startswith("ci  0303030303030303  RW")
     assert "named in statement 1 of 0101010101010101 until 2" in listed[1]
     assert "signed by ci (0303030303030303)" in people.done("verify")
+
+
+def test_verifying_a_store_learns_from_its_statement(people: People) -> None:
+    people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
+    people.signed_by("ci")
+    said = people.done("verify")
+    assert "signed by ci (0303030303030303)" in said
+    assert "note: key statement 1 of 0101010101010101 is accepted" in said
 
 
 def test_what_was_learned_counts_without_the_statement(people: People) -> None:
@@ -343,7 +593,7 @@ def test_a_ring_does_not_reach_the_roots_of_another(people: People) -> None:
     people.done("keys", "trust", "second", "second.pub")
     people.done("keys", "delegate", "ci2=ci2.pub", "--root", "second")
     people.done("keys", "update")
-    mine = key_statements.begun((trust.Trusted("root", SECRETS["root"].public),), key_statements.clock.now())
+    mine = key_statements.begun(pinned("root"), key_statements.clock.now())
     people.offer(made(mine, "root", revoked=(owner("second"), owner("ci2"))))
     people.signed_by("second")
     assert people.pull() == 0, people.err
@@ -375,14 +625,15 @@ def test_a_damaged_memory_is_no_reason_to_forget(people: People) -> None:
         assert "build keys forget 0101010101010101" in people.err
 
 
-def test_the_memory_of_one_ring_under_the_name_of_another_is_damage(people: People) -> None:
+@pytest.mark.parametrize("other", ["0000000000000000", "0202020202020202"])
+def test_the_memory_of_one_ring_under_the_name_of_another_is_damage(other: str, people: People) -> None:
     """Else a statement of one ring could stand in the place of another's revocations."""
     people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
     people.done("keys", "update")
-    Path("trusted/0101010101010101.keys.json").rename("trusted/0202020202020202.keys.json")
+    Path("trusted/0101010101010101.keys.json").rename(f"trusted/{other}.keys.json")
     assert people.pull() == 2
-    assert "0202020202020202.keys.json: it is about the ring 0101010101010101" in people.err
-    assert "build keys forget 0202020202020202" in people.err
+    assert f"{other}.keys.json: it is about the ring 0101010101010101" in people.err
+    assert f"build keys forget {other}" in people.err
 
 
 def test_a_memory_that_was_meddled_with_counts_for_nothing(people: People) -> None:
@@ -404,6 +655,65 @@ def test_a_folder_that_may_not_be_written_is_said(people: People) -> None:
     said = f"{people.folder / path} cannot be written (Permission denied): the statement counts this time, and is not remembered"
     assert said in people.err
     assert not path.exists()
+
+
+def learned(folder: Path, offered: Optional[History], *names: str) -> Keyring:
+    return key_memory.keyring(folder, pinned(*names), offered, NOW)
+
+
+def named(ring: Keyring) -> List[str]:
+    return [one.name for one in ring.keys]
+
+
+def test_where_nobody_is_pinned_nothing_is_learned(tmp_path: Path) -> None:
+    assert learned(tmp_path, history_of(made(FIRST, "root"))) == Keyring()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_remembered_of_one_ring_stays_when_another_is_learned(tmp_path: Path) -> None:
+    second = dataclasses.replace(key_statements.begun(pinned("second"), NOW), keys=(owner("ci2"),))
+    assert named(learned(tmp_path, history_of(made(second, "second")), "root", "second")) == ["root", "second", "ci2"]
+    both = learned(tmp_path, history_of(made(FIRST, "root")), "root", "second")
+    assert sorted(named(both)) == ["ci", "ci2", "root", "second"]
+    assert both.notes == ("key statement 1 of 0101010101010101 is accepted; see it with: build keys list",)
+    assert sorted(named(learned(tmp_path, None, "root", "second"))) == ["ci", "ci2", "root", "second"]
+
+
+def test_an_older_statement_changes_nothing(tmp_path: Path) -> None:
+    older, newer = made(FIRST, "root"), made(FIRST, "root", serial=2, keys=(), revoked=(owner("ci"),))
+    learned(tmp_path, history_of(older, newer), "root")
+    path = tmp_path / "0101010101010101.keys.json"
+    before = path.stat().st_ino, path.read_bytes()
+    for offered in (history_of(older), history_of(newer), history_of(older, newer)):
+        ring = learned(tmp_path, offered, "root")
+        assert (named(ring), ring.notes) == (["root"], ())
+        assert (path.stat().st_ino, path.read_bytes()) == before
+
+
+def test_a_ring_for_which_nobody_speaks_any_more_learns_nothing(tmp_path: Path) -> None:
+    """Its later statement could be by whoever took over its roots."""
+    learned(tmp_path, history_of(made(FIRST, "root")), "root")
+    later_one = made(FIRST, "root", "second", serial=2, roots=(owner("root"), owner("second")))
+    ring = learned(tmp_path, history_of(later_one), "second")
+    assert ring.notes == ("no key that is pinned here speaks for the ring 0101010101010101 any more",)
+    assert named(ring) == ["second"] and "ci" in [gone.owner.name for gone in ring.dropped]
+
+
+def test_two_that_learn_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    def hold() -> None:
+        with (tmp_path / ".lock").open("a") as lock:
+            assert files.take(lock)
+            held.set()
+            time.sleep(0.2)
+            released.set()
+
+    held, released = threading.Event(), threading.Event()
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    assert named(learned(tmp_path, history_of(made(FIRST, "root")), "root")) == ["root", "ci"]
+    assert released.is_set()
+    other.join()
 
 
 # ------------------------------------------------------------------------------------------- wrong input
@@ -448,7 +758,7 @@ def another(character: str, random: Random) -> str:
 def test_a_statement_with_one_other_character_is_not_accepted(people: People) -> None:
     """Names, keys, times, numbers: it reads as a statement, and nobody signed it."""
     people.done("keys", "delegate", "ci=ci.pub", "--root", "root", "--expires", "90d")
-    (it,), pinned = people.history.statements, (trust.Trusted("root", SECRETS["root"].public),)
+    (it,) = people.history.statements
     random, read = Random(7), 0
     for at in range(len(it.statement)):
         text = it.statement[:at] + another(it.statement[at], random) + it.statement[at + 1 :]
@@ -458,7 +768,7 @@ def test_a_statement_with_one_other_character_is_not_accepted(people: People) ->
             except StoreDamaged:
                 continue
             read += 1
-            found = key_statements.followed(history, pinned)
+            found = key_statements.followed(history, pinned("root"))
             assert found.newest is None and found.accepted == () and found.refused
     assert read > 100
 
@@ -466,7 +776,7 @@ def test_a_statement_with_one_other_character_is_not_accepted(people: People) ->
 def test_flipped_bytes_are_refused_or_change_nobody(people: People) -> None:
     """Whatever becomes of the file, it reads as a history or is said to be none; and no key counts that did not before."""
     people.done("keys", "delegate", "ci=ci.pub", "--root", "root")
-    data, pinned = people.history.text, (trust.Trusted("root", SECRETS["root"].public),)
+    data = people.history.text
     random, wanted = Random(7), people.history.statements[-1].read
     outcomes: List[str] = []
     for _ in range(400):
@@ -474,7 +784,7 @@ def test_flipped_bytes_are_refused_or_change_nobody(people: People) -> None:
         place = random.randrange(len(changed))
         changed[place : place + random.randrange(3)] = random.choice((b"", b'"', b"{", b"\xff", b"9" * 50, b"null"))
         try:
-            found = key_statements.followed(key_statements.history(bytes(changed), ""), pinned)
+            found = key_statements.followed(key_statements.history(bytes(changed), ""), pinned("root"))
         except StoreDamaged:
             outcomes.append("no history")
             continue

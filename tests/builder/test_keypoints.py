@@ -107,7 +107,7 @@ def test_extract_points_that_the_head_found() -> None:
 def test_draw(tmp_path: Path, count: int) -> None:
     image = np.zeros((32, 48, 3), np.uint8)
     points = RANDOM.random((count, 2), dtype=np.float32) * 30
-    found = keypoints.Found(points, np.ones(count, np.float32), np.zeros((count, 4), np.float32), "")
+    found = keypoints.DetectedKeypoints(points, np.ones(count, np.float32), np.zeros((count, 4), np.float32), "")
     keypoints.draw(image, found, tmp_path / "out.png")
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
     assert not image.any(), "the photograph itself is not drawn on"

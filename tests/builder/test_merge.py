@@ -18,7 +18,7 @@ from builder.errors import UsageError
 from builder.store import versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, Manifest
-from builder.store.merge import Part, merged
+from builder.store.merge import StorePart, merged
 from builder.store.provenance import Provenance, Revision
 from tests.fakes import entry, manifest, stored
 
@@ -29,13 +29,13 @@ def waiting(cell: str) -> Entry:
     return entry(cell, status="waiting", artifact=False, p50=None)
 
 
-def taken(*parts: Part, prefer: "tuple[str, ...]" = ()) -> Dict[str, str]:
+def taken(*parts: StorePart, prefer: "tuple[str, ...]" = ()) -> Dict[str, str]:
     return dict(merged(parts, prefer).taken)
 
 
 def test_each_cell_is_taken_from_where_it_was_built() -> None:
-    a = Part("a", manifest(entry(ORT), waiting(OV), waiting(TRT)))
-    b = Part("b", manifest(waiting(ORT), entry(OV), waiting(TRT), version=4))
+    a = StorePart("a", manifest(entry(ORT), waiting(OV), waiting(TRT)))
+    b = StorePart("b", manifest(waiting(ORT), entry(OV), waiting(TRT), version=4))
     found = merged([a, b])
     assert dict(found.taken) == {ORT: "a", OV: "b", TRT: "a"}
     assert [e.verdict.status for e in found.manifest.entries] == ["passed", "passed", "waiting"]
@@ -45,7 +45,7 @@ def test_each_cell_is_taken_from_where_it_was_built() -> None:
 def test_a_version_of_one_commit_keeps_it_and_one_of_two_has_none() -> None:
     def commit(*words: str) -> "List[str]":
         made_of = [Provenance(1, 1, revision=Revision(word * 40)) for word in words]
-        parts = [Part(str(n), manifest(entry(ORT)), one) for n, one in enumerate(made_of)]
+        parts = [StorePart(str(n), manifest(entry(ORT)), one) for n, one in enumerate(made_of)]
         found = merged(parts).made_of
         assert found is not None
         return [found.revision.commit[0]] if found.revision else []
@@ -56,12 +56,12 @@ def test_a_version_of_one_commit_keeps_it_and_one_of_two_has_none() -> None:
 
 def test_only_measured_counts_more_than_built_and_built_more_than_waiting() -> None:
     built = entry(ORT, status="unverified", p50=None)
-    assert taken(Part("a", manifest(waiting(ORT))), Part("b", manifest(built))) == {ORT: "b"}
-    assert taken(Part("a", manifest(built)), Part("b", manifest(entry(ORT, status="failed")))) == {ORT: "b"}
+    assert taken(StorePart("a", manifest(waiting(ORT))), StorePart("b", manifest(built))) == {ORT: "b"}
+    assert taken(StorePart("a", manifest(built)), StorePart("b", manifest(entry(ORT, status="failed")))) == {ORT: "b"}
 
 
 def test_a_cell_that_two_built_differently_is_a_conflict_that_a_person_settles() -> None:
-    a, b = Part("a", manifest(entry(ORT, p50=2.0))), Part("b", manifest(entry(ORT, p50=3.0), entry(OV)))
+    a, b = StorePart("a", manifest(entry(ORT, p50=2.0))), StorePart("b", manifest(entry(ORT, p50=3.0), entry(OV)))
     with pytest.raises(UsageError, match=f"{ORT} was built differently in a and in b") as caught:
         merged([a, b])
     assert "--prefer b" in str(caught.value)
@@ -80,7 +80,7 @@ def test_a_cell_that_two_built_differently_is_a_conflict_that_a_person_settles()
 def test_parts_of_something_else_are_refused(change: Dict[str, object], said: str) -> None:
     other: Manifest = dataclasses.replace(manifest(entry(OV)), **change)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="not parts of one matrix") as caught:
-        merged([Part("a", manifest(entry(ORT))), Part("b", other)])
+        merged([StorePart("a", manifest(entry(ORT))), StorePart("b", other)])
     assert said in str(caught.value)
 
 
@@ -91,7 +91,9 @@ STATUSES = st.sampled_from(["passed", "unverified", "waiting"])
 def test_the_order_of_the_stores_does_not_matter(parts: "List[List[tuple[str, str]]]") -> None:
     """As long as nothing conflicts: here equal statuses are equal entries."""
     made = [
-        Part(str(n), manifest(*(entry(cell, status=status, artifact=status != "waiting") for cell, status in cells)))
+        StorePart(
+            str(n), manifest(*(entry(cell, status=status, artifact=status != "waiting") for cell, status in cells))
+        )
         for n, cells in enumerate(parts)
     ]
     forth, back = merged(made).manifest.entries, merged(made[::-1]).manifest.entries

@@ -127,12 +127,15 @@ def test_a_pool_lends_each_runner_once_and_no_more_than_it_may() -> None:
 
 def test_a_call_that_fails_gives_its_runner_back(rig: Rig) -> None:
     rig.place(1, Made(), tested=False)
-    deploy = deployment.open(rig.to)
-    for _ in range(3):
-        with pytest.raises(ValueError, match=r"Required inputs \(\['image'\]\) are missing"):
-            deploy._opened().run(deploy.entries[0], {"other": np.zeros(1)})
-    answers: List[Any] = []
-    calling = threading.Thread(target=lambda: answers.append(deploy(photograph())), daemon=True)
+    deploy, answers = deployment.open(rig.to), []
+
+    def work() -> None:
+        for _ in range(3):
+            with pytest.raises(ValueError, match=r"Required inputs \(\['image'\]\) are missing"):
+                deploy._opened().run(deploy.entries[0], {"other": np.zeros(1)})
+        answers.append(deploy(photograph()))
+
+    calling = threading.Thread(target=work, daemon=True)
     calling.start()
     calling.join(60)
     assert [one["out"].shape for one in answers] == [(1, 3, 16, 16)], "a runner that is not back is waited for"

@@ -468,6 +468,21 @@ def test_where_all_fail_the_first_is_told_and_the_pace_is_stopped() -> None:
         pace.go_on()
 
 
+def test_a_failure_after_the_others_are_done_stops_what_comes_later() -> None:
+    before, pace = threads(), Pace(jobs=2)
+
+    def do(number: int) -> None:
+        if number:
+            while threads() > before + 1:
+                time.sleep(0.01)
+            raise StoreDamaged("the last")
+
+    with pytest.raises(StoreDamaged, match="the last"):
+        pace.each([1, 0], do)
+    with pytest.raises(Stopped):
+        pace.rest(60)
+
+
 def test_an_interrupt_stops_all_of_them() -> None:
     before, pace, started = threads(), Pace(jobs=2), time.monotonic()
 
@@ -506,6 +521,13 @@ def test_a_thread_that_cannot_be_started_is_the_failure(monkeypatch: pytest.Monk
     assert threads() == before
 
 
+def test_there_are_no_more_threads_than_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, []
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread), start(thread)))
+    Pace(jobs=50).each(range(3), lambda number: None)
+    assert len(started) == 3
+
+
 def test_all_are_done_and_no_thread_is_left() -> None:
     before, done = threads(), []
     Pace(jobs=3).each(range(100), done.append)
@@ -540,6 +562,13 @@ def test_time_is_limited(jobs: int) -> None:
     with pytest.raises(Unreachable, match=r"longer than 0\.2 seconds"):
         pace.each(range(4), lambda number: pace.rest(60))
     assert 0.2 < time.monotonic() - started < 20
+
+
+def test_a_rest_ends_with_the_time() -> None:
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match=r"longer than 0\.1 seconds in all"):
+        Pace(seconds=0.1).rest(60)
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 from pathlib import Path
 from typing import Any, List
 
@@ -85,10 +86,28 @@ def test_a_password_protects_a_key(host: Host, monkeypatch: pytest.MonkeyPatch) 
     assert "no terminal to ask on" in host.err
 
 
+def test_a_password_is_asked_for_on_a_terminal_twice_for_a_new_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DEPLOYMATRIX_PASSWORD", raising=False)
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(isatty=lambda: True))
+    asked: List[str] = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: asked.append(prompt) or typed.pop(0))
+    typed = ["one", "two", "two", "three", "four"]
+    assert trust.ask() == "one"
+    assert trust.ask(again=True) == "two"
+    with pytest.raises(UsageError, match="the two passwords differ"):
+        trust.ask(again=True)
+    assert asked == ["Password: ", "Password: ", "Again: ", "Password: ", "Again: "]
+    monkeypatch.setenv("DEPLOYMATRIX_PASSWORD", "")
+    assert trust.ask(again=True) == "", "that there is none is an answer too"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["keys", "new", "mine"], "a key is never overwritten"),
+        (["keys", "trust", ".x", "mine.pub"], "is no name for a key"),
         (["keys", "trust", "x", "nonsense"], "this is not a public key"),
         (["keys", "trust", "../x", "mine.pub"], "is no name for a key"),
         (["keys", "trust", "x", "mine"], "this is not a public key"),
@@ -115,6 +134,7 @@ def test_a_name_is_not_given_to_another_key(host: Host) -> None:
     assert host("keys", "trust", "ci", "other.pub") == 2
     assert "another key already" in host.err
     assert trust.keys(host.folder / "trusted")[0].key == KEY.public
+    assert host("keys", "trust", "ci", "mine.pub") == 0, "the same once more is no other key"
 
 
 def test_a_damaged_pinned_key_is_no_reason_to_trust_everyone(host: Host) -> None:
@@ -270,9 +290,26 @@ def test_the_folder_of_trusted_keys() -> None:
     assert trust.folder({"HOME": "/home/a"}) == Path("/home/a/.config/deploymatrix/trusted")
     assert trust.folder({"HOME": "/home/a", "XDG_CONFIG_HOME": "/x"}) == Path("/x/deploymatrix/trusted")
     assert trust.folder({"DEPLOYMATRIX_TRUSTED": "/t", "HOME": "/home/a"}) == Path("/t")
+    assert trust.folder({}) == Path("~/.config/deploymatrix/trusted").expanduser()
+    assert trust.folder({"HOME": "/home/a", "XDG_CONFIG_HOME": "~/x"}) == Path("~/x/deploymatrix/trusted").expanduser()
+
+
+def test_the_folder_of_trusted_keys_is_made_with_all_above_it(tmp_path: Path) -> None:
+    assert trust.pin(tmp_path / "a" / "b", "ci", KEY.public) == tmp_path / "a" / "b" / "ci.pub"
+    assert trust.keys(tmp_path / "a" / "b") == (trust.Trusted("ci", KEY.public),)
 
 
 def test_a_huge_file_is_not_read_as_a_key(tmp_path: Path) -> None:
-    (tmp_path / "big.pub").write_bytes(b"x" * 5000)
-    with pytest.raises(UsageError, match="too large"):
-        trust.read_key(tmp_path / "big.pub")
+    path = tmp_path / "big.pub"
+    path.write_text(f"{'x' * (4095 - len(KEY.public.text))}\n{KEY.public.text}")
+    assert path.stat().st_size == 4096
+    assert trust.read_key(path) == KEY.public
+    path.write_text(f"x{path.read_text()}")
+    with pytest.raises(UsageError, match="too large for a key"):
+        trust.read_key(path)
+
+
+def test_a_file_of_bytes_is_no_key(tmp_path: Path) -> None:
+    (tmp_path / "image.pub").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(UsageError, match=r"image\.pub: cannot be read: not text"):
+        trust.read_key(tmp_path / "image.pub")

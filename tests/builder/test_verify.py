@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -11,8 +12,12 @@ from typing import Any, Callable, List
 
 import pytest
 
+from builder.errors import Unreachable
+from builder.host import verify
 from builder.store import attestations, oci, referrers, versions
+from builder.store.manifest import Golden
 from tests.builder.stores.test_versions import published
+from tests.builder.test_threats import republished
 from tests.builder.test_trust import KEY, Host
 from tests.builder.test_trust import host as host  # a fixture
 
@@ -60,6 +65,36 @@ def test_damage_and_a_missing_signature_are_both_told(host: Host) -> None:
     assert found["version"] == 1 and found["files"] == 3
 
 
+def test_a_version_without_enough_signatures_says_how_it_would_get_them(host: Host) -> None:
+    host("keys", "trust", "ci", "mine.pub")
+    assert host("verify") == 10
+    assert "build sign --version 1 --key FILE" in host.err
+    assert "its maker is not known" not in host.out + host.err, "it is known that nobody trusted signed it"
+    host("sign", "--key", "mine")
+    assert host("verify", "--signatures", "2") == 10
+    assert "only ci (0101010101010101) signed v1; 2 signatures are needed" in host.err
+
+
+def test_a_manifest_that_does_not_read_is_told_beside_its_signature(host: Host) -> None:
+    host("keys", "trust", "ci", "mine.pub")
+    republished(host.store, b"{}")
+    assert host("verify", "--format", "json") == 7
+    (found,) = json.loads(host.out)
+    assert [one["exit_code"] for one in found["problems"]] == [10, 7]
+
+
+def test_a_golden_sample_is_read_too_and_each_file_once(host: Host) -> None:
+    made = versions.read(host.store, 1)
+    sample = host.store.put_bytes("golden.npz", b"a sample")
+    entries = tuple(dataclasses.replace(entry, golden=Golden(sample)) for entry in made.entries)
+    versions.publish(host.store, dataclasses.replace(made, version=2, entries=entries))
+    assert host("verify") == 0, host.err
+    assert "is whole: 4 files have their digests" in host.out
+    damage(host.store.fetch(sample.digest))
+    assert host("verify") == 7
+    assert "golden.npz of tiny-dense-fp32-ort is not what the manifest says: it has 1 bytes instead of 8" in host.err
+
+
 @pytest.mark.parametrize("how", [["there"], ["--store", "there"], ["file://there"]], ids=" ".join)
 def test_a_place_outside_is_read_to_the_last_byte(how: List[str], signed: Host) -> None:
     assert signed("publish", "there") == 0
@@ -72,7 +107,40 @@ def test_a_place_outside_is_read_to_the_last_byte(how: List[str], signed: Host) 
     assert signed.err.count("is not what the manifest says") == 2
 
 
-def test_an_oci_object_that_names_other_files_is_found(signed: Host) -> None:
+def test_a_place_outside_that_lacks_a_file_or_sends_without_end(signed: Host) -> None:
+    assert signed("publish", "there") == 0
+    one, two, _ = (Path("there/blobs/sha256") / path.name for path in files(signed))
+    one.unlink()
+    damage(two, two.read_bytes() + b"x" * (1 << 20))
+    assert signed("verify", "file://there") == 7
+    assert "model.onnx of tiny-dense-fp32-ort is not what the manifest says: " in signed.err
+    assert " is missing\n" in signed.err
+    assert f"it has more than its {len(b'tiny-dense-fp32-ov model.xml')} bytes" in signed.err
+
+
+def test_a_place_outside_that_does_not_answer_is_a_problem_of_that_file(host: Host) -> None:
+    class Silent:
+        def stream(self, it: object, start: int = 0) -> Any:
+            raise Unreachable("it does not answer")
+
+    entry = versions.read(host.store, 1).entries[0]
+    assert entry.artifact is not None
+    read: Any = verify.from_place(Silent())  # type: ignore[arg-type]
+    assert read(entry.artifact.files[0]) == "it does not answer"
+
+
+def test_an_oci_object_of_another_artifact_is_found(host: Host) -> None:
+    """Its digest is right, and so are those of the files; only they are not each other's."""
+    made = versions.read(host.store, 1)
+    one, two, *rest = made.entries
+    assert one.artifact is not None and two.artifact is not None
+    mixed = dataclasses.replace(one, artifact=dataclasses.replace(one.artifact, files=two.artifact.files))
+    versions.publish(host.store, dataclasses.replace(made, version=2, entries=(mixed, two, *rest)))
+    assert host("verify") == 7
+    assert "the OCI object of tiny-dense-fp32-ort names other files than the manifest" in host.err
+
+
+def test_an_oci_object_that_does_not_read_is_found(signed: Host) -> None:
     """The manifest and its signature are right; what registry tools copy by is not."""
     entries = [entry for entry in versions.read(signed.store, 1).entries if entry.artifact]
     artifact = entries[0].artifact
@@ -107,6 +175,12 @@ def _less(folder: Path) -> None:
 
 def _more(folder: Path) -> None:
     (next(folder.rglob("model.*")).parent / "model.onnx.data").write_bytes(b"slipped in")
+
+
+def _deeper(folder: Path) -> None:
+    beside = next(folder.rglob("model.*")).parent / "beside"
+    beside.mkdir()
+    (beside / "model.onnx.data").write_bytes(b"slipped in")
 
 
 def _described(folder: Path) -> None:
@@ -157,6 +231,7 @@ def _no_description(folder: Path) -> None:
         (_weights, 7, "is not what was placed: it has 5 bytes"),
         (_less, 7, "it is missing"),
         (_more, 7, "model.onnx.data is no file of the version"),
+        (_deeper, 7, "beside/model.onnx.data is no file of the version"),
         (_described, 7, "deploy.json says other things of tiny-dense-"),
         (_all_made_to_fit, 10, "has no valid signature"),
         (_another_version, 7, "deploy.json says other things of the version"),
@@ -173,6 +248,20 @@ def test_a_pulled_folder_that_someone_meddled_with(
     meddle(_placed())
     found = signed("verify", "--pulled", "here")
     assert (found, said in signed.err) == (code, True), signed.err
+
+
+def test_an_empty_folder_is_no_file(signed: Host) -> None:
+    signed.pull("--no-self-test")
+    (next(_placed().rglob("model.*")).parent / "beside").mkdir()
+    assert signed("verify", "--pulled", "here") == 0, signed.err
+
+
+def test_a_pulled_folder_that_nobody_trusted_signed_has_no_unknown_maker(signed: Host) -> None:
+    signed.pull("--no-self-test")
+    _unsigned(_placed())
+    assert signed("verify", "--pulled", "here", "--format", "json") == 10
+    assert json.loads(signed.out)[0]["said"] == []
+    assert "build sign --version 1 --key FILE" in signed.out
 
 
 def test_a_folder_of_an_unsigned_version_is_held_against_its_manifest(host: Host) -> None:
@@ -221,10 +310,25 @@ def test_an_attached_statement_is_verified(signed: Host) -> None:
     assert attach(attestations.sign_envelope(payload, attestations.IN_TOTO, [])) == 10
     assert attach(attestations.sign_envelope({**payload, "subject": []}, attestations.IN_TOTO, [KEY])) == 7
     assert "its subjects are not what the manifest names" in signed.err
+    assert attach(attestations.sign_envelope(payload, "text/plain", [KEY])) == 7
+    assert "v1.intoto: it is a text/plain" in signed.err
     assert attach(b"{}") == 7
     published(signed.store, version=2)
     assert signed("verify", "--version", "2") == 10, "that one is not signed"
     assert "v1.intoto" not in signed.err
+
+
+def test_an_attached_statement_needs_no_signature_where_nobody_is_trusted(host: Host) -> None:
+
+    from builder.store.provenance import Provenance
+
+    about = versions.manifest_digest(host.store, 1)
+    payload = attestations.slsa_statement(versions.read(host.store, 1), about, Provenance(1, 1))
+    with host.store.locked():
+        unsigned = attestations.sign_envelope(payload, attestations.IN_TOTO, [])
+        referrers.attach_statement(host.store, 1, "intoto", attestations.ENVELOPE_KIND, "a.json", unsigned)
+    assert host("verify", "--format", "json") == 0, host.err
+    assert "v1.intoto is about it" in json.loads(host.out)[0]["said"]
 
 
 @pytest.mark.parametrize(

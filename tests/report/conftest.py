@@ -15,7 +15,7 @@ from builder.audit.drift_limits import Allowances
 from builder.audit.history import Version
 from builder.audit.ledger import ledger
 from builder.audit.report.page import Beside
-from builder.audit.report_actions import File, LayerTable, Picture
+from builder.audit.report_actions import LayerTable, Picture, PictureFile
 from builder.config.contract import Output
 from builder.store.manifest import Artifact, Check, Entry, HeadContract, Manifest, TaskResult, Verdict
 from tests import fakes
@@ -115,7 +115,7 @@ _GREY = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81
 def drawn(manifest: Manifest) -> Tuple[Picture, ...]:
     """Of the first two cells of int8 and fp16 on cpu_b, one a picture and one a reason; their samples are the cells' own."""
     cells = {e.cell[:21]: e for e in manifest.entries if e.parity}
-    files = tuple(File(name, name, base64.b64decode(_GREY)) for name in ("photograph.jpg", "difference.jpg"))
+    files = tuple(PictureFile(name, name, base64.b64decode(_GREY)) for name in ("photograph.jpg", "difference.jpg"))
     found = MapDifference("scores", 0.5, (32, 24))
     facts = WorstCase((64, 48), True, ((9, 9, 9, 9),), ((20, 20),), ((30, 30),), found)
     first, second = cells["tiny-dense-int8-cpu_b"], cells["tiny-dense-fp16-cpu_b"]

@@ -17,7 +17,7 @@ import pytest
 
 from builder.actions.measurements import MapDifference, WorstCase
 from builder.audit.report import page
-from builder.audit.report_actions import File, Picture
+from builder.audit.report_actions import Picture, PictureFile
 from builder.errors import UsageError
 from builder.store.manifest import Manifest
 from tests.fakes import REPOSITORY
@@ -166,7 +166,7 @@ def test_a_large_matrix_still_fits_and_says_what_is_left_out(count: int) -> None
     pictures = []
     for entry in entries[:12]:
         names = ("photograph.jpg", "difference.jpg")
-        files = tuple(File(name, f"{name} {entry.cell}", bytes(40_000)) for name in names)
+        files = tuple(PictureFile(name, f"{name} {entry.cell}", bytes(40_000)) for name in names)
         pictures.append(Picture(entry.cell, entry.parity[0].sample, facts, files))
     known = page.Beside(tuple(pictures))
     html = page.fitted(lambda detail: page.report(manifest, detail, known))

@@ -18,7 +18,7 @@ from builder.errors import StepFailed
 from builder.platforms.platform import Pinned
 from builder.plugins import Store
 from builder.store.layout import Layout
-from builder.store.provenance import Chain, Link, Provenance, Step
+from builder.store.provenance import Chain, JobLink, Provenance, StepRecord
 from tests import fakes
 from tests.e2e.conftest import Project, built, fresh  # noqa: F401  (fixtures)
 from tests.report.conftest import measured, version
@@ -72,8 +72,8 @@ def traced(store: Layout) -> Provenance:
     return Provenance(
         1,
         3,
-        tuple(Step(f"key of {cell}", "parity", inputs=pins) for cell in cells),
-        tuple(Chain(cell, (Link(f"parity/{cell}", f"key of {cell}"),)) for cell in cells),
+        tuple(StepRecord(f"key of {cell}", "parity", inputs=pins) for cell in cells),
+        tuple(Chain(cell, (JobLink(f"parity/{cell}", f"key of {cell}"),)) for cell in cells),
     )
 
 

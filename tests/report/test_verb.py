@@ -102,7 +102,7 @@ def test_without_jinja2_it_says_what_to_install(folder: Path) -> None:
 def test_an_installed_wheel_has_the_templates() -> None:
     """What `package-data` in pyproject.toml matches is what the page opens."""
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    assert '"builder.report" = ["templates/*"]' in text
+    assert '"builder.audit.report" = ["templates/*"]' in text
     folder = Path(page.__file__).parent / "templates"
     assert {"page.html.j2", "report.css", "report.js"} <= {p.name for p in folder.iterdir()}
     assert all(p.is_file() for p in folder.iterdir())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from builder.audit.report import cells, charts
 from builder.audit.report.cells import cell_rows, overview
-from builder.audit.report.speed import Timed, pareto, speeds
+from builder.audit.report.speed import TimedCell, pareto, speeds
 from builder.store.manifest import Check
 from tests import fakes
 from tests.report.conftest import measured, version
@@ -95,11 +95,11 @@ def test_the_gate_that_decides_comes_first() -> None:
 # ---------------------------------------------------------------------------------------------- fronts
 
 
-def timed(cell: str, p50: float, accuracy: float) -> Timed:
-    return Timed(cell, "a", "fp32", "passed", p50, accuracy)
+def timed(cell: str, p50: float, accuracy: float) -> TimedCell:
+    return TimedCell(cell, "a", "fp32", "passed", p50, accuracy)
 
 
-def names(front: Tuple[Timed, ...]) -> str:
+def names(front: Tuple[TimedCell, ...]) -> str:
     return "".join(cell.cell for cell in front)
 
 
@@ -116,7 +116,7 @@ def test_off_the_front_something_is_better_and_on_it_nothing_is(points: List[Tup
     cells = [timed(f"{i:02}", *point) for i, point in enumerate(points)]
     front = {cell.cell for cell in pareto(cells)}
 
-    def beats(a: Timed, b: Timed) -> bool:
+    def beats(a: TimedCell, b: TimedCell) -> bool:
         return (a.p50 <= b.p50 and a.accuracy >= b.accuracy) and (a.p50, a.accuracy) != (b.p50, b.accuracy)
 
     assert front

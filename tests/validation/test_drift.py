@@ -14,13 +14,13 @@ from builder.actions.measurements import OutputParity, SweepPoint, SweepRow, Swe
 from builder.audit import causes
 from builder.audit import ledger as drift
 from builder.audit.drift_limits import Allowances, check, usual_limit
-from builder.audit.history import Cause, Ledger, Line, Metric, Version, readings
+from builder.audit.history import Cause, Ledger, Metric, MetricLine, Version, readings
 from builder.config.gates import DriftLimit, DriftLimits, MetricLimit, names_metric, parse_drift_limit
 from builder.errors import UsageError
 from builder.platforms.platform import Pinned, Platform
 from builder.records import from_json, to_json
 from builder.store.manifest import Entry, TaskResult
-from builder.store.provenance import Chain, Link, Provenance, Step
+from builder.store.provenance import Chain, JobLink, Provenance, StepRecord
 from tests.fakes import entry, manifest
 
 CELL = "tiny-dense-fp32-ort"
@@ -51,7 +51,7 @@ def ledger(*entries: Sequence[Entry], limit: Optional[str] = None, against: Opti
     return drift.ledger([version(n, *some) for n, some in enumerate(entries, 1)], of, against=against)
 
 
-def line(made: Ledger, metric: str) -> Line:
+def line(made: Ledger, metric: str) -> MetricLine:
     (found,) = [n for n in made.lines if n.metric == metric]
     return found
 
@@ -341,10 +341,12 @@ def test_a_cell_that_was_not_there_has_no_platform_to_compare() -> None:
 def made_by(number: int, *steps: str) -> Version:
     """A version whose cell was made by `steps`, each of which took what the one before gave."""
     performed = tuple(
-        Step(f"{name} after {before}", name, inputs=(Pinned("in", before),), outputs=(Pinned("out", name),), done=True)
+        StepRecord(
+            f"{name} after {before}", name, inputs=(Pinned("in", before),), outputs=(Pinned("out", name),), done=True
+        )
         for before, name in zip(("the source", *steps), steps)
     )
-    links = tuple(Link(step.step, step.key, steps[at - 1 : at] if at else ()) for at, step in enumerate(performed))
+    links = tuple(JobLink(step.step, step.key, steps[at - 1 : at] if at else ()) for at, step in enumerate(performed))
     return Version(version(number, entry()).manifest, Provenance(1, number, performed, (Chain(CELL, links),)))
 
 
@@ -357,14 +359,14 @@ def test_a_step_that_is_new_or_dropped_is_named() -> None:
     export, simplify = new["export after the source"], new["simplify after export"]
     engines = old["engine after export"], new["engine after simplify"]
     assert causes.walk(two.provenance, three.provenance, CELL) == (
-        causes.Pace("export", "export", "same", export, export),
-        causes.Pace("simplify", "simplify", "new", None, simplify, (added,)),
-        causes.Pace("engine", "engine", "follows", *engines),
+        causes.StepChange("export", "export", "same", export, export),
+        causes.StepChange("simplify", "simplify", "new", None, simplify, (added,)),
+        causes.StepChange("engine", "engine", "follows", *engines),
     )
     assert causes.walk(three.provenance, two.provenance, CELL) == (
-        causes.Pace("export", "export", "same", export, export),
-        causes.Pace("engine", "engine", "follows", *engines[::-1]),
-        causes.Pace("simplify", "simplify", "dropped", simplify, None, (dropped,)),
+        causes.StepChange("export", "export", "same", export, export),
+        causes.StepChange("engine", "engine", "follows", *engines[::-1]),
+        causes.StepChange("simplify", "simplify", "dropped", simplify, None, (dropped,)),
     )
     assert causes.between(two, three, CELL, "size").causes == (added,)
     assert causes.between(three, two, CELL, "size").causes == (dropped,)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 np: Any = pytest.importorskip("numpy")
 cv2: Any = pytest.importorskip("cv2")
-from validation import homography, keypoints
+from validation import homography, keypoint_metrics
 from validation.homography import shift
-from validation.keypoints import Features, sameness
+from validation.keypoint_metrics import Features, sameness
 
 SIZE = (100, 120)
 STILL = np.eye(3)
@@ -61,18 +61,18 @@ FOUR = points((20, 20), (60, 30), (40, 70), (90, 80))
     ids=["same", "moved", "moved-unknown", "just-near", "just-far", "half-turn", "half", "few", "crowd", "none"],
 )
 def test_repeatability_is_the_share_with_a_counterpart(second: Any, between: Any, share: float) -> None:
-    assert keypoints.repeatability(FOUR, second, between, SIZE, 3) == pytest.approx(share)
+    assert keypoint_metrics.repeatability(FOUR, second, between, SIZE, 3) == pytest.approx(share)
 
 
 def test_repeatability_under_a_quarter_turn() -> None:
     first, second = points((20, 10), (60, 30)), points((89, 20), (69, 60))
-    assert keypoints.repeatability(first, second, QUARTER, (100, 100), 0.01) == 1.0
+    assert keypoint_metrics.repeatability(first, second, QUARTER, (100, 100), 0.01) == 1.0
 
 
 def test_points_that_only_one_view_shows_do_not_count() -> None:
     first = points((10, 50), (30, 50), (90, 50), (80, 20))  # those left of x = 50 leave the view
     second = points((40, 50), (30, 20), (100, 50), (110, 10))  # those right of x = 70 come into it
-    assert keypoints.repeatability(first, second, shift(-50, 0), SIZE, 1) == 1.0
+    assert keypoint_metrics.repeatability(first, second, shift(-50, 0), SIZE, 1) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_points_that_only_one_view_shows_do_not_count() -> None:
     ids=["no-point", "nothing-shared", "neither"],
 )
 def test_without_a_point_in_the_shared_area_there_is_no_share(first: Any, second: Any, between: Any) -> None:
-    assert math.isnan(keypoints.repeatability(first, second, between, SIZE, 3))
-    assert math.isnan(keypoints.matching_score(features(first), features(second), between, SIZE, 3))
+    assert math.isnan(keypoint_metrics.repeatability(first, second, between, SIZE, 3))
+    assert math.isnan(keypoint_metrics.matching_score(features(first), features(second), between, SIZE, 3))
 
 
 @given(SEEDS, st.integers(1, 30), st.integers(1, 30), st.sampled_from([STILL, shift(7, -4), shift(-30, 20), HALF]))
@@ -90,8 +90,8 @@ def test_it_does_not_matter_which_view_is_the_first(seed: int, many: int, few: i
     first, second = np.rint(scattered(seed, many)), np.rint(scattered(seed + 1, few))
     back = np.linalg.inv(between)
     for pixels in (1.5, 6.5):  # between two whole points no distance is that of the limit
-        there = keypoints.repeatability(first, second, between, SIZE, pixels)
-        assert there == pytest.approx(keypoints.repeatability(second, first, back, SIZE, pixels), nan_ok=True)
+        there = keypoint_metrics.repeatability(first, second, between, SIZE, pixels)
+        assert there == pytest.approx(keypoint_metrics.repeatability(second, first, back, SIZE, pixels), nan_ok=True)
 
 
 @given(SEEDS, st.integers(0, 20), st.integers(0, 20))
@@ -99,7 +99,7 @@ def test_shares_are_between_0_and_1(seed: int, many: int, few: int) -> None:
     between = homography.random_homography(np.random.default_rng(seed), SIZE, SIZE)
     first = features(scattered(seed, many))
     second = Features(homography.warp_points(first.points, between)[:few], first.descriptors[:few])
-    found = keypoints.scores(first, second, between, SIZE)
+    found = keypoint_metrics.scores(first, second, between, SIZE)
     assert all(math.isnan(value) or 0 <= value <= 1 for value in found.values()), found
 
 
@@ -109,7 +109,7 @@ def test_shares_are_between_0_and_1(seed: int, many: int, few: int) -> None:
 def test_a_match_is_of_two_that_are_nearest_to_each_other() -> None:
     first = Features(FOUR[:2], np.asarray([[0], [10]], np.float32))
     second = Features(FOUR[1:], np.asarray([[1], [2], [11]], np.float32))  # 2 is nearest to 0, but 0 to 1
-    one, two = keypoints.matches(first, second)
+    one, two = keypoint_metrics.matches(first, second)
     pairs = sorted(zip(one.tolist(), two.tolist()))
     assert pairs == sorted([(FOUR[0].tolist(), FOUR[1].tolist()), (FOUR[1].tolist(), FOUR[3].tolist())])
 
@@ -119,13 +119,13 @@ def test_bytes_are_compared_by_their_bits(kind: str, nearest: int) -> None:
     """One bit apart is 128 as a number, four bits are 15."""
     candidates = [0b01111111, 0b11110000]
     first = Features(FOUR[:1], np.asarray([[0b11111111]], kind))
-    _, two = keypoints.matches(first, Features(FOUR[:2], np.asarray(candidates, kind)[:, None]))
+    _, two = keypoint_metrics.matches(first, Features(FOUR[:2], np.asarray(candidates, kind)[:, None]))
     assert two.tolist() == [FOUR[candidates.index(nearest)].tolist()]
 
 
 @pytest.mark.parametrize(("first", "second"), [(points(), FOUR), (FOUR, points()), (points(), points())])
 def test_without_points_there_are_no_matches(first: Any, second: Any) -> None:
-    one, two = keypoints.matches(features(first), features(second))
+    one, two = keypoint_metrics.matches(features(first), features(second))
     assert one.shape == two.shape == (0, 2)
 
 
@@ -152,13 +152,13 @@ def test_matching_score_is_right_matches_over_keypoints(
     first: Features, second: Features, between: Any, share: float
 ) -> None:
     """Of each view's own keypoints; the mean of the two shares."""
-    assert keypoints.matching_score(first, second, between, SIZE, 3) == pytest.approx(share)
+    assert keypoint_metrics.matching_score(first, second, between, SIZE, 3) == pytest.approx(share)
 
 
 def test_keypoints_that_only_one_view_shows_do_not_lower_the_matching_score() -> None:
     first = features(points((10, 50), (30, 50), (90, 50), (80, 20)))
     second = Features(points((80, 90), (110, 10), (40, 50), (30, 20)), first.descriptors)
-    assert keypoints.matching_score(first, second, shift(-50, 0), SIZE, 1) == 1.0
+    assert keypoint_metrics.matching_score(first, second, shift(-50, 0), SIZE, 1) == 1.0
 
 
 @pytest.mark.parametrize("step", [-1, 1])
@@ -166,7 +166,7 @@ def test_a_match_across_the_edge_of_the_shared_area_is_no_share_of_it(step: int)
     """A point at the edge leaves the other view by a pixel, but is matched to one there that is near enough. That leaves
     one right match, of one keypoint in one view and of two in the other."""
     first, second = features(points((0, 10), (50, 50))), features(points((0, 10), (50 + step, 50)))
-    assert keypoints.matching_score(first, second, shift(step, 0), SIZE, 3) == 0.75
+    assert keypoint_metrics.matching_score(first, second, shift(step, 0), SIZE, 3) == 0.75
 
 
 # ------------------------------------------------------------------------------------------- homographies
@@ -185,7 +185,7 @@ def test_a_match_across_the_edge_of_the_shared_area_is_no_share_of_it(step: int)
     ids=["same", "moved", "true-moved", "scaled-matrix", "twice-as-large", "none"],
 )
 def test_corner_error_is_the_mean_distance_of_the_corners(found: Any, true: Any, error: float) -> None:
-    assert keypoints.corner_error(found, true, SIZE) == pytest.approx(error)
+    assert keypoint_metrics.corner_error(found, true, SIZE) == pytest.approx(error)
 
 
 GRID = points(*((x, y) for x in range(10, 90, 10) for y in range(10, 60, 10)))
@@ -206,8 +206,8 @@ def pair(wrong: float, noise: float = 0.0, count: int = 100) -> Tuple[Features, 
 @pytest.mark.parametrize("robust", [cv2.USAC_MAGSAC, cv2.RANSAC])
 @pytest.mark.parametrize(("wrong", "noise", "limit"), [(0, 0, 0.01), (0.3, 0, 0.01), (0, 0.5, 1.0), (0.3, 0.5, 1.5)])
 def test_a_homography_is_estimated_from_matches(robust: int, wrong: float, noise: float, limit: float) -> None:
-    found = keypoints.estimated(*pair(wrong, noise), robust=robust)
-    assert keypoints.corner_error(found, TRUE, SIZE) < limit
+    found = keypoint_metrics.estimated(*pair(wrong, noise), robust=robust)
+    assert keypoint_metrics.corner_error(found, TRUE, SIZE) < limit
 
 
 @pytest.mark.parametrize(("off", "counts"), [(2.9, True), (3.1, False)])
@@ -217,8 +217,8 @@ def test_a_match_that_is_three_pixels_off_is_a_wrong_one_for_ransac(off: float, 
     first = np.concatenate([GRID, around, points((50.5, 30.5))])
     second = first.copy()
     second[-1, 0] += off
-    found = keypoints.estimated(features(first), features(second), robust=cv2.RANSAC)
-    assert (keypoints.corner_error(found, STILL, SIZE) > 0.1) == counts
+    found = keypoint_metrics.estimated(features(first), features(second), robust=cv2.RANSAC)
+    assert (keypoint_metrics.corner_error(found, STILL, SIZE) > 0.1) == counts
 
 
 @pytest.mark.parametrize(
@@ -227,14 +227,14 @@ def test_a_match_that_is_three_pixels_off_is_a_wrong_one_for_ransac(off: float, 
     ids=["no-point", "three", "one-place", "a-line"],
 )
 def test_from_too_little_there_is_no_homography(places: Any) -> None:
-    assert keypoints.estimated(features(places), features(places)) is None
+    assert keypoint_metrics.estimated(features(places), features(places)) is None
 
 
 def test_the_estimate_does_not_depend_on_what_was_drawn_before() -> None:
     drawn = []
     for seed in (1, 2):
         cv2.setRNGSeed(seed)
-        drawn.append([keypoints.estimated(*pair(0.3, 0.5), robust=r) for r in (cv2.USAC_MAGSAC, cv2.RANSAC)])
+        drawn.append([keypoint_metrics.estimated(*pair(0.3, 0.5), robust=r) for r in (cv2.USAC_MAGSAC, cv2.RANSAC)])
     np.testing.assert_array_equal(*drawn)
 
 
@@ -249,7 +249,7 @@ def test_a_pair_of_views_is_scored(
     offset: float, within_1: float, within_3: float, homographies: Tuple[float, float, float]
 ) -> None:
     """All keypoints are off by so many pixels, and so is the homography that they suggest."""
-    assert keypoints.scores(features(GRID), features(GRID + points((offset, 0))), STILL, SIZE) == {
+    assert keypoint_metrics.scores(features(GRID), features(GRID + points((offset, 0))), STILL, SIZE) == {
         "repeatability_1px": within_1,
         "repeatability_3px": within_3,
         "matching_score_3px": within_3,
@@ -260,20 +260,20 @@ def test_a_pair_of_views_is_scored(
 
 
 def test_views_without_keypoints_estimate_no_homography() -> None:
-    found = keypoints.scores(features(points()), features(points()), STILL, SIZE)
+    found = keypoint_metrics.scores(features(points()), features(points()), STILL, SIZE)
     assert [name for name, value in found.items() if value == 0] == [f"homography_{n}px" for n in (1, 3, 5)]
     assert all(math.isnan(value) for name, value in found.items() if not name.startswith("homography"))
 
 
 def _one_pair() -> Any:
-    return keypoints.scores(*pair(0.3, 0.7), TRUE, SIZE)
+    return keypoint_metrics.scores(*pair(0.3, 0.7), TRUE, SIZE)
 
 
 def _one_stereo_pair() -> Any:
-    return keypoints.stereo_scores(*pair(0.3, 0.7), np.full(SIZE, 3, np.float32))
+    return keypoint_metrics.stereo_scores(*pair(0.3, 0.7), np.full(SIZE, 3, np.float32))
 
 
-@pytest.mark.parametrize("measured", [_one_pair, _one_stereo_pair, lambda: keypoints.estimated(*pair(0.3, 0.7))])
+@pytest.mark.parametrize("measured", [_one_pair, _one_stereo_pair, lambda: keypoint_metrics.estimated(*pair(0.3, 0.7))])
 def test_two_calls_give_the_same_numbers(measured: Callable[[], Any]) -> None:
     one, two = measured(), measured()
     if isinstance(one, dict):
@@ -300,7 +300,7 @@ TRUE_RIGHT = points((15, 20), (50, 30), (39, 70), (87.5, 80))
 
 def stereo(right: Features, left: Features = LEFT, pixels: float = 3.0) -> Tuple[float, float, float]:
     """(precision, matching score, repeatability)."""
-    found = keypoints.stereo_scores(left, right, SEEN, pixels)
+    found = keypoint_metrics.stereo_scores(left, right, SEEN, pixels)
     assert set(found) == {f"{name}_{pixels:g}px" for name in ("precision", "matching_score", "repeatability")}
     return tuple(found[f"{n}_{pixels:g}px"] for n in ("precision", "matching_score", "repeatability"))  # type: ignore
 
@@ -338,7 +338,7 @@ def test_the_disparity_of_the_nearest_pixel_counts() -> None:
 
 def test_a_point_at_the_very_edge_has_the_disparity_of_the_edge() -> None:
     corner = np.full(SIZE, 4, np.float32)
-    found = keypoints.stereo_scores(
+    found = keypoint_metrics.stereo_scores(
         features(points((119.4, 99.4), (-0.4, -0.4))), features(points((115.4, 99.4), (-4.4, -0.4))), corner
     )
     assert set(found.values()) == {1.0}

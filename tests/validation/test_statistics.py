@@ -51,3 +51,11 @@ def test_every_number_is_polygraphys(name: str) -> None:
         (theirs,) = parity.compare(lambda inputs: {"out": found}, Sample("s", {}, {"out": wanted}), ("out",), None)
     ours = comparison.of("out", "s", wanted, found)
     assert dataclasses.asdict(ours) == dataclasses.asdict(theirs)
+
+
+def test_what_is_not_finite_is_no_number_but_for_decibels_of_equal_tensors() -> None:
+    zeros, ones = np.zeros(4, np.int64), np.ones(4, np.int64)
+    found = comparison.of("out", "s", zeros, ones)
+    assert (found.max_abs, found.max_rel, found.p99_rel, found.snr_db) == (1, None, None, None)
+    assert (comparison.of("out", "s", ones, ones).snr_db, comparison.of("out", "s", ones, ones).psnr_db) == (999, 999)
+    assert comparison.rounded("out", "s", max_abs=np.float32(1 / 3)).max_abs == 0.3333333

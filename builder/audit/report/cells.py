@@ -1,4 +1,7 @@
-"""The first look at a version: one sentence, the count of each verdict, and the heat map of cells. Pure."""
+"""The overview of a version, its heat map of cells, and the table of cells.
+
+Pure; numbers are text for readers.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from builder.actions.measurements import OutputParity
 from builder.audit.report.charts import short
 from builder.store.manifest import Check, Entry, Manifest, TaskResult
 
-# How much of each gate a cell uses: 0.4 is well inside, 1 is at the limit, more is a miss. Pure.
+# ------------------------- margins: the share of a limit that is used, 0.4 well inside, 1 at the limit, more for a miss
 
 
 _BEST_IS_ONE = frozenset({"cosine", "matched", "agreement"})
@@ -26,7 +29,10 @@ class Margin:
 
 
 def margins_of(entry: Entry) -> Tuple[Margin, ...]:
-    """Every check of a cell: what counts before what is only reported, missed before kept, most used first."""
+    """Every check of a cell.
+
+    Deciding before reporting ones, missed before kept, most used first.
+    """
     own = {(result.task, result.metric): result.reference for result in entry.tasks}
     found = [Margin(c, share_used(c, own.get((c.subject, c.metric)))) for c in entry.verdict.checks]
     return tuple(
@@ -35,12 +41,11 @@ def margins_of(entry: Entry) -> Tuple[Margin, ...]:
 
 
 def share_used(check: Check, own: Optional[float] = None) -> float:
-    """The share of a limit that is used up.
+    """The share of a limit that is used.
 
-    An error or a loss counts from 0 to its limit. A similarity whose best is 1 counts what it lacks of 1. A task's own
-    number counts from what the model itself reaches (`own`), where that is inside the limit. Of any other number that
-    must be at least its limit, it is the limit in parts of what was found; but an arithmetic is kept or not, and kept it is
-    no near miss.
+    An error or a loss counts from 0 to its limit. A similarity whose best is 1 counts its distance from 1. A task's own
+    number counts from the model's value (`own`), where that is inside the limit. For any other number with a lower
+    limit, it is the limit as a share of the value. An arithmetic check is kept or not, so a kept one uses nothing.
     """
     found, limit = check.found, check.limit
     if found is None:
@@ -68,7 +73,7 @@ def margin_name(check: Check) -> str:
 
 
 def margin_share(margin: Margin) -> str:
-    """'41 %'. Never 100 % of a limit that was missed, nor more than that of one that was kept."""
+    """'41 %'. Never 100 % for a missed limit, nor more than 100 % for a kept one."""
     if margin.check.found is None:
         return "no number"
     if margin.used >= BEYOND:
@@ -83,11 +88,14 @@ def margin_numbers(check: Check) -> str:
     return f"{found}, {'at most' if check.at_most else 'at least'} {short(check.limit)}"
 
 
+# ------------------------------------------------------------------------------------------- overview and heat map
+
+
 VERDICTS = ("passed", "failed", "unverified", "waiting", "skipped")
 
 
 @dataclass(frozen=True)
-class Count:
+class VerdictCount:
     verdict: str
     cells: int
     meaning: str
@@ -104,7 +112,10 @@ class Fastest:
 
 @dataclass(frozen=True)
 class Square:
-    """A cell of the heat map. `bar` is how much of the tightest gate is used, 0 to 100 for drawing, or None."""
+    """A cell of the heat map.
+
+    `bar`: the used share of the tightest gate, 0 to 100, or None.
+    """
 
     cell: str
     anchor: str
@@ -135,7 +146,7 @@ class Column:
 @dataclass(frozen=True)
 class Overview:
     sentence: str
-    counts: Tuple[Count, ...]
+    counts: Tuple[VerdictCount, ...]
     fastest: Tuple[Fastest, ...]
     columns: Tuple[Column, ...]
     rows: Tuple[Row, ...]
@@ -152,7 +163,10 @@ _MEANING = {
 
 
 def anchors(manifest: Manifest) -> Dict[str, str]:
-    """Cell -> the id of its row on the page. Numbered, since a name may hold what an id must not."""
+    """Cell -> id of its row on the page.
+
+    Numbered, since a name may contain characters that an id must not.
+    """
     return {entry.cell: f"cell-{number}" for number, entry in enumerate(manifest.entries, 1)}
 
 
@@ -161,7 +175,7 @@ def overview(manifest: Manifest) -> Overview:
     return Overview(
         sentence=_sentence(manifest),
         counts=tuple(
-            Count(verdict, found, _MEANING[verdict])
+            VerdictCount(verdict, found, _MEANING[verdict])
             for verdict in VERDICTS
             for found in [sum(e.verdict.status == verdict for e in manifest.entries)]
             if found
@@ -174,7 +188,7 @@ def overview(manifest: Manifest) -> Overview:
 
 
 def _sentence(manifest: Manifest) -> str:
-    """'14 of 64 cells passed, none failed.' and what became of the rest."""
+    """'14 of 64 cells passed, none failed.' and the counts of the other statuses."""
     of = {verdict: sum(e.verdict.status == verdict for e in manifest.entries) for verdict in VERDICTS}
     total = len(manifest.entries)
     said = f"{of['passed']} of {terminal.counted(total, 'cell')} passed, {of['failed'] or 'none'} failed."
@@ -244,20 +258,20 @@ def _square(entry: Entry, anchor: str) -> Square:
     )
 
 
-# The rows of the table of cells, with all that is known of each. Pure; every number is text, as a person reads it.
+# ------------------------------------------------------------------------------------------- the table of cells
 
 
 @dataclass(frozen=True)
-class Number:
-    """What is shown, and what it is sorted by; without a number it sorts last."""
+class ShownNumber:
+    """The text of a number, and its sort key; without a key it sorts last."""
 
     said: str = ""
     value: Optional[float] = None
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A gate: what it is about, what was found and allowed, how much of it is used, and where."""
+class JudgedGate:
+    """A gate: subject, value, limit, used share, and position."""
 
     gate: str
     numbers: str
@@ -303,13 +317,13 @@ class CellRow:
     reason: str
     remedies: Tuple[str, ...]
     remarks: Tuple[str, ...]
-    used: Number
+    used: ShownNumber
     gate: str
-    size: Number
-    p50: Number
-    speedup: Number
+    size: ShownNumber
+    p50: ShownNumber
+    speedup: ShownNumber
     timed: str
-    checks: Tuple[Judged, ...]
+    checks: Tuple[JudgedGate, ...]
     tasks: Tuple[Scored, ...]
     outputs: Tuple[Differed, ...]
     digest: str
@@ -317,7 +331,10 @@ class CellRow:
 
 
 def cell_rows(manifest: Manifest, *, detailed: bool) -> Tuple[CellRow, ...]:
-    """One row per cell; without `detailed`, only what failed keeps its checks, tasks and outputs."""
+    """One row per cell.
+
+    Without `detailed`, only failed cells have checks, tasks and outputs.
+    """
     of = anchors(manifest)
     return tuple(_row(e, of, detailed or e.verdict.status == "failed") for e in manifest.entries)
 
@@ -339,11 +356,11 @@ def _row(entry: Entry, of: Dict[str, str], detailed: bool) -> CellRow:
         reason=entry.verdict.reason,
         remedies=entry.verdict.remedies,
         remarks=artifact.remarks if artifact else (),
-        used=Number(margin_share(tightest), tightest.used) if tightest else Number(),
+        used=ShownNumber(margin_share(tightest), tightest.used) if tightest else ShownNumber(),
         gate=margin_name(tightest.check) if tightest else "",
-        size=Number(terminal.size(artifact.size), float(artifact.size)) if artifact else Number(),
-        p50=Number(f"{latency.artifact.p50:.1f} ms", latency.artifact.p50) if latency else Number(),
-        speedup=Number(f"{speedup:.2f}x", speedup) if speedup else Number(),
+        size=ShownNumber(terminal.size(artifact.size), float(artifact.size)) if artifact else ShownNumber(),
+        p50=ShownNumber(f"{latency.artifact.p50:.1f} ms", latency.artifact.p50) if latency else ShownNumber(),
+        speedup=ShownNumber(f"{speedup:.2f}x", speedup) if speedup else ShownNumber(),
         timed=_timed(entry),
         checks=tuple(map(_judged, checks)) if detailed else (),
         tasks=tuple(_scored(result) for result in entry.tasks) if detailed else (),
@@ -354,7 +371,7 @@ def _row(entry: Entry, of: Dict[str, str], detailed: bool) -> CellRow:
 
 
 def _timed(entry: Entry) -> str:
-    """How, and on what, the time was measured."""
+    """The method and machine of the timing."""
     if entry.latency is None:
         return ""
     found, naive = entry.latency.artifact, entry.latency.naive
@@ -364,10 +381,10 @@ def _timed(entry: Entry) -> str:
     return f"{said} on {entry.latency.machine}{beside}."
 
 
-def _judged(margin: Margin) -> Judged:
+def _judged(margin: Margin) -> JudgedGate:
     check = margin.check
     numbers, share = margin_numbers(check), margin_share(margin)
-    return Judged(margin_name(check), numbers, share, check.kept, check.worst, check.report_only)
+    return JudgedGate(margin_name(check), numbers, share, check.kept, check.worst, check.report_only)
 
 
 def _scored(result: TaskResult) -> Scored:
@@ -400,5 +417,8 @@ def _or_dash(value: Optional[float]) -> str:
 
 
 def _similar(value: Optional[float]) -> str:
-    """A similarity near 1 is told by what it lacks: 0.9999991 and 0.999 must not both read 1."""
+    """A similarity near 1 is shown by its distance from 1.
+
+    0.9999991 and 0.999 must differ.
+    """
     return "-" if value is None else f"{value:.7f}".rstrip("0").rstrip(".")

@@ -1,4 +1,7 @@
-"""Axes of the charts: from numbers to places in a drawing, round ticks, and short numerals. Pure; knows no chart."""
+"""Axes and layout of charts.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of numbers laid over the pixels from `start` to `end`; `start` may be the larger (y grows downwards)."""
+    """A range of numbers on the pixels from `start` to `end`; `start` may be the larger (y grows downwards)."""
 
     low: float
     high: float
@@ -67,31 +70,34 @@ def _step(span: float, count: int) -> float:
 
 
 def _fixed(value: float, places: int) -> str:
-    """`places` after the point; negative ones are before it. Very small and large numbers as powers of ten."""
+    """`places` after the point, negative ones before it; powers of ten for very small and large numbers."""
     if value and (abs(value) < 1e-4 or abs(value) >= 1e6):
         return f"{value:.{max(math.floor(math.log10(abs(value))) + places, 1)}e}"
     return f"{value:,.{min(max(places, 0), 7)}f}"
 
 
-# What the charts of the page share: their size, room for flat lines, and places for labels. Pure.
+# ------------------------------------------------------------------------------------------- layout
 
 
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 58, 20, 18, 42
 _LETTER, _TALL = 6.6, 13.0  # pixels that a letter of a label takes, about
-_LEAST_SPAN = 0.05  # of the largest value: what the height of a chart shows at least
+_LEAST_SPAN = 0.05  # of the largest value: the least span of a chart's height
 
 Box = Tuple[float, float, float, float]
 
 
 def roomy(heights: Sequence[float]) -> List[float]:
-    """The heights, and two more where they are close together: a difference of a hundredth part shall look small."""
+    """The heights, and two more where they are close together, so that a difference of 1 % looks small."""
     middle, room = (min(heights) + max(heights)) / 2, _LEAST_SPAN * max(map(abs, heights)) / 2
     return [*heights, middle - room, middle + room]
 
 
 def free(x: float, y: float, letters: int, taken: Sequence[Box]) -> Box:
-    """Where the label of a point fits: the first place around it that is inside the drawing and free, else the first."""
+    """The box of a point's label.
+
+    The first free one around it inside the drawing, else the first.
+    """
     width = letters * _LETTER
     corners = [(x + 9, y - _TALL / 2), (x - 9 - width, y - _TALL / 2)]
     corners += [(x - width / 2, y + sign * d - _TALL / 2) for d in (16, 29, 42) for sign in (-1, 1)]

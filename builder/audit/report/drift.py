@@ -1,5 +1,8 @@
-"""Drift over versions: for each metric, head and target a chart with a line per precision, and the list of what got worse.
-The numbers and their judgement are the audit's (`builder/audit/ledger.py`); here they only get places. Pure.
+"""Charts of drift over versions, and what got worse.
+
+One chart per metric, head and target, with a line per precision. Pure.
+
+Numbers and judgement come from the ledger (`builder/audit/ledger.py`); here they get positions.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from builder.audit import text
-from builder.audit.history import CellLine, Ledger, Line
+from builder.audit.history import CellLine, Ledger, MetricLine
 from builder.audit.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, free, linear, roomy
 
 _MOST_LISTED = 30
@@ -25,8 +28,10 @@ class Dot:
 
 @dataclass(frozen=True)
 class Course:
-    """One cell over the versions: a path through its dots, and the label behind the last one. `values` has one text per
-    version that the page shows."""
+    """One cell over the versions.
+
+    A path through its dots, and the label behind the last one. `values` has one text per version on the page.
+    """
 
     cell: str
     precision: str
@@ -87,8 +92,10 @@ class Drift:
 
 
 def drift(ledger: Optional[Ledger], most: int) -> Optional[Drift]:
-    """None for a store of one version. Charts of at most `most` metrics: those beyond a limit first, then what gets
-    worse, then what is scored on tasks."""
+    """The charts; None for a store of one version.
+
+    At most `most` metrics: first those beyond a limit, then those that get worse, then task metrics.
+    """
     if ledger is None or ledger.against is None:
         return None
     worse = [line for line in ledger.lines if line.state == "beyond"]
@@ -109,7 +116,10 @@ _RANK = {"beyond": 0, "worse": 1}
 
 
 def _ordered(ledger: Ledger) -> List[str]:
-    """Metrics worth a chart: task metrics, signal-to-noise ratios and speed-ups; worst state first."""
+    """Metrics with a chart.
+
+    Task metrics, signal-to-noise ratios and speed-ups; worst state first.
+    """
     best: Dict[str, Tuple[int, int]] = {}
     for line in ledger.lines:
         told = line.kind == "task" or line.metric.endswith((".snr_db", "latency.speedup")) or line.state == "beyond"
@@ -122,7 +132,7 @@ def _ordered(ledger: Ledger) -> List[str]:
 def _metric(ledger: Ledger, name: str, number: int) -> DriftMetric:
     lines = [line for line in ledger.lines if line.metric == name and any(p.value is not None for p in line.points)]
     cells = {cell.cell: cell for cell in ledger.cells}
-    groups: Dict[Tuple[str, str], List[Line]] = {}
+    groups: Dict[Tuple[str, str], List[MetricLine]] = {}
     for line in lines:
         cell = cells.get(line.cell)
         if cell is not None:
@@ -132,7 +142,7 @@ def _metric(ledger: Ledger, name: str, number: int) -> DriftMetric:
     return DriftMetric(name.replace(".", " ", 1), lines[0].unit, lines[0].better, beyond, charts)
 
 
-def _chart(id: str, ledger: Ledger, lines: List[Line], cells: Dict[str, CellLine]) -> DriftChart:
+def _chart(id: str, ledger: Ledger, lines: List[MetricLine], cells: Dict[str, CellLine]) -> DriftChart:
     numbers = [release.version for release in ledger.releases]
     step = (WIDTH - LEFT - RIGHT - 60) / max(1, len(numbers) - 1)
     at = {number: round(LEFT + 12 + i * step, 1) for i, number in enumerate(numbers)}
@@ -145,7 +155,7 @@ def _chart(id: str, ledger: Ledger, lines: List[Line], cells: Dict[str, CellLine
 
 
 def _course(
-    line: Line,
+    line: MetricLine,
     precision: str,
     at: Dict[int, float],
     y: Axis,
@@ -172,7 +182,7 @@ def _course(
     )
 
 
-def _drifted(line: Line, ledger: Ledger) -> Drifted:
+def _drifted(line: MetricLine, ledger: Ledger) -> Drifted:
     before, after = (text.point(line, line.at(v)) for v in (ledger.against, ledger.candidate))
     return Drifted(
         cell=line.cell,

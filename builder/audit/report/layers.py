@@ -1,7 +1,7 @@
-"""Error by layer: the layers of each lowered graph, those that add most noise first. Pure.
+"""Error by layer: the layers of each lowered graph, those with most noise first.
 
-The noise of single layers adds up about as their powers do, so the power of each, 10 ** (-dB / 10) of the signal's, in
-parts of their sum says how much of the harm is its own.
+Pure. Noise powers of single layers add up approximately. So the share of a layer is its power, 10 ** (-dB / 10) of the
+signal's, divided by the sum.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST = 15  # layers of a graph that are listed
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerRow:
     """`bar` is its share of the noise, 0 to 100 for drawing."""
 
     name: str
@@ -34,14 +34,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Graph:
-    """A lowered graph. `head`, `precision` and `target` are for the filters; `target` only where there is one."""
+    """A lowered graph.
+
+    `head`, `precision` and `target` are for the filters; `target` only for a single one.
+    """
 
     title: str
     cells: Tuple[str, ...]
     head: str
     precision: str
     target: str
-    layers: Tuple[Layer, ...]
+    layers: Tuple[LayerRow, ...]
     more: int
     said: str
     why_not: str
@@ -71,15 +74,18 @@ def _graph(manifest: Manifest, table: LayerTable) -> Graph:
 
 
 def _power(layer: LayerError) -> Optional[float]:
-    """Of the noise, in parts of the signal's; nothing above 300 dB, where tensors are equal."""
+    """The noise power as a fraction of the signal's.
+
+    0 above 300 dB, where tensors are equal.
+    """
     if layer.alone_db is None:
         return None
     return 10 ** (-layer.alone_db / 10) if layer.alone_db < 300 else 0.0
 
 
-def _layer(layer: LayerError, power: Optional[float], whole: float) -> Layer:
+def _layer(layer: LayerError, power: Optional[float], whole: float) -> LayerRow:
     share = power / whole if power is not None and whole > 0 else None
-    return Layer(
+    return LayerRow(
         name=layer.name,
         operator=layer.operator,
         share="-" if share is None else _percent(share),
@@ -100,7 +106,7 @@ def _decibels(value: Optional[float]) -> str:
     return "-" if value is None else ("equal" if value >= 300 else f"{value:.1f} dB")
 
 
-def _said(layers: Sequence[Layer]) -> str:
+def _said(layers: Sequence[LayerRow]) -> str:
     """How few layers make half of the noise."""
     total = 0.0
     for count, layer in enumerate(layers, 1):

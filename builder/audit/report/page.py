@@ -1,7 +1,8 @@
-"""The page as HTML: templates filled with a `Report`, style and script inside, nothing that a network is needed for.
+"""The report page: contents from manifests, and HTML without network access.
 
-A policy in the page forbids every request, and every script and style but its own two, by their digests. Whatever a
-person named is escaped by the templates' engine. The page is kept under `LIMIT` bytes by holding less.
+Templates are filled with a `ReportPage`; style and script are inline. A policy in the page forbids every request, and
+every script and style but its own two, by their digests. The templates' engine escapes all names. The page stays below
+`LIMIT` bytes by showing less.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from builder.audit.report_actions import LayerTable, Picture
 from builder.errors import UsageError
 from builder.store.manifest import Manifest
 
-# All that is on the page, computed from manifests: records of text and places in drawings, ready for the templates.
-# Pure: the same manifests, the same page. No HTML is made here.
+# --------------------------------------------------------- contents: records of text and positions from manifests, pure
 
 
 _MOST_DRIFT = 6  # metrics with a chart over the versions
@@ -33,7 +33,10 @@ _MOST_DRIFT = 6  # metrics with a chart over the versions
 
 @dataclass(frozen=True)
 class Detail:
-    """How much a page holds. A large matrix gets less, so that the page stays small; `left_out` says so on it."""
+    """How much a page shows.
+
+    A large matrix gets less; `left_out` is the note about it on the page.
+    """
 
     accuracies: int = 12
     pictures: int = 1000
@@ -41,7 +44,7 @@ class Detail:
     left_out: str = ""
 
 
-# From all to the least, tried in turn until the page is small enough.
+# From everything to the least, tried in turn until the page is small enough.
 DETAILS = (
     Detail(),
     Detail(3, 8, left_out="Charts of more than three metrics and pictures of more than eight cells"),
@@ -49,7 +52,8 @@ DETAILS = (
         1,
         4,
         cells=False,
-        left_out="Charts of more than one metric, pictures of more than four cells, and the numbers of what did not fail",
+        left_out="Charts of more than one metric, pictures of more than four cells, "
+        "and the numbers of what did not fail",
     ),
     Detail(
         0, 4, cells=False, left_out="Charts, pictures of more than four cells, and the numbers of what did not fail"
@@ -59,7 +63,7 @@ DETAILS = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class Filter:
     """A filter: the attribute that it looks at, and the values it offers."""
 
     key: str
@@ -68,7 +72,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportPage:
     model: str
     version: int
     created: str
@@ -77,7 +81,7 @@ class Report:
     source: str
     weights: str
     overview: Overview
-    choices: Tuple[Choice, ...]
+    choices: Tuple[Filter, ...]
     cells: Tuple[CellRow, ...]
     speeds: Tuple[Speed, ...]
     worst: WorstCases
@@ -90,17 +94,17 @@ class Report:
 
 @dataclass(frozen=True)
 class Beside:
-    """What is known of a version beside its manifest, as far as it is."""
+    """Data of a version beside its manifest, as far as it exists."""
 
     pictures: Tuple[Picture, ...] = ()
     ledger: Optional[Ledger] = None
     layers: Tuple[LayerTable, ...] = ()
 
 
-def report(manifest: Manifest, detail: Detail, beside: Optional[Beside] = None) -> Report:
+def report(manifest: Manifest, detail: Detail, beside: Optional[Beside] = None) -> ReportPage:
     known = beside or Beside()
     model, made = manifest.model, manifest.builder
-    return Report(
+    return ReportPage(
         model=model.name,
         version=manifest.version,
         created=manifest.created,
@@ -121,22 +125,25 @@ def report(manifest: Manifest, detail: Detail, beside: Optional[Beside] = None) 
     )
 
 
-def _choices(manifest: Manifest) -> Tuple[Choice, ...]:
+def _choices(manifest: Manifest) -> Tuple[Filter, ...]:
     entries = manifest.entries
     found = {e.verdict.status for e in entries}
     return (
-        Choice("head", "Head", tuple(dict.fromkeys(e.head for e in entries))),
-        Choice("precision", "Precision", tuple(dict.fromkeys(e.precision for e in entries))),
-        Choice("target", "Target", tuple(dict.fromkeys(e.target for e in entries))),
-        Choice("verdict", "Verdict", tuple(v for v in VERDICTS if v in found)),
+        Filter("head", "Head", tuple(dict.fromkeys(e.head for e in entries))),
+        Filter("precision", "Precision", tuple(dict.fromkeys(e.precision for e in entries))),
+        Filter("target", "Target", tuple(dict.fromkeys(e.target for e in entries))),
+        Filter("verdict", "Verdict", tuple(v for v in VERDICTS if v in found)),
     )
+
+
+# ------------------------------------------------------------------------------------------- HTML
 
 
 LIMIT = 2_000_000
 _FOLDER = Path(__file__).parent / "templates"
 
 
-def render(report: Report) -> str:
+def render(report: ReportPage) -> str:
     """The whole page. UsageError where jinja2 is not installed."""
     try:
         import jinja2
@@ -155,15 +162,18 @@ def render(report: Report) -> str:
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    # Ours, and the same for every page: the only text that is not escaped.
+    # Built in and the same for every page: the only unescaped text.
     safe = engine.filters["safe"]
     return engine.get_template("page.html.j2").render(
         report=report, style=safe(style), script=safe(script), policy=policy
     )
 
 
-def fitted(make: Callable[[Detail], Report]) -> str:
-    """The page with as much as fits into `LIMIT` bytes. UsageError when even the least does not."""
+def fitted(make: Callable[[Detail], ReportPage]) -> str:
+    """The page with as much as fits into `LIMIT` bytes.
+
+    Raises UsageError when even the least does not.
+    """
     for detail in DETAILS:
         page = render(make(detail))
         if len(page.encode()) < LIMIT:

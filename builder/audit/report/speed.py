@@ -1,5 +1,8 @@
-"""Accuracy against latency: for each head and target a chart with the cells that were timed and scored, and the Pareto
-front among those that passed: a cell is on it when no other is both as fast and as accurate, and better in one. Pure.
+"""Charts of accuracy against latency, with a Pareto front.
+
+One chart per head and target, of timed and scored cells. Pure.
+
+The front is among cells that passed: a cell is on it when no other is as fast and as accurate, and better in one.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ _WORST_SNR = "worst signal-to-noise ratio"
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A number that says how good an artifact is: a task's metric, or parity where there is no task."""
+    """An accuracy of artifacts: a task's metric, or parity without a task."""
 
     title: str
     lower_is_better: bool
@@ -24,8 +27,11 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Timed:
-    """A cell with both numbers: milliseconds, and the accuracy; the model's own where it has one."""
+class TimedCell:
+    """A cell with both numbers.
+
+    Milliseconds and accuracy, and the model's own accuracy if there is one.
+    """
 
     cell: str
     anchor: str
@@ -38,7 +44,10 @@ class Timed:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of the chart: where it is, what it shows, and its label with where that begins."""
+    """A point of the chart.
+
+    Position, contents, and its label with the label's position.
+    """
 
     x: float
     y: float
@@ -55,8 +64,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """`front` is the path of the Pareto front, `own_y` the height of the model itself; `why_no_front` when timings cannot
-    be compared."""
+    """`front`: path of the Pareto front; `own_y`: height of the model itself.
+
+    `why_no_front`: set when timings are not comparable.
+    """
 
     id: str
     head: str
@@ -80,11 +91,11 @@ class Speed:
     charts: Tuple[Chart, ...]
 
 
-def pareto(cells: Sequence[Timed], *, lower_is_better: bool = False) -> Tuple[Timed, ...]:
+def pareto(cells: Sequence[TimedCell], *, lower_is_better: bool = False) -> Tuple[TimedCell, ...]:
     """Those that no other beats, fastest first. Equal ones are all on the front."""
     sign = -1.0 if lower_is_better else 1.0
 
-    def beaten(one: Timed) -> bool:
+    def beaten(one: TimedCell) -> bool:
         return any(
             o.p50 <= one.p50
             and sign * o.accuracy >= sign * one.accuracy
@@ -131,7 +142,7 @@ def _task_value(task: str, metric: str) -> Value:
 
 
 def _snr(entry: Entry) -> Tuple[Optional[float], Optional[float]]:
-    """Over all outputs and photographs, in decibels; 999 stands for equal tensors."""
+    """The worst over all outputs and photographs, in decibels; 999 for equal tensors."""
     if any(row.problem for row in entry.parity):
         return None, None
     return min((row.snr_db for row in entry.parity if row.snr_db is not None), default=None), None
@@ -173,11 +184,11 @@ def _chart(id: str, entries: Sequence[Entry], accuracy: Accuracy, value: Value, 
     )
 
 
-def _timed(entry: Entry, value: Value, of: Dict[str, str]) -> Timed:
+def _timed(entry: Entry, value: Value, of: Dict[str, str]) -> TimedCell:
     accuracy, own = value(entry)
     assert entry.latency is not None and accuracy is not None
     p50, status = entry.latency.artifact.p50, entry.verdict.status
-    return Timed(entry.cell, of[entry.cell], entry.precision, status, p50, accuracy, own)
+    return TimedCell(entry.cell, of[entry.cell], entry.precision, status, p50, accuracy, own)
 
 
 def _why_no_front(entries: Sequence[Entry]) -> str:
@@ -189,15 +200,17 @@ def _why_no_front(entries: Sequence[Entry]) -> str:
     return ""
 
 
-def _stairs(front: Sequence[Timed], x: Axis, y: Axis, accuracy: Accuracy) -> str:
-    """Steps, since nothing is known between two cells: until the next one, the last one's accuracy is what there is."""
+def _stairs(front: Sequence[TimedCell], x: Axis, y: Axis, accuracy: Accuracy) -> str:
+    """Steps: nothing is known between two cells, so the accuracy stays that of the last one."""
     if len(front) < 2:
         return ""
     places = [(x.place(c.p50), y.place(c.accuracy)) for c in front]
     return f"M{places[0][0]},{places[0][1]}" + "".join(f"H{px}V{py}" for px, py in places[1:])
 
 
-def _marks(cells: Sequence[Timed], front: Sequence[Timed], x: Axis, y: Axis, accuracy: Accuracy) -> Tuple[Mark, ...]:
+def _marks(
+    cells: Sequence[TimedCell], front: Sequence[TimedCell], x: Axis, y: Axis, accuracy: Accuracy
+) -> Tuple[Mark, ...]:
     on_front, taken, marks = {c.cell for c in front}, [], []
     points = [(x.place(c.p50), y.place(c.accuracy)) for c in cells]
     taken += [(px - 7, py - 7, px + 7, py + 7) for px, py in points]

@@ -1,6 +1,6 @@
-"""The worst cases as they are drawn on the page: photographs once each, keypoints as paths over them, the map beside. Pure.
+"""Worst cases on the page: photographs, keypoints, difference maps.
 
-What both found is a ring, what only the model found a cross, what only the artifact found a plus.
+Pure. Keypoints of both are rings, only of the model crosses, only of the artifact pluses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from builder.actions.measurements import MapDifference, Place, WorstCase
 from builder.audit.report import cells
 from builder.audit.report.cells import anchors
 from builder.audit.report.charts import short
-from builder.audit.report_actions import File, Picture
+from builder.audit.report_actions import Picture, PictureFile
 from builder.store.manifest import Manifest
 
 
@@ -39,7 +39,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Scale:
-    """Of the difference map: half-way along the colours is a quarter, since they show square roots."""
+    """The scale of the difference map.
+
+    Colours show square roots, so half of the colours is a quarter.
+    """
 
     quarter: str
     largest: str
@@ -48,7 +51,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Case:
+class DrawnCase:
     cell: str
     anchor: str
     head: str
@@ -70,7 +73,7 @@ class Case:
 @dataclass(frozen=True)
 class WorstCases:
     images: Tuple[Image, ...]
-    cases: Tuple[Case, ...]
+    cases: Tuple[DrawnCase, ...]
 
 
 def worst_cases(manifest: Manifest, pictures: Sequence[Picture]) -> WorstCases:
@@ -80,13 +83,13 @@ def worst_cases(manifest: Manifest, pictures: Sequence[Picture]) -> WorstCases:
     return WorstCases(tuple(ids.values()), cases)
 
 
-def _case(manifest: Manifest, of: Dict[str, str], picture: Picture, ids: Dict[str, Image]) -> Case:
+def _case(manifest: Manifest, of: Dict[str, str], picture: Picture, ids: Dict[str, Image]) -> DrawnCase:
     entry = manifest.entry(picture.cell)
     assert entry is not None
     facts = picture.facts
     tightest = next((m for m in cells.margins_of(entry) if m.check.worst == picture.sample), None)
     difference = _held(picture.file("difference.jpg"), ids)
-    return Case(
+    return DrawnCase(
         cell=entry.cell,
         anchor=of[entry.cell],
         head=entry.head,
@@ -123,7 +126,7 @@ def _panels(facts: WorstCase, picture: Picture, ids: Dict[str, Image]) -> Tuple[
     return (Panel("Photograph", photograph),)
 
 
-def _held(file: Optional[File], ids: Dict[str, Image]) -> str:
+def _held(file: Optional[PictureFile], ids: Dict[str, Image]) -> str:
     """The id of a picture; the same bytes are held once."""
     if file is None:
         return ""

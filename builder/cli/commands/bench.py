@@ -27,7 +27,7 @@ from builder.release import VERSION
 from builder.store import referrers, supply, trust, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Entry, Manifest
-from builder.store.referrers import Offered
+from builder.store.referrers import OfferedBench
 from builder.store.supply import Supply
 from builder.store.trust import secret_key
 from builder.trust import minisign
@@ -232,7 +232,9 @@ def _add(args: argparse.Namespace) -> int:
     with store.locked():
         manifest, about = versions.read(store, version), versions.manifest_digest(store, version)
         ring = Keyring() if args.allow_unsigned else trust.these(None, os.environ, store)
-        record = bench_records.believed(Offered(where, carried.bench.encode(), signed), manifest, about, ring, where)
+        record = bench_records.believed(
+            OfferedBench(where, carried.bench.encode(), signed), manifest, about, ring, where
+        )
         key = minisign.key_name(minisign.signature(carried.signature, where).key_id) if signed else ""
         signature = (key, carried.signature) if signed else None
         referrers.attach_bench(store, version, record.tag, carried.bench.encode(), signature)

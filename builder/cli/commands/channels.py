@@ -12,7 +12,7 @@ from builder import clock, plugins
 from builder.digest import Json
 from builder.errors import StoreDamaged, Untrusted, UsageError
 from builder.store import channels, trust
-from builder.store.channels import Channel, Offered
+from builder.store.channels import Channel, OfferedChannel
 from builder.terminal import table
 from builder.trust import keyring, minisign
 from builder.trust.keyring import Keyring
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _signed(found: Offered, ring: Keyring, where: str) -> str:
+def _signed(found: OfferedChannel, ring: Keyring, where: str) -> str:
     """Names of those trusted here who signed it, or who says that they did."""
     try:
         proof = keyring.proven(found.data, found.signatures, ring, what=found.name, where=where, hint="")

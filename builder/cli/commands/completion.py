@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     whole = argparse.ArgumentParser(prog="build")
     verbs = whole.add_subparsers()
     for name, line in VERBS.items():
-        import_module(f"builder.verbs.{name}").arguments(verbs.add_parser(name, help=line))
+        import_module(f"builder.cli.commands.{name}").arguments(verbs.add_parser(name, help=line))
     for action in _actions(whole):
         if action.type is Path:
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # an attribute that shtab looks for

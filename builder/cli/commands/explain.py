@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import List, Tuple
 
 from builder import terminal
-from builder.audit.explain import Explanation, Line, explain
+from builder.audit.explain import Explanation, ExplanationLine, explain
 from builder.cli.flags import add_matrix, known_cells, load_matrix
 from builder.errors import UsageError
 from builder.execution.build import Build
@@ -84,7 +84,7 @@ def as_text(one: Explanation) -> str:
     return "\n".join(parts)
 
 
-def _lines(lines: Tuple[Line, ...]) -> List[str]:
+def _lines(lines: Tuple[ExplanationLine, ...]) -> List[str]:
     width = max(len(line.name) for line in lines) + 2
     return [
         terminal.wrapped(

@@ -12,7 +12,7 @@ from builder import clock, terminal
 from builder.digest import Json
 from builder.errors import UsageError
 from builder.store import gc
-from builder.store.gc import Garbage, Part, Rule
+from builder.store.gc import Garbage, Removal, Rule
 from builder.store.layout import Layout
 
 
@@ -104,5 +104,5 @@ def _as_json(found: Garbage, dry: bool) -> Json:
     }
 
 
-def _part(part: Part) -> Json:
+def _part(part: Removal) -> Json:
     return {"count": part.count, "bytes": part.size}

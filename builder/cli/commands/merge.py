@@ -46,17 +46,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parts(stores: List[Layout]) -> List[merge.Part]:
+def _parts(stores: List[Layout]) -> List[merge.StorePart]:
     """The newest version of each store that has one."""
     found = []
     for store in stores:
         manifest = versions.latest(store)
         if manifest is not None:
-            found.append(merge.Part(str(store.root), manifest, versions.read_provenance(store, manifest)))
+            found.append(merge.StorePart(str(store.root), manifest, versions.read_provenance(store, manifest)))
     return found
 
 
-def _published(found: merge.Merged, parts: List[merge.Part], into: Layout, place: Path) -> str:
+def _published(found: merge.Merged, parts: List[merge.StorePart], into: Layout, place: Path) -> str:
     last = versions.latest(into)
     number = (last.version if last else 0) + 1
     created = clock.text(clock.now())

@@ -47,7 +47,7 @@ def _list(store: Layout) -> None:
 
 
 def _number(store: Layout, word: str) -> int:
-    found: Optional[channels.Offered] = None
+    found: Optional[channels.OfferedChannel] = None
     if channels.is_name(word):
         found = channels.offered(Folder(str(store.root), {}), word)
     if found is not None:

@@ -15,7 +15,7 @@ from builder.errors import DeployError
 from builder.store import promotion, supply, trust, versions
 from builder.store.manifest import Manifest
 from builder.store.trust import secret_key
-from builder.trust.keyring import Group, Keyring, Trusted
+from builder.trust.keyring import KeyGroup, Keyring, Trusted
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def desk(args: argparse.Namespace) -> Iterator[promotion.Desk]:
         for note in ring.notes:
             print(f"note: {note}", file=sys.stderr)
         if own:
-            ring = Keyring((*ring.groups, Group(own)), ring.dropped)
+            ring = Keyring((*ring.groups, KeyGroup(own)), ring.dropped)
         with supplied.reading():
             yield promotion.Desk(supplied, keys, ring, clock.now())
 

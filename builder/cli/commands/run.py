@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     for warning in caught:
         if issubclass(warning.category, deployment.FallbackWarning):
             print(f"warning: {warning.message}", file=sys.stderr)
-    if isinstance(found, keypoints.Found):
+    if isinstance(found, keypoints.DetectedKeypoints):
         out = args.out or Path(f"{args.photo.stem}.keypoints.png")
         keypoints.draw(image, found, out)
         print(f"{len(found.points)} keypoints by {found.cell} -> {out}")

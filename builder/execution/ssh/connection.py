@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple, Union
 
 import builder
-from builder.config.remote_machines import Address, Reached
+from builder.config.remote_machines import Reached, SshAddress
 from builder.errors import StepFailed, SystemRefused, Unreachable
 from builder.execution import messages
 from builder.execution.messages import Answer, Channel, Dropped, Line, Refused, Request, Terms
@@ -79,7 +79,7 @@ def unreachable(reached: Reached, said: Sequence[str], code: int) -> Unreachable
     return Unreachable(last, where=reached.where, hint=_filled("look for yourself: ssh {host}", reached.address))
 
 
-def _filled(hint: str, address: Address) -> str:
+def _filled(hint: str, address: SshAddress) -> str:
     host = " ".join([*address.flags, address.host])
     known = f"'[{address.host}]:{address.port}'" if address.port not in (None, 22) else address.host
     scan = " ".join([*(("-p", str(address.port)) if address.port else ()), address.host])
@@ -315,7 +315,7 @@ class Link:
                 self._channel.send(to_json(Request(messages.Alive())))
 
 
-def _client(address: Address, control: Path, environ: Dict[str, str]) -> List[str]:
+def _client(address: SshAddress, control: Path, environ: Dict[str, str]) -> List[str]:
     """The ssh command up to the host: never a question, no forwarding, and what the person has not set."""
     fixed = [
         "BatchMode=yes",
@@ -335,7 +335,7 @@ def _client(address: Address, control: Path, environ: Dict[str, str]) -> List[st
     return [*flags, *(word for option in ours for word in ("-o", option))]
 
 
-def _configured(address: Address, environ: Dict[str, str]) -> Dict[str, str]:
+def _configured(address: SshAddress, environ: Dict[str, str]) -> Dict[str, str]:
     """What ~/.ssh/config says for this host, as ssh itself reads it."""
     said = subprocess.run(
         ["ssh", "-G", *address.flags, "--", address.host],

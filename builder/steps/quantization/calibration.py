@@ -1,9 +1,12 @@
-"""Calibration: the range that each quantized activation gets, from its histogram over the photographs.
+"""Calibration: the range of each quantized activation.
 
-Two passes hold one image in memory at a time: the first finds each tensor's extremes, the second its histogram.
-`minmax` keeps the extremes; `percentile` cuts the tails at a percentile of the absolute values; `mse` takes the
-range with the least squared rounding error; `entropy` the range whose codes keep most of the distribution's information
-(Migacz, "8-bit inference with TensorRT", GTC 2017).
+It comes from the activation's histogram over the photographs. Two passes hold one image in memory at a time: the first
+finds each tensor's extremes, the second its histogram. `minmax` keeps the extremes; `percentile` cuts the tails at a
+percentile of the absolute values; `mse` takes the range with the least squared rounding error; `entropy` the range
+whose codes keep most of the distribution's information (Migacz, "8-bit inference with TensorRT", GTC 2017).
+
+The calibration-data step stores the input tensors as one array. The Q/DQ writer and TensorRT's calibrator read the same
+tensors, and a target needs neither the photographs nor their decoder.
 """
 
 from __future__ import annotations
@@ -135,7 +138,7 @@ def _error(histogram: Histogram, grid: Grid, signed: bool) -> float:
 
 
 def _divergence(histogram: Histogram, grid: Grid, signed: bool) -> float:
-    """Kullback-Leibler divergence, in nats, of the clipped distribution from what its codes can tell of it."""
+    """Kullback-Leibler divergence, in nats, of the clipped distribution from its quantized form."""
     bounds = (-128, 127) if signed else (0, 255)
     exact = np.round(histogram.centres / grid.scale) + grid.zero
     codes = np.clip(exact, *bounds).astype(np.int64) - bounds[0]
@@ -144,7 +147,7 @@ def _divergence(histogram: Histogram, grid: Grid, signed: bool) -> float:
     per_code = np.bincount(codes[used], histogram.counts[used], minlength=256)
     bins = np.bincount(codes[used], minlength=256)
     told = np.where(used, (per_code / np.maximum(bins, 1))[codes], 0)
-    # What was cut off sits on the outermost codes, where the quantized distribution does not know of it.
+    # Clipped values count in the outermost codes, but not in the quantized distribution.
     clipped = np.where(inside, histogram.counts, 0)
     places = np.flatnonzero(inside)
     outside = np.flatnonzero(~inside)
@@ -154,10 +157,7 @@ def _divergence(histogram: Histogram, grid: Grid, signed: bool) -> float:
     return float((p[real] * np.log(p[real] / np.maximum(q[real], 1e-12))).sum())
 
 
-# The calibration-data step: the images that set int8 ranges, as one array.
-#
-# It feeds the Q/DQ writer here and TensorRT's calibrator on a target that has neither the photographs nor their decoder:
-# the same tensors for both.
+# ------------------------------------------------------------------------------------------- the calibration-data step
 
 
 _MOST = 10_000  # images that a source may give: beyond it, it never ends
@@ -183,7 +183,7 @@ def _read(recipe: CalibrationData, inputs: Path) -> "Iterator[tuple[str, Any]]":
 
 
 def _given(recipe: CalibrationData, inputs: Path) -> "Iterator[tuple[str, Any]]":
-    """The images of the person's function, checked."""
+    """The images of the project's function, checked."""
     code = inputs / "code"
     images = task.attribute(recipe.source, code)()
     with task.told_of(recipe.source, code):

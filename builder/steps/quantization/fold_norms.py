@@ -1,12 +1,11 @@
-"""Rewrites Conv -> Relu -> BatchNormalization as Conv -> Relu -> Add, so that an integer runtime can fuse the first two.
+"""Rewriting Conv -> Relu -> BatchNormalization as Conv -> Relu -> Add.
 
-A batch norm behind a ReLU is s * relu(x) + t by channel. For s > 0, s * relu(x) = relu(s * x): s goes into the convolution
-before. For s < 0 its size goes there and its sign into the weights of the convolutions behind. What remains is + t, one
-Add, which stays in front of the next convolution, since that one pads with zeros what the norm gives. Where a MaxPool
-stands between, the Add moves behind it: the greatest of shifted values is the shifted greatest.
+So an integer runtime can fuse the first two. A batch norm behind a ReLU is s * relu(x) + t by channel. For s > 0, s *
+relu(x) = relu(s * x): s goes into the convolution before. For s < 0, |s| goes there and the sign into the weights of
+the convolutions behind. What remains is + t, one Add. It stays in front of the next convolution, which pads the norm's
+output with zeros. A MaxPool between them moves in front of the Add, since max(x) + t = max(x + t).
 
-The numbers are those of the original within float rounding. A norm that fits none of this stays as it is. Nothing is
-quantized here.
+The numbers equal the original within float rounding. Other norms stay unchanged. Nothing is quantized here.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class _Folding:
         self._put_shift(norm, relu.output[0], pool, shift.astype(np.float32))
 
     def _convolution_and_relu(self, norm: onnx.NodeProto) -> Optional[Tuple[onnx.NodeProto, onnx.NodeProto]]:
-        """What stands before the norm, when nothing else reads it."""
+        """The convolution and the ReLU before the norm, when nothing else reads them."""
         relu = self._producer.get(norm.input[0])
         if relu is None or relu.op_type != "Relu" or not self._is_private(relu.output[0]):
             return None
@@ -82,7 +81,7 @@ class _Folding:
         return convolution, relu
 
     def _is_plain(self, node: onnx.NodeProto) -> bool:
-        """A convolution whose weights and bias are constants."""
+        """Whether it is a convolution with constant weights and bias."""
         return node.op_type == "Conv" and all(name in self._arrays for name in node.input[1:])
 
     def _is_private(self, name: str) -> bool:
@@ -114,7 +113,10 @@ class _Folding:
             self._replace(convolution, 2, np.asarray(self._arrays[convolution.input[2]], np.float64) * scale)
 
     def _scale_inputs(self, convolution: onnx.NodeProto, scale: Doubles) -> None:
-        """Weights [O, I/groups, ...]: output channels of group g read the input channels of group g."""
+        """Scale weights [O, I/groups, ...].
+
+        Output channels of group g read the input channels of group g.
+        """
         weight = np.asarray(self._arrays[convolution.input[1]], np.float64)
         groups = next((a.i for a in convolution.attribute if a.name == "group"), 1)
         by_output = np.repeat(scale.reshape(groups, -1), len(weight) // groups, axis=0)

@@ -1,13 +1,14 @@
-"""The int8 step: explicit QuantizeLinear/DequantizeLinear pairs from calibration photographs.
+"""The int8 step: QuantizeLinear/DequantizeLinear pairs around convolutions.
 
-Only convolutions are quantized, and in an `around` placement what stands between two of them: weights to int8 per output
-channel, symmetric; biases stay float32, since TensorRT's parser refuses an int32 bias. Where the pairs go is decided in
-`builder/steps/quantization/placement.py`, their ranges in `builder/steps/quantization/calibration.py`.
+Only convolutions are quantized, and in an `around` placement the nodes between two of them. Weights are int8 per output
+channel, symmetric; biases stay float32, since TensorRT's parser refuses an int32 bias. `placement.py` decides where the
+pairs go, `calibration.py` their ranges.
 
-`symmetric` activations are int8 with zero point 0, the only kind TensorRT takes; `asymmetric` ones are uint8,
+`symmetric` activations are int8 with zero point 0, the only kind that TensorRT accepts; `asymmetric` ones are uint8,
 which wastes no code on the negative side after a ReLU and suits CPUs.
 
-Written by hand: on SuperPoint under onnxruntime this reaches 22 dB at 40 ms, `quantize_static` at best 12.8 dB at 64 ms.
+Written by hand: on SuperPoint under onnxruntime this reaches 22 dB at 40 ms, `quantize_static` at best 12.8 dB at 64
+ms.
 """
 
 from __future__ import annotations
@@ -28,58 +29,6 @@ from builder.models import onnx_files
 from builder.steps.quantization import fold_norms, placement
 from builder.steps.quantization.calibration import Floats, Grid, grids
 from builder.steps.quantization.placement import Places, Shift
-
-# Adds of a constant in an int8 graph: one grid for tensor, constant and sum, so that the integer Add rounds nothing.
-#
-# A tensor on codes of scale S plus a constant that is a multiple of S lies on codes of scale S. So the tensor takes the
-# scale of the sum, and the constant is rounded to the nearest multiple. What that rounding lost is known: each convolution
-# behind gets it back in its bias, exactly where no padding reaches. The calibrated grids are otherwise left alone.
-
-
-Doubles = NDArray[np.float64]
-
-
-def align(
-    model: onnx.ModelProto, shifts: Sequence[Shift], grids: Dict[str, Grid], *, signed: bool
-) -> Tuple[onnx.ModelProto, Dict[str, Grid]]:
-    """A copy of `model` with rounded constants and corrected biases, and `grids` with those of tensors and constants."""
-    aligned, copy = dict(grids), onnx.ModelProto()
-    copy.CopyFrom(model)
-    arrays = {i.name: numpy_helper.to_array(i) for i in copy.graph.initializer}
-    for shift in shifts:
-        scale, zero = grids[shift.total].scale, grids[shift.total].zero
-        if signed:  # 127 codes must reach the tensor's end as well; unsigned ones reach as far for both
-            scale = max(scale, grids[shift.tensor].scale)
-        exact = np.asarray(arrays[shift.constant], np.float64)
-        if exact.ndim < 3 or exact.size != exact.shape[1]:
-            continue  # not [1, C, 1, ...]
-        codes = np.round(exact / scale)
-        if np.ptp(codes) > 255 or (signed and np.abs(codes).max() > 127):
-            continue  # constants that no 8 bits hold on this grid: the Add stays in float
-        aligned[shift.tensor], aligned[shift.total] = Grid(scale, 0), Grid(scale, zero)
-        aligned[shift.constant] = Grid(scale, 0 if signed else int(np.clip(-codes.min(), 0, 255)))
-        arrays[shift.constant] = (codes * scale).astype(np.float32)
-        _give_back(copy.graph, arrays, shift.total, exact - codes * scale)
-    del copy.graph.initializer[:]
-    copy.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), n) for n, a in arrays.items())
-    return copy, aligned
-
-
-def _give_back(graph: onnx.GraphProto, arrays: Dict[str, NDArray[np.generic]], name: str, lost: Doubles) -> None:
-    """Add to the bias of each convolution that reads `name` what the lost constants [1, C, 1, ...] would have given."""
-    for node in graph.node:
-        if node.op_type != "Conv" or node.input[0] != name or any(i not in arrays for i in node.input[1:]):
-            continue
-        weight = np.asarray(arrays[node.input[1]], np.float64)
-        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-        if lost.size != groups * weight.shape[1]:
-            continue  # one number for every channel
-        by_output = np.repeat(lost.reshape(groups, -1), len(weight) // groups, axis=0)
-        taps = weight.reshape(*weight.shape[:2], -1).sum(axis=2)
-        bias = arrays[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight))
-        named = f"{node.output[0]}_bias"  # not in place: other nodes may read the same bias
-        arrays[named] = (np.asarray(bias, np.float64) + (taps * by_output).sum(axis=1)).astype(np.float32)
-        node.input[:] = [node.input[0], node.input[1], named]
 
 
 def lower_int8(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
@@ -103,7 +52,10 @@ def lower_int8(action: Action, inputs: Path, out: Path, root: Path) -> Facts:
 
 
 def prepared(model: onnx.ModelProto, recipe: LowerInt8, keep: FrozenSet[str]) -> onnx.ModelProto:
-    """The float32 graph that gets the pairs: for pairs around convolutions, without norms between."""
+    """The float32 graph that gets the pairs.
+
+    For pairs around convolutions, without norms between.
+    """
     return fold_norms.fold(model, keep) if recipe.placement == "around" else model
 
 
@@ -162,7 +114,10 @@ class _Writer:
         return self._model
 
     def _pair(self, name: str) -> str:
-        """Write the pair on tensor `name` once; the name of what comes out. Of a constant, the codes and one half."""
+        """Write the pair on tensor `name` once.
+
+        Returns its output name. A constant gets codes and DequantizeLinear only.
+        """
         if name not in self._done:
             self._done.add(name)
             grid = self._grids[name]
@@ -190,3 +145,60 @@ class _Writer:
                 helper.make_node("DequantizeLinear", [values, scale, zero], [f"{name}_dq"], f"{name}_DQ", axis=0)
             )
         return f"{name}_dq"
+
+
+# ------------------------------------------------------------------------------------------- adds of a constant
+
+
+Doubles = NDArray[np.float64]
+
+
+def align(
+    model: onnx.ModelProto, shifts: Sequence[Shift], grids: Dict[str, Grid], *, signed: bool
+) -> Tuple[onnx.ModelProto, Dict[str, Grid]]:
+    """One grid for tensor, constant and sum of each Add of a constant, so that the integer Add rounds nothing.
+
+    A tensor on codes of scale S plus a constant that is a multiple of S is on codes of scale S. So the tensor takes the
+    scale of the sum, and the constant is rounded to the nearest multiple. Each following convolution gets the rounding
+    error back in its bias, which is exact without padding. Other calibrated grids do not change.
+
+    Returns a copy of `model` with rounded constants and corrected biases, and `grids` with those of tensors and
+    constants.
+    """
+    aligned, copy = dict(grids), onnx.ModelProto()
+    copy.CopyFrom(model)
+    arrays = {i.name: numpy_helper.to_array(i) for i in copy.graph.initializer}
+    for shift in shifts:
+        scale, zero = grids[shift.total].scale, grids[shift.total].zero
+        if signed:  # 127 codes must reach the tensor's end as well; unsigned ones reach as far for both
+            scale = max(scale, grids[shift.tensor].scale)
+        exact = np.asarray(arrays[shift.constant], np.float64)
+        if exact.ndim < 3 or exact.size != exact.shape[1]:
+            continue  # not [1, C, 1, ...]
+        codes = np.round(exact / scale)
+        if np.ptp(codes) > 255 or (signed and np.abs(codes).max() > 127):
+            continue  # constants that no 8 bits hold on this grid: the Add stays in float
+        aligned[shift.tensor], aligned[shift.total] = Grid(scale, 0), Grid(scale, zero)
+        aligned[shift.constant] = Grid(scale, 0 if signed else int(np.clip(-codes.min(), 0, 255)))
+        arrays[shift.constant] = (codes * scale).astype(np.float32)
+        _give_back(copy.graph, arrays, shift.total, exact - codes * scale)
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), n) for n, a in arrays.items())
+    return copy, aligned
+
+
+def _give_back(graph: onnx.GraphProto, arrays: Dict[str, NDArray[np.generic]], name: str, lost: Doubles) -> None:
+    """Add the effect of the lost constants [1, C, 1, ...] to the bias of each convolution that reads `name`."""
+    for node in graph.node:
+        if node.op_type != "Conv" or node.input[0] != name or any(i not in arrays for i in node.input[1:]):
+            continue
+        weight = np.asarray(arrays[node.input[1]], np.float64)
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if lost.size != groups * weight.shape[1]:
+            continue  # one number for every channel
+        by_output = np.repeat(lost.reshape(groups, -1), len(weight) // groups, axis=0)
+        taps = weight.reshape(*weight.shape[:2], -1).sum(axis=2)
+        bias = arrays[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight))
+        named = f"{node.output[0]}_bias"  # not in place: other nodes may read the same bias
+        arrays[named] = (np.asarray(bias, np.float64) + (taps * by_output).sum(axis=1)).astype(np.float32)
+        node.input[:] = [node.input[0], node.input[1], named]

@@ -1,17 +1,17 @@
-"""Where the Q/DQ pairs of an int8 graph go: which convolutions compute in int8, and which tensors get a pair.
+"""Placement of Q/DQ pairs: int8 convolutions, and tensors with a pair.
 
-`inputs`: a pair on the input of every convolution, none on outputs: what OpenVINO was measured fastest with.
+`inputs`: a pair on the input of every convolution, none on outputs, measured as the fastest with OpenVINO.
 
-`tensorrt`: the same, which is what NVIDIA recommends for TensorRT ("quantize all inputs of weighted operations; by
-default, don't quantize their outputs"), but for the few-channel convolutions that NVIDIA's own quantizer leaves in float for
-it, since TensorRT has no int8 kernel for them or none that pays.
+`tensorrt`: the same, as NVIDIA recommends for TensorRT ("quantize all inputs of weighted operations; by default, don't
+quantize their outputs"), without the few-channel convolutions that NVIDIA's own quantizer leaves in float, since
+TensorRT has no int8 kernel for them or none that is faster.
 
-`around`: pairs on inputs and outputs, as onnxruntime's CPU provider needs: it computes a convolution in int8 only between
-two pairs, with no more than a ReLU in front of the second. An Add whose operands and sum have pairs becomes an integer
-one of itself. A convolution behind which no other comes stays in float, for its result would be quantized only to be
-dequantized at once; so does one whose result the graph gives out.
+`around`: pairs on inputs and outputs, as onnxruntime's CPU provider needs. It computes a convolution in int8 only
+between two pairs, with at most a ReLU in front of the second. An Add whose operands and sum have pairs becomes an
+integer one. A convolution stays in float when no other follows it, or when its result is an output of the graph: its
+result would be quantized only to be dequantized at once.
 
-Where a tensor comes from a MaxPool, its pair goes in front of that: rounding and maximum commute.
+A pair on the output of a MaxPool goes in front of it: rounding and maximum commute.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ import onnx
 from builder.models import onnx_files
 
 _CHANNELS = 16  # from here on TensorRT's int8 kernels are right for any convolution
-_FUSED = ("Relu", "Clip")  # what onnxruntime swallows between a convolution and the pair behind it
+_FUSED = ("Relu", "Clip")  # operators that onnxruntime fuses between a convolution and the pair behind it
 
 
 @dataclass(frozen=True)
 class Shift:
-    """An Add of a constant: `total` = `tensor` (through MaxPools) + `constant`, `tensor` read by nothing else."""
+    """An Add of a constant.
+
+    `total` = `tensor` (through MaxPools) + `constant`; only it reads `tensor`.
+    """
 
     tensor: str
     constant: str
@@ -38,8 +41,10 @@ class Shift:
 
 @dataclass(frozen=True)
 class Places:
-    """`convolutions`: outputs of those that compute in int8. `pairs`: tensors that get one, in graph order. `readers`:
-    nodes, by first output, that read pairs instead of tensors."""
+    """`convolutions`: outputs of those in int8.
+
+    `pairs`: tensors with a pair, in graph order. `readers`: nodes, by first output, that read pairs instead of tensors.
+    """
 
     convolutions: FrozenSet[str]
     pairs: Tuple[str, ...]
@@ -53,8 +58,10 @@ def has_convolutions(model: onnx.ModelProto) -> bool:
 
 
 def places(model: onnx.ModelProto, placement: str, keep: FrozenSet[str] = frozenset()) -> Places:
-    """`placement` is `inputs`, `tensorrt` or `around`; `keep` has the labels of nodes that compute in float. To keep one
-    convolution never quantizes another."""
+    """Choose the places for `placement`: `inputs`, `tensorrt` or `around`.
+
+    `keep` has the labels of nodes that compute in float. Keeping one convolution never quantizes another.
+    """
     graph = _Graph(model, keep)
     convolutions = list(filter(graph.is_convolution, model.graph.node))
     if placement == "around":
@@ -73,8 +80,11 @@ def _inputs(graph: "_Graph", chosen: List[onnx.NodeProto]) -> Places:
 
 
 def _around(model: onnx.ModelProto, graph: "_Graph", candidates: List[onnx.NodeProto]) -> Places:
-    """Everything reads pairs, what is kept too: a second reader would keep the convolution before in float. A model with
-    nothing but last convolutions gets pairs around these."""
+    """All nodes read pairs, kept ones too.
+
+    A float reader would keep the convolution before it in float. A model whose convolutions are all last ones gets
+    pairs around these.
+    """
     candidates = [node for node in candidates if graph.settled(node.output[0]) not in graph.outputs] or candidates
     front = [node for node in candidates if graph.comes_before_a_convolution(node)] or candidates
     chosen = [node for node in front if graph.is_quantizable(node) and not graph.lost_its_followers(node)]
@@ -115,14 +125,14 @@ class _Graph:
         return onnx_files.label(node) in self._keep
 
     def is_convolution(self, node: onnx.NodeProto) -> bool:
-        """One whose weights are constants."""
+        """Whether it is a convolution with constant weights."""
         return node.op_type == "Conv" and node.input[1] in self._constants
 
     def is_quantizable(self, node: onnx.NodeProto) -> bool:
         return self.is_convolution(node) and not self._is_kept(node)
 
     def lost_its_followers(self, node: onnx.NodeProto) -> bool:
-        """Every convolution behind it is kept: its result would be quantized only to be dequantized at once."""
+        """Whether every following convolution is kept, so that its result would be dequantized at once."""
         return node.output[0] in self._leading and node.output[0] not in self._quantized_ahead
 
     def suits_tensorrt(self, node: onnx.NodeProto) -> bool:
@@ -139,14 +149,16 @@ class _Graph:
         return node.output[0] in self._leading
 
     def settled(self, name: str) -> str:
-        """A convolution's output after what the runtime fuses with it."""
+        """The output of a convolution after the nodes that the runtime fuses with it."""
         readers = self._consumers.get(name, [])
         fused = len(readers) == 1 and readers[0].op_type in _FUSED and not self._is_kept(readers[0])
         return readers[0].output[0] if fused and name not in self.outputs else name
 
     def pools_before(self, name: str) -> List[str]:
-        """Outputs of the MaxPools that `name` comes through and that a pair may go in front of: neither kept nor read by
-        what is kept."""
+        """Outputs of MaxPools before `name` that a pair may precede.
+
+        Not kept, and without a kept reader.
+        """
         node = self._producer.get(name)
         if node is None or node.op_type != "MaxPool" or any(map(self._is_kept, (node, *self._consumers[name]))):
             return []
@@ -157,7 +169,7 @@ class _Graph:
         return self._producer[pools[-1]].input[0] if pools else name
 
     def shifts(self, pairs: Set[str]) -> List[Shift]:
-        """The Adds of a constant by channel between two pairs, behind an activation that cannot be negative."""
+        """Adds of a constant by channel between two pairs, behind a non-negative activation."""
         found = []
         for node in self._nodes:
             constants = [name for name in node.input if name in self._constants]

@@ -1,4 +1,7 @@
-"""An http(s) URL in its parts, said without its secrets, and where a redirect from it may lead. Opens nothing."""
+"""http(s) URLs without their secrets, their redirects, and their proxies.
+
+Opens no connection.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Address:
-    """`target` is path and query, as a request says them."""
+    """An http(s) URL. `target`: path and query, as in a request line."""
 
     scheme: str
     host: str
@@ -43,7 +46,10 @@ class Address:
         return f"{self.scheme}://{self.netloc}{self.target.partition('?')[0]}"
 
     def follow(self, location: str) -> "Address":
-        """Where `location`, which may be relative, leads from here. Raises UsageError when it is no http(s) URL."""
+        """The target of a redirect to `location`, possibly relative.
+
+        Raises UsageError for another scheme.
+        """
         try:
             return parse(urljoin(self.url, location))
         except ValueError as problem:
@@ -51,7 +57,7 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Raises UsageError for what is no http(s) URL. A user name and a password in it are dropped."""
+    """Parse an http(s) URL; drop its user and password. Raises UsageError."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -71,12 +77,15 @@ def _shown(url: str) -> str:
     return repr(f"{scheme}{there}{host}"[:80])
 
 
-# Which proxy the environment names for an address: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+# ------------------------------------------------------------------------------------------- proxies of the environment
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """`authorization` is the value of the header Proxy-Authorization, empty without a password."""
+    """A proxy.
+
+    `authorization`: the header Proxy-Authorization, empty without a password.
+    """
 
     host: str
     port: int
@@ -84,7 +93,10 @@ class Proxy:
 
 
 def proxy_for(there: Address, environ: Mapping[str, str]) -> Optional[Proxy]:
-    """None to connect directly, as always to this machine itself. UsageError for a broken one."""
+    """The proxy for an address; None to connect directly, as always to localhost.
+
+    Raises UsageError for an invalid setting.
+    """
     named = _value(f"{there.scheme}_proxy", environ) or _value("all_proxy", environ)
     if not named or _is_excepted(there, _value("no_proxy", environ)):
         return None
@@ -109,7 +121,7 @@ def _value(name: str, environ: Mapping[str, str]) -> str:
 
 
 def _is_excepted(there: Address, exceptions: str) -> bool:
-    """NO_PROXY as urllib reads it, and networks in it (10.0.0.0/8), which urllib does not know."""
+    """Match NO_PROXY as urllib does, and networks (10.0.0.0/8), which urllib does not know."""
     if there.host == "localhost" or proxy_bypass(f"{there.host}:{there.port}", {"no": exceptions}):
         return True
     try:

@@ -1,7 +1,8 @@
-"""Requests to http(s) servers that are not believed: bounded in time and size, patient with what passes.
+"""An http(s) client for untrusted servers, with limits and retries.
 
-Connections are kept and shared by threads. What a status means is the caller's business; here only redirects, and the
-statuses after which one asks again, are known. A redirect never leads from https to http and never takes a secret along.
+Connections are kept and shared by threads. The client follows redirects and retries busy statuses; any other status is
+for the
+caller. A redirect never leads from https to http and never carries a secret to another server.
 On the standard library: urllib3 for Python 3.8 ends at 2.2.3, whose known vulnerabilities stay unfixed.
 """
 
@@ -25,7 +26,7 @@ from builder.store.http import address
 from builder.store.http.address import Address, Proxy
 from builder.store.http.wire import PIECE, Body, Wire
 
-# What went wrong on the way to a server, as one error that says the address, what happened, and what to type next.
+# ------------------------------------------------------------------------------------------- errors
 
 
 CA_FILE = "DEPLOYMATRIX_CA_FILE"
@@ -79,17 +80,20 @@ def cut(there: Address) -> Unreachable:
     return Unreachable("the answer ended before it was whole", where=str(there), hint="try again", passing=True)
 
 
-# An answer: its status and headers are here, its body is still on the way. Read it once, within limits.
+# ------------------------------------------------------------------------------------------- reply
 
 
-_UNREAD = 64 << 10  # bytes of a body nobody wants that are read to keep a connection
+_UNREAD = 64 << 10  # bytes of an unneeded body that are read to keep a connection
 _FRAMES = (
     16  # a body in chunks of a byte each is six times as long; a chunk that claims -1 bytes would be read to its end
 )
 
 
 class Reply:
-    """`there` is where the answer came from, after redirects. Raises Unreachable when it is cut or too slow."""
+    """An answer: status and headers are read, the body is not. Read it once.
+
+    `there`: its address after redirects. Raises Unreachable when it is cut or too slow.
+    """
 
     def __init__(self, message: http.client.HTTPResponse, wire: Wire, there: Address, body: float) -> None:
         self.status = message.status
@@ -105,13 +109,13 @@ class Reply:
 
     @property
     def length(self) -> Optional[int]:
-        """What the header Content-Length says, also in the answer to HEAD."""
+        """The header Content-Length, also in the answer to HEAD."""
         said = self.header("Content-Length") or ""
         return int(said) if said.isascii() and said.isdigit() and len(said) < 20 else None
 
     @property
     def start(self) -> int:
-        """The offset of the body in the file that was asked for with a Range. Raises StoreDamaged."""
+        """The offset of the body in the file of a Range request. Raises StoreDamaged."""
         if self.status != 206:
             return 0
         said = re.match(r"bytes (\d{1,18})-", self.header("Content-Range") or "")
@@ -120,7 +124,10 @@ class Reply:
         return int(said.group(1))
 
     def read(self, most: int) -> bytes:
-        """The whole body, which is small. Raises StoreDamaged when it is larger than `most` bytes."""
+        """The whole of a small body.
+
+        Raises StoreDamaged when it is larger than `most` bytes.
+        """
         if self.length is not None and self.length > most:
             raise StoreDamaged(
                 f"it answers with {self.length:,} bytes; at most {most:,} are taken", where=str(self.there)
@@ -149,11 +156,11 @@ class Reply:
             if not piece:
                 break
             yield piece
-        if self._message.length:  # the connection ended before what Content-Length promised
+        if self._message.length:  # the connection ended before Content-Length
             raise cut(self.there)
 
     def finish(self) -> bool:
-        """Is the connection free for another request? What is left of a short body is read for that."""
+        """Read the rest of a short body. Returns whether the connection can be reused."""
         if not self._message.isclosed() and (self.length is None or self.length <= _UNREAD):
             self._seconds = 2.0
             with contextlib.suppress(Unreachable, StoreDamaged):
@@ -161,12 +168,12 @@ class Reply:
         return self._message.isclosed() and not self._message.will_close
 
 
-# How long to wait, and how often to ask again. The clock is passed in; nothing here opens a connection.
+# ----------------------------------------------------------------------- timeouts and retries; the clock is an argument
 
 
 @dataclass(frozen=True)
 class Clock:
-    """`now` and `wall` in seconds, of which only `wall` counts from 1970; `chance` is from 0 up to 1."""
+    """`now` and `wall` in seconds, only `wall` since 1970; `chance` from 0 up to 1."""
 
     now: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -176,11 +183,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Patience:
-    """All in seconds, but for `tries`.
+    """Timeouts in seconds, and the number of `tries`.
 
-    `connect`: until a connection stands. `answer`: until status and headers are there. `body`: for a small body as a
-    whole, and for each 64 KiB of a large one, which makes some 1 kB/s the slowest that is waited for. `total`: for
-    asking again, waits included.
+    `connect`: to open a connection. `answer`: for status and headers. `body`: for a small body, and for each 64 KiB of
+    a large one, so about 1 kB/s is the slowest rate. `total`: for all retries, waits included.
     """
 
     tries: int = 4
@@ -192,10 +198,10 @@ class Patience:
     body: float = 60.0
 
     def pause(self, tried: int, left: float, asked: Optional[float], chance: float) -> Optional[float]:
-        """How long to wait after `tried` tries, with `left` seconds of `total`; None to give up.
+        """The wait after `tried` tries, with `left` seconds of `total`; None to give up.
 
-        Exponential, with half of it left to chance so that many hosts do not come back as one. `asked` is what the
-        server asks for.
+        Exponential, half of it random, so that many hosts do not retry at once. `asked`: the wait that the server
+        requests.
         """
         if tried >= self.tries:
             return None
@@ -205,7 +211,10 @@ class Patience:
 
 
 def retry_after(value: Optional[str], wall: float) -> Optional[float]:
-    """Seconds, from the header Retry-After: a number or a date. None when it says neither."""
+    """The seconds of the header Retry-After, a number or a date.
+
+    None when it is neither.
+    """
     if not value:
         return None
     if value.isascii() and value.isdigit():
@@ -214,6 +223,9 @@ def retry_after(value: Optional[str], wall: float) -> Optional[float]:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - wall)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
+
+
+# ------------------------------------------------------------------------------------------- client
 
 
 MOST_REDIRECTS = 5
@@ -225,8 +237,11 @@ _PATIENCE, _CLOCK = Patience(), Clock()
 
 
 @dataclass(frozen=True)
-class Request:
-    """`headers` are pairs; `again`: may it be sent twice? None says what HTTP says of its method."""
+class HttpRequest:
+    """A request.
+
+    `headers` are pairs; `again`: whether it may be sent twice, None to follow its method.
+    """
 
     method: str
     url: str
@@ -241,7 +256,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """The answer to a small request, whole."""
 
     status: int
@@ -249,18 +264,21 @@ class Answer:
 
 
 class Client:
-    """Thread-safe. Raises Unreachable when a server does not answer, or not in HTTP, or too slowly."""
+    """A client of http(s) servers. Thread-safe.
+
+    Raises Unreachable when a server does not answer, is too slow, or does not speak HTTP.
+    """
 
     def __init__(self, environ: Mapping[str, str], waits: Patience = _PATIENCE, clock: Clock = _CLOCK) -> None:
-        """`environ` names proxies, and in DEPLOYMATRIX_CA_FILE authorities to trust beside the system's."""
+        """`environ` names proxies, and in DEPLOYMATRIX_CA_FILE additional certificate authorities."""
         self._environ, self._waits, self._clock = environ, waits, clock
         self._free: Dict[Tuple[str, str, int], List[Wire]] = {}
         self._lock = threading.Lock()
         self._tls: Optional[ssl.SSLContext] = None
 
     @contextlib.contextmanager
-    def open(self, request: Request) -> Iterator[Reply]:
-        """The answer with its body still on the way, whatever its status, after redirects of GET and HEAD."""
+    def open(self, request: HttpRequest) -> Iterator[Reply]:
+        """The answer with any status and an unread body, after redirects of GET and HEAD."""
         reply, wire = self._followed(request)
         kept = False
         try:
@@ -273,19 +291,19 @@ class Client:
             else:
                 wire.close()
 
-    def read(self, request: Request, most: int) -> Answer:
-        """The answer to a small request. One that is cut is asked for again."""
+    def read(self, request: HttpRequest, most: int) -> HttpAnswer:
+        """The whole answer to a small request. Retries when it is cut."""
         tried = 0
         while True:
             tried += 1
             with self.open(request) as reply:
                 try:
-                    return Answer(reply.status, reply.read(most))
+                    return HttpAnswer(reply.status, reply.read(most))
                 except Unreachable as problem:
                     if not (problem.passing and request.may_repeat and tried < self._waits.tries):
                         raise
 
-    def _followed(self, request: Request) -> Tuple[Reply, Wire]:
+    def _followed(self, request: HttpRequest) -> Tuple[Reply, Wire]:
         there, headers = address.parse(request.url), dict(request.headers)
         for _ in range(MOST_REDIRECTS + 1):
             reply, wire = self._patient(request, there, headers)
@@ -303,8 +321,8 @@ class Client:
             hint="check the address",
         )
 
-    def _patient(self, request: Request, there: Address, headers: Mapping[str, str]) -> Tuple[Reply, Wire]:
-        """The first answer that does not ask for patience, or the last one."""
+    def _patient(self, request: HttpRequest, there: Address, headers: Mapping[str, str]) -> Tuple[Reply, Wire]:
+        """The first answer whose status is not busy, or the last one."""
         end, tried = self._clock.now() + self._waits.total, 0
         while True:
             tried += 1
@@ -328,8 +346,8 @@ class Client:
                 wire.close()
             self._clock.sleep(pause)
 
-    def _once(self, request: Request, there: Address, headers: Mapping[str, str]) -> Tuple[Reply, Wire]:
-        """One exchange. A kept connection that the server closed meanwhile is replaced by a fresh one."""
+    def _once(self, request: HttpRequest, there: Address, headers: Mapping[str, str]) -> Tuple[Reply, Wire]:
+        """One exchange. Replaces a kept connection that the server has closed."""
         proxy = address.proxy_for(there, self._environ)
         said = {"User-Agent": f"deploymatrix/{VERSION}", **headers}
         answer = self._waits.answer if request.answer is None else request.answer
@@ -360,7 +378,7 @@ class Client:
 
 
 def refused(reply: Reply, what: str, hint: str) -> Unreachable:
-    """The error for a status that the caller has no other word for, with the wait that the server asks for."""
+    """The error for an unexpected status, with the wait that the server requests."""
     later = reply.header("Retry-After")
     asks = f"; it asks to wait {later[:40]} seconds" if later and later.isdigit() else ""
     passing = reply.status in BUSY
@@ -382,7 +400,7 @@ def allowed(here: Address, location: str) -> Address:
 
 
 def _context(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """The system's authorities (or SSL_CERT_FILE, which OpenSSL reads itself), and those of the file that is named."""
+    """TLS with the system's authorities (or those of SSL_CERT_FILE) and those of the given file."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     named = environ.get(CA_FILE)

@@ -1,8 +1,9 @@
-"""Who to be at a registry: the login that the environment, docker, podman or skopeo keep for a host. Asks no server.
+"""Logins for a registry, and the tokens that a token server issues for them.
 
-In this order: DEPLOYMATRIX_LOGIN, as USER:PASSWORD; REGISTRY_AUTH_FILE; containers/auth.json below
-XDG_RUNTIME_DIR and XDG_CONFIG_HOME; config.json in DOCKER_CONFIG or ~/.docker, with the credential helpers it names.
+Sources of a login, in this order: DEPLOYMATRIX_LOGIN, as USER:PASSWORD; REGISTRY_AUTH_FILE; containers/auth.json below
+XDG_RUNTIME_DIR and XDG_CONFIG_HOME; config.json in DOCKER_CONFIG or ~/.docker, with its credential helpers.
 https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
+https://distribution.github.io/distribution/spec/auth/token/ and .../oauth/
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from urllib.parse import urlencode
 from builder import digest
 from builder.errors import StoreDamaged, Unreachable, UsageError
 from builder.store.http.address import Address
-from builder.store.http.client import Client, Request
+from builder.store.http.client import Client, HttpRequest
 
 LOGIN = "DEPLOYMATRIX_LOGIN"
 HINT = f"export {LOGIN}=USER:PASSWORD"
@@ -28,7 +29,10 @@ _MOST, _SECONDS = 1 << 20, 60
 
 @dataclass(frozen=True)
 class Login:
-    """`token` is a refresh token in place of user and password. `source` says where it was found, for messages."""
+    """A login.
+
+    `token`: a refresh token in place of user and password. `source`: for messages.
+    """
 
     user: str
     password: str = field(repr=False)
@@ -42,7 +46,10 @@ class Login:
 
 
 def login_for(host: str, name: str, environ: Mapping[str, str]) -> Optional[Login]:
-    """The login for the repository `name` at `host` (with its port). Raises UsageError for what does not read."""
+    """The login for the repository `name` at `host` (with its port).
+
+    Raises UsageError.
+    """
     user, there, password = environ.get(LOGIN, "").partition(":")
     if user and there:
         return Login(user, password, LOGIN)
@@ -94,7 +101,10 @@ _SERVERS = {_DOCKER_HUB: ("https://index.docker.io/v1/",)}
 
 
 def _keys(host: str, name: str) -> Iterator[str]:
-    """What a login may be kept under, the most specific first: podman keeps HOST/NAME too, docker sometimes a URL."""
+    """The keys of a login, the most specific first.
+
+    Podman also uses HOST/NAME, docker also a URL.
+    """
     parts = name.split("/")
     for count in range(len(parts), 0, -1):
         yield "/".join((host, *parts[:count]))
@@ -122,7 +132,7 @@ def _entry(entry: "dict[str, digest.Json]", path: Path, host: str) -> Optional[L
 
 
 def _from_helper(helper: str, key: str, path: Path, environ: Mapping[str, str]) -> Optional[Login]:
-    """What `docker-credential-HELPER get` says: https://github.com/docker/docker-credential-helpers"""
+    """The answer of `docker-credential-HELPER get`: https://github.com/docker/docker-credential-helpers"""
     import subprocess  # few machines have a helper, and every pull would pay for it
 
     program = f"docker-credential-{helper}"
@@ -153,16 +163,14 @@ def _object(value: digest.Json) -> "dict[str, digest.Json]":
 
 
 def host_names(host: str) -> Tuple[str, str]:
-    """The host that answers, and the one whose name logins are kept under: Docker Hub's differ."""
+    """The host that answers, and the host in login files: for Docker Hub they differ."""
     return ("registry-1.docker.io", _DOCKER_HUB) if host in (_DOCKER_HUB, "registry-1.docker.io") else (host, host)
 
 
-# What a server asks for in WWW-Authenticate, and the token that a token server gives for it. Finds no login.
-#
-# https://distribution.github.io/distribution/spec/auth/token/ and .../oauth/
+# ----------------------------------------------------------------------------- challenges (WWW-Authenticate) and tokens
 
 
-# A parameter (name and value, in quotes or not), or a word alone, which is a scheme.
+# A parameter (name and value, with or without quotes), or a single word, the scheme.
 _TOKEN = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([A-Za-z]+)')
 _MOST_ANSWER = 1 << 20
 
@@ -193,9 +201,9 @@ def challenges(headers: Iterable[str]) -> Tuple[Challenge, ...]:
 
 
 def token(client: Client, asked: Challenge, login: Optional[Login], here: Address) -> Optional[str]:
-    """A token for `asked`, which the server at `here` wants; None when the token server does not accept the login.
+    """A token for a challenge of the server at `here`; None when the login is refused.
 
-    Raises Unreachable, also for a token server that nothing encrypts the way to, when the way to `here` is encrypted.
+    Raises Unreachable, also for a token server without TLS when the server at `here` has TLS.
     """
     try:
         there = here.follow(asked.realm)
@@ -214,11 +222,11 @@ def token(client: Client, asked: Challenge, login: Optional[Login], here: Addres
         ]
         body = urlencode([*form, *([("scope", asked.scope)] if scope else [])]).encode()
         kind = (("Content-Type", "application/x-www-form-urlencoded"),)
-        request = Request("POST", there.url, kind, body, again=True)
+        request = HttpRequest("POST", there.url, kind, body, again=True)
     else:
         query = urlencode([*service, *scope])
         url = there.url + (("&" if "?" in there.target else "?") + query if query else "")
-        request = Request("GET", url, (("Authorization", login.basic),) if login else ())
+        request = HttpRequest("GET", url, (("Authorization", login.basic),) if login else ())
     answer = client.read(request, _MOST_ANSWER)
     if answer.status in (400, 401, 403):
         return None

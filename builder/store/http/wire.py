@@ -1,7 +1,7 @@
-"""One connection: sending a request and reading the head of its answer, each within a time and a size.
+"""One http(s) connection with limits of time and size.
 
-The standard library's timeout is for one read; a server that sends a byte now and then would never meet it. Here every
-read also has a time by which it must be over, and a number of bytes that it may take. Retries are not known here.
+A timeout of the standard library is for one read, so a server that sends single bytes never exceeds it. Here a read
+also has a deadline and a limit of bytes. Retries are up to the client.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from builder.store.http.address import Address, Proxy
 
 PIECE = 64 << 10
 _MOST_HEAD = 256 << 10
-_STALL = 60.0  # seconds in which the other side takes nothing of what is sent to it
+_STALL = 60.0  # seconds without progress of sending
 
 
 @dataclass(frozen=True)
-class Part:
+class FilePart:
     """A request's body: `size` bytes of a file from `start` on."""
 
     file: Path
@@ -33,11 +33,11 @@ class Part:
     size: int
 
 
-Body = Union[bytes, Part]
+Body = Union[bytes, FilePart]
 
 
-class Watch:
-    """By when reading must be over, on the clock `now`, and how many bytes it may take, whatever the library asks for."""
+class ReadLimit:
+    """The deadline of reading, on the clock `now`, and the number of bytes left to read."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -60,7 +60,7 @@ class Watch:
 
 
 class _Watched(io.RawIOBase):
-    def __init__(self, sock: socket.socket, watch: Watch) -> None:
+    def __init__(self, sock: socket.socket, watch: ReadLimit) -> None:
         self._sock, self._raw, self._watch = sock, sock.makefile("rb", buffering=0), watch
 
     def readable(self) -> bool:
@@ -80,7 +80,7 @@ class _Watched(io.RawIOBase):
 class _Source:
     """As much of a socket as HTTPResponse uses."""
 
-    def __init__(self, sock: socket.socket, watch: Watch) -> None:
+    def __init__(self, sock: socket.socket, watch: ReadLimit) -> None:
         self._sock, self._watch = sock, watch
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -89,13 +89,18 @@ class _Source:
 
 class _Message(http.client.HTTPResponse):
     def __init__(
-        self, watch: Watch, sock: socket.socket, debuglevel: int = 0, method: Optional[str] = None, url: object = None
+        self,
+        watch: ReadLimit,
+        sock: socket.socket,
+        debuglevel: int = 0,
+        method: Optional[str] = None,
+        url: object = None,
     ) -> None:
         super().__init__(_Source(sock, watch), debuglevel, method)  # type: ignore[arg-type]
 
 
 class Wire:
-    """A connection to `there`, through `proxy` where there is one. Used by one request at a time."""
+    """A connection to `there`, possibly through `proxy`. For one request at a time."""
 
     def __init__(
         self,
@@ -107,7 +112,7 @@ class Wire:
     ) -> None:
         """Opens nothing yet. `trusted` is needed for https."""
         self.used = False
-        self.watch = Watch(now)
+        self.watch = ReadLimit(now)
         self._there, self._proxy = there, proxy
         host, port = (proxy.host, proxy.port) if proxy else (there.host, there.port)
         if there.scheme == "https":
@@ -125,7 +130,10 @@ class Wire:
     def ask(
         self, method: str, target: str, headers: Mapping[str, str], body: Optional[Body], answer: float
     ) -> http.client.HTTPResponse:
-        """Status and headers of the answer, `answer` seconds after the request was sent. Raises OSError, HTTPException."""
+        """Send a request; read status and headers within `answer` seconds.
+
+        Raises OSError, HTTPException.
+        """
         if self._line.sock is None:
             self.watch.within(self._connect, _MOST_HEAD)  # for the answer of a proxy
             self._line.connect()
@@ -133,7 +141,7 @@ class Wire:
         try:
             self._send(method, target, headers, body)
         except OSError:
-            # Whoever refuses a long body may answer and hang up before it has come.
+            # A server that refuses a long body may answer and close before it has arrived.
             self.watch.within(2.0, _MOST_HEAD)
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return self._answer()
@@ -156,7 +164,7 @@ class Wire:
         for name, value in headers.items():
             line.putheader(name, value)
         if body is not None:
-            line.putheader("Content-Length", str(body.size if isinstance(body, Part) else len(body)))
+            line.putheader("Content-Length", str(body.size if isinstance(body, FilePart) else len(body)))
         line.endheaders()
         for piece in pieces_of(body) if body is not None else ():
             line.send(piece)
@@ -166,7 +174,7 @@ class Wire:
 
 
 def pieces_of(body: Body) -> Iterator[bytes]:
-    """A body to send. Raises StoreDamaged for a file that is shorter than its part: the server would wait for the rest."""
+    """The pieces of a body. Raises StoreDamaged for a file that is too short."""
     if isinstance(body, bytes):
         if body:
             yield body

@@ -1,1 +1,1 @@
-"""Places to publish to and pull from: folders, bundles, buckets, web servers, registries."""
+"""Remote repositories: folders, bundles, buckets, web servers, registries."""

@@ -1,12 +1,13 @@
-"""An S3 bucket: `s3://BUCKET/PREFIX` holds the same OCI image layout that a store has on disk.
+"""An S3 bucket as a repository: `s3://BUCKET/PREFIX`.
 
-So `aws s3 sync` makes such a place from a store and the other way round, and a bucket that is served over https is read by
-`repositories/web.py`. Credentials, region and endpoint are found as boto3 finds them: environment, profile, role of the
-machine, AWS_ENDPOINT_URL for other services than Amazon's.
+It holds the same OCI image layout as a store on disk. So `aws s3 sync` copies between a bucket and a store, and
+`builder/store/remotes/web.py` reads a bucket that is served over https. boto3 finds credentials, region and endpoint:
+environment, profile, role of the machine, AWS_ENDPOINT_URL for services other than Amazon's.
 
-What a tag names stands in index.json, which several publishers replace under a condition: only who read the newest may
-write the next (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html). A service that does not
-know conditions is not written to.
+Tags are in index.json. Several publishers replace it with conditional writes: only one that has read the newest may
+write
+the next (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html). A service without conditional
+writes is never written to.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _MARKER = "oci-layout"
 _PIECE = 1 << 20
 _PART = 8 << 20  # bytes; S3 takes 5 MiB and more, but not more than _MOST_PARTS of them
 _MOST_PARTS = 10_000
-_TAGGING = 50  # tries; each that fails means that somebody else's tag was written
+_TAGGING = 50  # tries; each failure means that another publisher wrote a tag
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 _BEATEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey")
@@ -61,7 +62,7 @@ _SETTINGS = "check the AWS_* settings, and ~/.aws/config"
 
 class Bucket(ByPath):
     def __init__(self, address: str, environ: Mapping[str, str]) -> None:
-        """`address` is `s3://BUCKET/PREFIX`; the prefix may be empty. boto3 reads the environment itself."""
+        """`address`: `s3://BUCKET/PREFIX`; the prefix may be empty. boto3 reads the environment itself."""
         rest = address.partition("://")[2]
         self._bucket, _, prefix = rest.partition("/")
         prefix = prefix[:-1] if prefix.endswith("/") else prefix
@@ -120,14 +121,17 @@ class Bucket(ByPath):
             if source.stat().st_size > 2 * _PART:
                 self._put_in_parts(it, source)
             else:
-                # The service holds the body against its digest, so that what is stored is what was meant.
+                # The service verifies the body against this digest.
                 said = base64.b64encode(bytes.fromhex(digest.hex_part(it.digest))).decode()
                 data = source.read_bytes()
                 _check(it, source, digest.of_bytes(data))
                 self._client.put_object(**self._key(blob_path(it)), Body=data, ChecksumSHA256=said, **_FOREVER)
 
     def _put_in_parts(self, it: Descriptor, source: Path) -> None:
-        """Parts that an earlier try brought there are not sent again. Nothing is visible until all are there."""
+        """Upload in parts, without those of an earlier try.
+
+        The object appears when all are complete.
+        """
         key = self._key(blob_path(it))
         upload = self._begun(key) or self._begin(key)
         for renewed in (False, True):
@@ -148,7 +152,7 @@ class Bucket(ByPath):
         return str(self._client.create_multipart_upload(**key, ChecksumAlgorithm="SHA256", **_FOREVER)["UploadId"])
 
     def _begun(self, key: Dict[str, str]) -> Optional[str]:
-        """An upload of the same file that was cut: its name is its digest, so what it holds are parts of this one."""
+        """An unfinished upload of the same file, found by the digest in its name."""
         try:
             found = self._client.list_multipart_uploads(Bucket=key["Bucket"], Prefix=key["Key"]).get("Uploads", ())
         except problems.ClientError:
@@ -161,7 +165,10 @@ class Bucket(ByPath):
         return fitting[-1] if fitting else None
 
     def _parts(self, it: Descriptor, key: Dict[str, str], upload: str, source: Path) -> List[Dict[str, Any]]:
-        """Every part there, as the end of an upload names them. Raises StoreDamaged when the file is another."""
+        """All uploaded parts, as the last request lists them.
+
+        Raises StoreDamaged when the file differs.
+        """
         there: Dict[int, str] = {}
         for page in self._client.get_paginator("list_parts").paginate(**key, UploadId=upload):
             there.update((part["PartNumber"], str(part["ETag"]).strip('"')) for part in page.get("Parts", ()))
@@ -204,7 +211,7 @@ class Bucket(ByPath):
         )
 
     def _index_now(self) -> Tuple[Dict[str, digest.Json], Dict[str, str]]:
-        """index.json, and the condition under which it may be replaced: that it is still this one."""
+        """index.json, and the condition for replacing it: that it has not changed."""
         found = self._get(INDEX_FILE)
         if found is None:
             return self.parsed_index(None), {"IfNoneMatch": "*"}
@@ -213,14 +220,15 @@ class Bucket(ByPath):
         return self.parsed_index(data), {"IfMatch": str(found["ETag"])}
 
     def _check_conditions(self) -> None:
-        """Does the service keep both conditions? Asked with a file that has the same content for everybody."""
+        """Check that the service obeys both conditions, with a file that is the same for all publishers."""
         if not self._conditional:
             absent, other = {"IfNoneMatch": "*"}, {"IfMatch": '"' + "0" * 32 + '"'}
-            # The first may write the file; then neither condition holds any more.
+            # The first request may write the file; after that, neither condition holds.
             self._conditional = (self._refuses(absent) or self._refuses(absent)) and self._refuses(other)
         if not self._conditional:
             raise UsageError(
-                "this service writes without asking for a condition, so two publishers could lose each other's versions",
+                "this service writes without asking for a condition, "
+                "so two publishers could lose each other's versions",
                 where=self.name,
                 hint="publish to a folder and copy that, blobs first: aws s3 sync",
             )
@@ -242,7 +250,7 @@ class Bucket(ByPath):
         with self._lock:
             if self._connected is None:
                 session = boto3.Session()
-                self._anonymous = session.get_credentials() is None  # a public bucket can be read by anybody
+                self._anonymous = session.get_credentials() is None  # a public bucket needs no credentials
                 settings = Config(
                     connect_timeout=10,
                     read_timeout=60,
@@ -262,7 +270,7 @@ class Bucket(ByPath):
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """What boto3 raises becomes an error of ours, without a secret in it."""
+        """Turn errors of boto3 into errors of this program, without secrets."""
         try:
             yield
         except problems.ClientError as problem:
@@ -300,13 +308,16 @@ class Bucket(ByPath):
         return Unreachable(f"it refuses ({code}): {said}", where=self.name, passing=code in _BUSY)
 
 
-# A blob never changes; what names blobs does. For whoever serves the bucket to browsers and caches.
+# Headers for browsers and caches: a blob never changes, index.json does.
 _FOREVER = {"ContentType": "application/octet-stream", "CacheControl": "public, max-age=31536000, immutable"}
 _NOT_CACHED = {"ContentType": "application/json", "CacheControl": "no-cache"}
 
 
 def _etag(data: bytes) -> str:
-    """What most services answer for a part: its MD5. Where it is something else, the part is sent again."""
+    """The ETag of a part at most services: its MD5.
+
+    With any other value, the part is sent again.
+    """
     try:
         return hashlib.md5(data, usedforsecurity=False).hexdigest()
     except TypeError:  # Python 3.8

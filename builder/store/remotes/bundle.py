@@ -1,7 +1,11 @@
-"""A bundle: one uncompressed tar with an OCI image layout in it, for hosts that no network reaches. Read-only.
+"""A bundle as a repository: one tar with an OCI image layout.
 
-It is read where it lies; nothing is unpacked. What may stand in it is a list of names, not a list of what is refused:
-`oci-layout`, `index.json` and `blobs/sha256/DIGEST`, each once, as plain files. `stores/bundling.py` writes bundles.
+It is one uncompressed tar with an OCI image layout in it, for hosts without a network. It is written once, then
+read-only. Written once, then read-only.
+
+It is read in place; nothing is unpacked. Allowed members: `oci-layout`, `index.json` and `blobs/sha256/DIGEST`, each
+once, as plain files. The same version gives the same bytes: members have a fixed order, and no times, owners or
+permissions.
 """
 
 from __future__ import annotations
@@ -59,7 +63,7 @@ class _Member(NamedTuple):
 
 class Bundle(ByPath):
     def __init__(self, address: str, environ: Mapping[str, str]) -> None:
-        """`address` is the path of a tar. It is first read when something is asked of it."""
+        """`address`: the path of a tar. It is opened on first use."""
         self.file = Path(address)
         self._lock = threading.Lock()
         self._found: Optional[Dict[str, _Member]] = None
@@ -113,12 +117,14 @@ def _pieces(file: BinaryIO, left: int) -> Iterator[bytes]:
         yield piece
 
 
-# ------------------------------------------------------------------ the tar
+# ------------------------------------------------------------------------------------------- reading the tar
 
 
 def _scanned(path: Path) -> Dict[str, _Member]:
-    """What lies where, from the headers alone. Raises StoreDamaged for all that `build bundle` would not have written,
-    UsageError for what is no tar at all."""
+    """The members, from the headers alone.
+
+    Raises StoreDamaged for a tar that `build bundle` would not write, UsageError for any other file.
+    """
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     found: Dict[str, _Member] = {}
@@ -171,12 +177,12 @@ def _kept(path: Path, header: tarfile.TarInfo, found: Mapping[str, _Member]) -> 
 
 
 def _plain(name: str) -> str:
-    """A tar of a folder (`tar -C artifacts -cf FILE .`) names its members `./index.json`."""
+    """The name without `./`, which `tar -C artifacts -cf FILE .` prepends."""
     return name[2:] if name.startswith("./") else name
 
 
 def _check_kind(path: Path, start: bytes) -> None:
-    """Raises UsageError for what is no tar, by the first block."""
+    """Raises UsageError when the first block is not one of a tar."""
     for magic, kind in _COMPRESSED.items():
         if start.startswith(magic):
             raise UsageError(
@@ -196,9 +202,7 @@ def _refused(path: Path, why: str) -> StoreDamaged:
     )
 
 
-# Writing a bundle: a version as one uncompressed tar with an OCI image layout in it. `repositories/bundle.py` reads them.
-#
-# The same version gives the same bytes: members stand in a fixed order, without times, owners or permissions of this machine.
+# ------------------------------------------------------------------------------------------- writing a bundle
 
 
 @dataclass(frozen=True)
@@ -210,10 +214,10 @@ class Bundled:
 
 
 def write_bundle(store: Layout, names: Iterable[str], artifacts: Collection[str], file: Path) -> Bundled:
-    """Write what the tags `names` lead to as `file`, of artifacts only those whose digests are `artifacts`.
+    """Write what the tags `names` lead to as `file`, with only the artifacts in `artifacts`.
 
-    The file appears whole or not at all. Raises StoreDamaged for a blob with other content than its name, UsageError when
-    `file` is there and is no tar.
+    The write is atomic. Raises StoreDamaged for a blob that does not match its name, UsageError when `file` exists and
+    is not a tar.
     """
     check_free(file)
     tops, blobs = supply.content(Folder(str(store.root), {}), names, artifacts)
@@ -248,7 +252,7 @@ def _add(tar: tarfile.TarFile, name: str, it: Descriptor, store: Layout) -> None
 
 
 class _Hashing(io.RawIOBase):
-    """A file whose bytes are hashed while they are copied."""
+    """A file that is hashed while it is copied."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.found = file, hashlib.sha256()
@@ -260,7 +264,7 @@ class _Hashing(io.RawIOBase):
 
 
 def _tar_header(name: str, size: int) -> tarfile.TarInfo:
-    header = tarfile.TarInfo(name)  # of 1970, owned by nobody in particular
+    header = tarfile.TarInfo(name)  # of 1970, without an owner
     header.size = size
     return header
 

@@ -1,4 +1,8 @@
-"""A folder with an OCI image layout as a place to publish to and pull from: the local store, or a copy of it."""
+"""Layouts read by path (`ByPath`), and a folder as a repository.
+
+Bucket, web server and bundle share `ByPath`; each opens files, and possibly writes, in its own way. Nothing is cached
+between two calls: a tag is always resolved anew.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +60,7 @@ class Folder:
             oci.put(self.store, tag, oci.entry(it))
 
 
-# An OCI image layout read by path, wherever its files lie: in a bucket, behind a web server, within a tar.
-#
-# What is common to such places. How a file is opened is theirs, and so is writing, where they can. Nothing is kept between
-# two calls: whoever asks for a tag gets what it names now.
+# ------------------------------------------------------------------------------------------- layouts read by path
 
 
 INDEX_FILE = "index.json"
@@ -80,7 +81,10 @@ class ByPath(abc.ABC):
 
     @abc.abstractmethod
     def open(self, path: str, start: int) -> ContextManager[Optional[Stream]]:
-        """A file from byte `start` on, or from an earlier one; None when there is none. Raises Unreachable."""
+        """A file from byte `start` on, or from an earlier one.
+
+        None for no file. Raises Unreachable.
+        """
 
     def tags(self) -> Tuple[str, ...]:
         return tuple(oci.named(self.index()))
@@ -106,7 +110,10 @@ class ByPath(abc.ABC):
             yield found
 
     def index(self) -> oci.Object:
-        """index.json as it is now; an empty one where there is none. Raises StoreDamaged, Unreachable."""
+        """The current index.json; an empty one for no file.
+
+        Raises StoreDamaged, Unreachable.
+        """
         return self.parsed_index(self.read_index())
 
     def parsed_index(self, data: Optional[bytes]) -> oci.Object:
@@ -128,5 +135,5 @@ def whole(stream: Stream, where: str, most: int = _MOST_INDEX) -> bytes:
 
 
 def blob_path(it: Descriptor) -> str:
-    """Where a layout keeps what a descriptor names. Raises StoreDamaged for a digest that is none."""
+    """The path of a blob in a layout. Raises StoreDamaged for an invalid digest."""
     return f"blobs/sha256/{digest.hex_part(it.digest)}"

@@ -1,9 +1,9 @@
-"""A registry as a place to publish to and pull from: oci://HOST[:PORT]/NAME over https, oci+http:// over plain http.
+"""A registry as a repository: oci://HOST[:PORT]/NAME, or oci+http://.
 
-It speaks the OCI distribution specification, as docker-registry, GHCR, ECR, Harbor, Zot and others do:
-https://github.com/opencontainers/distribution-spec/blob/main/spec.md
-Signatures are objects with tags of their own, so nothing here needs the referrers API.
-Written by hand: the library `oras` checks no digest.
+oci:// is over https, oci+http:// over plain http. It speaks the OCI distribution specification, as docker-registry,
+GHCR, ECR, Harbor, Zot and others do: https://github.com/opencontainers/distribution-spec/blob/main/spec.md Signatures
+are objects with tags of their own, so the referrers API is not needed. Written by hand: the library `oras` verifies no
+digest.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from builder.errors import StoreDamaged, Unreachable, UsageError
 from builder.plugins import Stream
 from builder.store.http import address, logins
 from builder.store.http.address import Address, parse
-from builder.store.http.client import BUSY, Client, Reply, Request, allowed, refused
+from builder.store.http.client import BUSY, Client, HttpRequest, Reply, allowed, refused
 from builder.store.http.logins import HINT, Challenge, Login, challenges, token
-from builder.store.http.wire import Part
+from builder.store.http.wire import FilePart
 from builder.store.oci import INDEX, MANIFEST, Descriptor
 
-# Requests to one repository of a registry, logged in as the registry wants it; what a refusal means, in words.
-#
-# Which requests a registry understands is not known here.
+# ---------------------------------------------------------------------------------------- requests, logins and refusals
 
 
 _MOST_WORDS = 64 << 10
 
 
 class Access:
-    """The repository `name` at `root`, an http(s) URL of a host. Thread-safe. Raises Unreachable and says what to do."""
+    """The repository `name` at `root`, an http(s) URL of a host.
+
+    Thread-safe. Raises Unreachable.
+    """
 
     def __init__(self, root: str, name: str, environ: Mapping[str, str], client: Client) -> None:
         given = parse(root)
@@ -51,8 +52,11 @@ class Access:
         return dataclasses.replace(self.root, target=f"/v2/{self.name}/{path}").url
 
     @contextlib.contextmanager
-    def open(self, request: Request, *expected: int) -> Iterator[Reply]:
-        """The answer, whose status is one of `expected`. The login is sent to this registry only."""
+    def open(self, request: HttpRequest, *expected: int) -> Iterator[Reply]:
+        """The answer, with a status in `expected`.
+
+        The login is sent only to this registry.
+        """
         ours = parse(request.url).origin == self.root.origin
         for first in (True, False):
             header = self._header if ours else ""
@@ -66,8 +70,11 @@ class Access:
                 yield reply
                 return
 
-    def _log_in(self, reply: Reply, used: str, request: Request) -> bool:
-        """Get what the registry asks for, unless another thread just did. False when it asks for nothing that helps."""
+    def _log_in(self, reply: Reply, used: str, request: HttpRequest) -> bool:
+        """Log in as the registry requires, unless another thread has.
+
+        False when that is impossible.
+        """
         asked = challenges(reply.all("WWW-Authenticate"))
         with self._lock:
             if self._header != used:
@@ -83,16 +90,16 @@ class Access:
             self._header = login.basic
             return True
 
-    def _get_token(self, asked: Challenge, reply: Reply, request: Request) -> bool:
+    def _get_token(self, asked: Challenge, reply: Reply, request: HttpRequest) -> bool:
         found = token(self._client, asked, self._login, self.root)
         if found is None:
             raise self._wrong_login(self._login) if self._login else self._no_login(request)
         self._header = f"Bearer {found}"
         return True
 
-    # ------------------------------------------------------------------ what a refusal means
+    # ------------------------------------------------------------------ refusals
 
-    def _refusal(self, reply: Reply, used: str, request: Request) -> Unreachable:
+    def _refusal(self, reply: Reply, used: str, request: HttpRequest) -> Unreachable:
         code, said = words(reply)
         login = self._login
         if reply.there.origin != self.root.origin:
@@ -124,7 +131,7 @@ class Access:
             )
         return refused(reply, f"the registry refuses: {said}", f"check the address, or ask whoever keeps {self.host}")
 
-    def _no_login(self, request: Request) -> Unreachable:
+    def _no_login(self, request: HttpRequest) -> Unreachable:
         return Unreachable(
             f"it wants a login to {_deed(request)} {self.name}, and none is known for {self.host}",
             where=self.host,
@@ -143,12 +150,12 @@ def _named(login: Optional[Login]) -> str:
     return "who has no login" if login is None else login.user or "the token's owner"
 
 
-def _deed(request: Request) -> str:
+def _deed(request: HttpRequest) -> str:
     return "read" if request.method in ("GET", "HEAD") else "write to"
 
 
 def words(reply: Reply) -> Tuple[str, str]:
-    """Code and message of the first error in a registry's answer; both empty where it does not speak as one."""
+    """Code and message of the first error in an answer; both empty for another format."""
     with contextlib.suppress(Unreachable, StoreDamaged, ValueError, RecursionError, KeyError, IndexError, TypeError):
         first = json.loads(reply.read(_MOST_WORDS))["errors"][0]
         code, message = str(first["code"]), str(first.get("message") or first["code"])
@@ -156,9 +163,7 @@ def words(reply: Reply) -> Tuple[str, str]:
     return "", ""
 
 
-# Sending a file to a registry: small ones at once, large ones in chunks, and on from where it was cut.
-#
-# https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs
+# ------------------------------------------------------------------------------------------- uploads
 
 
 CHUNK = 32 << 20
@@ -168,22 +173,28 @@ _COMMIT = 900.0  # seconds in which a registry may check and store what was sent
 _OCTETS = ("Content-Type", "application/octet-stream")
 
 
-def upload(access: Access, it: Descriptor, body: Part, chunk: int = CHUNK) -> None:
-    """Bring the `it.size` bytes of `body` to the registry, which checks their digest. Raises Unreachable, which is
-    passing where a new upload may do better."""
+def upload(access: Access, it: Descriptor, body: FilePart, chunk: int = CHUNK) -> None:
+    """Upload the `it.size` bytes of `body`; the registry verifies the digest.
+
+    Small files go in one request, large ones in chunks that resume after a cut. Raises Unreachable, marked as temporary
+    where a new upload may succeed.
+    """
     _Upload(access, it, body, chunk).run()
 
 
 class _Upload:
-    """One session of an upload. `_there` moves with every answer, `_sent` is what the registry has."""
+    """One upload session.
 
-    def __init__(self, access: Access, it: Descriptor, body: Part, chunk: int) -> None:
+    `_there`: URL of the next request. `_sent`: bytes that the registry has.
+    """
+
+    def __init__(self, access: Access, it: Descriptor, body: FilePart, chunk: int) -> None:
         self._access, self._it, self._body, self._chunk = access, it, body, chunk
         self._there: Optional[Address] = None
         self._sent = 0
 
     def run(self) -> None:
-        start = Request("POST", self._access.at("blobs/uploads/"), body=b"", again=True)
+        start = HttpRequest("POST", self._access.at("blobs/uploads/"), body=b"", again=True)
         with self._access.open(start, 202) as reply:
             self._moved(reply)
             least = reply.header("OCI-Chunk-Min-Length") or ""
@@ -206,16 +217,16 @@ class _Upload:
     def _send_chunk(self) -> None:
         size = min(self._chunk, self._it.size - self._sent)
         headers = (_OCTETS, ("Content-Range", f"{self._sent}-{self._sent + size - 1}"))
-        part = Part(self._body.file, self._sent, size)
-        with self._access.open(Request("PATCH", self._url(), headers, part, answer=_COMMIT), 202, 416) as reply:
+        part = FilePart(self._body.file, self._sent, size)
+        with self._access.open(HttpRequest("PATCH", self._url(), headers, part, answer=_COMMIT), 202, 416) as reply:
             if reply.status == 416:
                 raise self._lost(reply, "it has more or less of the upload than it took")
             self._moved(reply)
             self._sent += size
 
     def _ask_how_far(self) -> None:
-        """What the registry has of it. Raises Unreachable when it forgot the upload: it starts anew then."""
-        with self._access.open(Request("GET", self._url()), 204, 202, 404) as reply:
+        """Get the number of bytes received. Raises Unreachable for an expired session."""
+        with self._access.open(HttpRequest("GET", self._url()), 204, 202, 404) as reply:
             if reply.status == 404:
                 raise self._lost(reply, "it has forgotten the upload")
             self._moved(reply)
@@ -223,13 +234,13 @@ class _Upload:
         last = int(said.group(1)) if said else -1
         if not 0 <= last < self._it.size:
             raise StoreDamaged("it does not say how much of the upload it has", where=str(self._there))
-        self._sent = last + 1 if last else 0  # nothing, and a single byte, are both said as 0-0
+        self._sent = last + 1 if last else 0  # 0-0 means no byte or a single one
 
     def _commit(self) -> None:
         left = self._it.size - self._sent
-        body = Part(self._body.file, self._sent, left) if left else b""
+        body = FilePart(self._body.file, self._sent, left) if left else b""
         url = f"{self._url()}{'&' if '?' in self._url() else '?'}digest={self._it.digest}"
-        request = Request("PUT", url, (_OCTETS,), body, again=False, answer=_COMMIT)
+        request = HttpRequest("PUT", url, (_OCTETS,), body, again=False, answer=_COMMIT)
         with self._access.open(request, 201, 204, 400) as reply:
             if reply.status == 400:
                 raise self._mismatch(reply)
@@ -240,7 +251,7 @@ class _Upload:
             )
 
     def _mismatch(self, reply: Reply) -> Exception:
-        """The registry holds the digest against what it has: the file is another one here, or came to be on its way."""
+        """The error for a wrong digest: the file has changed, here or in transit."""
         if digest.of_file(self._body.file) != self._it.digest:
             return StoreDamaged(
                 f"{self._it.title or self._it.digest} has other content than its name says",
@@ -250,7 +261,7 @@ class _Upload:
         return self._lost(reply, f"the registry refuses what arrived: {words(reply)[1] or 'it gives no reason'}")
 
     def _moved(self, reply: Reply) -> None:
-        """Every answer says where the next request goes."""
+        """Take the URL of the next request from an answer."""
         location = reply.header("Location")
         if location is None:
             raise StoreDamaged("it does not say where to upload to", where=str(reply.there))
@@ -263,6 +274,9 @@ class _Upload:
     def _url(self) -> str:
         assert self._there is not None
         return self._there.url
+
+
+# ------------------------------------------------------------------------------------------- the repository
 
 
 _SCHEMES = {"oci": "https", "oci+http": "http"}
@@ -290,7 +304,10 @@ class Registry:
     # ------------------------------------------------------------------ tags
 
     def tags(self) -> Tuple[str, ...]:
-        """Empty where there is no such repository yet: it comes into being with the first version."""
+        """All tags.
+
+        Empty for a repository that does not exist yet: the first version creates it.
+        """
         url: Optional[str] = self._access.at(f"tags/list?n={_PAGE}")
         found: Dict[str, None] = {}
         for _ in range(_MOST_PAGES):
@@ -306,7 +323,7 @@ class Registry:
 
     def _page(self, url: str) -> Tuple[List[str], Optional[str]]:
         """The tags on one page, and where the next one is."""
-        with self._access.open(Request("GET", url), 200, 404) as reply:
+        with self._access.open(HttpRequest("GET", url), 200, 404) as reply:
             named = _tags_in(reply.read(_MOST_PAGE), reply.status)
             if named is None:
                 raise self._no_registry(reply)
@@ -323,8 +340,9 @@ class Registry:
         return there.url
 
     def _no_registry(self, reply: Reply) -> StoreDamaged:
+        kind = reply.header("Content-Type") or "something"
         return StoreDamaged(
-            f"it does not answer as a registry does: {reply.header('Content-Type') or 'something'} that is no list of tags",
+            f"it does not answer as a registry does: {kind} that is no list of tags",
             where=str(reply.there),
             hint="check host and port in the address: is a registry there, or a web site?",
         )
@@ -332,7 +350,7 @@ class Registry:
     def resolve(self, tag: str) -> Optional[Descriptor]:
         if not _TAG.fullmatch(tag):
             return None
-        request = Request("HEAD", self._access.at(f"manifests/{tag}"), (_KINDS,))
+        request = HttpRequest("HEAD", self._access.at(f"manifests/{tag}"), (_KINDS,))
         with self._access.open(request, 200, 404) as reply:
             if reply.status == 404:
                 return None
@@ -343,8 +361,8 @@ class Registry:
         return Descriptor(media, named, size)
 
     def _read_tag(self, tag: str) -> Optional[Descriptor]:
-        """What a tag names, by its bytes: a registry need not answer HEAD with a digest."""
-        with self._access.open(Request("GET", self._access.at(f"manifests/{tag}"), (_KINDS,)), 200, 404) as reply:
+        """The descriptor of a tag, from its bytes: HEAD need not return a digest."""
+        with self._access.open(HttpRequest("GET", self._access.at(f"manifests/{tag}"), (_KINDS,)), 200, 404) as reply:
             if reply.status == 404:
                 return None
             data = reply.read(_MOST_OBJECT)
@@ -360,7 +378,7 @@ class Registry:
     # ------------------------------------------------------------------ files and objects
 
     def has(self, it: Descriptor) -> bool:
-        with self._access.open(Request("HEAD", self._at(it), _accepting(it)), 200, 404) as reply:
+        with self._access.open(HttpRequest("HEAD", self._at(it), _accepting(it)), 200, 404) as reply:
             return reply.status == 200
 
     @contextlib.contextmanager
@@ -369,7 +387,7 @@ class Registry:
             yield Stream(start, iter(()))
             return
         wanted = (("Range", f"bytes={start}-"),) if start else ()
-        request = Request("GET", self._at(it), (*_accepting(it), *wanted))
+        request = HttpRequest("GET", self._at(it), (*_accepting(it), *wanted))
         with self._access.open(request, 200, 206, 404) as reply:
             if reply.status == 404:
                 raise StoreDamaged(
@@ -386,7 +404,7 @@ class Registry:
                     f"{it.title or it.digest} is said to have {reply.length + reply.start:,} bytes, not {it.size:,}",
                     where=self.name,
                 )
-            # A small object must come as a whole in its time; of a file, each piece.
+            # A small object has one deadline; each piece of a file has its own.
             yield Stream(reply.start, iter((reply.read(it.size),)) if it.is_object else reply.pieces())
 
     def put(self, it: Descriptor, source: Path) -> None:
@@ -395,10 +413,10 @@ class Registry:
         if it.is_object:
             self._put_object(it.digest, it, source.read_bytes())
         else:
-            upload(self._access, it, Part(source, 0, it.size))
+            upload(self._access, it, FilePart(source, 0, it.size))
 
     def _put_object(self, reference: str, it: Descriptor, data: bytes) -> None:
-        request = Request("PUT", self._access.at(f"manifests/{reference}"), (("Content-Type", it.media),), data)
+        request = HttpRequest("PUT", self._access.at(f"manifests/{reference}"), (("Content-Type", it.media),), data)
         with self._access.open(request, 201) as reply:
             named = reply.header("Docker-Content-Digest")
         if named not in (None, it.digest):
@@ -409,7 +427,7 @@ class Registry:
 
 
 def _tags_in(data: bytes, status: int) -> Optional[List[str]]:
-    """The tags on a page; none of a repository that is not there yet. None for what no registry says."""
+    """The tags on a page; empty for a missing repository, None for an invalid answer."""
     with contextlib.suppress(ValueError, RecursionError, KeyError, IndexError, TypeError):
         said = json.loads(data)
         if status == 404:
@@ -429,7 +447,10 @@ def _media(reply: Reply) -> str:
 
 
 def _parsed(given: str) -> Tuple[str, str, str]:
-    """Scheme, host with port, and repository of an address. Raises UsageError and never repeats a password."""
+    """Scheme, host with port, and repository.
+
+    Raises UsageError without repeating a password.
+    """
     scheme, _, rest = given.partition("://")
     netloc, _, name = rest.partition("/")
     if "@" in netloc:

@@ -1,7 +1,7 @@
-"""A web server as a place to pull from: `https://HOST/PATH`, below which lie index.json and blobs, as in a store.
+"""A web server as a repository: `https://HOST/PATH`.
 
-Any server of plain files will do: nothing is asked of it but GET and HEAD. A Range is asked for and need not be kept.
-Read-only: versions come there by copying a folder, in the order that `_HOW` says.
+index.json and blobs are below it, as in a store. Any server of plain files works: requests are GET and HEAD, and
+support of Range is optional. Read-only: to publish, copy a folder to the server in the order of `_HOW`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from builder.plugins import Stream
 from builder.store import oci
 from builder.store.http import logins
 from builder.store.http.address import parse
-from builder.store.http.client import Client, Reply, Request, refused
+from builder.store.http.client import Client, HttpRequest, Reply, refused
 from builder.store.http.logins import challenges
 from builder.store.oci import Descriptor
 from builder.store.remotes.folder import INDEX_FILE, ByPath
@@ -25,7 +25,7 @@ from builder.store.remotes.folder import INDEX_FILE, ByPath
 _ABSENT = (404, 410)
 _NO_HEAD = (405, 501)
 _HOW = "publish to a folder, and copy that to the server, index.json last: build publish FOLDER"
-# A cache on the way must ask whether its copy of index.json is still the newest. A blob is right by its name.
+# A cache must revalidate index.json. A blob is verified by its name.
 _FRESH = (("Cache-Control", "no-cache"), ("Pragma", "no-cache"))
 
 
@@ -48,19 +48,19 @@ class Web(ByPath):
         return str(self._root)
 
     def size(self, path: str) -> Optional[int]:
-        with self._asked(Request("HEAD", self._url(path)), 200, *_ABSENT, *_NO_HEAD) as reply:
+        with self._asked(HttpRequest("HEAD", self._url(path)), 200, *_ABSENT, *_NO_HEAD) as reply:
             if reply.status in _ABSENT:
                 return None
             if reply.status == 200 and reply.length is not None:
                 return reply.length
-        with self._asked(Request("GET", self._url(path)), 200, *_ABSENT) as reply:
+        with self._asked(HttpRequest("GET", self._url(path)), 200, *_ABSENT) as reply:
             return None if reply.status in _ABSENT else sum(map(len, reply.pieces()))
 
     @contextlib.contextmanager
     def open(self, path: str, start: int) -> Iterator[Optional[Stream]]:
         wanted = (("Range", f"bytes={start}-"),) if start else ()
         headers = (*wanted, *(_FRESH if path == INDEX_FILE else ()))
-        with self._asked(Request("GET", self._url(path), headers), 200, 206, *_ABSENT) as reply:
+        with self._asked(HttpRequest("GET", self._url(path), headers), 200, 206, *_ABSENT) as reply:
             if reply.status in _ABSENT:
                 yield None
                 return
@@ -77,9 +77,7 @@ class Web(ByPath):
 
     def index(self) -> oci.Object:
         data = self.read_index()
-        if (
-            data is None or data.lstrip()[:1] == b"<"
-        ):  # a page for people: of an error, or of a network that wants a login
+        if data is None or data.lstrip()[:1] == b"<":  # an HTML page: an error, or a network that requires a login
             found = "no index.json" if data is None else "a web page in place of index.json"
             raise UsageError(
                 f"there is {found}",
@@ -103,8 +101,11 @@ class Web(ByPath):
     # ------------------------------------------------------------------ asking
 
     @contextlib.contextmanager
-    def _asked(self, request: Request, *expected: int) -> Iterator[Reply]:
-        """The answer, whose status is one of `expected`. A password is sent to this server only, and only encrypted."""
+    def _asked(self, request: HttpRequest, *expected: int) -> Iterator[Reply]:
+        """The answer, with a status in `expected`.
+
+        A password goes only to this server, encrypted.
+        """
         for first in (True, False):
             used = self._header
             sent = (("Authorization", used),) if used else ()

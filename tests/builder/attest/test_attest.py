@@ -19,7 +19,7 @@ from builder.platforms.platform import Pinned, Tool
 from builder.store import attestations, provenance, versions
 from builder.store.layout import Layout
 from builder.store.manifest import Manifest
-from builder.store.provenance import Chain, Link, Provenance, Revision, Step
+from builder.store.provenance import Chain, JobLink, Provenance, Revision, StepRecord
 from builder.trust import minisign
 from builder.trust.keyring import Trusted
 from tests.builder.stores.test_versions import published
@@ -34,7 +34,7 @@ def _digest(word: str) -> str:
 
 
 STEPS = (
-    Step(
+    StepRecord(
         _digest("export"),
         "export",
         inputs=(Pinned("code", _digest("code")), Pinned("weights.safetensors", _digest("weights"))),
@@ -43,14 +43,14 @@ STEPS = (
         done=True,
         site=Site("a machine", "Linux 6", "3.11.7"),
     ),
-    Step(
+    StepRecord(
         _digest("calibration"),
         "calibration-data",
         inputs=(Pinned("photographs/a.png", _digest("a")),),
         outputs=(Pinned("images.npz", _digest("images")),),
         done=True,
     ),
-    Step(
+    StepRecord(
         _digest("engine"),
         "engine",
         inputs=(Pinned("model.onnx", _digest("onnx")), Pinned("images.npz", _digest("images"))),
@@ -61,7 +61,7 @@ MADE_OF = Provenance(
     1,
     1,
     STEPS,
-    (Chain("tiny-dense-fp32-ort", (Link("export", STEPS[0].key),)),),
+    (Chain("tiny-dense-fp32-ort", (JobLink("export", STEPS[0].key),)),),
     revision=Revision("0" * 40, "refs/heads/main", True),
 )
 

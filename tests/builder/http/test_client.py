@@ -14,8 +14,8 @@ import pytest
 from builder.errors import DeployError, StoreDamaged, Unreachable, UsageError
 from builder.store.http import address
 from builder.store.http.address import parse
-from builder.store.http.client import Answer, Client, Clock, Patience, Request, retry_after
-from builder.store.http.wire import Part, Wire
+from builder.store.http.client import Client, Clock, HttpAnswer, HttpRequest, Patience, retry_after
+from builder.store.http.wire import FilePart, Wire
 from tests.ports import free_port
 from tests.servers import HASTE, Handler, certificate, patient, serving, speaking
 
@@ -27,8 +27,8 @@ def bytes_id(value: object) -> "str | None":
     return repr(value[-12:]) if isinstance(value, bytes) else None
 
 
-def get(url: str, client: "Client | None" = None, most: int = 1000) -> Answer:
-    return (client or Client({}, HASTE, patient([]))).read(Request("GET", url), most)
+def get(url: str, client: "Client | None" = None, most: int = 1000) -> HttpAnswer:
+    return (client or Client({}, HASTE, patient([]))).read(HttpRequest("GET", url), most)
 
 
 def hurried(seconds: float = 4.0) -> Callable[[], None]:
@@ -53,7 +53,7 @@ def test_a_request_says_what_it_should() -> None:
         it.say(200, b"hello")
 
     with serving(answer) as url:
-        found = Client({}).read(Request("GET", f"{url}/a?b=c", (("X-Mine", "1"),)), 100)
+        found = Client({}).read(HttpRequest("GET", f"{url}/a?b=c", (("X-Mine", "1"),)), 100)
     assert (found.status, found.data) == (200, b"hello")
     assert seen == [("GET", "/a?b=c", "deploymatrix")]
 
@@ -68,7 +68,7 @@ def test_connections_are_kept_also_by_threads() -> None:
     with serving(answer) as url:
         client = Client({})
         for path in ("/", "/no", "/"):
-            with client.open(Request("GET", url + path)) as reply:
+            with client.open(HttpRequest("GET", url + path)) as reply:
                 assert reply.status in (200, 404)  # and the body is left unread
         assert len(ports) == 1
         threads = [threading.Thread(target=get, args=(url, client, 9000)) for _ in range(8)]
@@ -101,7 +101,7 @@ def test_a_connection_whose_body_is_left_unread_is_closed() -> None:
         closed.set()
 
     with speaking(script) as url:
-        with Client({}, HASTE).open(Request("GET", url)) as reply:
+        with Client({}, HASTE).open(HttpRequest("GET", url)) as reply:
             assert reply.length == 1_000_000
         assert closed.wait(4), "the server need not wait for its own timeout"
         assert reply.status == 200  # the answer is still held: nothing else closed its connection
@@ -125,7 +125,7 @@ def test_the_head_of_an_answer_may_have_256_kib(more: int, fits: bool) -> None:
     head += b"Y: " + (256 * 1024 - len(head) - len(b"Y: \r\n\r\n") + more) * b"y" + b"\r\n\r\n"
     with speaking(lambda line: line.sendall(head)) as url:
         if fits:
-            assert get(url) == Answer(200, b"")
+            assert get(url) == HttpAnswer(200, b"")
         else:
             with pytest.raises(Unreachable, match="more than there can be"):
                 get(url)
@@ -145,8 +145,8 @@ def test_a_part_of_a_file_goes_up_and_comes_down(tmp_path: Path) -> None:
 
     with serving(answer) as url:
         client = Client({})
-        assert client.read(Request("PUT", url, body=Part(file, 10, 200_000)), 10).status == 201
-        with client.open(Request("GET", url, (("Range", "bytes=5-"),))) as reply:
+        assert client.read(HttpRequest("PUT", url, body=FilePart(file, 10, 200_000)), 10).status == 201
+        with client.open(HttpRequest("GET", url, (("Range", "bytes=5-"),))) as reply:
             assert (reply.start, reply.length) == (5, 255_995)
             assert b"".join(reply.pieces()) == file.read_bytes()[5:]
     assert got == [file.read_bytes()[10:200_010]]
@@ -162,8 +162,8 @@ def test_a_refusal_before_the_body_is_over_is_read(tmp_path: Path) -> None:
         time.sleep(0.2)
 
     with speaking(script) as url:
-        found = Client({}, HASTE).read(Request("PUT", url, body=Part(file, 0, 20_000_000), again=False), 100)
-    assert found == Answer(413, b"big")
+        found = Client({}, HASTE).read(HttpRequest("PUT", url, body=FilePart(file, 0, 20_000_000), again=False), 100)
+    assert found == HttpAnswer(413, b"big")
 
 
 # ------------------------------------------------------------------------------------------- asking again
@@ -202,9 +202,9 @@ def test_retry_after_is_a_number_or_a_date() -> None:
 def test_a_server_that_stays_busy_has_the_last_word() -> None:
     sleeps: List[float] = []
     with serving(lambda it: it.say(503, b"later", Retry_After="2")) as url:
-        assert get(url, Client({}, HASTE, patient(sleeps))) == Answer(503, b"later")
+        assert get(url, Client({}, HASTE, patient(sleeps))) == HttpAnswer(503, b"later")
         assert sleeps == [2.0, 2.0]
-        assert Client({}, HASTE, patient(sleeps)).read(Request("POST", url, body=b"{}"), 100).status == 503
+        assert Client({}, HASTE, patient(sleeps)).read(HttpRequest("POST", url, body=b"{}"), 100).status == 503
         assert sleeps == [2.0, 2.0], "a POST is not sent twice"
 
 
@@ -244,7 +244,7 @@ def test_a_redirect_takes_no_secret_to_another_host() -> None:
             it.say(307, Location="/near" if it.path == "/" else f"{other}/far?signature=s3cret")
 
         with serving(here) as url:
-            request = Request("GET", f"{url}/", (("Authorization", "Basic c2VjcmV0"),))
+            request = HttpRequest("GET", f"{url}/", (("Authorization", "Basic c2VjcmV0"),))
             assert Client({}, HASTE).read(request, 100).data == b"moved"
     assert seen == [("/", "Basic c2VjcmV0"), ("/near", "Basic c2VjcmV0"), ("/far?signature=s3cret", None)]
 
@@ -259,14 +259,14 @@ def test_which_answers_are_redirects(method: str, followed: "set[int]") -> None:
 
     with serving(answer) as url:
         client = Client({}, HASTE)
-        found = {n: client.read(Request(method, f"{url}/{n}"), 100).status for n in range(200, 400)}
+        found = {n: client.read(HttpRequest(method, f"{url}/{n}"), 100).status for n in range(200, 400)}
     assert {n for n, status in found.items() if status == 404} == followed
     assert all(status == n for n, status in found.items() if n not in followed)
 
 
 def test_a_redirect_without_an_address_is_the_answer() -> None:
     with serving(lambda it: it.say(302, b"where?")) as url:
-        assert get(url) == Answer(302, b"where?")
+        assert get(url) == HttpAnswer(302, b"where?")
 
 
 def test_a_loop_of_redirects_ends() -> None:
@@ -335,7 +335,7 @@ def test_a_slow_drip_ends(head: bytes, piece: bytes, said: str) -> None:
 def test_a_drip_ends_a_stream_too() -> None:
     with speaking(drip(OK + b"Content-Length: 10000000\r\n\r\n", b"x")) as url:
         done = hurried(2)
-        with pytest.raises(Unreachable, match="too long"), Client({}, HASTE).open(Request("GET", url)) as reply:
+        with pytest.raises(Unreachable, match="too long"), Client({}, HASTE).open(HttpRequest("GET", url)) as reply:
             list(reply.pieces())
         done()
 
@@ -389,7 +389,7 @@ def test_nonsense_is_said_to_be_nonsense(answer: bytes, said: str) -> None:
 
 def test_a_part_that_does_not_say_which() -> None:
     answering, refused = serving(lambda it: it.say(206, b"x")), pytest.raises(StoreDamaged, match="does not say which")
-    with answering as url, refused, Client({}).open(Request("GET", url)) as reply:
+    with answering as url, refused, Client({}).open(HttpRequest("GET", url)) as reply:
         assert reply.start
 
 
@@ -535,6 +535,6 @@ def test_the_clock_is_the_one_that_is_given() -> None:
 
     with serving(answer) as url:
         waits = Patience(tries=1000, total=2000, answer=1000, connect=1000, body=1000)
-        with Client({}, waits, clock).open(Request("GET", url)) as reply:
+        with Client({}, waits, clock).open(HttpRequest("GET", url)) as reply:
             assert reply.status == 503
     assert 2 < len(turns) < 50

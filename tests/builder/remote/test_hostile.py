@@ -12,7 +12,7 @@ import pytest
 from builder import digest
 from builder.actions.action import Action
 from builder.actions.recipes import Engine, Made
-from builder.config.remote_machines import Reached, Worker
+from builder.config.remote_machines import Reached, WorkerSettings
 from builder.config.tensorrt import TensorRtOptions
 from builder.digest import Json
 from builder.errors import DeployError, StoreDamaged, Unreachable
@@ -84,7 +84,7 @@ def _asked(server: Sshd, folder: Path, answers: Dict[str, List[Any]], said: List
     (folder / "given").write_bytes(b"x")
     store = Layout(folder / "artifacts")
     with Machines(server.environ, pauses=(0.05,)) as machines:
-        ssh = machines.at(Reached("ssh://there", Worker(python=str(script))))
+        ssh = machines.at(Reached("ssh://there", WorkerSettings(python=str(script))))
         ssh.perform(_action(), {"model.onnx": folder / "given"}, folder, store, said.append)
     return store
 

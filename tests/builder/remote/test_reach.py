@@ -7,10 +7,10 @@ from typing import Optional, Tuple
 
 import pytest
 
-from builder.config.remote_machines import Address, parsed
+from builder.config.remote_machines import SshAddress, parsed
 from builder.errors import UsageError
 from builder.execution.scheduler import Silent, run
-from builder.planning.planner import plan
+from builder.planning.planner import OVER_SSH, plan
 from builder.planning.resolver import Pinner
 from tests.fakes import LAPTOP, FakeExecutor, Project
 
@@ -25,7 +25,7 @@ from tests.fakes import LAPTOP, FakeExecutor, Project
     ],
 )
 def test_an_address(where: str, host: str, user: Optional[str], port: Optional[int], flags: Tuple[str, ...]) -> None:
-    assert parsed(where) == Address(host, user, port)
+    assert parsed(where) == SshAddress(host, user, port)
     assert parsed(where).flags == flags
 
 
@@ -101,3 +101,14 @@ def test_where_work_is_done_is_part_of_no_key(tmp_path: Path) -> None:
         assert all(cell.engine in made.waiting for cell in cells if cell.fate == "waiting")
     assert keys[0] == keys[1] == keys[2]
     assert [id for id in keys[0] if id.endswith("-trt")]
+
+
+def test_a_machine_that_is_named_does_all_of_the_cell(tmp_path: Path) -> None:
+    """It builds and measures, even what this machine could run; so nothing is unverified for want of one here."""
+    project = Project(tmp_path / "p")
+    project.edit("matrix.yaml", "ov: {runtime: openvino}", "ov: {runtime: openvino, where: ssh://a}")
+    planned = plan(project.load().matrix, LAPTOP)
+    for cell in (cell for cell in planned.cells if cell.target == "ov"):
+        assert (cell.fate, cell.reason, cell.unverified) == ("waiting", OVER_SSH, "")
+        own = [planned.job(id) for id in (cell.engine, *cell.measurements)]
+        assert {(job.elsewhere, job.reached) for job in own} == {(OVER_SSH, cell.reached)}

@@ -18,7 +18,7 @@ import pytest
 
 from builder import digest
 from builder.actions.action import Action, Result
-from builder.config.remote_machines import Reached, Worker
+from builder.config.remote_machines import Reached, WorkerSettings
 from builder.errors import DeployError, StepFailed, Unreachable
 from builder.execution.ssh.executor import Machines, Ssh
 from builder.platforms import machines as facts
@@ -45,7 +45,7 @@ def model(tmp_path: Path) -> Path:
 
 def _reached(far: Path, **changes: Any) -> Reached:
     """A machine with a Python, a folder and a lock of its own."""
-    ours = Worker(python=str(python_at(far, TMPDIR=str(far))), folder=str(far / "kept"))
+    ours = WorkerSettings(python=str(python_at(far, TMPDIR=str(far))), folder=str(far / "kept"))
     return Reached("ssh://there", dataclasses.replace(ours, **changes))
 
 
@@ -120,7 +120,7 @@ def test_another_python_than_this_one_will_do(server: Sshd, tmp_path: Path) -> N
     if other is None:
         pytest.skip("no other Python is installed here")
     with Machines(server.environ) as machines:
-        found = machines.at(Reached("ssh://there", Worker(python=other, folder=str(tmp_path / "kept")))).facts()
+        found = machines.at(Reached("ssh://there", WorkerSettings(python=other, folder=str(tmp_path / "kept")))).facts()
     assert found.machine.python.startswith("3.")
     assert found.machine.python != facts.here().python
 
@@ -177,7 +177,7 @@ def test_a_machine_that_is_off_is_asked_once(tmp_path: Path) -> None:
 
 def test_there_is_no_such_python(server: Sshd, tmp_path: Path) -> None:
     with Machines(server.environ) as machines:
-        problem = _refused(machines.at(Reached("ssh://there", Worker(python="python7"))))
+        problem = _refused(machines.at(Reached("ssh://there", WorkerSettings(python="python7"))))
         assert problem.what == "there is no python7 on it"
         assert "worker: {python: ...}" in (problem.hint or "")
 
@@ -189,7 +189,7 @@ def test_its_python_is_too_old_or_says_no_version(server: Sshd, tmp_path: Path, 
     old.write_text(f"#!/bin/sh\necho '#deploymatrix'; echo '{said}'; cat > /dev/null\n")
     old.chmod(0o755)
     with Machines(server.environ) as machines:
-        problem = _refused(machines.at(Reached("ssh://there", Worker(python=str(old)))))
+        problem = _refused(machines.at(Reached("ssh://there", WorkerSettings(python=str(old)))))
         assert f"is Python {version[:40]}; 3.8 or newer is needed".replace("\x1b", "?") in problem.what
 
 
@@ -362,7 +362,7 @@ def test_a_run_that_is_stopped_while_it_connects_ends_at_once(server: Sshd, tmp_
     with socket.socket() as silent, Machines(server.environ) as machines:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        ssh = machines.at(Reached(f"ssh://127.0.0.1:{silent.getsockname()[1]}", Worker()))
+        ssh = machines.at(Reached(f"ssh://127.0.0.1:{silent.getsockname()[1]}", WorkerSettings()))
 
         def job() -> None:
             try:

@@ -11,7 +11,7 @@ import pytest
 from builder.errors import DeployError, StoreDamaged, Unreachable
 from builder.store import transfers
 from builder.store.http.client import Client, Patience
-from builder.store.http.wire import Part
+from builder.store.http.wire import FilePart
 from builder.store.oci import Descriptor
 from builder.store.remotes import registry as registry_upload
 from builder.store.remotes.registry import Access, Registry
@@ -40,7 +40,7 @@ def persist(host: str, it: Descriptor, path: Path, chunk: int = registry_upload.
     """As whoever publishes does: a passing failure is met with another try, five in all."""
     for left in (4, 3, 2, 1, 0):
         try:
-            registry_upload.upload(access(host), it, Part(path, 0, it.size), chunk)
+            registry_upload.upload(access(host), it, FilePart(path, 0, it.size), chunk)
             break
         except Unreachable as problem:
             if not problem.passing or not left:
@@ -50,7 +50,7 @@ def persist(host: str, it: Descriptor, path: Path, chunk: int = registry_upload.
 @pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 5 * MIB, 5 * MIB + 7])
 def test_in_chunks(host: str, tmp_path: Path, size: int) -> None:
     it, path = a_file(tmp_path, size)
-    registry_upload.upload(access(host), it, Part(path, 0, size), MIB)
+    registry_upload.upload(access(host), it, FilePart(path, 0, size), MIB)
     assert there(host, it) == path.read_bytes()
 
 
@@ -121,7 +121,7 @@ def test_a_cut_upload_goes_on(tmp_path: Path, cuts: List[int]) -> None:
     with serving(kept) as url:
         way = Cutting(url[len("http://") :], list(cuts))
         with way.open() as other:
-            registry_upload.upload(access(other), it, Part(path, 0, it.size), 4 * MIB)
+            registry_upload.upload(access(other), it, FilePart(path, 0, it.size), 4 * MIB)
     assert kept.done and kept.data == path.read_bytes()
     assert way.cuts == [], "every cut happened"
     assert way.sent < 11 * MIB, "what has arrived is not sent again"
@@ -162,7 +162,7 @@ def test_a_file_that_changed_meanwhile(host: str, tmp_path: Path) -> None:
     ):
         path.write_bytes(bytes(size))
         with pytest.raises(StoreDamaged, match=said):
-            registry_upload.upload(access(host), it, Part(path, 0, it.size), chunk)
+            registry_upload.upload(access(host), it, FilePart(path, 0, it.size), chunk)
     assert not Registry(f"oci+http://{host}/models/x", {}).has(it)
 
 
@@ -176,7 +176,7 @@ def test_what_a_registry_may_not_say(tmp_path: Path) -> None:
             it.say(status, b"", **headers)
 
         with serving(say) as url, pytest.raises(DeployError) as caught:
-            registry_upload.upload(access(url[len("http://") :]), it, Part(path, 0, it.size), 1000)
+            registry_upload.upload(access(url[len("http://") :]), it, FilePart(path, 0, it.size), 1000)
         return str(caught.value)
 
     lost = (404, {})  # type: ignore[var-annotated]

@@ -214,7 +214,7 @@ def test_channels_and_pins_keep_old_versions(store: Layout) -> None:
     channels.pin(store, 2)
     found = gc(store, Rule(keep=1))
     assert (found.versions, found.kept) == ((1, 3), (2, 4))
-    assert found.held == (collecting.Held(2, ("pinned",)),)
+    assert found.held == (collecting.RetainedVersion(2, ("pinned",)),)
 
 
 def test_by_age_the_newest_always_stays(store: Layout) -> None:

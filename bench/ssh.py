@@ -29,7 +29,7 @@ from builder import digest
 from builder.actions.action import Action
 from builder.actions.recipes import Engine
 from builder.config.contract import Profile, ShapeRange
-from builder.config.remote_machines import Reached, WorkerSettings
+from builder.config.remote_machines import Reached, SshWorker
 from builder.config.tensorrt import TensorRtOptions
 from builder.execution.local import Local
 from builder.execution.ssh.executor import Machines, Ssh
@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="bench-ssh-") as name:
         folder = Path(name)
         with sshd(folder / "sshd") as server, Machines(server.environ) as machines:
-            worker = WorkerSettings(python=sys.executable, folder=str(folder / "far"))
+            worker = SshWorker(python=sys.executable, folder=str(folder / "far"))
             began = time.perf_counter()
             ssh = machines.at(Reached("ssh://there", worker))
             ssh.facts()

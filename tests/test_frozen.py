@@ -45,8 +45,8 @@ from builder.planning.resolver import Pinner
 from builder.records import to_json
 from builder.store.layout import Layout
 from builder.store.manifest import Check, TaskResult
-from tests.builder.test_trust import KEY
-from tests.builder.test_verbs import Shell
+from tests.builder.cli.test_verbs import Shell
+from tests.builder.store.test_trust import KEY
 from tests.conftest import FROZEN
 from tests.fact_machines import MACHINES, RECORDED
 from tests.fakes import LAPTOP, ORIN, TASK_MATRIX, FakeExecutor, Project, Ran, entry, manifest, run_plan

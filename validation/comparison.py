@@ -115,8 +115,8 @@ def _agreement(reference: Any, candidate: Any, axis: int) -> float:
 
 # The statistics of an output without Polygraphy, for hosts: the only place that computes them here.
 #
-# `validation/parity.py` takes them from Polygraphy. tests/validation/test_statistics.py holds every one to Polygraphy's,
-# digit by digit. Differences are candidate minus reference, in the tensor's own unit; relative ones are relative to the
+# `validation/parity.py` takes them from Polygraphy. tests/validation/test_statistics.py compares every digit of both.
+# Differences are candidate minus reference, in the tensor's own unit; relative ones are relative to the
 # reference, where zeros stand for 2.2e-16.
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from builder.config.cells import expand
 from builder.config.matrix import Matrix, Target
-from builder.config.remote_machines import FLEET, SCHEMES, Listed, WorkerSettings, parsed
+from builder.config.remote_machines import FLEET, SCHEMES, Listed, SshWorker, parsed
 from builder.files import bytes_of
 from builder.records import KeyPath, RecordError, expect
 
@@ -48,7 +48,7 @@ def check_listed(machines: Sequence[Listed], targets: Sequence[Target]) -> None:
 def _check_target(target: Target, fleet: bool) -> None:
     path: KeyPath = ("targets", target.name)
     expect(
-        target.where is not None or target.worker == WorkerSettings(),
+        target.where is not None or target.worker == SshWorker(),
         (*path, "worker"),
         "has no meaning without `where`",
     )
@@ -70,7 +70,7 @@ def _address(where: str, path: KeyPath) -> None:
         raise RecordError(path, str(problem)) from None
 
 
-def _check_worker(worker: WorkerSettings, path: KeyPath) -> None:
+def _check_worker(worker: SshWorker, path: KeyPath) -> None:
     expect(worker.minutes > 0, (*path, "worker", "minutes"), "must be more than 0")
     for key in ("python", "folder"):
         text = getattr(worker, key)

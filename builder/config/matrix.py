@@ -23,7 +23,7 @@ from builder.config.contract import (
     Runtime,
 )
 from builder.config.gates import DriftLimits, Gate
-from builder.config.remote_machines import FleetSettings, Listed, Reached, WorkerSettings
+from builder.config.remote_machines import FleetSettings, Listed, Reached, SshWorker
 from builder.config.tensorrt import TensorRtOptions
 from builder.records import DERIVED, Setting, described
 
@@ -253,7 +253,7 @@ class Target:
             "fleet: a worker of the fleet takes it. When left out: here, or it waits."
         ),
     )
-    worker: WorkerSettings = WorkerSettings()
+    worker: SshWorker = SshWorker()
     disabled: Optional[Disabled] = None
     # The machines that may do its work, in order of preference; none: this one, or one without a connection.
     reached: Tuple[Reached, ...] = field(default=(), metadata=DERIVED)

@@ -19,7 +19,7 @@ FLEET = "fleet"  # any registered worker; builder/execution/fleet/queues.py find
 
 
 @dataclass(frozen=True)
-class WorkerSettings:
+class SshWorker:
     """How work is done on a machine over SSH. Part of no key."""
 
     python: str = field(
@@ -55,7 +55,7 @@ class Reached:
     """A machine, as matrix.yaml writes it, and how to work there; or the fleet, which is many."""
 
     where: str
-    worker: WorkerSettings = WorkerSettings()
+    worker: SshWorker = SshWorker()
 
     @property
     def address(self) -> SshAddress:
@@ -74,7 +74,7 @@ class Listed:
     name: str
     targets: Tuple[str, ...] = field(metadata=described("Names of targets, with * and {a,b}."))
     where: Optional[str] = field(default=None, metadata=described("ssh://HOST; ssh:// and its name when left out."))
-    worker: WorkerSettings = WorkerSettings()
+    worker: SshWorker = SshWorker()
 
     @property
     def reached(self) -> Reached:

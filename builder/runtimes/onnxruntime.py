@@ -105,11 +105,6 @@ class OnnxRuntime:
         return session_on(folder / "model.onnx", options.threads, frugal=options.frugal)
 
 
-class OnnxRuntimeCuda:
-    def build(self, recipe: Engine, platform: Platform, onnx: Path, out: Path) -> Made:
-        session_on(onnx, threads=1)  # fail now if the file cannot be opened
-        shutil.copyfile(onnx, out / "model.onnx")
-        return Made(nodes=0, remarks=())
-
+class OnnxRuntimeCuda(OnnxRuntime):
     def open(self, folder: Path, options: OpenOptions) -> Runner:
         return session_on_gpu(folder / "model.onnx", options.threads)

@@ -1,8 +1,8 @@
 """TensorRT 8 to 11, and TensorRT-RTX.
 
-The native backend needs the machine with the GPU; TensorRT-RTX builds engines without one. `builder/platforms/dialects.py`
-decides how to configure the builder; Polygraphy drives either package, selected by POLYGRAPHY_USE_TENSORRT_RTX before
-it is imported.
+The native backend needs the machine with the GPU; TensorRT-RTX builds engines without one.
+`builder/platforms/dialects.py` decides how to configure the builder; Polygraphy drives either package, selected by
+POLYGRAPHY_USE_TENSORRT_RTX before it is imported.
 
 No GPU of the project has run the native backend yet. Every name that it uses is checked against the real Python
 bindings of 8.6, 10.16 and 11.4 (`tests/conformance/`). Its calls of Polygraphy are those of the TensorRT-RTX backend,

@@ -15,7 +15,7 @@ import pytest
 from builder import digest, plugins
 from builder.actions.action import Action
 from builder.actions.recipes import Made
-from builder.config.remote_machines import FLEET, Reached, WorkerSettings
+from builder.config.remote_machines import FLEET, Reached, SshWorker
 from builder.errors import DeployError, StepFailed
 from builder.plugins import Executor
 from builder.store.layout import Layout
@@ -36,7 +36,7 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executo
         from builder.execution.ssh.executor import Machines
 
         far = tmp_path / "far"
-        worker = WorkerSettings(python=str(python_at(far, TMPDIR=str(far))), folder=str(far / "kept"))
+        worker = SshWorker(python=str(python_at(far, TMPDIR=str(far))), folder=str(far / "kept"))
         with sshd(tmp_path / "sshd") as server, Machines(server.environ) as machines:
             yield machines.at(Reached("ssh://there", worker))
     else:

@@ -221,7 +221,10 @@ def test_a_raised_task_gate_fails_its_cells_and_performs_nothing(fresh: Project)
     result = summary(fresh, code=3)
     assert (result["performed"], result["new"]) == ([], True)
     failed = {cell for cell, status in verdicts(result).items() if status == "failed"}
-    assert failed == {cell for cell in verdicts(result) if cell.endswith("cpu_openvino")}
+    built = {
+        cell for cell, status in verdicts(result).items() if status != "skipped"
+    }  # bf16 needs a processor that has it
+    assert failed == {cell for cell in built if cell.endswith("cpu_openvino")} != set()
     row = next(row for row in result["cells"] if row["cell"] == "corners-map-fp32-cpu_openvino")
     assert re.fullmatch(r"edges correlation 0\.\d+ < 2, gate .*", row["verdict"]["reason"])
 

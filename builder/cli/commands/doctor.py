@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from builder import terminal
 from builder.config.matrix import Matrix
-from builder.config.remote_machines import FORM, Reached, WorkerSettings, parsed
+from builder.config.remote_machines import FORM, Reached, SshWorker, parsed
 from builder.errors import NothingFits, Unreachable, UsageError
 from builder.platforms import machines, requirements
 from builder.platforms.machines import text
@@ -139,7 +139,7 @@ def _reached(name: str, matrix: Optional[Matrix]) -> Tuple[Reached, ...]:
         said = ", ".join(target.name for target in targets if target.reached)
         hint = f"of this matrix: {said}" if said else f"or an address: {FORM}"
         raise UsageError(f"{name!r} is no target that is worked on over SSH", hint=hint) from None
-    return (Reached(name, WorkerSettings()),)
+    return (Reached(name, SshWorker()),)
 
 
 def _described(machine: machines.Machine) -> List[str]:

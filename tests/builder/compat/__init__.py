@@ -1,1 +1,0 @@
-"""Tests of what runs where, in builder/platforms/."""

@@ -1,1 +1,0 @@
-"""The fleet: what is pure in it, and what a worker refuses."""
